@@ -1,0 +1,19 @@
+"""How a thing is trained, scored and handed on. Importing this package imports no torch; its names do when they are first used."""
+
+from spaces.lazy import lazy
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "data": ["Augmentation", "ImageData", "ImageSet", "load"],
+        "errors": ["CheckpointError", "ConfigChanged", "ConfigError", "DataError", "LabelError", "TableError", "TrainingError"],
+        "objectives": ["Head", "Objective", "RandomLabels", "Supervised"],
+        "ranking": ["Agreement", "agreement", "kendall_tau", "true_ranks"],
+        "settings": ["DataSettings", "StandAloneSettings", "SupernetSettings", "TrainingSettings"],
+        "stand_alone": ["StandAlone", "StandAloneResult"],
+        "supernets": ["SupernetTraining"],
+        "lookup": ["TableLookup"],
+        "table": ["Table", "digits_table", "nasbench201_table", "read_table"],
+        "training": ["Trained", "Training"],
+    },
+)

@@ -1,0 +1,35 @@
+"""Typed errors of training, data, checkpoints and tables; see :class:`spaces.errors.NNIPluginsError`."""
+
+from __future__ import annotations
+
+from spaces.errors import NNIPluginsError
+
+
+class ConfigError(NNIPluginsError):
+    """A configuration that cannot be used; all its problems are in one message."""
+
+
+class DataError(NNIPluginsError):
+    """Images or labels that are missing, unreadable or do not fit."""
+
+
+class LabelError(DataError):
+    """Labels were asked of data that has none."""
+
+
+class CheckpointError(NNIPluginsError):
+    """A checkpoint that is damaged, foreign, newer than ours or locked by another process."""
+
+
+class ConfigChanged(CheckpointError):
+    """A run was resumed with a configuration that differs from the one that it was started with."""
+
+
+class TrainingError(NNIPluginsError):
+    """Training that cannot go on, such as a loss that is not finite."""
+
+    exit_status = 3
+
+
+class TableError(NNIPluginsError):
+    """A table of results that cannot be read or lacks an architecture."""

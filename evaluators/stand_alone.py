@@ -1,0 +1,93 @@
+"""Stand-alone training: one architecture, its own weights, real labels, accuracy on held-out images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nni
+from nni.nas.evaluator import Evaluator
+from torch import nn
+
+from spaces.architecture import Architecture
+from spaces.base import SearchSpace
+
+from .data import ImageData, load
+from .errors import ConfigError, DataError
+from .objectives import Supervised
+from .randomness import torch_fork
+from .settings import DataSettings, StandAloneSettings
+from .training import Training, accuracy
+from .training.loop import Report
+
+
+@dataclass(frozen=True)
+class StandAloneResult:
+    """``accuracy``: percent of the test images; ``history``: one dictionary an epoch."""
+
+    accuracy: float
+    history: list[dict[str, float]]
+
+
+class StandAlone(Evaluator):
+    """Train from scratch on labels and measure accuracy on the test images.
+
+    Args:
+        data: images with labels, or the settings to load them (a dictionary will do).
+        settings: the defaults are NAS-Bench-201's 200-epoch recipe.
+        space: needed to evaluate an :class:`Architecture`; a plain network needs none.
+        seed: of initialisation, data order and augmentation.
+        folder: for checkpoints and the curve; None keeps nothing.
+        report: called with a dictionary at the end of every epoch.
+    """
+
+    def __init__(
+        self,
+        data: ImageData | DataSettings | dict[str, Any],
+        settings: StandAloneSettings | dict[str, Any] | None = None,
+        *,
+        space: SearchSpace | None = None,
+        seed: int = 0,
+        folder: Path | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self._data = data
+        self.settings = settings if isinstance(settings, StandAloneSettings) else StandAloneSettings(**(settings or {}))
+        self.space, self.seed, self.folder, self.report = space, seed, folder, report
+
+    @property
+    def data(self) -> ImageData:
+        """The images, loaded when they are first needed."""
+        if not isinstance(self._data, ImageData):
+            self._data = load(self._data if isinstance(self._data, DataSettings) else DataSettings(**self._data))
+        return self._data
+
+    def evaluate(self, model: Any) -> float:
+        """Accuracy in percent of an architecture or a network; a final result to NNI, if this runs inside a trial of an NNI strategy."""
+        value = self.train(model).accuracy
+        if nni.get_current_parameter() is not None:
+            nni.report_final_result(value)
+        return value
+
+    def train(self, model: Architecture | nn.Module) -> StandAloneResult:
+        """Train ``model``; an architecture gets fresh weights from ``seed``.
+
+        Raises:
+            DataError: there are no test images.
+            LabelError: there are no labels.
+        """
+        train, test = self.data.train, self.data.test
+        if test is None:
+            raise DataError(f"{train.name}: stand-alone training needs labelled test images.", "Add a test folder, or labels to split off a part.")
+        config: dict[str, Any] = {"images": [train.name, len(train), len(test)]}
+        if isinstance(model, Architecture):
+            if self.space is None:
+                raise ConfigError("StandAlone needs its space to evaluate an Architecture.", "Pass space=..., or evaluate a network.")
+            space = self.space.with_classes(Supervised().head(train).classes)
+            config |= {"architecture": model.as_dict(), "space": [space.name, space.config()]}
+            with torch_fork(self.seed, "initialisation"):
+                model = space.network(model)
+        training = Training(model, Supervised(), train, self.settings, self.seed, folder=self.folder, config=config, report=self.report)
+        history = training.run().history
+        return StandAloneResult(accuracy(model, test, train.statistics()), history)

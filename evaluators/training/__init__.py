@@ -1,0 +1,5 @@
+"""The one training loop, for supernets and stand-alone networks."""
+
+from spaces.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__, {"checkpoint": ["CheckpointStore", "load_weights"], "loop": ["Paths", "Trained", "Training", "accuracy"]})

@@ -1,0 +1,190 @@
+"""Checkpoints that survive a kill at any instant, and initial weights that are written once.
+
+A folder holds ``initial.pt`` (W0), the two newest ``step-*.pt``, a JSON manifest beside each, and ``run.json`` with the configuration.
+A checkpoint exists from the moment its manifest does. Loading never unpickles anything but tensors and plain containers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+import pickle
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import torch
+
+from ..errors import CheckpointError, ConfigChanged
+from ..files import atomic_write, write_json
+
+SCHEMA_VERSION = 1
+KEPT = 2
+State = dict[str, Any]
+_logger = logging.getLogger(__name__)
+
+
+def load_weights(content: bytes, name: str) -> State:
+    """A dictionary of tensors and plain values.
+
+    Raises:
+        CheckpointError: not a checkpoint, or one that wants to run code.
+    """
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, UnicodeDecodeError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{name}: refused, it is not a file of plain weights ({reason}).", "Only load checkpoints that this software wrote."
+        ) from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{name}: refused, it holds a {type(state).__name__} instead of a dictionary of weights.")
+    return cast(State, state)
+
+
+def diff(old: Any, new: Any, place: str = "") -> list[str]:
+    """Where two JSON values differ, one ``key: old -> new`` a line."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for key in sorted({*old, *new}) for line in diff(old.get(key), new.get(key), f"{place}.{key}" if place else key)]
+    return [] if old == new else [f"{place}: {old!r} -> {new!r}"]
+
+
+class CheckpointStore:
+    """The checkpoints of one training, in a folder that one process at a time may use (``with`` takes the lock).
+
+    Args:
+        folder: created if needed.
+        config: JSON-able description of the run; a store with another one refuses to resume.
+    """
+
+    def __init__(self, folder: Path, config: State) -> None:
+        self.folder, self.config = Path(folder), json.loads(json.dumps(config))
+        self._lock: io.TextIOWrapper | None = None
+
+    # -- one process at a time --------------------------------------------------------------------------------------------
+    def __enter__(self) -> CheckpointStore:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.folder / "lock", "a+")
+        except OSError as error:
+            raise CheckpointError(f"cannot use {self.folder}: {error.strerror}.", "Choose a folder that can be written.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise CheckpointError(f"{self.folder} is in use by another process.", "Wait for it, stop it, or choose another folder.") from None
+        try:
+            self._check_config()
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def _check_config(self) -> None:
+        path = self.folder / "run.json"
+        if not path.exists():
+            write_json(path, {"schema": SCHEMA_VERSION, "config": self.config})
+            return
+        try:
+            stored = json.loads(path.read_text())["config"]
+        except (ValueError, KeyError, TypeError):
+            raise CheckpointError(f"{path} is damaged.", f"Delete {self.folder} to start over.") from None
+        changes = diff(stored, self.config)
+        if changes:
+            raise ConfigChanged(
+                f"{self.folder} was started with another configuration: {'; '.join(changes)}.",
+                "Restore those settings to resume, or choose another folder to start over.",
+            )
+
+    # -- W0 ---------------------------------------------------------------------------------------------------------------
+    def keep_initial(self, state: State) -> State:
+        """Write W0 if there is none yet; return the W0 that is on disk, which is the one that every angle is measured from."""
+        if not (self.folder / "initial.json").exists():
+            self._write("initial", state, {})
+        return self._read("initial")
+
+    @property
+    def initial_sha256(self) -> str:
+        """Hash of the file that holds W0."""
+        return str(self._manifest("initial")["sha256"])
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------------
+    def save(self, step: int, state: State) -> None:
+        """Write the checkpoint of ``step`` and drop all but the newest two."""
+        self._write(f"step-{step:010d}", state, {"step": step, "initial_sha256": self.initial_sha256})
+        for name in self._names()[:-KEPT]:
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+            (self.folder / f"{name}.pt").unlink(missing_ok=True)
+
+    def load(self) -> tuple[int, State] | None:
+        """The newest intact checkpoint as (step, state), or None if none was ever written.
+
+        Raises:
+            CheckpointError: all are damaged, or one is of a newer schema.
+        """
+        damage: list[str] = []
+        names = self._names()
+        for name in reversed(names):
+            step = int(name.removeprefix("step-"))
+            try:
+                if self._manifest(name)["initial_sha256"] != self.initial_sha256:
+                    raise CheckpointError(f"{name} belongs to other initial weights")
+                state = self._read(name)
+            except _Newer:
+                raise
+            except CheckpointError as error:
+                damage.append(error.problem)
+                continue
+            if damage:
+                lost = int(names[-1].removeprefix("step-")) - step
+                _logger.warning("%s; continuing from step %d, %d steps are repeated.", "; ".join(damage), step, lost)
+            return step, state
+        if damage:
+            raise CheckpointError("no intact checkpoint: " + "; ".join(damage), f"Delete {self.folder} to start over.")
+        return None
+
+    def _names(self) -> list[str]:
+        return sorted(path.stem for path in self.folder.glob("step-*.json"))
+
+    def _write(self, name: str, state: State, facts: State) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        atomic_write(self.folder / f"{name}.pt", content)
+        facts = {"schema": SCHEMA_VERSION, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "torch": torch.__version__, **facts}
+        write_json(self.folder / f"{name}.json", facts)
+
+    def _manifest(self, name: str) -> State:
+        path = self.folder / f"{name}.json"
+        try:
+            manifest = json.loads(path.read_text())
+            schema, _ = int(manifest["schema"]), str(manifest["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise CheckpointError(f"{path} is missing or damaged", f"Delete {self.folder} to start over.") from None
+        if schema > SCHEMA_VERSION:
+            raise _Newer(f"{path} has schema {schema}; this version reads up to {SCHEMA_VERSION}.", "Upgrade nni-plugins to resume this run.")
+        return cast(State, manifest)
+
+    def _read(self, name: str) -> State:
+        path, manifest = self.folder / f"{name}.pt", self._manifest(name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({os.strerror(error.errno or 0)})", f"Delete {self.folder} to start over.") from None
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+            raise CheckpointError(
+                f"{path} is damaged ({len(content):,} of {manifest.get('bytes', 0):,} bytes)", f"Delete {self.folder} to start over."
+            )
+        return load_weights(content, str(path))
+
+
+class _Newer(CheckpointError):
+    """A schema newer than ours: never something to fall back from."""

@@ -1,0 +1,267 @@
+"""The training loop, on Lightning Fabric: devices, mixed precision and DDP are Fabric's; the order of random numbers and exact resume are ours.
+
+Everything random in epoch ``e`` - order of the images, crops and flips, single paths, targets - is a function of (seed, purpose, e),
+so a run that is killed anywhere and resumed computes the very numbers that the undisturbed run computes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ..data import ImageSet
+from ..errors import ConfigError, TrainingError
+from ..files import atomic_write
+from ..objectives import Objective, check_targets
+from ..randomness import generator
+from ..settings import TrainingSettings
+from .checkpoint import CheckpointStore, State
+
+Report = Callable[[dict[str, float]], None]
+"""Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
+
+
+class Paths(Protocol):
+    """Which single path each step of an epoch trains: (steps, repeats, decisions). None of it for a stand-alone network."""
+
+    def __call__(self, epoch: int, steps: int) -> npt.NDArray[np.int8]: ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: weights before and after (state dictionaries on the CPU), its curve, and the hash of W0's file, if it was written."""
+
+    initial: State
+    final: State
+    history: list[dict[str, float]]
+    initial_sha256: str | None
+
+
+def cosine(settings: TrainingSettings, epoch: int) -> float:
+    """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over all epochs."""
+    low, high = settings.final_learning_rate, settings.learning_rate
+    return low + (high - low) * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+
+
+def to_cpu(state: State) -> State:
+    """A copy of a state dictionary on the CPU, in the order of its names."""
+    return {name: state[name].detach().to("cpu", copy=True) for name in sorted(state)}
+
+
+class Training:
+    """One training of one network; :meth:`run` trains it, resuming from ``folder`` where there is something to resume.
+
+    Args:
+        model: trained in place. Its initial weights are the caller's affair (``randomness.torch_fork``).
+        objective, images, settings: what is trained, on what, and how.
+        seed: of data order, augmentation and whatever ``paths`` draws.
+        folder: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
+        config: identity of the run beyond objective, settings and seed, for the check on resume.
+        paths: makes this a supernet training: every step calls ``model.forward_path(x, path)``.
+        update_all: decay and momentum also move parameters that the step's path does not touch, as in the official code, where
+            gradients are zeroed rather than absent.
+        report: see :data:`Report`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        images: ImageSet,
+        settings: TrainingSettings,
+        seed: int,
+        *,
+        folder: Path | None = None,
+        config: State | None = None,
+        paths: Paths | None = None,
+        update_all: bool = False,
+        report: Report | None = None,
+    ) -> None:
+        if len(images) < 2:
+            raise ConfigError(f"{images.name}: at least 2 images are needed, but there is {len(images)}.")
+        if settings.devices > settings.batch_size // 2:
+            raise ConfigError(f"batch_size >= 2 * devices must hold, but got batch_size={settings.batch_size}, devices={settings.devices}.")
+        self.model, self.objective, self.images, self.settings, self.seed = model, objective, images, settings, seed
+        self.paths, self.update_all, self.report = paths, update_all, report
+        self.history: list[dict[str, float]] = []
+        ignored = {"checkpoint_seconds", "accelerator"}
+        identity = {"settings": settings.model_dump(exclude=ignored), "seed": seed, "objective": [type(objective).__name__, vars(objective)]}
+        self.store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
+        self.fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """A last batch of a single image is left out: batch norm has no variance there."""
+        full, rest = divmod(len(self.images), self.settings.batch_size)
+        return full + (rest >= 2 * self.settings.devices)
+
+    def run(self) -> Trained:
+        """Train to the end.
+
+        Raises:
+            TrainingError: the loss is not finite.
+            CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
+        """
+        with self.store or nullcontext():
+            return self._run()
+
+    # -- state ------------------------------------------------------------------------------------------------------------
+    def _snapshot(self, epoch: int, step: int) -> State:
+        momenta = {
+            name: self.optimizer.state[p]["momentum_buffer"]
+            for name, p in sorted(self.model.named_parameters())
+            if self.optimizer.state.get(p, {}).get("momentum_buffer") is not None
+        }
+        return {
+            "model": to_cpu(self.model.state_dict()),
+            "momentum": to_cpu(momenta),
+            "meters": self.meters.cpu(),
+            "epoch": epoch,
+            "step": step,
+            "history": json.dumps(self.history),
+        }
+
+    def _restore(self, state: State) -> tuple[int, int]:
+        self.model.load_state_dict(state["model"])
+        parameters = dict(self.model.named_parameters())
+        for name, momentum in state["momentum"].items():
+            self.optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device)
+        self.meters.copy_(state["meters"])
+        self.history = json.loads(state["history"])
+        return int(state["epoch"]), int(state["step"])
+
+    def _save(self, epoch: int, step: int) -> None:
+        self._check_finite(epoch)
+        if self.store is not None and self.fabric.is_global_zero:
+            self.store.save(epoch * self.steps_per_epoch + step, self._snapshot(epoch, step))
+        self.saved_at = time.monotonic()
+
+    def _check_finite(self, epoch: int) -> None:
+        if not bool(torch.isfinite(self.meters).all()):
+            raise TrainingError(
+                f"the loss became {float(self.meters[0])} in epoch {epoch + 1}.",
+                f"Lower the learning rate (it is {cosine(self.settings, epoch):g}) or set gradient_clip; the last checkpoint is intact.",
+            )
+
+    def _log(self, row: dict[str, float]) -> None:
+        if self.store is not None and self.fabric.is_global_zero:
+            with open(self.store.folder / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    # -- the loop ---------------------------------------------------------------------------------------------------------
+    def _run(self) -> Trained:
+        settings, fabric = self.settings, self.fabric
+        fabric.launch()
+        initial = to_cpu(self.model.state_dict())
+        if self.store is not None:
+            if fabric.is_global_zero:
+                self.store.keep_initial(initial)
+            fabric.barrier()
+            initial = self.store.keep_initial(initial)
+            self.model.load_state_dict(initial)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            settings.learning_rate,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov and settings.momentum > 0,
+            foreach=True,
+        )
+        module, optimizer = fabric.setup(self.model, self.optimizer)
+        if self.paths is not None:
+            module.mark_forward_method("forward_path")
+        self.meters = torch.zeros(3, dtype=torch.float64, device=fabric.device)  # sum of losses, correct, images
+        self.history = []
+        found = self.store.load() if self.store is not None else None
+        epoch, step = self._restore(found[1]) if found is not None else (0, 0)
+        if self.store is not None and fabric.is_global_zero:
+            lines = "".join(json.dumps(row) + "\n" for row in self.history)
+            atomic_write(self.store.folder / "metrics.jsonl", lines.encode())
+        self.saved_at = time.monotonic()
+        pixels = self.images.images.to(fabric.device)
+        mean, std = (s.to(fabric.device)[:, None, None] for s in self.images.statistics())
+        while epoch < settings.epochs:
+            self._epoch(module, optimizer, pixels, mean, std, epoch, step)
+            epoch, step = epoch + 1, 0
+        if self.store is not None and (found is None or found[0] < settings.epochs * self.steps_per_epoch):
+            self._save(epoch, 0)
+        sha = self.store.initial_sha256 if self.store is not None else None
+        return Trained(initial, to_cpu(self.model.state_dict()), self.history, sha)
+
+    def _epoch(self, module: Any, optimizer: Any, pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, epoch: int, first: int) -> None:
+        settings, fabric, images = self.settings, self.fabric, self.images
+        module.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = cosine(settings, epoch)
+        device = fabric.device
+        order = torch.from_numpy(generator(self.seed, "data order", epoch).permutation(len(images))).to(device)
+        drawn = torch.from_numpy(images.augmentation.draw(self.seed, epoch, len(images))).to(device)
+        classes = self.objective.head(images).classes
+        targets = check_targets(self.objective.epoch_targets(images, epoch), images, classes).to(device)
+        paths = None if self.paths is None else self.paths(epoch, self.steps_per_epoch)
+        if self.update_all:
+            for p in self.model.parameters():
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        for step in range(first, self.steps_per_epoch):
+            batch = order[step * settings.batch_size : (step + 1) * settings.batch_size][fabric.global_rank :: fabric.world_size]
+            x = images.augmentation.apply(pixels[batch], drawn[batch]).float().div(255).sub(mean).div(std)
+            if settings.precision == "64-true":
+                x = x.double()
+            optimizer.zero_grad(set_to_none=not self.update_all)
+            outputs = module(x) if paths is None else module.forward_path(x, paths[step])
+            loss = self.objective.loss(outputs, targets[batch])
+            fabric.backward(loss)
+            if settings.gradient_clip is not None:
+                fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
+            optimizer.step()
+            with torch.no_grad():
+                correct = self.objective.correct(outputs, targets[batch])
+                self.meters += torch.stack([loss.double() * len(batch), correct.double(), torch.tensor(float(len(batch)), device=device).double()])
+            if step + 1 < self.steps_per_epoch and time.monotonic() - self.saved_at >= settings.checkpoint_seconds:
+                self._save(epoch, step + 1)
+        self._finish(epoch)
+
+    def _finish(self, epoch: int) -> None:
+        total = cast(torch.Tensor, self.fabric.all_reduce(self.meters.clone(), reduce_op="sum"))
+        self.meters.copy_(total)
+        self._check_finite(epoch)
+        loss, correct, count = total.tolist()
+        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": cosine(self.settings, epoch)}
+        self.history.append(row)
+        self.meters.zero_()
+        self._log(row)
+        if time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds:
+            self._save(epoch + 1, 0)
+        if self.report is not None and self.fabric.is_global_zero:
+            self.report(row)
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: ImageSet, statistics: tuple[torch.Tensor, torch.Tensor], batch_size: int = 512) -> float:
+    """Percent of ``images`` that ``model`` in evaluation mode classifies as labelled.
+
+    Args:
+        statistics: mean and standard deviation of the *training* images, each (3,).
+    """
+    device = next(model.parameters()).device
+    dtype = next(model.parameters()).dtype
+    mean, std = (s.to(device)[:, None, None] for s in statistics)
+    model.eval()
+    correct = 0
+    for start in range(0, len(images), batch_size):
+        x = images.images[start : start + batch_size].to(device).float().div(255).sub(mean).div(std)
+        predicted = model(x.to(dtype)).argmax(1).cpu()
+        correct += int((predicted == images.labels[start : start + batch_size]).sum())
+    return 100 * correct / len(images)

@@ -1,0 +1,38 @@
+"""The root of every error that this project raises on purpose.
+
+An error says in one line what is wrong, with the values, and in one line what to do about it. Command-line entry points print
+both and exit with :attr:`NNIPluginsError.exit_status`; a traceback is only ever a bug of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class NNIPluginsError(Exception):
+    """Base class: ``problem`` says what is wrong, ``remedy`` what to do (may be empty)."""
+
+    exit_status: ClassVar[int] = 2
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.remedy}" if self.remedy else self.problem
+
+
+class SpaceError(NNIPluginsError):
+    """An architecture or a search space that does not hold together; the message names the place and the allowed values."""
+
+
+def closest(name: str, options: Iterable[str]) -> str:
+    """``name`` with its closest matches among ``options``: the second half of an error message."""
+    known = sorted(options)
+    matches = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    if matches:
+        return "did you mean " + " or ".join(repr(m) for m in matches) + "?"
+    return "known: " + ", ".join(known)

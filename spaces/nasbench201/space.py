@@ -1,0 +1,154 @@
+"""The NAS-Bench-201 space described without weights. Facts and numbers: Dong & Yang, "NAS-Bench-201", ICLR 2020, section 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..architecture import Architecture
+from ..base import CostTable, Decision, Indices, SearchSpace
+from ..errors import SpaceError
+from . import codec
+
+if TYPE_CHECKING:
+    from .network import NASBench201Network
+    from .supernet import NASBench201Supernet
+
+_NONE = codec.OPERATIONS.index("none")
+
+
+class NASBench201(SearchSpace):
+    """Cells in which every earlier node feeds every later one through one of five operations: ``5 ** (nodes * (nodes - 1) / 2)`` of them.
+
+    The network is a 3x3 stem, three stages of ``cells_per_stage`` equal cells with ``channels``, ``2 * channels`` and
+    ``4 * channels`` channels, a residual block of stride 2 between stages, and a linear classifier. The defaults are the benchmark's.
+
+    Args:
+        nodes: nodes of a cell, at least 3 (125 cells; 4 nodes: 15,625).
+        channels: width of the first stage.
+        cells_per_stage: depth of each of the three stages.
+        classes: outputs of the classifier.
+    """
+
+    name: ClassVar[str] = "nasbench201"
+
+    def __init__(self, nodes: int = 4, channels: int = 16, cells_per_stage: int = 5, classes: int = 10) -> None:
+        for argument, value, least in (
+            ("nodes", nodes, 3),
+            ("channels", channels, 1),
+            ("cells_per_stage", cells_per_stage, 1),
+            ("classes", classes, 1),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise SpaceError(f"{argument} >= {least} must hold, but got {argument}={value!r}.")
+        self.nodes, self.channels, self.cells_per_stage, self.classes = nodes, channels, cells_per_stage, classes
+        self.edges = codec.edges(nodes)
+        super().__init__([Decision(codec.label(edge), codec.OPERATIONS) for edge in self.edges])
+
+    def config(self) -> dict[str, Any]:
+        return {"nodes": self.nodes, "channels": self.channels, "cells_per_stage": self.cells_per_stage, "classes": self.classes}
+
+    @property
+    def repeats(self) -> int:
+        return 3 * self.cells_per_stage
+
+    # -- codecs -----------------------------------------------------------------------------------------------------------
+    def architecture(self, choices: Mapping[str, str]) -> Architecture:
+        """Also accepts NNI hub's sample dictionary (``{"cell/0_1": "conv_3x3", ...}``)."""
+        if not all(isinstance(label, str) for label in choices):
+            raise SpaceError(f"labels must be strings such as 'e_0_1', but got {list(choices)!r}.")
+        ours = {f"e_{label[5:]}" if label.startswith("cell/") else label: value for label, value in choices.items()}
+        return super().architecture({label: codec.NNI_NAMES.get(value, value) for label, value in ours.items()})
+
+    def to_nni_hub(self, architecture: Architecture) -> dict[str, str]:
+        """The sample dictionary of ``nni.nas.hub.pytorch.NasBench201`` (four nodes there)."""
+        names = {ours: theirs for theirs, ours in codec.NNI_NAMES.items()}
+        return {f"cell/{label[2:]}": names.get(value, value) for label, value in self.check(architecture).choices}
+
+    def _operations(self, architecture: Architecture) -> dict[codec.Edge, str]:
+        return dict(zip(self.edges, (value for _, value in self.check(architecture).choices), strict=True))
+
+    def to_string(self, architecture: Architecture) -> str:
+        return codec.to_string(self._operations(architecture), self.nodes)
+
+    def from_string(self, text: str) -> Architecture:
+        operations = codec.from_string(text, self.nodes)
+        return self.architecture({codec.label(edge): operations[edge] for edge in self.edges})
+
+    def canonical(self, architecture: Architecture) -> str:
+        return codec.canonical(self._operations(architecture), self.nodes)
+
+    def graph(self, architecture: Architecture) -> list[tuple[str, str, str]]:
+        names = ["input", *(str(i) for i in range(1, self.nodes - 1)), "output"]
+        return [(names[i], names[j], value) for (i, j), value in self._operations(architecture).items()]
+
+    # -- drawing at random ------------------------------------------------------------------------------------------------
+    def sample_paths(self, rng: np.random.Generator, n: int, shared: bool) -> npt.NDArray[np.int8]:
+        """As the official supernets train (RLNAS, after GDAS' "uniform random sampling"): no node has only ``none`` in-edges.
+
+        With ``shared=False``, the official behaviour, every cell has a path of its own.
+        """
+        drawn = self.sample(rng, n if shared else n * self.repeats)
+        for node in range(1, self.nodes):
+            columns = [e for e, (_, j) in enumerate(self.edges) if j == node]
+            while (dead := np.flatnonzero((drawn[:, columns] == _NONE).all(axis=1))).size:
+                drawn[dead[:, None], columns] = rng.integers(0, len(codec.OPERATIONS), size=(dead.size, len(columns)), dtype=np.int8)
+        drawn = drawn.reshape(n, -1, len(self.edges))
+        return np.broadcast_to(drawn, (n, self.repeats, len(self.edges)))
+
+    # -- structure and cost -----------------------------------------------------------------------------------------------
+    def path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
+        """Edge (i, j) lies on ``in(i) * out(j)`` paths: paths from the input to i, times paths from j to the output."""
+        alive = np.asarray(indices) != _NONE
+        into = np.zeros((len(alive), self.nodes), dtype=np.int64)
+        out = np.zeros_like(into)
+        into[:, 0] = out[:, -1] = 1
+        for e, (i, j) in enumerate(self.edges):
+            into[:, j] += into[:, i] * alive[:, e]
+        for e, (i, j) in reversed(list(enumerate(self.edges))):
+            out[:, i] += out[:, j] * alive[:, e]
+        sources, targets = np.array(self.edges).T
+        counts: npt.NDArray[np.int64] = into[:, sources] * out[:, targets] * alive
+        return counts
+
+    def cost_table(self, image_size: int = 32) -> CostTable:
+        """Convolutions carry no bias; batch norms have two parameters a channel and are not counted as multiply-adds.
+
+        At the benchmark's size (4 nodes, 16 channels, 5 cells, 10 classes): 73,306 parameters, 28,000 for each 1x1 and 243,040 for
+        each 3x3 convolution.
+        """
+        widths = [self.channels * 2**s for s in range(3)]
+        pixels = [image_size**2]
+        for _ in range(2):
+            pixels.append((-(-int(pixels[-1] ** 0.5) // 2)) ** 2)
+        parameters = np.zeros((len(self.edges), len(codec.OPERATIONS)), dtype=np.int64)
+        macs = np.zeros_like(parameters)
+        for name, kernel in (("nor_conv_1x1", 1), ("nor_conv_3x3", 9)):
+            column = codec.OPERATIONS.index(name)
+            parameters[:, column] = self.cells_per_stage * sum(kernel * c * c + 2 * c for c in widths)
+            macs[:, column] = self.cells_per_stage * sum(kernel * c * c * p for c, p in zip(widths, pixels, strict=True))
+        fixed_parameters = 27 * widths[0] + 2 * widths[0] + 2 * widths[-1] + (widths[-1] + 1) * self.classes
+        fixed_macs = 27 * widths[0] * pixels[0] + widths[-1] * self.classes
+        for before, after, p in zip(widths, widths[1:], pixels[1:], strict=False):
+            weights = 9 * before * after + 9 * after * after + before * after
+            fixed_parameters += weights + 4 * after
+            fixed_macs += weights * p
+        return CostTable(fixed_parameters, fixed_macs, parameters, macs)
+
+    # -- networks ---------------------------------------------------------------------------------------------------------
+    def supernet(self, affine: bool = False) -> NASBench201Supernet:
+        """The weight-sharing network, an NNI ``ModelSpace``.
+
+        ``affine``: whether the batch norms inside searched cells learn scale and shift; off in RLNAS' supernet, on in the benchmark's networks.
+        """
+        from .supernet import NASBench201Supernet
+
+        return NASBench201Supernet(self.nodes, self.channels, self.cells_per_stage, self.classes, affine)
+
+    def network(self, architecture: Architecture) -> NASBench201Network:
+        from .network import NASBench201Network
+
+        return NASBench201Network(self, self._operations(architecture))

@@ -1,0 +1,55 @@
+"""What a strategy may ask of a supernet, and the description of its weights that the angle needs. Free of torch at import time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+    from .base import SearchSpace
+
+Role = Literal["conv", "bn", "classifier_weight", "classifier_bias", "pool", "identity"]
+
+
+@dataclass(frozen=True)
+class WeightBlock:
+    """Weights that enter or leave an architecture together.
+
+    ``parameters``: (name in the state dictionary, role). ``constants``: (role, squared norm) of vectors that stand for an operation
+    without weights and are the same before and after training (RLNAS' pooling kernel of 1/k^2 and identity matrix).
+    """
+
+    parameters: tuple[tuple[str, Role], ...] = ()
+    constants: tuple[tuple[Role, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class WeightBlocks:
+    """``fixed`` is part of every architecture; ``choices[d][v]`` belongs to value ``v`` of decision ``d``."""
+
+    fixed: WeightBlock
+    choices: tuple[tuple[WeightBlock, ...], ...]
+
+
+class Supernet(Protocol):
+    """The module protocol of a single-path supernet."""
+
+    search_space: SearchSpace
+
+    def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
+        """Run ``x: (B, 3, H, W)`` through ``path: (repeats, D)``; returns what ``network()`` returns."""
+        ...
+
+    def weight_blocks(self) -> WeightBlocks:
+        """Which parameters belong to which choice."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, Any]]:
+        """As in ``torch.nn.Module``."""
+        ...

@@ -1,0 +1,66 @@
+"""Random search: distinct architectures drawn uniformly, without weights. The baseline that every result stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
+from nni.nas.space import RawFormatModelSpace
+
+from evaluators.errors import ConfigError
+from evaluators.randomness import generator
+from spaces.architecture import Architecture
+from spaces.base import SearchSpace
+
+from .ranking import Ranked
+from .sampling import draw
+
+
+class RandomSearch(OneShotStrategy):
+    """``samples`` random architectures, each scored by the experiment's evaluator in this process, best first.
+
+    Derived from NNI's one-shot base class only so that ``NasExperiment`` runs it in this process and exports several architectures.
+
+    Args:
+        samples: how many distinct architectures are drawn.
+        seed: of the draw.
+    """
+
+    def __init__(self, samples: int = 10, *, seed: int = 0) -> None:
+        super().__init__()
+        if samples < 1:
+            raise ConfigError(f"samples >= 1 must hold, but got samples={samples}.")
+        self.samples, self.seed = samples, seed
+        self.ranked: list[Ranked] | None = None
+
+    def _initialize(self, model_space: Any, engine: Any) -> Any:
+        if not isinstance(getattr(getattr(model_space, "model_space", None), "search_space", None), SearchSpace):
+            raise ConfigError("RandomSearch needs a supernet of this package.", "Pass space.supernet(), such as NASBench201().supernet().")
+        return model_space
+
+    def _run(self) -> None:
+        space = cast(SearchSpace, self.model_space.model_space.search_space)
+        self.ranked = search(space, self.model_space.evaluator.evaluate, self.samples, self.seed)
+
+    def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
+        """The drawn architectures as frozen model spaces, best first."""
+        if self.ranked is None:
+            raise ConfigError("RandomSearch has not run yet.", "Call NasExperiment(...).run() first.")
+        for ranked in self.ranked[:limit]:
+            yield cast(RawFormatModelSpace, self.model_space).freeze(ranked.architecture.as_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the draw is a function of the seed."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load; see :meth:`state_dict`."""
+
+
+def search(space: SearchSpace, evaluate: Callable[[Architecture], float], samples: int, seed: int) -> list[Ranked]:
+    """Draw ``samples`` distinct architectures and rank them by ``evaluate`` (larger is better; ties in the order of the draw)."""
+    drawn = draw(space, samples, generator(seed, "random search"))
+    scores = np.array([evaluate(architecture) for architecture in drawn])
+    return [Ranked(drawn[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]

@@ -1,0 +1,132 @@
+"""RLNAS: train a supernet on random labels, take the architectures whose weights turned most (Zhang et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+from nni.nas.evaluator import Evaluator
+from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
+from nni.nas.space import RawFormatModelSpace
+from pydantic import Field
+from torch import nn
+
+from evaluators.errors import ConfigError
+from evaluators.randomness import generator, torch_fork
+from evaluators.settings import Settings
+from evaluators.supernets import SupernetTraining
+from evaluators.training import Trained
+from spaces.base import ENUMERATION_LIMIT, Indices, SearchSpace
+from spaces.supernet import Supernet
+
+from .angle import VARIANTS, AngleTable
+from .evolution import EvolutionSettings, Limits, evolve
+from .ranking import Ranked, best
+
+
+class RLNASSettings(Settings):
+    """How the trained supernet is searched."""
+
+    angle: Literal["rlnas", "rlnas-eye", "abs", "weights"] = Field("rlnas", description="see strategies.angle.VARIANTS")
+    limits: Limits = Limits()
+    evolution: EvolutionSettings | None = Field(None, description="None: exhaustive where the space has at most 10 million architectures")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """``ranked``: best first. ``indices: (n, D)`` and ``angles: (n,)`` are everything that was scored, in the order of scoring."""
+
+    ranked: list[Ranked]
+    indices: Indices
+    angles: npt.NDArray[np.float64]
+    trained: Trained
+
+
+def rank(table: AngleTable, settings: RLNASSettings, seed: int) -> tuple[Indices, npt.NDArray[np.float64]]:
+    """Score every architecture of an enumerable space that meets the limits, or evolve; returns indices (n, D) and angles (n,)."""
+    space = table.space
+    if settings.evolution is None and space.size <= ENUMERATION_LIMIT:
+        indices = space.enumerate()
+        indices = indices[settings.limits.mask(space, indices)]
+        if len(indices) == 0:
+            raise ConfigError(f"no architecture of {space!r} meets the limits {settings.limits!r}.", "Raise max_parameters or max_macs.")
+        return indices, np.concatenate([table(part) for part in np.array_split(indices, -(-len(indices) // 1_000_000))])
+    return evolve(space, table, settings.evolution or EvolutionSettings(), settings.limits, generator(seed, "evolution"))
+
+
+def initialise(space: SearchSpace, seed: int) -> nn.Module:
+    """The supernet of ``space`` with PyTorch's default initial weights drawn from ``seed``."""
+    with torch_fork(seed, "initialisation"):
+        return space.supernet()
+
+
+def search(supernet: nn.Module, training: SupernetTraining, settings: RLNASSettings, top_k: int) -> SearchResult:
+    """Train ``supernet`` and rank its architectures; the ``top_k`` best, symmetric twins left out."""
+    space = cast(Supernet, supernet).search_space
+    if training.settings.epochs * len(training.images) < 1000:
+        warnings.warn(
+            f"the supernet sees only {training.settings.epochs * len(training.images)} images; angles of a barely trained supernet say little "
+            "(warnings.filterwarnings('ignore', category=UserWarning) silences this).",
+            UserWarning,
+            stacklevel=2,
+        )
+    trained = training.evaluate(supernet)
+    table = AngleTable.build(space, cast(Supernet, supernet).weight_blocks(), trained.initial, trained.final, VARIANTS[settings.angle])
+    indices, angles = rank(table, settings, training.seed)
+    return SearchResult(best(space, indices, angles, top_k), indices, angles, trained)
+
+
+class RLNAS(OneShotStrategy):
+    """RLNAS as an NNI strategy: ``NasExperiment(space.supernet(), evaluator, RLNAS()).run()``.
+
+    ``evaluator`` is a :class:`evaluators.SupernetTraining`, or NNI's own ``Classification``, whose training images, batch size, epochs,
+    learning rate and weight decay are then taken over (its labels are never used). Several architectures can be exported.
+
+    Args:
+        settings: how the trained supernet is searched.
+        top_k: how many architectures are kept, best first.
+        seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
+    """
+
+    def __init__(self, settings: RLNASSettings | None = None, *, top_k: int = 10, seed: int = 0) -> None:
+        super().__init__()
+        self.settings, self.top_k, self.seed = settings or RLNASSettings(), top_k, seed
+        self.result: SearchResult | None = None
+
+    def _initialize(self, model_space: Any, engine: Any) -> Any:
+        if not isinstance(model_space, RawFormatModelSpace) or not hasattr(model_space.model_space, "forward_path"):
+            raise ConfigError(
+                f"RLNAS needs a supernet of this package, but got {type(getattr(model_space, 'model_space', model_space)).__name__}.",
+                "Pass space.supernet(), such as NASBench201().supernet().",
+            )
+        self.training = self._training(model_space.evaluator, cast(SearchSpace, model_space.model_space.search_space))
+        return model_space
+
+    def _training(self, evaluator: Evaluator | None, space: SearchSpace) -> SupernetTraining:
+        if isinstance(evaluator, SupernetTraining):
+            return evaluator
+        from .nni_evaluators import from_classification
+
+        return from_classification(evaluator, int(getattr(space, "classes", 10)), self.seed)
+
+    def _run(self) -> None:
+        supernet = cast(nn.Module, self.model_space.model_space)
+        self.result = search(supernet, self.training, self.settings, self.top_k)
+
+    def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
+        """The found architectures, best first, as frozen model spaces; at most ``top_k`` of them."""
+        if self.result is None:
+            raise ConfigError("RLNAS has not run yet.", "Call NasExperiment(...).run() first.")
+        for ranked in self.result.ranked[:limit]:
+            yield cast(RawFormatModelSpace, self.model_space).freeze(ranked.architecture.as_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the training's own checkpoints (``SupernetTraining(folder=...)``) hold everything that a resumed run needs."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load; see :meth:`state_dict`."""
