@@ -16,7 +16,7 @@ Values = Sequence[float] | npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Kendall tau-b in [-1, 1] (NaN where all scores or all truths are equal), its 95 % bootstrap interval, and how many architectures it compares."""
+    """Kendall tau-b in [-1, 1] (NaN where all scores or all truths are equal), its 95 % bootstrap interval, and how many it compares."""
 
     tau: float
     low: float

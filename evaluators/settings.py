@@ -6,7 +6,8 @@ The defaults are the papers' values for NAS-Bench-201 on CIFAR-10; an example th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
@@ -105,7 +106,7 @@ def _sentence(model: type[BaseModel], where: str, error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = "" if error["type"] == "missing" or isinstance(given, Mapping) else f", but got {given!r}"
-    return f"{place.rstrip('.')}: {message[0].lower()}{message[1:]}{shown}"
+    return f"{place.rstrip('.') or 'configuration'}: {message[0].lower()}{message[1:]}{shown}"
 
 
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
@@ -114,4 +115,6 @@ def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     for part in path:
         field = getattr(current, "model_fields", {}).get(part)
         current = None if field is None else field.annotation
+        if get_origin(current) in (Union, UnionType):  # such as ``EvolutionSettings | None``
+            current = next((option for option in get_args(current) if hasattr(option, "model_fields")), None)
     return list(getattr(current, "model_fields", {}) or {"(none)": None})

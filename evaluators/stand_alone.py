@@ -17,7 +17,7 @@ from .data import ImageData, load
 from .errors import ConfigError, DataError
 from .objectives import Supervised
 from .randomness import torch_fork
-from .settings import DataSettings, StandAloneSettings
+from .settings import DataSettings, StandAloneSettings, read
 from .training import Training, accuracy
 from .training.loop import Report
 
@@ -53,14 +53,14 @@ class StandAlone(Evaluator):
         report: Report | None = None,
     ) -> None:
         self._data = data
-        self.settings = settings if isinstance(settings, StandAloneSettings) else StandAloneSettings(**(settings or {}))
+        self.settings = settings if isinstance(settings, StandAloneSettings) else read(StandAloneSettings, settings or {}, "settings.")
         self.space, self.seed, self.folder, self.report = space, seed, folder, report
 
     @property
     def data(self) -> ImageData:
         """The images, loaded when they are first needed."""
         if not isinstance(self._data, ImageData):
-            self._data = load(self._data if isinstance(self._data, DataSettings) else DataSettings(**self._data))
+            self._data = load(self._data if isinstance(self._data, DataSettings) else read(DataSettings, self._data, "data."))
         return self._data
 
     def evaluate(self, model: Any) -> float:
@@ -80,6 +80,8 @@ class StandAlone(Evaluator):
         train, test = self.data.train, self.data.test
         if test is None:
             raise DataError(f"{train.name}: stand-alone training needs labelled test images.", "Add a test folder, or labels to split off a part.")
+        for images in (train, test):
+            _ = images.labels  # those that lack them are refused now, not after the training
         config: dict[str, Any] = {"images": [train.name, len(train), len(test)]}
         if isinstance(model, Architecture):
             if self.space is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SpaceError
+from .errors import SpaceError, shown
 
 SCHEMA_VERSION = 1
 MAX_JSON_BYTES = 1_000_000
@@ -57,11 +57,13 @@ class Architecture:
         missing, foreign = {"schema", "space", "choices"} - set(data), set(data) - {"schema", "space", "choices"}
         if missing or foreign:
             raise SpaceError(
-                f"architecture JSON must have the keys schema, space and choices, but misses {sorted(missing)} and has {sorted(foreign)}."
+                f"architecture JSON must have the keys schema, space and choices, but misses {sorted(missing)} "
+                f"and has {shown(sorted(map(str, foreign)))}."
             )
-        if not isinstance(data["schema"], int) or data["schema"] > SCHEMA_VERSION or data["schema"] < 1:
+        schema = data["schema"]
+        if not isinstance(schema, int) or isinstance(schema, bool) or not 1 <= schema <= SCHEMA_VERSION:
             raise SpaceError(
-                f"schema: architecture JSON has schema {data['schema']!r}; this version reads 1 to {SCHEMA_VERSION}.",
+                f"schema: architecture JSON has schema {shown(schema)}; this version reads 1 to {SCHEMA_VERSION}.",
                 "Upgrade nni-plugins, or export the architecture again with this version.",
             )
         if not isinstance(data["space"], str):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from typing_extensions import Self
 
 from .architecture import Architecture
-from .errors import SpaceError, closest
+from .errors import SpaceError, closest, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,7 +85,7 @@ class SearchSpace(ABC):
         return type(self) is type(other) and self.config() == other.config()  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
-        return hash((self.name, tuple(sorted(self.config().items()))))
+        return hash((type(self), self.name))  # a configuration may hold lists
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
@@ -114,14 +114,17 @@ class SearchSpace(ABC):
         Raises:
             SpaceError: an unknown, missing or misvalued decision; all of them are named at once.
         """
-        problems = [f"{label!r}: no such decision; {closest(label, self.labels)}" for label in choices if label not in self.labels]
+        unknown = [label for label in choices if label not in self.labels]
+        problems = [f"{shown(label)}: no such decision; {closest(str(label), self.labels)}" for label in unknown[:3]]
+        if len(unknown) > 3:
+            problems.append(f"{len(unknown) - 3:,} more that do not exist")
         missing = [label for label in self.labels if label not in choices]
         if missing:
             problems.append(f"{len(self.labels)} decisions are needed, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
         for decision in self.decisions:
             value = choices.get(decision.label, decision.values[0])
             if value not in decision.values:
-                problems.append(f"{decision.label}: unknown value {value!r}; {closest(str(value), decision.values)}")
+                problems.append(f"{decision.label}: unknown value {shown(value)}; {closest(str(value), decision.values)}")
         if problems:
             raise SpaceError(f"not an architecture of {self!r}: " + "; ".join(problems))
         return Architecture(self.name, tuple((label, choices[label]) for label in self.labels))
@@ -129,7 +132,7 @@ class SearchSpace(ABC):
     def check(self, architecture: Architecture) -> Architecture:
         """Return ``architecture`` in this space's order of decisions, or raise :class:`SpaceError`."""
         if architecture.space != self.name:
-            raise SpaceError(f"space: the architecture is of {architecture.space!r}, but this space is {self.name!r}.")
+            raise SpaceError(f"space: the architecture is of {shown(architecture.space)}, but this space is {self.name!r}.")
         return self.architecture(architecture.as_dict())
 
     def encode(self, architectures: Iterable[Architecture]) -> Indices:
@@ -190,9 +193,10 @@ class SearchSpace(ABC):
     def mutate(self, rng: np.random.Generator, parents: Indices, probability: float) -> Indices:
         """Change each decision with ``probability`` to a uniformly drawn *other* value; valid and, per row, never unchanged."""
         n, decisions = parents.shape
-        change = rng.random((n, decisions)) < probability
-        change[np.arange(n), rng.integers(0, decisions, size=n)] |= ~change.any(axis=1)
         counts = np.array([len(d.values) for d in self.decisions])
+        free = np.flatnonzero(counts > 1)
+        change = (rng.random((n, decisions)) < probability) & (counts > 1)
+        change[np.arange(n), free[rng.integers(0, len(free), size=n)]] |= ~change.any(axis=1)
         shift = 1 + rng.integers(0, np.maximum(counts - 1, 1), size=(n, decisions))
         return np.where(change, (parents + shift) % counts, parents).astype(np.int8)
 

@@ -29,10 +29,16 @@ class SpaceError(NNIPluginsError):
     """An architecture or a search space that does not hold together; the message names the place and the allowed values."""
 
 
+def shown(value: object, length: int = 80) -> str:
+    """``repr(value)``, cut to about ``length`` characters: a message stays one line even where the value is a megabyte."""
+    text = repr(value[: length + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def closest(name: str, options: Iterable[str]) -> str:
     """``name`` with its closest matches among ``options``: the second half of an error message."""
     known = sorted(options)
-    matches = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    matches = difflib.get_close_matches(str(name)[:100], known, n=3, cutoff=0.5)
     if matches:
         return "did you mean " + " or ".join(repr(m) for m in matches) + "?"
     return "known: " + ", ".join(known)

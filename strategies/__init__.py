@@ -9,6 +9,7 @@ __getattr__, __dir__ = lazy(
         "evolution": ["EvolutionSettings", "Limits", "evolve"],
         "random_search": ["RandomSearch"],
         "ranking": ["Ranked"],
-        "rlnas": ["RLNAS", "RLNASSettings", "SearchResult"],
+        "rlnas": ["RLNAS", "SearchResult"],
+        "settings": ["RLNASSettings"],
     },
 )

@@ -93,6 +93,7 @@ def evolve(
         new = np.concatenate(children)
         if len(new) == 0 and generation == 0:
             raise ConfigError(f"no architecture of {space!r} meets the limits {limits!r}.", "Raise max_parameters or max_macs.")
-        if len(new):
-            indices, scores = np.concatenate([indices, new]), np.concatenate([scores, score(new)])
+        if len(new) == 0:
+            break  # everything is known, as far as random draws tell
+        indices, scores = np.concatenate([indices, new]), np.concatenate([scores, score(new)])
     return indices, scores

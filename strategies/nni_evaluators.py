@@ -46,6 +46,8 @@ def from_classification(evaluator: Evaluator | None, classes: int, seed: int) ->
 def _images(loader: DataLoader[Any]) -> ImageSet:
     """All images of the loader's data set as bytes; values outside [0, 1] (normalised ones) are scaled by their common range."""
     dataset: Any = loader.dataset
+    if not hasattr(dataset, "__len__"):
+        raise DataError(f"a data set with a length is needed, but got {type(dataset).__name__}.", "Pass one with __len__ and __getitem__.")
     tensors = [_tensor(dataset[i]) for i in range(len(dataset))]
     shapes = {tuple(t.shape) for t in tensors}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3 or next(iter(shapes))[0] not in (1, 3):
@@ -53,6 +55,8 @@ def _images(loader: DataLoader[Any]) -> ImageSet:
     pixels = torch.stack(tensors)
     if pixels.dtype != torch.uint8:
         low, high = pixels.min(), pixels.max()
+        if not torch.isfinite(high - low):
+            raise DataError("the images hold values that are not finite.", "Check the data set's transforms.")
         unit = pixels if low >= 0 and high <= 1 else (pixels - low) / (high - low).clamp_min(1e-12)
         pixels = unit.mul(255).round().to(torch.uint8)
     return ImageSet("Classification's training images", pixels.expand(-1, 3, -1, -1).contiguous(), None)

@@ -5,35 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from nni.nas.evaluator import Evaluator
 from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
-from pydantic import Field
 from torch import nn
 
 from evaluators.errors import ConfigError
 from evaluators.randomness import generator, torch_fork
-from evaluators.settings import Settings
 from evaluators.supernets import SupernetTraining
 from evaluators.training import Trained
 from spaces.base import ENUMERATION_LIMIT, Indices, SearchSpace
 from spaces.supernet import Supernet
 
 from .angle import VARIANTS, AngleTable
-from .evolution import EvolutionSettings, Limits, evolve
+from .evolution import EvolutionSettings, evolve
 from .ranking import Ranked, best
-
-
-class RLNASSettings(Settings):
-    """How the trained supernet is searched."""
-
-    angle: Literal["rlnas", "rlnas-eye", "abs", "weights"] = Field("rlnas", description="see strategies.angle.VARIANTS")
-    limits: Limits = Limits()
-    evolution: EvolutionSettings | None = Field(None, description="None: exhaustive where the space has at most 10 million architectures")
+from .settings import RLNASSettings
 
 
 @dataclass(frozen=True)
@@ -94,6 +85,8 @@ class RLNAS(OneShotStrategy):
 
     def __init__(self, settings: RLNASSettings | None = None, *, top_k: int = 10, seed: int = 0) -> None:
         super().__init__()
+        if top_k < 1:
+            raise ConfigError(f"top_k >= 1 must hold, but got top_k={top_k}.")
         self.settings, self.top_k, self.seed = settings or RLNASSettings(), top_k, seed
         self.result: SearchResult | None = None
 

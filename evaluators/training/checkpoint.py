@@ -6,13 +6,13 @@ A checkpoint exists from the moment its manifest does. Loading never unpickles a
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import io
 import json
 import logging
 import os
-import pickle
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -36,7 +36,7 @@ def load_weights(content: bytes, name: str) -> State:
     """
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, UnicodeDecodeError) as error:
+    except Exception as error:  # what torch and zipfile raise on damaged bytes has no common type
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{name}: refused, it is not a file of plain weights ({reason}).", "Only load checkpoints that this software wrote."
@@ -79,6 +79,7 @@ class CheckpointStore:
             raise CheckpointError(f"{self.folder} is in use by another process.", "Wait for it, stop it, or choose another folder.") from None
         try:
             self._check_config()
+            self._sweep()
         except BaseException:
             self._lock.close()
             raise
@@ -95,7 +96,7 @@ class CheckpointStore:
             return
         try:
             stored = json.loads(path.read_text())["config"]
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise CheckpointError(f"{path} is damaged.", f"Delete {self.folder} to start over.") from None
         changes = diff(stored, self.config)
         if changes:
@@ -104,10 +105,21 @@ class CheckpointStore:
                 "Restore those settings to resume, or choose another folder to start over.",
             )
 
+    def _sweep(self) -> None:
+        """Remove what killed processes left: temporary files, and weights that never got their manifest."""
+        orphans = [path for path in self.folder.glob("step-*.pt") if not path.with_suffix(".json").exists()]
+        for path in [*self.folder.glob(".*.tmp"), *orphans]:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     # -- W0 ---------------------------------------------------------------------------------------------------------------
     def keep_initial(self, state: State) -> State:
         """Write W0 if there is none yet; return the W0 that is on disk, which is the one that every angle is measured from."""
         if not (self.folder / "initial.json").exists():
+            if self._names():
+                raise CheckpointError(
+                    f"{self.folder / 'initial.json'} is missing, but checkpoints were measured from it.", f"Delete {self.folder} to start over."
+                )
             self._write("initial", state, {})
         return self._read("initial")
 
@@ -118,9 +130,12 @@ class CheckpointStore:
 
     # -- checkpoints ------------------------------------------------------------------------------------------------------
     def save(self, step: int, state: State) -> None:
-        """Write the checkpoint of ``step`` and drop all but the newest two."""
-        self._write(f"step-{step:010d}", state, {"step": step, "initial_sha256": self.initial_sha256})
-        for name in self._names()[:-KEPT]:
+        """Write the checkpoint of ``step`` and drop all but the newest two. Those of later steps go too: :meth:`load` found them damaged."""
+        new = f"step-{step:010d}"
+        self._write(new, state, {"step": step, "initial_sha256": self.initial_sha256})
+        names = self._names()
+        kept = [name for name in names if name <= new][-KEPT:]
+        for name in (name for name in names if name not in kept):
             (self.folder / f"{name}.json").unlink(missing_ok=True)
             (self.folder / f"{name}.pt").unlink(missing_ok=True)
 
@@ -135,7 +150,7 @@ class CheckpointStore:
         for name in reversed(names):
             step = int(name.removeprefix("step-"))
             try:
-                if self._manifest(name)["initial_sha256"] != self.initial_sha256:
+                if self._manifest(name).get("initial_sha256") != self.initial_sha256:
                     raise CheckpointError(f"{name} belongs to other initial weights")
                 state = self._read(name)
             except _Newer:
@@ -152,7 +167,7 @@ class CheckpointStore:
         return None
 
     def _names(self) -> list[str]:
-        return sorted(path.stem for path in self.folder.glob("step-*.json"))
+        return sorted(path.stem for path in self.folder.glob("step-*.json") if path.stem[len("step-") :].isdecimal())
 
     def _write(self, name: str, state: State, facts: State) -> None:
         buffer = io.BytesIO()
@@ -167,7 +182,7 @@ class CheckpointStore:
         try:
             manifest = json.loads(path.read_text())
             schema, _ = int(manifest["schema"]), str(manifest["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise CheckpointError(f"{path} is missing or damaged", f"Delete {self.folder} to start over.") from None
         if schema > SCHEMA_VERSION:
             raise _Newer(f"{path} has schema {schema}; this version reads up to {SCHEMA_VERSION}.", "Upgrade nni-plugins to resume this run.")

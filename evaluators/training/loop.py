@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ..data import ImageSet
-from ..errors import ConfigError, TrainingError
+from ..errors import CheckpointError, ConfigError, TrainingError
 from ..files import atomic_write
 from ..objectives import Objective, check_targets
 from ..randomness import generator
@@ -89,8 +89,10 @@ class Training:
         update_all: bool = False,
         report: Report | None = None,
     ) -> None:
-        if len(images) < 2:
-            raise ConfigError(f"{images.name}: at least 2 images are needed, but there is {len(images)}.")
+        if len(images) < 2 * settings.devices:
+            raise ConfigError(
+                f"{images.name}: at least 2 images for each device are needed, but there are {len(images)} (devices={settings.devices})."
+            )
         if settings.devices > settings.batch_size // 2:
             raise ConfigError(f"batch_size >= 2 * devices must hold, but got batch_size={settings.batch_size}, devices={settings.devices}.")
         self.model, self.objective, self.images, self.settings, self.seed = model, objective, images, settings, seed
@@ -99,7 +101,9 @@ class Training:
         ignored = {"checkpoint_seconds", "accelerator"}
         identity = {"settings": settings.model_dump(exclude=ignored), "seed": seed, "objective": [type(objective).__name__, vars(objective)]}
         self.store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
-        self.fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)
+        # A single path leaves most of a supernet without gradients, which DDP must be told.
+        strategy = "ddp_find_unused_parameters_true" if settings.devices > 1 else "auto"
+        self.fabric = Fabric(accelerator=settings.accelerator, strategy=strategy, devices=settings.devices, precision=settings.precision)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,14 +115,15 @@ class Training:
         """Train to the end.
 
         Raises:
-            TrainingError: the loss is not finite.
+            TrainingError: the loss or a weight is not finite.
             CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
         """
-        with self.store or nullcontext():
+        self.fabric.launch()  # with several devices this starts the other processes; only the first one locks and writes
+        with self.store if self.store is not None and self.fabric.is_global_zero else nullcontext():
             return self._run()
 
     # -- state ------------------------------------------------------------------------------------------------------------
-    def _snapshot(self, epoch: int, step: int) -> State:
+    def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
         momenta = {
             name: self.optimizer.state[p]["momentum_buffer"]
             for name, p in sorted(self.model.named_parameters())
@@ -127,7 +132,8 @@ class Training:
         return {
             "model": to_cpu(self.model.state_dict()),
             "momentum": to_cpu(momenta),
-            "meters": self.meters.cpu(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "meters": meters.cpu(),
             "epoch": epoch,
             "step": step,
             "history": json.dumps(self.history),
@@ -138,32 +144,55 @@ class Training:
         parameters = dict(self.model.named_parameters())
         for name, momentum in state["momentum"].items():
             self.optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device)
-        self.meters.copy_(state["meters"])
+        if state.get("precision"):
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if self.fabric.is_global_zero:  # they are the sums over all processes
+            self.meters.copy_(state["meters"])
         self.history = json.loads(state["history"])
         return int(state["epoch"]), int(state["step"])
 
+    def _due(self) -> bool:
+        """Whether it is time to save. Processes agree on it, because saving adds up their meters."""
+        due = time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds
+        if self.fabric.world_size == 1:
+            return due
+        return bool(self.fabric.all_reduce(torch.tensor(float(due), device=self.fabric.device), reduce_op="sum") > 0)
+
+    def _total(self) -> torch.Tensor:
+        """The meters, summed over all processes."""
+        return cast(torch.Tensor, self.fabric.all_reduce(self.meters.clone(), reduce_op="sum"))
+
     def _save(self, epoch: int, step: int) -> None:
-        self._check_finite(epoch)
+        meters = self._total()
+        self._check_finite(epoch, meters)
         if self.store is not None and self.fabric.is_global_zero:
-            self.store.save(epoch * self.steps_per_epoch + step, self._snapshot(epoch, step))
+            self.store.save(epoch * self.steps_per_epoch + step, self._snapshot(epoch, step, meters))
         self.saved_at = time.monotonic()
 
-    def _check_finite(self, epoch: int) -> None:
-        if not bool(torch.isfinite(self.meters).all()):
-            raise TrainingError(
-                f"the loss became {float(self.meters[0])} in epoch {epoch + 1}.",
-                f"Lower the learning rate (it is {cosine(self.settings, epoch):g}) or set gradient_clip; the last checkpoint is intact.",
-            )
+    def _check_finite(self, epoch: int, meters: torch.Tensor) -> None:
+        """The loss is that of before the step, so the weights are looked at too: a checkpoint never holds broken ones."""
+        weights = torch.stack([torch.isfinite(p).all() for p in self.model.parameters()]).all()
+        if bool(torch.isfinite(meters).all() & weights):
+            return
+        broken = f"the loss became {float(meters[0])}" if bool(weights) else "weights became infinite or NaN"
+        intact = "" if self.store is None else "; the last checkpoint is intact"
+        raise TrainingError(
+            f"{broken} in epoch {epoch + 1}.",
+            f"Lower the learning rate (it is {cosine(self.settings, epoch):g}) or set gradient_clip{intact}.",
+        )
 
     def _log(self, row: dict[str, float]) -> None:
         if self.store is not None and self.fabric.is_global_zero:
-            with open(self.store.folder / "metrics.jsonl", "a") as file:
-                file.write(json.dumps(row) + "\n")
+            path = self.store.folder / "metrics.jsonl"
+            try:
+                with open(path, "a") as file:
+                    file.write(json.dumps(row) + "\n")
+            except OSError as error:
+                raise CheckpointError(f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again.") from None
 
     # -- the loop ---------------------------------------------------------------------------------------------------------
     def _run(self) -> Trained:
         settings, fabric = self.settings, self.fabric
-        fabric.launch()
         initial = to_cpu(self.model.state_dict())
         if self.store is not None:
             if fabric.is_global_zero:
@@ -186,6 +215,7 @@ class Training:
         self.history = []
         found = self.store.load() if self.store is not None else None
         epoch, step = self._restore(found[1]) if found is not None else (0, 0)
+        fabric.barrier()  # no process may still be reading when the first one writes
         if self.store is not None and fabric.is_global_zero:
             lines = "".join(json.dumps(row) + "\n" for row in self.history)
             atomic_write(self.store.folder / "metrics.jsonl", lines.encode())
@@ -215,34 +245,35 @@ class Training:
             for p in self.model.parameters():
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         for step in range(first, self.steps_per_epoch):
-            batch = order[step * settings.batch_size : (step + 1) * settings.batch_size][fabric.global_rank :: fabric.world_size]
+            joint = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+            batch = joint[fabric.global_rank :: fabric.world_size]
             x = images.augmentation.apply(pixels[batch], drawn[batch]).float().div(255).sub(mean).div(std)
             if settings.precision == "64-true":
                 x = x.double()
             optimizer.zero_grad(set_to_none=not self.update_all)
             outputs = module(x) if paths is None else module.forward_path(x, paths[step])
             loss = self.objective.loss(outputs, targets[batch])
-            fabric.backward(loss)
+            # DDP averages over processes; the mean over images weighs each of them by its share of the batch.
+            fabric.backward(loss if len(batch) == len(joint) else loss * (len(batch) * fabric.world_size / len(joint)))
             if settings.gradient_clip is not None:
                 fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()
             with torch.no_grad():
                 correct = self.objective.correct(outputs, targets[batch])
                 self.meters += torch.stack([loss.double() * len(batch), correct.double(), torch.tensor(float(len(batch)), device=device).double()])
-            if step + 1 < self.steps_per_epoch and time.monotonic() - self.saved_at >= settings.checkpoint_seconds:
+            if step + 1 < self.steps_per_epoch and self._due():
                 self._save(epoch, step + 1)
         self._finish(epoch)
 
     def _finish(self, epoch: int) -> None:
-        total = cast(torch.Tensor, self.fabric.all_reduce(self.meters.clone(), reduce_op="sum"))
-        self.meters.copy_(total)
-        self._check_finite(epoch)
+        total = self._total()
+        self._check_finite(epoch, total)
         loss, correct, count = total.tolist()
         row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": cosine(self.settings, epoch)}
         self.history.append(row)
         self.meters.zero_()
         self._log(row)
-        if time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds:
+        if self._due():
             self._save(epoch + 1, 0)
         if self.report is not None and self.fabric.is_global_zero:
             self.report(row)

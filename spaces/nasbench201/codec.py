@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..errors import SpaceError, closest
+from ..errors import SpaceError, closest, shown
 
 Edge = tuple[int, int]
 """(source node, target node), source < target."""
@@ -43,20 +43,20 @@ def from_string(text: str, nodes: int) -> dict[Edge, str]:
     groups = text.split("+")
     if len(groups) != nodes - 1:
         raise SpaceError(
-            f"{nodes - 1} groups are needed for {nodes} nodes, but got {len(groups)} in {text[:80]!r}.",
+            f"{nodes - 1} groups are needed for {nodes} nodes, but got {len(groups)} in {shown(text)}.",
             "A four-node cell reads |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.",
         )
     operations: dict[Edge, str] = {}
     for j, group in enumerate(groups, start=1):
         if not (group.startswith("|") and group.endswith("|") and len(group) > 1):
-            raise SpaceError(f"node {j}: {group!r} must begin and end with '|'.")
+            raise SpaceError(f"node {j}: {shown(group)} must begin and end with '|'.")
         entries = group[1:-1].split("|")
         if len(entries) != j:
-            raise SpaceError(f"node {j}: {j} edges are needed, but got {len(entries)} in {group!r}.")
+            raise SpaceError(f"node {j}: {j} edges are needed, but got {len(entries)} in {shown(group)}.")
         for i, entry in enumerate(entries):
-            match = re.fullmatch(r"(\w+)~(\d+)", entry)
-            if match is None or int(match[2]) != i:
-                raise SpaceError(f"node {j}, edge {i}: expected 'operation~{i}', but got {entry!r}.")
+            match = re.fullmatch(rf"(\w+)~{i}", entry)
+            if match is None:
+                raise SpaceError(f"node {j}, edge {i}: expected 'operation~{i}', but got {shown(entry)}.")
             operations[i, j] = operation(match[1], f"node {j}, edge {i}")
     return operations
 
@@ -65,7 +65,7 @@ def operation(name: str, place: str) -> str:
     """The benchmark's name of an operation, given that name or NNI's."""
     name = NNI_NAMES.get(name, name)
     if name not in OPERATIONS:
-        raise SpaceError(f"{place}: unknown operation {name!r}; {closest(name, OPERATIONS)}")
+        raise SpaceError(f"{place}: unknown operation {shown(name)}; {closest(name, OPERATIONS)}")
     return name
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..architecture import Architecture
 from ..base import CostTable, Decision, Indices, SearchSpace
-from ..errors import SpaceError
+from ..errors import SpaceError, shown
 from . import codec
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ class NASBench201(SearchSpace):
     def architecture(self, choices: Mapping[str, str]) -> Architecture:
         """Also accepts NNI hub's sample dictionary (``{"cell/0_1": "conv_3x3", ...}``)."""
         if not all(isinstance(label, str) for label in choices):
-            raise SpaceError(f"labels must be strings such as 'e_0_1', but got {list(choices)!r}.")
+            raise SpaceError(f"labels must be strings such as 'e_0_1', but got {shown(list(choices))}.")
         ours = {f"e_{label[5:]}" if label.startswith("cell/") else label: value for label, value in choices.items()}
-        return super().architecture({label: codec.NNI_NAMES.get(value, value) for label, value in ours.items()})
+        names = {label: codec.NNI_NAMES.get(value, value) if isinstance(value, str) else value for label, value in ours.items()}
+        return super().architecture(names)
 
     def to_nni_hub(self, architecture: Architecture) -> dict[str, str]:
         """The sample dictionary of ``nni.nas.hub.pytorch.NasBench201`` (four nodes there)."""

@@ -1,0 +1,31 @@
+"""The command line ``nni-plugins``: thin over public functions. Exit status: 0 done, 2 wrong input, 3 failed training, 4 NNI trouble."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from nni_plugins.shadow import shadowed
+
+    problem = shadowed()
+    if problem is not None:
+        print(problem, file=sys.stderr)
+        sys.exit(2)
+    # NNI's own imports warn about pkg_resources and torch's Buffer; nobody who runs a command can do anything about it.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    warnings.filterwarnings("ignore", message=".*is found to be not a nn.Module")
+    from spaces.errors import NNIPluginsError
+
+    from .app import app
+
+    try:
+        app(standalone_mode=True)
+    except NNIPluginsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,173 @@
+"""The commands. Each prints tables for people, or with ``--json`` one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from evaluators.errors import ConfigError
+from spaces.errors import closest
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Label-free architecture search for NNI.")
+console = Console()
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def emit(value: Any, as_json: bool, table: RenderableType) -> None:
+    """``value`` as JSON, or ``table``."""
+    if as_json:
+        print(json.dumps(value, indent=2))
+    else:
+        console.print(table)
+
+
+def grid(*columns: str) -> Table:
+    """An empty table with these columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+@app.command("list")
+def list_plugins(as_json: AsJson = False) -> None:
+    """Show every registered space, strategy, evaluator and objective. Example: nni-plugins list"""
+    from nni_plugins import registry
+
+    value = {kind: {name: entry.value for name, entry in sorted(registry.found(kind).items())} for kind in registry.KINDS}
+    table = grid("kind", "name", "class")
+    for kind, plugins in value.items():
+        for name, origin in plugins.items():
+            table.add_row(kind, name, origin)
+    emit(value, as_json, table)
+
+
+@app.command()
+def register(as_json: AsJson = False) -> None:
+    """Make our tuners known to nnictl in this Python environment; again does no harm. Example: nni-plugins register"""
+    from nni_plugins import registration
+
+    names = registration.register()
+    emit({"tuners": names, "meta": str(registration.meta_path())}, as_json, f"registered tuners: {', '.join(names)}")
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The experiment file to write.")],
+    preset: Annotated[str, typer.Option(help="rlnas_digits, rlnas_nasbench201 or random_digits")] = "rlnas_digits",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write an experiment file for nnictl create. Example: nni-plugins init search.yml --preset rlnas_nasbench201"""
+    from evaluators.files import atomic_write
+    from nni_plugins.presets import PRESETS, render
+
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}; {closest(preset, PRESETS)}")
+    if file.exists() and not force:
+        raise ConfigError(f"{file} exists.", "Choose another name, or pass --force to overwrite it.")
+    atomic_write(file.resolve(), render(preset).encode())
+    emit({"file": str(file), "preset": preset}, as_json, f"{file} written; start it with: nnictl create --config {file} --port 8080")
+
+
+@app.command()
+def search(
+    config: Annotated[Path, typer.Argument(help="An experiment file, as nnictl create takes it.")],
+    output: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")] = Path("runs/search"),
+    as_json: AsJson = False,
+) -> None:
+    """Run an experiment in this process, without NNI's manager. Example: nni-plugins search examples/rlnas_digits.yml"""
+    from nni_plugins.experiment_file import from_yaml
+
+    from .progress import Bars
+
+    _, settings = from_yaml(config)
+    from nni_plugins.run import run_experiment
+
+    from .report import draw_best, result_table
+
+    with Bars(console, quiet=as_json) as progress:
+        result = run_experiment(settings, output.resolve(), progress)
+    draw_best(result, output)
+    emit(result, as_json, result_table(result))
+
+
+@app.command()
+def score(
+    config: Annotated[Path, typer.Argument(help="The experiment file of the search.")],
+    architectures: Annotated[list[str], typer.Argument(help="Architectures as native strings or JSON.")],
+    supernet: Annotated[Path, typer.Option(help="The search's folder of checkpoints.")] = Path("runs/search/search-0"),
+    as_json: AsJson = False,
+) -> None:
+    """Angles of given architectures on a trained supernet. Example: nni-plugins score x.yml '|nor_conv_3x3~0|+|skip_connect~0|none~1|'"""
+    from nni_plugins.experiment_file import from_yaml
+    from nni_plugins.settings import RLNASExperiment
+
+    tuner, settings = from_yaml(config)
+    if not isinstance(settings, RLNASExperiment):
+        raise ConfigError(f"{config}: tuner {tuner} trains no supernet.", "Pass the experiment file of an RLNAS search.")
+    from nni_plugins import score as scoring
+
+    rows = scoring.score(settings, supernet, architectures)
+    table = grid("angle (rad)", "architecture")
+    for row in rows:
+        table.add_row(f"{row['angle']:.6f}", row["architecture"])
+    emit(rows, as_json, table)
+
+
+@app.command()
+def show(
+    architecture: Annotated[str, typer.Argument(help="A native string or JSON.")],
+    space: Annotated[str, typer.Option(help="The space's registered name and arguments.")] = "nasbench201",
+    nodes: Annotated[int, typer.Option(help="Nodes of a cell.")] = 4,
+    image_size: Annotated[int, typer.Option(help="Pixels a side, for the multiply-adds.")] = 32,
+    picture: Annotated[Path | None, typer.Option(help="Draw the cell into this PNG, SVG or PDF.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Parameters, multiply-adds and a picture of a cell. Example: nni-plugins show '|nor_conv_3x3~0|+|none~0|none~1|' --nodes 3 --picture c.png"""
+    from nni_plugins.settings import build_space
+    from spaces.drawing import draw_cell
+
+    built = build_space({"name": space, "nodes": nodes})
+    parsed = built.parse(architecture)
+    indices = built.encode([parsed])
+    costs = built.cost_table(image_size)(indices)
+    value = {
+        "space": repr(built),
+        "architecture": built.to_string(parsed),
+        "canonical": built.canonical(parsed),
+        "parameters": int(costs.parameters[0]),
+        "macs": int(costs.macs[0]),
+        "paths": int(built.path_counts(indices)[0].max()),
+        "picture": None if picture is None else str(draw_cell(built, parsed, picture)),
+    }
+    table = grid("", "")
+    for key, entry in value.items():
+        table.add_row(key, f"{entry:,}" if isinstance(entry, int) else str(entry))
+    emit(value, as_json, table)
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="An experiment file to check too.")] = None,
+    port: Annotated[int | None, typer.Option(help="A port that must be free.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this installation, and an experiment file. Example: nni-plugins doctor examples/rlnas_digits.yml --port 8080"""
+    from dataclasses import asdict
+
+    from nni_plugins.doctor import examine
+
+    findings = examine(config, port)
+    table = grid("", "state", "detail", "remedy")
+    for finding in findings:
+        colour = {"ok": "green", "missing": "yellow", "broken": "red"}[finding.state]
+        table.add_row(finding.subject, f"[{colour}]{finding.state}[/]", finding.detail, finding.remedy)
+    emit([asdict(finding) for finding in findings], as_json, table)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(2)

@@ -1,0 +1,58 @@
+"""What a person sees of ``result.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from nni_plugins.settings import build_space
+from spaces.drawing import draw_cell
+
+
+def result_table(result: dict[str, Any]) -> Group:
+    """Found and random architectures side by side, and what they say together."""
+    table = Table(title=f"{result['strategy']}: found and random architectures, best stand-alone accuracy first")
+    table.add_column("architecture", overflow="fold")
+    table.add_column("source")
+    for column in ("angle (rad)", "accuracy (%)", "true rank", "parameters"):
+        table.add_column(column, justify="right")
+    total = result["architectures_in_table"]
+    for row in result["architectures"]:
+        rank = "-" if row["true_rank"] is None else f"{row['true_rank']:g} of {total}"
+        style = "bold" if row["source"] == "found" else ""
+        table.add_row(
+            row["architecture"], row["source"], _number(row["angle"], 4), _number(row["accuracy"], 2), rank, f"{row['parameters']:,}", style=style
+        )
+    lines = [f"mean accuracy: found {_number(result['mean_accuracy']['found'], 2)} %, random {_number(result['mean_accuracy']['random'], 2)} %"]
+    if result["kendall_tau"]["trained"] is not None:
+        lines.append(f"Kendall tau-b of angle against accuracy: {result['kendall_tau']['trained']:.3f} over the architectures above")
+    for tau in result["kendall_tau"]["table"]:
+        if tau is not None:
+            lines.append(f"Kendall tau-b of angle against true accuracy: {tau:.3f} over all {total} architectures")
+    if result["failed"]:
+        lines.append(f"failed: {', '.join(result['failed'])}")
+    return Group(table, *lines)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def best(result: dict[str, Any]) -> dict[str, Any] | None:
+    """The best architecture that the search found; of random search, the best of all."""
+    rows = [row for row in result["architectures"] if row["accuracy"] is not None]
+    found = [row for row in rows if row["source"] == "found"] or rows
+    return found[0] if found else None
+
+
+def draw_best(result: dict[str, Any], folder: Path) -> Path | None:
+    """``best.png`` in ``folder``: the cell of :func:`best`."""
+    row = best(result)
+    if row is None:
+        return None
+    space = build_space(result["settings"]["space"])
+    title = f"{row['architecture']}\n{row['accuracy']:.2f} % stand-alone, {row['parameters']:,} parameters"
+    return draw_cell(space, space.architecture(row["choices"]), folder / "best.png", title)

@@ -1,0 +1,117 @@
+"""What works on this machine, what is missing, and the line that mends it."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from spaces.errors import NNIPluginsError
+
+from . import registry
+from .experiment_file import from_yaml
+from .registration import registered
+from .shadow import shadowed
+
+OPTIONAL = {
+    "timm": "pip install -e '.[timm]'",
+    "mmdet": "pip install -e '.[detection]'",
+    "mmseg": "pip install -e '.[segmentation]'",
+    "graphviz": "pip install -e '.[draw]'",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``state``: ok, missing (an optional part) or broken (something will fail); ``remedy``: what to type."""
+
+    subject: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+class NnictlMissing(NNIPluginsError):
+    """NNI's command is not installed beside this Python."""
+
+
+def nnictl() -> str:
+    """The path of ``nnictl``: beside this Python, or on the PATH.
+
+    Raises:
+        NnictlMissing: there is none.
+    """
+    beside = Path(sys.executable).with_name("nnictl")
+    command = str(beside) if beside.exists() else shutil.which("nnictl")
+    if command is None:
+        raise NnictlMissing(f"nnictl is neither beside {sys.executable} nor on the PATH.", "Install NNI in this environment: pip install nni==3.0")
+    return command
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on ``port`` of this machine now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _module(name: str) -> Finding:
+    remedy = OPTIONAL.get(name, "pip install -e . --constraint constraints.txt")
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == name
+        if absent and name in OPTIONAL:
+            return Finding(name, "missing", "optional, not installed", remedy)
+        return Finding(name, "broken", "not installed" if absent else f"{type(error).__name__}: {error}", remedy)
+    except (RuntimeError, AssertionError, AttributeError) as error:
+        return Finding(name, "broken", f"{type(error).__name__}: {error}", remedy)
+    return Finding(name, "ok", str(getattr(module, "__version__", "installed")))
+
+
+def examine(config: Path | None = None, port: int | None = None) -> list[Finding]:
+    """Everything that can be checked before an experiment starts; ``config``: an experiment file to check too."""
+    findings = [Finding("python", "ok", sys.version.split()[0])]
+    problem = shadowed()
+    findings.append(Finding("packages", "ok" if problem is None else "broken", problem or "spaces, evaluators, strategies are ours"))
+    inside = [name for name in ("spaces", "strategies", "evaluators") if _shadows(Path.cwd(), name)]
+    if inside:
+        remedy = "rename it, or start experiments from another folder"
+        findings.append(Finding("this folder", "broken", f"{', '.join(inside)} here would be imported by trials instead of ours", remedy))
+    findings += [_module(name) for name in ("torch", "nni", "lightning_fabric", "sklearn", "matplotlib", *OPTIONAL)]
+    try:
+        findings.append(Finding("nnictl", "ok", nnictl()))
+    except NnictlMissing as error:
+        findings.append(Finding("nnictl", "broken", error.problem, error.remedy))
+    for name, known in registered().items():
+        state, detail, remedy = ("ok", "registered", "") if known else ("broken", "not registered", "nni-plugins register")
+        findings.append(Finding(f"tuner {name}", state, detail, remedy))
+    for kind in registry.KINDS:
+        try:
+            findings.append(Finding(kind, "ok", ", ".join(sorted(registry.found(kind)))))
+        except NNIPluginsError as error:
+            findings.append(Finding(kind, "broken", error.problem, error.remedy))
+    if port is not None:
+        free = port_is_free(port)
+        findings.append(Finding(f"port {port}", "ok" if free else "broken", "free" if free else "in use", "" if free else "choose another --port"))
+    if config is not None:
+        try:
+            tuner, _ = from_yaml(config)
+            findings.append(Finding(str(config), "ok", f"a valid experiment for tuner {tuner}"))
+        except NNIPluginsError as error:
+            findings.append(Finding(str(config), "broken", error.problem, error.remedy))
+    return findings
+
+
+def _shadows(folder: Path, name: str) -> bool:
+    """Whether ``folder`` holds a module or package called ``name`` that is not ours."""
+    candidates = [folder / name / "__init__.py", folder / f"{name}.py"]
+    home = Path(__file__).resolve().parent.parent
+    return any(path.exists() and path.resolve() != home / name / "__init__.py" for path in candidates)

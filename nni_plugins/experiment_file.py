@@ -1,0 +1,64 @@
+"""Reading and writing NNI experiment files that use our tuners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from evaluators.errors import ConfigError
+from spaces.errors import closest
+
+from .portal_space import expected_trials, search_space
+from .settings import EXPERIMENTS, StudySettings, check
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """An NNI experiment file as a dictionary.
+
+    Raises:
+        ConfigError: missing, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.", "Check the path, or write one: nni-plugins init.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.", "Correct it, or write a new one: nni-plugins init.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: an NNI experiment file is a mapping, but this is {type(content).__name__}.", "Write a new one: nni-plugins init.")
+    return content
+
+
+def from_yaml(path: Path) -> tuple[str, StudySettings]:
+    """(tuner name in lower case, settings) of an NNI experiment file that uses one of our tuners; also checks what the portal needs.
+
+    Raises:
+        ConfigError: every problem of the file at once.
+    """
+    content = load_yaml(path)
+    tuner = content.get("tuner")
+    name = str(tuner.get("name")).lower() if isinstance(tuner, dict) else ""
+    if name not in EXPERIMENTS:
+        raise ConfigError(f"tuner.name: {name or 'missing'!r} is not a tuner of this package; {closest(name, EXPERIMENTS)}")
+    arguments = cast(dict[str, Any], tuner).get("classArgs") or {}
+    settings = check(EXPERIMENTS[name], resolve_paths(arguments, path.parent))
+    problems = []
+    if content.get("searchSpace") != search_space(settings):
+        problems.append("searchSpace: is not the one of this experiment (write it with: nni-plugins init, or copy the one that doctor prints)")
+    if content.get("maxTrialNumber") != expected_trials(settings):
+        problems.append(f"maxTrialNumber: must be {expected_trials(settings)}, the exact number of trials, but got {content.get('maxTrialNumber')!r}")
+    if problems:
+        raise ConfigError(f"{path}: " + "; ".join(problems) + ".", "Correct the keys named above.")
+    return name, settings
+
+
+def resolve_paths(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """``data.path`` relative to ``folder``, as NNI treats paths in a YAML file."""
+    resolved = dict(arguments)
+    data = resolved.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("path"), str):
+        resolved["data"] = {**data, "path": str((folder / Path(data["path"]).expanduser()).resolve())}
+    return resolved

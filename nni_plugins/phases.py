@@ -1,0 +1,96 @@
+"""What a trial does in each phase; the same functions serve ``nni-plugins search`` in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from evaluators.data import load
+from evaluators.errors import ConfigError
+from evaluators.objectives import Objective
+from evaluators.ranking import kendall_tau
+from evaluators.stand_alone import StandAlone
+from evaluators.supernets import SupernetTraining
+from evaluators.training.loop import Report
+from spaces.supernet import Supernet
+from strategies.angle import VARIANTS, AngleTable
+from strategies.ranking import Ranked
+from strategies.rlnas import SearchResult, initialise, search
+
+from . import registry
+from .plan import random_architectures
+from .result import truth_table
+from .settings import RLNASExperiment, StudySettings
+
+
+def build_objective(value: dict[str, Any]) -> Objective:
+    """``{"name": ..., **arguments}`` -> the objective.
+
+    Raises:
+        ConfigError: an unknown name or argument.
+    """
+    arguments = dict(value)
+    factory = registry.get("objectives", str(arguments.pop("name", "(no name)")))
+    try:
+        return cast(Objective, factory(**arguments))
+    except TypeError as error:
+        raise ConfigError(f"objective: {error}.", "Correct tuner.classArgs.objective.") from None
+
+
+def use_threads(settings: StudySettings) -> None:
+    """Apply ``settings.threads``."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+
+
+def run_search(settings: RLNASExperiment, seed: int, folder: Path | None, report: Report | None) -> tuple[SearchResult, dict[str, Any]]:
+    """One RLNAS search; returns it and what its trial reports: ``default`` (largest angle), ``loss``, ``tau``, ``result``."""
+    objective = build_objective(settings.objective)
+    images = load(settings.data).train
+    space = settings.search_space.with_classes(objective.head(images).classes)
+    supernet = initialise(space, seed)
+    training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
+    result = search(supernet, training, settings.search, settings.found)
+    if len(result.ranked) < settings.found:
+        raise ConfigError(f"found: {settings.found} architectures are wanted, but only {len(result.ranked)} distinct ones meet the limits.")
+    blocks, trained = cast(Supernet, supernet).weight_blocks(), result.trained
+    angles = AngleTable.build(space, blocks, trained.initial, trained.final, VARIANTS[settings.search.angle])
+    random = random_architectures(settings)
+    value: dict[str, Any] = {
+        "default": result.ranked[0].score,
+        "angle": result.ranked[0].score,
+        "loss": trained.history[-1]["loss"],
+        # One key for everything that is not a number: the portal draws an axis for each key.
+        "result": {
+            "found": [_found(ranked) for ranked in result.ranked],
+            "random": angles(space.encode(random)).tolist() if random else [],
+            "scored": len(result.angles),
+            "initial_sha256": trained.initial_sha256,
+        },
+    }
+    table = truth_table(settings)
+    if table is not None and settings.truth is not None:
+        value["tau"] = kendall_tau(angles(space.encode(table.architectures)), table.metric(settings.truth.metric))
+    return result, value
+
+
+def _found(ranked: Ranked) -> dict[str, Any]:
+    return {"choices": ranked.architecture.as_dict(), "angle": ranked.score}
+
+
+def run_stand_alone(settings: StudySettings, choices: dict[str, str], folder: Path | None, report: Report | None) -> dict[str, Any]:
+    """One stand-alone training; returns what its trial reports: ``default`` and ``accuracy`` (percent of the test images), costs, ``loss``."""
+    space = settings.search_space
+    architecture = space.architecture(choices)
+    evaluator = StandAlone(load(settings.data), settings.stand_alone, space=space, seed=settings.stand_alone_seed, folder=folder, report=report)
+    result = evaluator.train(architecture)
+    costs = space.cost_table()(space.encode([architecture]))
+    return {
+        "default": result.accuracy,
+        "accuracy": result.accuracy,
+        "loss": result.history[-1]["loss"],
+        "parameters": int(costs.parameters[0]),
+        "macs": int(costs.macs[0]),
+    }

@@ -1,0 +1,125 @@
+"""The plan of an experiment in phases, as a pure state machine: which trial comes next, and what a result means for the rest.
+
+It knows nothing of NNI's threads and message formats (:mod:`nni_plugins.tuner` does) and imports no torch.
+Life cycle of a job: waiting -> running -> done, or back to waiting after a crash, at most ``retries`` times, then failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from evaluators.randomness import generator
+from spaces.architecture import Architecture
+from strategies.sampling import draw
+
+from .portal_space import WHOLE_SPACE
+from .settings import RLNASExperiment, StudySettings
+
+Phase = Literal["search", "found", "random"]
+Status = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass
+class Job:
+    """One trial: ``name`` is unique in the experiment and survives retries and restarts.
+
+    ``seed``: of the search that it is, or that found its architecture; of the random draw for random ones. ``value``: what it reported.
+    """
+
+    name: str
+    phase: Phase
+    seed: int
+    choices: dict[str, str] | None = None
+    angle: float | None = None
+    status: Status = "waiting"
+    crashes: int = 0
+    value: dict[str, Any] = field(default_factory=dict)
+
+
+def random_architectures(settings: StudySettings) -> list[Architecture]:
+    """The experiment's random architectures: distinct, uniform, a function of ``random_seed`` alone."""
+    return draw(settings.search_space, settings.random, generator(settings.random_seed, "random search"))
+
+
+class Plan:
+    """All jobs of one experiment, in the order in which they are handed out."""
+
+    def __init__(self, settings: StudySettings) -> None:
+        self.settings = settings
+        self.jobs: dict[str, Job] = {}
+        if isinstance(settings, RLNASExperiment):
+            self._add(Job(f"search-{seed}", "search", seed) for seed in settings.seeds)
+        random = random_architectures(settings)
+        self._add(Job(f"random-{i}", "random", settings.random_seed, a.as_dict()) for i, a in enumerate(random, start=1))
+
+    def _add(self, jobs: Iterable[Job]) -> None:
+        self.jobs.update((job.name, job) for job in jobs)
+
+    def next(self) -> Job | None:
+        """The next waiting job, now running; searches come first, then what they found. None: nothing is ready at the moment."""
+        order = {"search": 0, "found": 1, "random": 2}
+        waiting = sorted((job for job in self.jobs.values() if job.status == "waiting"), key=lambda job: order[job.phase])
+        if not waiting:
+            return None
+        waiting[0].status = "running"
+        return waiting[0]
+
+    def done(self, name: str, value: dict[str, Any]) -> None:
+        """Record a job's final result; the result of a search adds the jobs of what it found. A second result changes nothing."""
+        job = self.jobs[name]
+        if job.status == "done":
+            return
+        job.status, job.value = "done", value
+        if job.phase == "search" and isinstance(self.settings, RLNASExperiment):
+            self._add(
+                Job(f"found-{job.seed}-{rank}", "found", job.seed, dict(found["choices"]), float(found["angle"]))
+                for rank, found in enumerate(value["result"]["found"], start=1)
+            )
+
+    def crashed(self, name: str, again: bool) -> bool:
+        """Record that a job ended without a result; True if it will be tried again, which ``again=False`` forbids."""
+        job = self.jobs[name]
+        if job.status != "running":
+            return False
+        job.crashes += 1
+        job.status = "waiting" if again and job.crashes <= self.settings.retries else "failed"
+        return job.status == "waiting"
+
+    def release(self, name: str) -> None:
+        """Take back a job that was handed out but never started."""
+        if self.jobs[name].status == "running":
+            self.jobs[name].status = "waiting"
+
+    @property
+    def remaining(self) -> int:
+        """Jobs that still have to be handed out, those of unfinished searches included."""
+        unknown = sum(job.phase == "search" and job.status in ("waiting", "running") for job in self.jobs.values())
+        found = self.settings.found if isinstance(self.settings, RLNASExperiment) else 0
+        return unknown * found + sum(job.status == "waiting" for job in self.jobs.values())
+
+    @property
+    def finished(self) -> bool:
+        """Whether every job is done or has failed for good."""
+        return all(job.status in ("done", "failed") for job in self.jobs.values())
+
+    @property
+    def failed_search(self) -> Job | None:
+        """A search that failed for good: then the experiment has no result."""
+        return next((job for job in self.jobs.values() if job.phase == "search" and job.status == "failed"), None)
+
+    def parameters(self, job: Job) -> dict[str, Any]:
+        """What the trial gets: one key an axis of the portal's graph, and ``trial``, whose ``job`` names it for ever."""
+        labels = self.settings.search_space.labels
+        axes = job.choices or dict.fromkeys(labels, WHOLE_SPACE)
+        return {"phase": job.phase, **axes, "trial": {"job": job.name, "seed": job.seed}}
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able, for :meth:`restore`."""
+        return {"jobs": [asdict(job) for job in self.jobs.values()]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` returned. Running jobs stay running: NNI runs interrupted trials again by itself."""
+        self.jobs = {}
+        self._add(Job(**job) for job in state["jobs"])

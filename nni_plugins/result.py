@@ -1,0 +1,115 @@
+"""``result.json``: what an experiment found, beside random architectures. Free of torch."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluators.files import write_json
+from evaluators.ranking import kendall_tau, true_ranks
+from evaluators.table import Table, digits_table, read_table
+from spaces.architecture import Architecture
+from spaces.base import SearchSpace
+
+from .plan import Job, Plan
+from .settings import RLNASExperiment, StudySettings
+
+SCHEMA_VERSION = 1
+
+
+def truth_table(settings: StudySettings) -> Table | None:
+    """The table that ``settings.truth`` names, or None."""
+    if settings.truth is None:
+        return None
+    return digits_table() if settings.truth.table == "digits" else read_table(settings.truth.table, settings.search_space)
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    known = {}
+    for name in ("nni-plugins", "nni", "torch", "pytorch-lightning", "numpy"):
+        try:
+            known[name] = version(name)
+        except PackageNotFoundError:
+            known[name] = "not installed"
+    return known
+
+
+def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
+    """The content of ``result.json``: one entry an architecture, best accuracy first, found and random ones together.
+
+    ``angle``: radians; ``accuracy`` and ``true_accuracy``: percent; ``true_rank``: 1 is best, of ``architectures_in_table``;
+    ``kendall_tau``: tau-b of angle against accuracy over the architectures trained here (``trained``), and over the whole table (``table``).
+    """
+    space, table = settings.search_space, truth_table(settings)
+    searches = [job for job in plan.jobs.values() if job.phase == "search"]
+    angles = searches[0].value.get("result", {}).get("random", []) if searches else []
+    random = iter(angles)
+    rows = []
+    for job in plan.jobs.values():
+        if job.phase == "search":
+            continue
+        angle = job.angle if job.phase == "found" else next(random, None)
+        rows.append(_row(space, table, settings, job, angle))
+    rows.sort(key=lambda row: (-(row["accuracy"] if row["accuracy"] is not None else -1), row["job"]))
+    scored = [(row["angle"], row["accuracy"]) for row in rows if row["angle"] is not None and row["accuracy"] is not None]
+    tau = kendall_tau(*zip(*scored, strict=True)) if len(scored) > 1 else None
+    return {
+        "schema": SCHEMA_VERSION,
+        "strategy": "RLNAS" if isinstance(settings, RLNASExperiment) else "RandomSearch",
+        "settings": settings.model_dump(mode="json"),
+        "searches": [{"seed": job.seed, "status": job.status, **job.value} for job in searches],
+        "architectures": rows,
+        "mean_accuracy": {source: _mean([r["accuracy"] for r in rows if r["source"] == source]) for source in ("found", "random")},
+        "kendall_tau": {"trained": _finite(tau), "table": [job.value.get("tau") for job in searches]},
+        "architectures_in_table": None if table is None else len(table.architectures),
+        "failed": [job.name for job in plan.jobs.values() if job.status == "failed"],
+        "versions": versions(),
+    }
+
+
+def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: Job, angle: float | None) -> dict[str, Any]:
+    architecture = space.architecture(job.choices or {})
+    costs = space.cost_table()(space.encode([architecture]))
+    known: dict[str, float | None] = {"true_accuracy": None, "true_rank": None}
+    if table is not None and settings.truth is not None:
+        known = judge(table, settings.truth.metric, architecture)
+    return {
+        "job": job.name,
+        "source": job.phase,
+        "seed": job.seed,
+        "architecture": space.to_string(architecture),
+        "choices": architecture.as_dict(),
+        "angle": angle,
+        "accuracy": job.value.get("accuracy"),
+        **known,
+        "parameters": int(costs.parameters[0]),
+        "macs": int(costs.macs[0]),
+        "status": job.status,
+    }
+
+
+def judge(table: Table, metric: str, architecture: Architecture) -> dict[str, float | None]:
+    """``true_accuracy`` and ``true_rank`` of an architecture in a table."""
+    values = table.metric(metric)
+    value = table.value(architecture, metric)
+    return {"true_accuracy": value, "true_rank": float(true_ranks(values)[np.flatnonzero(values == value)[0]])}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    present = [v for v in values if v is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def write_result(settings: StudySettings, plan: Plan, folder: Path) -> Path:
+    """Write ``result.json`` into ``folder`` and return its path."""
+    path = folder / "result.json"
+    write_json(path, summary(settings, plan))
+    return path

@@ -1,0 +1,60 @@
+"""A whole experiment in this process, without NNI: the same plan, phases and ``result.json`` as under ``nnictl create``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evaluators.errors import ConfigChanged
+from evaluators.files import write_json
+from evaluators.training.checkpoint import diff
+
+from . import phases
+from .plan import Job, Plan
+from .result import write_result
+from .settings import RLNASExperiment, StudySettings
+
+Progress = Callable[[Job, dict[str, float] | None], None]
+"""Called with a job and the epoch that it has just finished, or None when the job itself is finished."""
+
+
+def run_experiment(settings: StudySettings, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Run or resume the experiment in ``folder``; returns the content of ``result.json``.
+
+    Raises:
+        ConfigChanged: ``folder`` holds an experiment with other settings.
+    """
+    config, state = folder / "config.json", folder / "plan.json"
+    current = settings.model_dump(mode="json")
+    if config.exists():
+        changes = diff(json.loads(config.read_text()), current)
+        if changes:
+            raise ConfigChanged(
+                f"{folder} was started with other settings: {'; '.join(changes)}.", "Restore them to resume, or choose another folder to start over."
+            )
+    write_json(config, current)
+    phases.use_threads(settings)
+    plan = Plan(settings)
+    if state.exists():
+        plan.restore(json.loads(state.read_text()))
+        for name in plan.jobs:
+            plan.release(name)
+    while (job := plan.next()) is not None:
+        plan.done(job.name, _run(settings, job, folder / job.name, progress))
+        write_json(state, plan.state())
+        if progress is not None:
+            progress(job, None)
+    return json.loads(write_result(settings, plan, folder).read_text())  # type: ignore[no-any-return]
+
+
+def _run(settings: StudySettings, job: Job, folder: Path, progress: Progress | None) -> dict[str, Any]:
+    def report(row: dict[str, float]) -> None:
+        if progress is not None:
+            progress(job, row)
+
+    if job.phase == "search":
+        assert isinstance(settings, RLNASExperiment)
+        return phases.run_search(settings, job.seed, folder, report)[1]
+    return phases.run_stand_alone(settings, job.choices or {}, folder, report)

@@ -1,0 +1,116 @@
+"""The configuration of an experiment: what stands in ``tuner.classArgs`` of the YAML file. Free of torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import Field, field_validator
+
+from evaluators.errors import ConfigError
+from evaluators.settings import DataSettings, Settings, StandAloneSettings, SupernetSettings, read
+from spaces.base import SearchSpace
+from spaces.errors import NNIPluginsError, closest
+from strategies.settings import RLNASSettings
+
+from . import registry
+
+
+class TruthSettings(Settings):
+    """A table of known accuracies, used to judge what a search found and never by the search: ``digits``, or a CSV or NPZ file."""
+
+    table: str = "digits"
+    metric: str = "accuracy"
+
+
+class StudySettings(Settings):
+    """What every experiment has: a space, images, stand-alone training, and random architectures to compare with."""
+
+    optimize_mode: Literal["maximize"] = Field("maximize", description="the portal reads it from the YAML; accuracies and angles are maximised")
+    space: dict[str, Any] = Field(default={"name": "nasbench201"}, description="name of a registered space, and its arguments")
+    data: DataSettings = DataSettings.model_validate({})
+    stand_alone: StandAloneSettings = StandAloneSettings.model_validate({})
+    stand_alone_seed: int = Field(0, ge=0)
+    random: int = Field(5, ge=0, description="how many random architectures are trained stand-alone")
+    random_seed: int = Field(0, ge=0)
+    truth: TruthSettings | None = None
+    retries: int = Field(2, ge=0, description="how often a trial that crashed is tried again")
+    threads: int | None = Field(None, ge=1, description="CPU threads of each trial; default: torch's")
+    run_folder: str | None = Field(None, description="where checkpoints and results go; default: the NNI experiment's folder")
+
+    @field_validator("space")
+    @classmethod
+    def _space(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            build_space(value)
+        except NNIPluginsError as error:
+            raise ValueError(str(error).replace("\n", " ")) from None
+        return value
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The space, built."""
+        return build_space(self.space)
+
+
+class RLNASExperiment(StudySettings):
+    """RLNAS: one search a seed, then its best architectures beside random ones."""
+
+    objective: dict[str, Any] = Field(
+        default={"name": "random_labels", "classes": 10}, description="name of a registered objective, and its arguments"
+    )
+    training: SupernetSettings = SupernetSettings.model_validate({})
+    search: RLNASSettings = RLNASSettings.model_validate({})
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one search for each")
+    found: int = Field(5, ge=1, description="how many architectures of each search are trained stand-alone")
+
+    @field_validator("objective")
+    @classmethod
+    def _objective(cls, value: dict[str, Any]) -> dict[str, Any]:
+        name = value.get("name")
+        known = registry.found("objectives")
+        if name not in known:
+            raise ValueError(f"unknown objective {name!r}; {closest(str(name), known)}")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value) or min(value) < 0:
+            raise ValueError("seeds must be distinct and not negative")
+        return value
+
+
+class RandomSearchExperiment(StudySettings):
+    """Random search: ``random`` architectures, each trained stand-alone."""
+
+    random: int = Field(10, ge=1)
+
+
+EXPERIMENTS: dict[str, type[StudySettings]] = {"rlnas": RLNASExperiment, "randomsearch": RandomSearchExperiment}
+"""By the tuner's name in lower case, as NNI compares names."""
+
+
+def experiment_name(model: type[StudySettings]) -> str:
+    """The key of ``model`` in :data:`EXPERIMENTS`."""
+    return next(name for name, known in EXPERIMENTS.items() if known is model)
+
+
+S = TypeVar("S", bound=StudySettings)
+
+
+def build_space(value: Mapping[str, Any]) -> SearchSpace:
+    """``{"name": ..., **arguments}`` -> the space; ``classes`` is not asked for, it follows from data or objective."""
+    arguments = dict(value)
+    factory = registry.get("spaces", str(arguments.pop("name", "(no name)")))
+    known = [name for name in inspect.signature(factory).parameters if name != "classes"]
+    unknown = [f"{key}: no such argument of the space; {closest(key, known)}" for key in arguments if key not in known]
+    if unknown:
+        raise ConfigError("; ".join(unknown))
+    return cast(SearchSpace, factory(**arguments))
+
+
+def check(model: type[S], arguments: Mapping[str, Any], where: str = "tuner.classArgs.") -> S:
+    """``arguments`` as settings, every problem in one :class:`ConfigError`."""
+    return read(model, arguments, where)

@@ -1,0 +1,319 @@
+"""The conformance suite of search spaces: a space that passes it works with every strategy, evaluator and tuner of this package.
+
+For a space of your own, in your own tests::
+
+    from spaces.testing import SpaceContract
+
+    class TestMySpace(SpaceContract):
+        def space(self) -> SearchSpace:
+            return MySpace(channels=4)
+
+Choose a small network: every test builds a few of them on the CPU. Counting multiply-adds needs ``fvcore`` and is skipped without it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from .architecture import Architecture
+from .base import ENUMERATION_LIMIT, Indices, SearchSpace
+from .errors import SpaceError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .supernet import Supernet
+
+SMALL = 20_000
+"""Spaces of at most this many architectures are enumerated."""
+
+
+class SpaceContract:
+    """Inherit, define :meth:`space`, and let pytest collect the tests."""
+
+    image_size: ClassVar[int] = 8
+    """Pixels a side of the images that networks are run on."""
+
+    def space(self) -> SearchSpace:
+        """The space under test; called anew by every test."""
+        raise NotImplementedError
+
+    # -- helpers ----------------------------------------------------------------------------------------------------------
+    def _sample(self, n: int, seed: int = 0) -> tuple[SearchSpace, Indices]:
+        space = self.space()
+        return space, space.sample(np.random.default_rng(seed), n)
+
+    def _images(self, n: int, seed: int = 0) -> torch.Tensor:
+        import torch
+
+        return torch.randn(n, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    def _assert_valid(self, space: SearchSpace, indices: npt.NDArray[np.int8]) -> None:
+        """Right type, within bounds, and architectures of the space: of its enumeration where that is small."""
+        assert indices.dtype == np.int8 and indices.shape[-1] == len(space.decisions)
+        rows = indices.reshape(-1, len(space.decisions))
+        assert (rows >= 0).all() and (rows < [len(d.values) for d in space.decisions]).all()
+        for architecture in space.decode(rows[:50]):
+            assert space.check(architecture) == architecture
+        if space.size <= SMALL:
+            assert {row.tobytes() for row in rows} <= {row.tobytes() for row in space.enumerate()}
+
+    def _frequencies(self, space: SearchSpace, indices: npt.NDArray[np.int8]) -> list[npt.NDArray[np.float64]]:
+        """Relative frequency of each value of each decision."""
+        return [np.bincount(indices[:, d], minlength=len(decision.values)) / len(indices) for d, decision in enumerate(space.decisions)]
+
+    # -- identity ---------------------------------------------------------------------------------------------------------
+    def test_config_builds_an_equal_space(self) -> None:
+        space = self.space()
+        again = type(space)(**json.loads(json.dumps(space.config())))
+        assert again == space and hash(again) == hash(space) and repr(again) == repr(space)
+        assert again.decisions == space.decisions and again.size == space.size and again.repeats == space.repeats
+        assert again.cost_table(self.image_size).fixed_parameters == space.cost_table(self.image_size).fixed_parameters
+
+    def test_classes_change_nothing_but_the_head(self) -> None:
+        import torch
+
+        space, indices = self._sample(1)
+        other = space.with_classes(7)
+        assert type(other) is type(space) and other.decisions == space.decisions and other.with_classes(3) == space.with_classes(3)
+        with torch.no_grad():
+            outputs = other.network(space.decode(indices)[0]).double().eval()(self._images(2))
+        assert outputs.shape == (2, 7)
+
+    def test_decisions_are_distinct_and_have_values(self) -> None:
+        space = self.space()
+        assert space.name and space.labels == tuple(d.label for d in space.decisions)
+        assert len(set(space.labels)) == len(space.labels) > 0
+        for decision in space.decisions:
+            assert len(set(decision.values)) == len(decision.values) > 0, decision
+
+    # -- codecs -----------------------------------------------------------------------------------------------------------
+    def test_decode_is_the_inverse_of_encode(self) -> None:
+        space, indices = self._sample(100)
+        architectures = space.decode(indices)
+        assert np.array_equal(space.encode(architectures), indices) and space.encode(architectures).dtype == np.int8
+        assert space.encode([]).shape == (0, len(space.decisions)) and space.decode(indices[:0]) == []
+        assert all(a.space == space.name and tuple(a.as_dict()) == space.labels for a in architectures)
+
+    def test_json_round_trip(self) -> None:
+        space, indices = self._sample(20)
+        for architecture in space.decode(indices):
+            text = architecture.to_json()
+            assert "\n" not in text and Architecture.from_json(text) == space.check(architecture) == architecture
+
+    def test_native_string_round_trip(self) -> None:
+        space, indices = self._sample(100)
+        architectures = space.decode(indices)
+        texts = [space.to_string(a) for a in architectures]
+        assert [space.from_string(t) for t in texts] == architectures
+        assert len(set(texts)) == len(set(architectures)) and not any("\n" in t for t in texts)
+
+    def test_every_form_is_parsed(self) -> None:
+        space, indices = self._sample(5)
+        for architecture in space.decode(indices):
+            choices = architecture.as_dict()
+            shuffled = dict(reversed(choices.items()))
+            native, ours = space.to_string(architecture), architecture.to_json()
+            forms = [ours, json.loads(ours), choices, shuffled, json.dumps(shuffled), native]
+            for form in forms:
+                assert space.parse(form) == architecture, form
+                if isinstance(form, str):
+                    assert space.parse(f"  {form}\n") == architecture
+
+    def test_bad_choices_are_named(self) -> None:
+        space, indices = self._sample(1)
+        (architecture,) = space.decode(indices)
+        good = architecture.as_dict()
+        label, value = architecture.choices[-1]
+        for bad, named in (
+            ({**good, f"{label}x": value}, ["no such decision", "did you mean", repr(label)]),
+            ({k: v for k, v in good.items() if k != label}, ["missing", label]),
+            ({**good, label: f"{value}x"}, [label, "unknown value", "did you mean", repr(value)]),
+            ({}, list(space.labels)),
+        ):
+            for form in (bad, json.dumps(bad)):
+                with pytest.raises(SpaceError) as caught:
+                    space.parse(form)
+                assert all(part in str(caught.value) for part in named), str(caught.value)
+
+    def test_foreign_and_malformed_architectures_are_refused(self) -> None:
+        space, indices = self._sample(1)
+        (architecture,) = space.decode(indices)
+        label = space.labels[0]
+        with pytest.raises(SpaceError, match="another space"):
+            space.check(Architecture("another space", architecture.choices))
+        for strange in (5, None, ["x"], {"a": 1}):
+            with pytest.raises(SpaceError):
+                space.architecture({**architecture.as_dict(), label: strange})  # type: ignore[dict-item]
+        for text in ("", "nonsense", "{", "{}", "[]", "null", 2 * space.to_string(architecture)):
+            with pytest.raises(SpaceError):
+                space.parse(text)
+
+    def test_canonical_form(self) -> None:
+        space, indices = self._sample(50)
+        for architecture in space.decode(indices):
+            assert space.canonical(architecture) == space.canonical(space.parse(space.to_string(architecture)))
+
+    def test_graph_is_made_of_strings(self) -> None:
+        space, indices = self._sample(5)
+        for architecture in space.decode(indices):
+            graph = space.graph(architecture)
+            assert graph and all(len(edge) == 3 and all(isinstance(part, str) for part in edge) for edge in graph)
+
+    # -- drawing at random ------------------------------------------------------------------------------------------------
+    def test_sampling_is_uniform(self) -> None:
+        space, indices = self._sample(4000)
+        self._assert_valid(space, indices)
+        free = int(np.prod([len(d.values) for d in space.decisions], dtype=object))
+        if space.size == free:
+            expected = [np.full(len(d.values), 1 / len(d.values)) for d in space.decisions]
+        elif space.size <= SMALL:
+            expected = self._frequencies(space, space.enumerate())
+        else:
+            pytest.skip("frequencies are unknown for a large space with constraints")
+        for drawn, wanted in zip(self._frequencies(space, indices), expected, strict=True):
+            assert np.abs(drawn - wanted).max() < 0.05  # more than six standard deviations of 4,000 draws
+
+    def test_drawing_is_a_function_of_the_generator(self) -> None:
+        space, parents = self._sample(50)
+        other = space.sample(np.random.default_rng(1), 50)
+
+        def everything(seed: int) -> bytes:
+            rng = np.random.default_rng(seed)
+            drawn = [space.sample(rng, 20), space.mutate(rng, parents, 0.3), space.crossover(rng, parents, other)]
+            drawn += [space.sample_paths(rng, 20, shared) for shared in (False, True)]
+            return b"".join(d.tobytes() for d in drawn)
+
+        before = parents.copy()
+        assert everything(3) == everything(3) != everything(4)
+        assert np.array_equal(parents, before)
+
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_paths_for_training(self, shared: bool) -> None:
+        space = self.space()
+        paths = space.sample_paths(np.random.default_rng(0), 40, shared)
+        assert paths.shape == (40, space.repeats, len(space.decisions))
+        self._assert_valid(space, paths)
+        if shared:
+            assert (paths == paths[:, :1]).all()
+
+    @pytest.mark.parametrize("probability", [1e-9, 0.1, 1.0])
+    def test_mutation_changes_something(self, probability: float) -> None:
+        space, parents = self._sample(300)
+        children = space.mutate(np.random.default_rng(1), parents, probability)
+        assert children.shape == parents.shape and (children != parents).any(axis=1).all()
+        self._assert_valid(space, children)
+
+    def test_crossover_takes_only_from_the_parents(self) -> None:
+        space, first = self._sample(300)
+        second = space.sample(np.random.default_rng(1), 300)
+        children = space.crossover(np.random.default_rng(2), first, second)
+        self._assert_valid(space, children)
+        assert ((children == first) | (children == second)).all()
+        differ = first != second
+        assert (children[differ] == first[differ]).any() and (children[differ] == second[differ]).any()
+        assert np.array_equal(space.crossover(np.random.default_rng(2), first, first), first)
+
+    def test_enumeration_is_complete(self) -> None:
+        space = self.space()
+        if space.size > ENUMERATION_LIMIT:
+            with pytest.raises(SpaceError, match="evolution"):
+                space.enumerate()
+        elif space.size > SMALL:
+            pytest.skip(f"{space.size:,} architectures")
+        else:
+            everything = space.enumerate()
+            assert everything.shape == (space.size, len(space.decisions)) and everything.dtype == np.int8
+            rows = [tuple(row) for row in everything.tolist()]
+            assert rows == sorted(set(rows)), "unique, the last decision running fastest"
+
+    # -- structure and cost -----------------------------------------------------------------------------------------------
+    def test_path_counts_tell_whether_the_output_depends_on_the_input(self) -> None:
+        import torch
+
+        space, indices = self._sample(2000)
+        counts = space.path_counts(indices)
+        assert counts.shape == indices.shape and counts.dtype == np.int64 and (counts >= 0).all()
+        alive = np.asarray(counts.any(axis=1))
+        connected, cut = np.argsort((counts > 0).sum(axis=1), kind="stable"), np.flatnonzero(~alive)
+        connected = connected[alive[connected]]  # those with the fewest live choices first: where a wrong count shows
+        for row in [*connected[:4], *connected[-2:], *cut[:4]]:
+            (architecture,) = space.decode(indices[row : row + 1])
+            network = space.network(architecture).double().eval()
+            with torch.no_grad():
+                same = torch.equal(network(self._images(4, seed=1)), network(self._images(4, seed=2)))
+            assert same != alive[row], f"{space.to_string(architecture)}: path_counts are {counts[row].tolist()}"
+
+    def test_cost_table_equals_real_networks(self) -> None:
+        space, indices = self._sample(5)
+        table = space.cost_table(self.image_size)
+        values = max(len(d.values) for d in space.decisions)
+        assert table.parameters.shape == table.macs.shape == (len(space.decisions), values)
+        costs = table(indices)
+        for row, architecture in enumerate(space.decode(indices)):
+            assert costs.parameters[row] == sum(p.numel() for p in space.network(architecture).parameters()), space.to_string(architecture)
+
+    def test_cost_table_equals_an_independent_count(self) -> None:
+        nn = pytest.importorskip("fvcore.nn", reason="fvcore is not installed")
+        space, indices = self._sample(2000, seed=1)
+        table = space.cost_table(self.image_size)
+        # fvcore counts a trace, and tracing drops operations whose result is not used: only architectures without any are compared.
+        useless = (space.path_counts(indices) == 0) & (table.macs[np.arange(indices.shape[1]), indices] > 0)
+        indices = indices[~useless.any(axis=1)][:5]
+        assert len(indices), "no architecture without dead operations among 2,000"
+        costs = table(indices)
+        for row, architecture in enumerate(space.decode(indices)):
+            analysis = nn.FlopCountAnalysis(space.network(architecture).double().eval(), self._images(1))
+            counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+            assert costs.macs[row] == sum(counted[kind] for kind in ("conv", "linear", "addmm")), space.to_string(architecture)
+
+    def test_nni_search_space(self) -> None:
+        space = self.space()
+        described = json.loads(json.dumps(space.nni_search_space()))
+        assert tuple(described) == space.labels
+        for decision in space.decisions:
+            assert "/" not in decision.label and described[decision.label] == {"_type": "choice", "_value": list(decision.values)}
+            assert all(isinstance(value, str) and value for value in decision.values)
+
+    # -- networks ---------------------------------------------------------------------------------------------------------
+    def test_supernet_runs_single_paths(self) -> None:
+        import torch
+
+        space, indices = self._sample(3)
+        supernet: Supernet = space.supernet()  # type: ignore[assignment]
+        assert supernet.search_space == space
+        paths = space.sample_paths(np.random.default_rng(0), 3, False)
+        for path, architecture in zip(paths, space.decode(indices), strict=True):
+            wanted = space.network(architecture)(self._images(2).float()).shape
+            outputs = supernet.forward_path(self._images(2).float(), path)
+            assert outputs.shape == wanted and bool(torch.isfinite(outputs).all())
+            outputs.sum().backward()  # type: ignore[no-untyped-call]
+
+    def test_nni_sees_the_same_space_and_freezes_it(self) -> None:
+        import torch
+        from nni.nas.nn.pytorch import ModelSpace
+
+        space, indices = self._sample(2)
+        supernet = space.supernet()
+        assert isinstance(supernet, ModelSpace)
+        assert {label: tuple(choice.values) for label, choice in supernet.simplify().items()} == {d.label: d.values for d in space.decisions}
+        for architecture in space.decode(indices):
+            frozen = supernet.freeze(architecture.as_dict()).double().eval()
+            with torch.no_grad():
+                path = np.broadcast_to(space.encode([architecture]), (space.repeats, len(space.decisions)))
+                supernet.double().eval()
+                assert torch.allclose(frozen(self._images(2)), supernet.forward_path(self._images(2), path), rtol=0, atol=1e-12)
+
+    def test_every_weight_is_in_one_block(self) -> None:
+        space = self.space()
+        supernet: Supernet = space.supernet()  # type: ignore[assignment]
+        blocks = supernet.weight_blocks()
+        assert [len(row) for row in blocks.choices] == [len(d.values) for d in space.decisions]
+        names = [name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters]
+        assert sorted(names) == sorted(name for name, _ in supernet.named_parameters())
+        assert set(names) <= set(supernet.state_dict())  # type: ignore[attr-defined]

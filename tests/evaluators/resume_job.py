@@ -1,0 +1,93 @@
+"""A search in a process of its own, with a fault in it where one is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluators import files
+from evaluators.data import load
+from evaluators.objectives import RandomLabels
+from evaluators.settings import DataSettings, SupernetSettings
+from evaluators.supernets import SupernetTraining
+from evaluators.training import CheckpointStore, checkpoint
+from spaces import NASBench201
+from strategies import RLNASSettings
+from strategies.rlnas import initialise, search
+
+EPOCHS, STEPS = 6, 5
+"""Of the training: 300 images in batches of 64."""
+
+SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
+
+
+def run(folder: Path | None, seconds: float = 0) -> dict[str, Any]:
+    """Search ``SPACE`` on 300 digits, resuming from ``folder``; everything that must be equal after a resume."""
+    torch.set_num_threads(1)
+    settings = SupernetSettings(epochs=EPOCHS, accelerator="cpu", checkpoint_seconds=seconds)
+    training = SupernetTraining(load(DataSettings(limit=300)).train, RandomLabels(10), settings, folder=folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = search(initialise(SPACE, 0), training, RLNASSettings(), top_k=5)
+    return {
+        "initial": result.trained.initial,
+        "final": result.trained.final,
+        "history": str(result.trained.history),
+        "angles": torch.from_numpy(result.angles),
+        "ranked": [(SPACE.to_string(r.architecture), r.score) for r in result.ranked],
+    }
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_during_write(suffix: str, number: int) -> None:
+    """SIGKILL when half of the ``number``-th checkpoint's temporary file ``suffix`` is on the disk."""
+    whole, count = files.atomic_write, 0
+
+    def half(path: Path, content: bytes) -> None:
+        nonlocal count
+        count += path.name.startswith("step-") and path.suffix == suffix
+        if count == number:
+            with open(path.with_name(f".{path.name}.{os.getpid()}.tmp"), "wb") as file:
+                file.write(content[: len(content) // 2])
+                file.flush()
+                os.fsync(file.fileno())
+            die()
+        whole(path, content)
+
+    checkpoint.atomic_write = files.atomic_write = half  # type: ignore[assignment]
+
+
+def kill_during_resume() -> None:
+    """SIGKILL when the checkpoint has been read and nothing has been done with it yet."""
+    load_whole = CheckpointStore.load
+
+    def load_and_die(store: CheckpointStore) -> Any:
+        if load_whole(store) is not None:
+            (store.folder / "resume-reached").touch()
+            die()
+
+    CheckpointStore.load = load_and_die  # type: ignore[method-assign]
+
+
+def main(folder: Path, fault: str = "", *arguments: Any) -> None:
+    """What a child process runs; its result goes to ``folder/result.pt``."""
+    if fault:
+        globals()[fault](*arguments)
+    try:
+        torch.save(run(folder), folder / "result.pt")
+    except KeyboardInterrupt:
+        (folder / "interrupted").touch()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
