@@ -367,7 +367,7 @@ def test_a_disk_that_fills_up_between_weights_and_manifest(tmp_path: Path) -> No
             raise CheckpointError(f"cannot write {path}: the disk is full.")
 
         patch.setattr(checkpoint, "write_json", write_json)
-        with pytest.raises(CheckpointError, match="step-0000000020.json"):
+        with pytest.raises(CheckpointError, match=r"step-0000000020\.json"):
             store.save(20, state(20))
     assert names(tmp_path) == step_names(5, 12) | {"step-0000000020.pt"}, "as a crash at this instant leaves it"
     found = loaded(tmp_path)

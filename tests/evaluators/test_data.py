@@ -115,10 +115,10 @@ def test_hold_out_needs_two_images() -> None:
 def test_digits() -> None:
     data = digits.load()
     assert data.test is not None
-    assert data.train.images.shape == (1200, 3, 8, 8) and data.test.images.shape == (597, 3, 8, 8)
+    assert data.train.images.shape == (600, 3, 8, 8) and data.test.images.shape == (1197, 3, 8, 8)
     assert torch.equal(data.train.labels.unique(), torch.arange(10)) and torch.equal(data.test.labels.unique(), torch.arange(10))
     train, test = ({image.numpy().tobytes() for image in part.images} for part in (data.train, data.test))
-    assert len(train) == 1200 and len(test) == 597 and not train & test
+    assert len(train) == 600 and len(test) == 1197 and not train & test
     assert torch.equal(digits.load().test.images, data.test.images)  # type: ignore[union-attr]
 
 

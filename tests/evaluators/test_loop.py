@@ -164,6 +164,15 @@ def test_order_and_augmentation_are_functions_of_seed_and_epoch() -> None:
     assert torch.equal(torch.stack(seen(data, 0, epochs=1)), first[:2]), "whatever the number of epochs"
 
 
+def test_every_image_is_augmented_as_drawn_for_it_in_this_epoch() -> None:
+    data, augmentation = images(8), Augmentation(1, True)
+    batches = torch.stack(seen(images(8, augmentation=augmentation), 3)).reshape(2, 8, 3, 4, 4)
+    mean, deviation = (s[:, None, None] for s in data.statistics())
+    for epoch in range(2):
+        moved = augmentation.apply(data.images, torch.from_numpy(augmentation.draw(3, epoch, 8))).float().div(255).sub(mean).div(deviation)
+        assert torch.allclose(batches[epoch], moved[generator(3, "data order", epoch).permutation(8)], atol=1e-6)
+
+
 @pytest.mark.parametrize(("count", "sizes"), [(9, [4, 4]), (10, [4, 4, 2]), (8, [4, 4]), (3, [3]), (2, [2])])
 def test_a_last_batch_of_one_image_is_left_out(count: int, sizes: list[int]) -> None:
     assert [len(batch) for batch in seen(images(count), 0, epochs=1)] == sizes
@@ -282,6 +291,20 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, st
         file.write('{"epoch": 2, "lo')
     resumed = training(tmp_path).run()
     assert resumed.history == whole.history == lines(tmp_path)
+    for name in whole.final:
+        assert torch.equal(resumed.final[name], whole.final[name]) and torch.equal(resumed.initial[name], whole.initial[name])
+
+
+def test_a_resumed_training_starts_from_the_stored_initial_weights(tmp_path: Path) -> None:
+    """Even where the process was killed before its first checkpoint and the new one comes with other weights."""
+    whole = training().run()
+    with pytest.raises(Interrupted):
+        training(tmp_path, at(1)).run()
+    job = training(tmp_path)
+    with torch.no_grad():
+        for parameter in job.model.parameters():
+            parameter.add_(1)
+    resumed = job.run()
     for name in whole.final:
         assert torch.equal(resumed.final[name], whole.final[name]) and torch.equal(resumed.initial[name], whole.initial[name])
 

@@ -18,6 +18,23 @@ def test_equal_scores_stand_in_the_order_of_their_rows() -> None:
     assert order(np.zeros(5), indices).tolist() == [2, 1, 4, 0, 3]
 
 
+def test_of_equal_scores_the_one_with_more_paths_comes_first() -> None:
+    texts = ["|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|", "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|", "|none~0|+|none~0|none~1|"]
+    indices = SPACE.encode([SPACE.parse(t) for t in texts])
+    one, ulp = 0.25, np.nextafter(0.25, 1) - 0.25
+    ranked = best(SPACE, indices, np.array([one + ulp, one, 0.2]), 3)
+    assert [SPACE.to_string(r.architecture) for r in ranked] == [texts[1], texts[0], texts[2]]
+    assert order(np.array([one, one + 1e-9, 0.2]), indices, np.array([9, 1, 1])).tolist() == [1, 0, 2], "a real difference is no tie"
+
+
+def test_a_few_of_many_are_the_first_of_all() -> None:
+    space = NASBench201()
+    indices = space.enumerate()
+    scores = np.random.default_rng(1).integers(0, 50, size=len(indices)) / 7
+    everything = best(space, indices, scores, 10**6)
+    assert best(space, indices, scores, 3) == everything[:3] and best(space, indices, scores, 100) == everything[:100]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_arrival_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)

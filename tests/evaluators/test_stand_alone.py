@@ -1,0 +1,112 @@
+"""Stand-alone training of one architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nni
+import pytest
+import torch
+
+from evaluators.data import ImageData, ImageSet, load
+from evaluators.errors import ConfigChanged, ConfigError, DataError, LabelError
+from evaluators.objectives import Supervised
+from evaluators.settings import DataSettings, StandAloneSettings
+from evaluators.stand_alone import StandAlone
+from spaces import NASBench201
+
+from .tiny import Interrupted, images
+
+SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
+CELL = SPACE.from_string("|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|")
+SETTINGS = StandAloneSettings(epochs=2, batch_size=64, accelerator="cpu", checkpoint_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load(DataSettings(limit=400))
+
+
+def without_labels(data: ImageSet) -> ImageSet:
+    return ImageSet(data.name, data.images, None, data.classes)
+
+
+def test_training_is_reproducible_and_learns(digits: ImageData) -> None:
+    first, again, other = (StandAlone(digits, SETTINGS, space=SPACE, seed=seed).train(CELL) for seed in (0, 0, 1))
+    assert first == again != other
+    assert [row["epoch"] for row in first.history] == [1, 2] and first.history[1]["loss"] < first.history[0]["loss"]
+    assert first.accuracy > 15 and StandAlone(digits, SETTINGS, space=SPACE).evaluate(CELL) == first.accuracy
+    assert digits.test is not None and (first.accuracy * len(digits.test) / 100) % 1 == pytest.approx(0, abs=1e-6), "a number of images"
+
+
+def test_resume_from_a_folder(digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = StandAlone(digits, SETTINGS, space=SPACE).train(CELL)
+    loss, calls = Supervised.loss, 0
+
+    def interrupting(self: Supervised, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 10:
+            raise Interrupted
+        return loss(self, outputs, targets)
+
+    evaluator = StandAlone(digits, SETTINGS, space=SPACE, folder=tmp_path)
+    monkeypatch.setattr(Supervised, "loss", interrupting)
+    with pytest.raises(Interrupted):
+        evaluator.train(CELL)
+    assert evaluator.train(CELL) == whole and calls == 15, "14 steps, one of them twice"
+    assert evaluator.train(CELL) == whole and calls == 15, "a finished training is only measured again"
+    with pytest.raises(ConfigChanged, match=r"architecture.e_0_1: 'nor_conv_3x3' -> 'none'"):
+        evaluator.train(SPACE.from_string("|none~0|+|nor_conv_1x1~0|skip_connect~1|"))
+
+
+def test_a_network_needs_no_space(digits: ImageData) -> None:
+    rows: list[dict[str, float]] = []
+    result = StandAlone(digits, SETTINGS, report=rows.append).train(SPACE.network(CELL))
+    assert rows == result.history
+    with pytest.raises(ConfigError, match=r"StandAlone needs its space[\s\S]*Pass space="):
+        StandAlone(digits, SETTINGS).train(CELL)
+
+
+def test_classes_come_from_the_data() -> None:
+    def part(seed: int) -> ImageSet:
+        return images(20, size=8, seed=seed, labels=torch.arange(20) % 3)
+
+    result = StandAlone(ImageData(part(0), part(1)), SETTINGS, space=SPACE).train(CELL)
+    assert 0 <= result.accuracy <= 100
+
+
+def test_what_is_missing_is_noticed_before_the_training(digits: ImageData) -> None:
+    assert digits.test is not None
+    rows: list[dict[str, float]] = []
+    for data, error, message in (
+        (ImageData(digits.train, None), DataError, r"digits/train: stand-alone training needs labelled test images[\s\S]*Add a test folder"),
+        (ImageData(without_labels(digits.train), digits.test), LabelError, "digits/train: these images have no labels"),
+        (ImageData(digits.train, without_labels(digits.test)), LabelError, "digits/test: these images have no labels"),
+        (ImageData(images(9), images(9)), LabelError, "noise: these images have no labels"),
+    ):
+        with pytest.raises(error, match=message):
+            StandAlone(data, SETTINGS, space=SPACE, report=rows.append).train(CELL)
+    assert not rows
+
+
+def test_dictionaries_for_data_and_settings() -> None:
+    evaluator = StandAlone({"limit": 64}, {"epochs": 1, "accelerator": "cpu"}, space=SPACE)
+    assert len(evaluator.data.train) == 64 and evaluator.settings == StandAloneSettings(epochs=1, accelerator="cpu")
+    assert evaluator.data is evaluator.data and StandAlone({}).settings == StandAloneSettings()
+    with pytest.raises(ConfigError, match=r"settings.epoch: no such key; did you mean 'epochs'\?"):
+        StandAlone({}, {"epoch": 1})
+    with pytest.raises(ConfigError, match=r"data.limits: no such key; did you mean 'limit'"):
+        _ = StandAlone({"limits": 64}).data
+
+
+def test_a_trial_reports_its_accuracy(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(nni, "report_final_result", reported.append)
+    monkeypatch.setattr(nni, "get_current_parameter", lambda: None)  # strategies run in this process leave theirs behind
+    evaluator = StandAlone(digits, StandAloneSettings(epochs=1, accelerator="cpu"), space=SPACE)
+    value = evaluator.evaluate(CELL)
+    assert not reported, "there is no trial"
+    monkeypatch.setattr(nni, "get_current_parameter", lambda: {"e_0_1": "none"})
+    assert evaluator.evaluate(CELL) == value and reported == [value]

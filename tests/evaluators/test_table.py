@@ -1,0 +1,248 @@
+"""Tables of results: round trips, everything that is no table, and look-up as an NNI evaluator."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import os
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nni.nas.execution import SequentialExecutionEngine
+from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace
+from nni.nas.strategy import GridSearch, Random
+
+from evaluators.errors import TableError
+from evaluators.lookup import TableLookup
+from evaluators.table import NASBENCH201_METRICS, Table, digits_table, nasbench201_table, read_table
+from spaces import NASBench201
+from spaces.errors import SpaceError
+
+SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
+CELLS = tuple(SPACE.decode(SPACE.enumerate()))
+STRINGS = [SPACE.to_string(cell) for cell in CELLS]
+REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
+
+
+def csv_text(column: str = "architecture") -> str:
+    """Metrics ``accuracy`` (row / 3, the last one missing) and ``macs``, and a column of text."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([column, "accuracy", "comment", "macs"])
+    writer.writerows([text, repr(row / 3) if row < 124 else "", f"cell, {row}", row * 10] for row, text in enumerate(STRINGS))
+    return buffer.getvalue()
+
+
+def write_csv(path: Path) -> Path:
+    (path / "t.csv").write_text(csv_text())
+    return path / "t.csv"
+
+
+def write_gz(path: Path) -> Path:
+    (path / "t.csv.gz").write_bytes(gzip.compress(csv_text("arch_str").encode()))
+    return path / "t.csv.gz"
+
+
+def write_npz(path: Path, save: Callable[..., None] = np.savez) -> Path:
+    values = np.array([row / 3 for row in range(124)] + [math.nan])
+    save(path / "t.npz", architecture=np.array(STRINGS), accuracy=values, macs=np.arange(125) * 10, comment=np.array(["x"] * 125))
+    return path / "t.npz"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return read_table(write_csv(tmp_path), SPACE)
+
+
+@pytest.mark.parametrize("write", [write_csv, write_gz, write_npz, lambda path: write_npz(path, np.savez_compressed)])
+def test_round_trip(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    table = read_table(write(tmp_path), SPACE)
+    assert table.architectures == CELLS and list(table.metrics) == ["accuracy", "macs"]
+    assert table.metric("accuracy")[:124].tolist() == [row / 3 for row in range(124)] and math.isnan(table.metric("accuracy")[124])
+    assert table.value(CELLS[7], "macs") == 70 and isinstance(table.value(CELLS[7], "macs"), float)
+    assert table.values([CELLS[9], CELLS[3]], "accuracy").tolist() == [3.0, 1.0]
+    assert table.name.startswith("t.")
+
+
+# What is not there
+
+
+def test_missing_values_metrics_and_architectures(table: Table) -> None:
+    with pytest.raises(TableError, match=r"t.csv has no accuracy for \|avg_pool_3x3~0\|\+\|avg_pool_3x3~0\|avg_pool_3x3~1\|"):
+        table.value(CELLS[124], "accuracy")
+    with pytest.raises(TableError, match=r"has no metric 'acuracy'; did you mean 'accuracy'\?"):
+        table.metric("acuracy")
+    with pytest.raises(TableError, match="did you mean 'accuracy'"):
+        TableLookup(table, "accurracy")
+    part = Table("part", SPACE, CELLS[:3], {"accuracy": np.arange(3.0)})
+    with pytest.raises(TableError, match=r"part has no accuracy for .*\nTrain it stand-alone"):
+        part.value(CELLS[3], "accuracy")
+    with pytest.raises(SpaceError):
+        table.value(NASBench201(nodes=4).decode(np.zeros((1, 6), np.int8))[0], "accuracy")
+
+
+def refused(path: Path, content: str | bytes, name: str = "t.csv") -> str:
+    (path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(TableError) as caught:
+        read_table(path / name, SPACE)
+    assert str(path / name) in caught.value.problem
+    return caught.value.problem
+
+
+def test_a_csv_file_that_is_no_table(tmp_path: Path) -> None:
+    row = f"{STRINGS[0]},1.0\n"
+    assert "no rows" in refused(tmp_path, "") and "no rows" in refused(tmp_path, "architecture,accuracy\n")
+    assert "needs a column architecture or arch_str" in refused(tmp_path, f"cell,accuracy\n{row}")
+    assert "rows of different lengths" in refused(tmp_path, f"architecture,accuracy\n{row}{STRINGS[1]}\n")
+    assert "rows of different lengths" in refused(tmp_path, f"architecture,accuracy\n{row}{STRINGS[1]},2,3\n")
+    assert "no numeric column" in refused(tmp_path, f"architecture,comment\n{STRINGS[0]},good\n")
+    assert "no numeric column" in refused(tmp_path, f"architecture\n{STRINGS[0]}\n")
+    unknown = refused(tmp_path, f"architecture,accuracy\n{row}{STRINGS[1].replace('skip_connect', 'skip_conect')},2\n")
+    assert "unknown operation 'skip_conect'; did you mean 'skip_connect'?" in unknown
+    assert "2 groups are needed for 3 nodes" in refused(tmp_path, "architecture,accuracy\n|none~0|,1\n")
+    refused(tmp_path, b"\xff\xfe\x00architecture")
+    refused(tmp_path, "architecture,accuracy\n" + "x" * 200_000 + ",1\n")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"cannot read .*none.csv: No such file or directory.\nCheck the path"):
+        read_table(tmp_path / "none.csv", SPACE)
+    with pytest.raises(TableError, match=r"cannot read .*: Is a directory"):
+        read_table(tmp_path, SPACE)
+
+
+class Payload:
+    """Unpickling it touches a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.marker,)
+
+
+def test_a_hostile_npz_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    buffer = io.BytesIO()
+    np.savez(buffer, architecture=np.array(STRINGS[:1]), accuracy=np.array([Payload(marker)], dtype=object))
+    with np.load(io.BytesIO(buffer.getvalue()), allow_pickle=True) as arrays:
+        _ = arrays["accuracy"]
+    assert marker.exists(), "the payload works"
+    marker.unlink()
+    assert "Object arrays cannot be loaded" in refused(tmp_path, buffer.getvalue(), "t.npz")
+    refused(tmp_path, pickle.dumps(Payload(marker)), "t.npz")
+    assert not marker.exists()
+
+
+def test_an_npz_file_that_is_no_table(tmp_path: Path) -> None:
+    def npz(**arrays: Any) -> bytes:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+
+    single = io.BytesIO()
+    np.save(single, np.arange(3))
+    refused(tmp_path, single.getvalue(), "t.npz")
+    refused(tmp_path, npz(architecture=np.array(STRINGS[0]), accuracy=np.array(1.0)), "t.npz")
+    assert "equally long columns" in refused(tmp_path, npz(architecture=np.array(STRINGS[:2]), accuracy=np.arange(3)), "t.npz")
+    assert "no numeric column" in refused(tmp_path, npz(architecture=np.array(STRINGS[:2]), accuracy=np.ones((2, 2))), "t.npz")
+
+
+@pytest.mark.parametrize("write", [write_gz, write_npz, lambda path: write_npz(path, np.savez_compressed)])
+def test_damaged_files_are_refused_or_harmless(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    path, rng = write(tmp_path), random.Random(0)
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, len(whole) // 40):
+        refused(tmp_path, whole[:length], path.name)
+    found = 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(4):
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        try:
+            read_table(path, SPACE)
+        except TableError:
+            found += 1
+    assert found > 100
+
+
+# Look-up as an evaluator
+
+
+def test_look_up_of_every_form(table: Table) -> None:
+    lookup = TableLookup(table)
+    cell = CELLS[60]
+    for form in (cell, cell.as_dict(), SPACE.to_string(cell), cell.to_json()):
+        assert lookup.evaluate(form) == 20.0
+    assert TableLookup(table, "macs").evaluate(cell) == 600
+    with pytest.raises(TableError, match="has no accuracy for"):
+        lookup.evaluate(CELLS[124])
+    with pytest.raises(SpaceError, match="unknown operation 'conv'"):
+        lookup.evaluate("|conv~0|+|none~0|none~1|")
+    with pytest.raises(TableError, match="a frozen model space is needed, but got NASBench201Supernet"):
+        lookup._execute(SPACE.supernet())
+    with pytest.raises(TableError, match="a frozen model space is needed"):
+        lookup._execute(RawFormatModelSpace.from_model(SPACE.supernet(), lookup))
+
+
+@pytest.mark.parametrize("form", [RawFormatModelSpace, SimplifiedModelSpace])
+def test_inside_nnis_random_strategy(form: Any) -> None:
+    whole = Table("whole", SPACE, CELLS, {"accuracy": np.arange(125.0)})
+    engine = SequentialExecutionEngine(max_model_count=8)
+    strategy = Random(seed=0)
+    strategy(form.from_model(SPACE.supernet(), TableLookup(whole)), engine)
+    models = list(engine.list_models())
+    assert len({tuple(model.sample.items()) for model in models}) == 8
+    assert [model.metric for model in models] == [whole.value(SPACE.parse(model.sample), "accuracy") for model in models]
+    assert next(iter(strategy.list_models(limit=1))).metric == max(model.metric for model in models)
+
+
+def test_inside_nnis_grid_search() -> None:
+    """In NNI 3.0 all models that ``GridSearch`` draws from a ``RawFormatModelSpace`` share one sample, so the simplified format is used."""
+    whole = Table("whole", SPACE, CELLS, {"accuracy": np.arange(125.0)})
+    engine, strategy = SequentialExecutionEngine(), GridSearch(seed=0)
+    strategy(SimplifiedModelSpace.from_model(SPACE.supernet(), TableLookup(whole)), engine)
+    assert sorted(model.metric for model in engine.list_models()) == list(range(125))
+    assert SPACE.parse(next(iter(strategy.list_models(limit=1))).sample) == CELLS[124]
+
+
+# Real tables
+
+
+def test_digits_table() -> None:
+    table = digits_table()
+    assert len(set(table.architectures)) == 125 == table.space.size
+    seeds = np.stack([table.metric(f"accuracy_seed{seed}") for seed in range(3)])
+    assert np.all((seeds >= 0) & (seeds <= 100)) and np.allclose(table.metric("accuracy"), seeds.mean(0), atol=1e-4)
+    costs = table.space.cost_table(image_size=8)(table.space.encode(table.architectures))
+    assert np.array_equal(table.metric("parameters"), costs.parameters) and np.array_equal(table.metric("macs"), costs.macs)
+    alive = table.space.path_counts(table.space.encode(table.architectures)).any(axis=1)
+    assert table.metric("accuracy")[alive].min() > table.metric("accuracy")[~alive].max(), "a cell without a path cannot learn"
+
+
+def test_nasbench201_table() -> None:
+    folder = REAL_DATA / "nb201"
+    if not (folder / "nb201_table.csv.gz").exists():
+        pytest.skip(f"no data: {folder / 'nb201_table.csv.gz'} is missing")
+    table = nasbench201_table(folder)
+    assert len(set(table.architectures)) == 15_625
+    best = {name: round(float(np.nanmax(table.metric(column))), 2) for name, column in NASBENCH201_METRICS.items()}
+    assert best == {"cifar10": 94.37, "cifar100": 73.51, "imagenet16-120": 47.31}, "NAS-Bench-201, ICLR 2020, table 5: optimal"
+    assert all(np.nanmin(table.metric(column)) > 0 for column in NASBENCH201_METRICS.values())
+
+
+def test_nasbench201_table_must_be_whole(tmp_path: Path) -> None:
+    cell = NASBench201().to_string(NASBench201().decode(np.zeros((1, 6), np.int8))[0])
+    (tmp_path / "nb201_table.csv.gz").write_bytes(gzip.compress(f"arch_str,cifar10_test_200\n{cell},90\n".encode()))
+    with pytest.raises(TableError, match=r"1 of 15,625 architectures, missing columns \['cifar100_test_200', 'imagenet16_test_200'\]"):
+        nasbench201_table(tmp_path)
+    with pytest.raises(TableError, match="cannot read"):
+        nasbench201_table(tmp_path / "nowhere")
