@@ -54,7 +54,11 @@ def main() -> None:
         best = table.space.to_string(result.ranked[0].architecture)
         row = {"seed": seed, "cell": best, "true_rank": top[0], "ranks_of_top_5": top, "random_draws": drawn}
         print(json.dumps({**row, "tau": round(agreed.tau, 3), "interval": [round(agreed.low, 3), round(agreed.high, 3)]}), flush=True)
-    print(json.dumps({"mean_rank": np.mean(found), "mean_rank_of_top_5": np.mean(tops), "mean_tau": np.mean(taus), "tau_deviation": np.std(taus, ddof=1)}))
+    print(
+        json.dumps(
+            {"mean_rank": np.mean(found), "mean_rank_of_top_5": np.mean(tops), "mean_tau": np.mean(taus), "tau_deviation": np.std(taus, ddof=1)}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -52,15 +52,19 @@ class StandAlone(Evaluator):
         folder: Path | None = None,
         report: Report | None = None,
     ) -> None:
-        self._data = data
+        self._settings_of_data = (
+            None if isinstance(data, ImageData) else data if isinstance(data, DataSettings) else read(DataSettings, data, "data.")
+        )
+        self._data = data if isinstance(data, ImageData) else None
         self.settings = settings if isinstance(settings, StandAloneSettings) else read(StandAloneSettings, settings or {}, "settings.")
         self.space, self.seed, self.folder, self.report = space, seed, folder, report
 
     @property
     def data(self) -> ImageData:
         """The images, loaded when they are first needed."""
-        if not isinstance(self._data, ImageData):
-            self._data = load(self._data if isinstance(self._data, DataSettings) else read(DataSettings, self._data, "data."))
+        if self._data is None:
+            assert self._settings_of_data is not None
+            self._data = load(self._settings_of_data)
         return self._data
 
     def evaluate(self, model: Any) -> float:
@@ -69,6 +73,21 @@ class StandAlone(Evaluator):
         if nni.get_current_parameter() is not None:
             nni.report_final_result(value)
         return value
+
+    def _dump(self) -> dict[str, Any]:
+        """What NNI sends to a trial process: settings, never images."""
+        if self._settings_of_data is None or self.report is not None:
+            raise ConfigError(
+                "StandAlone cannot be sent to NNI's trials with loaded images or a report function.",
+                "Pass the data's settings: StandAlone({'source': ...}).",
+            )
+        values: dict[str, Any] = {"data": self._settings_of_data.model_dump(), "settings": self.settings.model_dump(), "seed": self.seed}
+        return {**values, "folder": None if self.folder is None else str(self.folder)}
+
+    @staticmethod
+    def _load(**dumped: Any) -> StandAlone:
+        folder = dumped.pop("folder")
+        return StandAlone(**dumped, folder=None if folder is None else Path(folder))
 
     def train(self, model: Architecture | nn.Module) -> StandAloneResult:
         """Train ``model``; an architecture gets fresh weights from ``seed``.

@@ -11,7 +11,7 @@ import yaml
 from evaluators.errors import ConfigError
 from spaces.errors import closest
 
-from .portal_space import expected_trials, search_space
+from .portal_space import expected_trials, flow, search_space
 from .settings import EXPERIMENTS, StudySettings, check
 
 
@@ -44,21 +44,23 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
     if name not in EXPERIMENTS:
         raise ConfigError(f"tuner.name: {name or 'missing'!r} is not a tuner of this package; {closest(name, EXPERIMENTS)}")
     arguments = cast(dict[str, Any], tuner).get("classArgs") or {}
-    settings = check(EXPERIMENTS[name], resolve_paths(arguments, path.parent))
-    problems = []
-    if content.get("searchSpace") != search_space(settings):
-        problems.append("searchSpace: is not the one of this experiment (write it with: nni-plugins init, or copy the one that doctor prints)")
+    settings = check(EXPERIMENTS[name], resolve_paths(arguments, path.parent) if isinstance(arguments, Mapping) else arguments)
+    problems, remedy, needed = [], "Correct the keys named above.", search_space(settings)
+    if content.get("searchSpace") != needed:
+        problems.append("searchSpace: is not the one of this experiment")
+        remedy += " This is its search space:\nsearchSpace:\n" + "\n".join("  " + line for line in flow(needed))
     if content.get("maxTrialNumber") != expected_trials(settings):
         problems.append(f"maxTrialNumber: must be {expected_trials(settings)}, the exact number of trials, but got {content.get('maxTrialNumber')!r}")
     if problems:
-        raise ConfigError(f"{path}: " + "; ".join(problems) + ".", "Correct the keys named above.")
+        raise ConfigError(f"{path}: " + "; ".join(problems) + ".", remedy)
     return name, settings
 
 
 def resolve_paths(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """``data.path`` relative to ``folder``, as NNI treats paths in a YAML file."""
+    """``data.path`` and ``truth.table`` relative to ``folder``, as NNI treats paths in a YAML file."""
     resolved = dict(arguments)
-    data = resolved.get("data")
-    if isinstance(data, Mapping) and isinstance(data.get("path"), str):
-        resolved["data"] = {**data, "path": str((folder / Path(data["path"]).expanduser()).resolve())}
+    for section, key in (("data", "path"), ("truth", "table")):
+        value = resolved.get(section)
+        if isinstance(value, Mapping) and isinstance(value.get(key), str) and (section, value[key]) != ("truth", "digits"):
+            resolved[section] = {**value, key: str((folder / Path(value[key]).expanduser()).resolve())}
     return resolved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +36,35 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def family(flag: str, value: str) -> list[psutil.Process]:
+    """NNI's managers whose command line has ``flag value``, with all their descendants: dispatcher and trials."""
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            line = process.cmdline()
+            if any(word.endswith("main.js") for word in line) and (flag, value) in pairwise(line):
+                found.update({p.pid: p for p in (process, *process.children(recursive=True))})
+    return list(found.values())
+
+
+def orphans(experiment: str) -> list[psutil.Process]:
+    """Trials of an experiment, also those that outlived its manager."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("NNI_EXP_ID") == experiment:
+                found.append(process)
+    return found
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill what still runs of ``processes``."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)
+
+
 class Launched:
     """An experiment that ``nnictl create`` started; leaving the ``with`` block stops it and every process it started.
 
@@ -53,6 +84,25 @@ class Launched:
         # The trial command says `python`, which must be this one.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         self.environment = {**os.environ, "PATH": path, "PYTHONWARNINGS": "ignore"}
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.manager = Manager(self.url)
+        self._processes: list[psutil.Process] = []
+        try:
+            self.id = self._create(config)
+            self._processes = self._family()
+            self.folder = self.manager.folder()
+        except BaseException:  # also Ctrl-C, while nnictl waits for its manager
+            kill(family("--port", str(self.port)))
+            raise
+
+    def __enter__(self) -> Launched:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _create(self, config: Path) -> str:
+        """Run ``nnictl create``; returns the experiment's id."""
         # A session of its own: Ctrl-C reaches us alone, and we stop the experiment in order.
         answer = subprocess.run(
             [self.command, "create", "--config", str(config), "--port", str(self.port)],
@@ -62,33 +112,10 @@ class Launched:
         if answer.returncode != 0 or found is None:
             lines = [line for line in (answer.stderr + answer.stdout).splitlines() if line.strip()]
             raise LaunchError(f"nnictl create failed: {lines[-1] if lines else 'no output'}", f"Check the file: nni-plugins doctor {config}")
-        self.id = found[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.manager = Manager(self.url)
-        self._processes = self._family()
-
-    def __enter__(self) -> Launched:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-    @property
-    def folder(self) -> Path:
-        """NNI's folder of the experiment."""
-        return Path.home() / "nni-experiments" / self.id
+        return found[1]
 
     def _family(self) -> list[psutil.Process]:
-        """The manager (found by its port) and all its descendants: dispatcher and trials."""
-        family: dict[int, psutil.Process] = {}
-        for process in psutil.process_iter(["pid", "cmdline"]):
-            line = process.info["cmdline"] or []
-            if "--experiment-id" in line and self.id in line:
-                try:
-                    family.update({p.pid: p for p in (process, *process.children(recursive=True))})
-                except psutil.NoSuchProcess:
-                    continue
-        return list(family.values())
+        return [*family("--experiment-id", self.id), *orphans(self.id)]
 
     def status(self) -> str:
         """RUNNING, DONE, ...
@@ -106,13 +133,12 @@ class Launched:
         known = {p.pid: p for p in (*self._processes, *self._family())}
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         try:
-            subprocess.run(
-                [self.command, "stop", self.id], env=self.environment, capture_output=True, start_new_session=True, check=False, timeout=60
-            )
-            _, alive = psutil.wait_procs(list(known.values()), timeout=15)
-            for process in alive:
-                process.kill()
-            psutil.wait_procs(alive, timeout=5)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(
+                    [self.command, "stop", self.id], env=self.environment, capture_output=True, start_new_session=True, check=False, timeout=60
+                )
+            kill(psutil.wait_procs(list(known.values()), timeout=15)[1])
+            kill(self._family())  # a trial that was just being started
         finally:
             signal.signal(signal.SIGINT, previous)
 

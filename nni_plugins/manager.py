@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -78,15 +79,23 @@ class Manager:
         answer = self._call("GET", "check-status")
         return str(answer["status"]), [str(e) for e in answer.get("errors", [])]
 
+    def folder(self) -> Path:
+        """The experiment's folder: NNI's working directory, and in it one named after the experiment."""
+        return Path(self._call("GET", "experiment")["logDir"])
+
     def trials(self) -> list[dict[str, Any]]:
-        """All trials that were submitted: ``id``, ``status``, ``parameters`` (of the newest hyper-parameters), ``final`` metric or None."""
+        """All trials that were submitted: ``id``, ``status``, ``parameters`` (of the newest hyper-parameters), ``final`` metric or None.
+
+        ``customized``: submitted by the user in the portal, perhaps as a copy of one of ours with all its parameters.
+        """
         trials = []
         for raw in self._call("GET", "trial-jobs"):
             given = [json.loads(text) for text in raw.get("hyperParameters", [])]
             final = [json.loads(metric["data"]) for metric in raw.get("finalMetricData", [])]
             value = json.loads(final[-1]) if final and isinstance(final[-1], str) else (final[-1] if final else None)
             parameters = given[-1]["parameters"] if given else {}
-            trials.append({"id": raw["trialJobId"], "status": raw["status"], "parameters": parameters, "final": value})
+            customized = bool(given) and given[-1].get("parameter_id") is None
+            trials.append({"id": raw["trialJobId"], "status": raw["status"], "parameters": parameters, "customized": customized, "final": value})
         return trials
 
     def intermediates(self, trial: str) -> list[Any]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
-from evaluators.data import load
-from evaluators.errors import ConfigError
+from evaluators.data import ImageData, load
+from evaluators.errors import ConfigError, LabelError
 from evaluators.objectives import Objective
 from evaluators.ranking import kendall_tau
 from evaluators.stand_alone import StandAlone
 from evaluators.supernets import SupernetTraining
 from evaluators.training.loop import Report
+from spaces.base import SearchSpace
 from spaces.supernet import Supernet
 from strategies.angle import VARIANTS, AngleTable
-from strategies.ranking import Ranked
+from strategies.ranking import Ranked, best
 from strategies.rlnas import SearchResult, initialise, search
 
 from . import registry
@@ -45,16 +47,63 @@ def use_threads(settings: StudySettings) -> None:
         torch.set_num_threads(settings.threads)
 
 
+def require_labels(images: ImageData) -> None:
+    """Stand-alone trainings that follow a search must not fail after it.
+
+    Raises:
+        LabelError: they would, for want of labels.
+    """
+    try:
+        labelled = images.test is not None and all(len(part.labels) for part in (images.train, images.test))
+    except LabelError:
+        labelled = False
+    if not labelled:
+        raise LabelError(
+            f"{images.train.name}: these images have no labels, which the stand-alone trainings after the search need.",
+            "Set tuner.classArgs.stand_alone to null (then what is found is listed, not trained), or put the images into one folder a class.",
+        )
+
+
+COUNTED = 100_000
+"""In spaces of at most this many architectures those that meet the limits are counted before the training, otherwise only after it."""
+
+
+def require_found(settings: RLNASExperiment, space: SearchSpace) -> None:
+    """The search must be able to find as many architectures as are wanted.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if settings.search.evolution is None and space.size <= COUNTED:
+        indices = space.enumerate()
+        indices = indices[settings.search.limits.mask(space, indices)]
+        _enough(settings, len(best(space, indices, np.zeros(len(indices)), settings.found)) if len(indices) else 0)
+
+
+def _enough(settings: RLNASExperiment, distinct: int) -> None:
+    if distinct < settings.found:
+        raise ConfigError(
+            f"found: {settings.found} architectures are wanted, but only {distinct} distinct ones meet the limits.",
+            "Lower tuner.classArgs.found, or raise tuner.classArgs.search.limits.",
+        )
+
+
 def run_search(settings: RLNASExperiment, seed: int, folder: Path | None, report: Report | None) -> tuple[SearchResult, dict[str, Any]]:
-    """One RLNAS search; returns it and what its trial reports: ``default`` (largest angle), ``loss``, ``tau``, ``result``."""
+    """One RLNAS search; returns it and what its trial reports: ``default`` (largest angle), ``loss``, ``tau``, ``result``.
+
+    Whatever would make the experiment fail after the training is looked for before it.
+    """
     objective = build_objective(settings.objective)
-    images = load(settings.data).train
+    data = load(settings.data)
+    if settings.stand_alone is not None:
+        require_labels(data)
+    table, images = truth_table(settings), data.train
+    require_found(settings, settings.search_space)
     space = settings.search_space.with_classes(objective.head(images).classes)
     supernet = initialise(space, seed)
     training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
     result = search(supernet, training, settings.search, settings.found)
-    if len(result.ranked) < settings.found:
-        raise ConfigError(f"found: {settings.found} architectures are wanted, but only {len(result.ranked)} distinct ones meet the limits.")
+    _enough(settings, len(result.ranked))
     blocks, trained = cast(Supernet, supernet).weight_blocks(), result.trained
     angles = AngleTable.build(space, blocks, trained.initial, trained.final, VARIANTS[settings.search.angle])
     random = random_architectures(settings)
@@ -70,7 +119,6 @@ def run_search(settings: RLNASExperiment, seed: int, folder: Path | None, report
             "initial_sha256": trained.initial_sha256,
         },
     }
-    table = truth_table(settings)
     if table is not None and settings.truth is not None:
         value["tau"] = kendall_tau(angles(space.encode(table.architectures)), table.metric(settings.truth.metric))
     return result, value

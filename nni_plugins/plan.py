@@ -1,7 +1,8 @@
 """The plan of an experiment in phases, as a pure state machine: which trial comes next, and what a result means for the rest.
 
 It knows nothing of NNI's threads and message formats (:mod:`nni_plugins.tuner` does) and imports no torch.
-Life cycle of a job: waiting -> running -> done, or back to waiting after a crash, at most ``retries`` times, then failed.
+Life cycle of a job: waiting -> running -> done, or back to waiting after a crash, at most ``retries`` times, then failed. What a search
+found is listed instead, and never handed out, if nothing is to be trained stand-alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .portal_space import WHOLE_SPACE
 from .settings import RLNASExperiment, StudySettings
 
 Phase = Literal["search", "found", "random"]
-Status = Literal["waiting", "running", "done", "failed"]
+Status = Literal["waiting", "running", "done", "failed", "listed"]
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Job:
 
 
 def random_architectures(settings: StudySettings) -> list[Architecture]:
-    """The experiment's random architectures: distinct, uniform, a function of ``random_seed`` alone."""
+    """The experiment's random architectures: distinct, uniform, a function of ``random_seed`` and their number alone."""
     return draw(settings.search_space, settings.random, generator(settings.random_seed, "random search"))
 
 
@@ -73,8 +74,9 @@ class Plan:
             return
         job.status, job.value = "done", value
         if job.phase == "search" and isinstance(self.settings, RLNASExperiment):
+            status: Status = "listed" if self.settings.stand_alone is None else "waiting"
             self._add(
-                Job(f"found-{job.seed}-{rank}", "found", job.seed, dict(found["choices"]), float(found["angle"]))
+                Job(f"found-{job.seed}-{rank}", "found", job.seed, dict(found["choices"]), float(found["angle"]), status)
                 for rank, found in enumerate(value["result"]["found"], start=1)
             )
 
@@ -96,13 +98,13 @@ class Plan:
     def remaining(self) -> int:
         """Jobs that still have to be handed out, those of unfinished searches included."""
         unknown = sum(job.phase == "search" and job.status in ("waiting", "running") for job in self.jobs.values())
-        found = self.settings.found if isinstance(self.settings, RLNASExperiment) else 0
+        found = self.settings.found if isinstance(self.settings, RLNASExperiment) and self.settings.stand_alone is not None else 0
         return unknown * found + sum(job.status == "waiting" for job in self.jobs.values())
 
     @property
     def finished(self) -> bool:
-        """Whether every job is done or has failed for good."""
-        return all(job.status in ("done", "failed") for job in self.jobs.values())
+        """Whether nothing is left to do: every job is done or listed, or has failed for good."""
+        return all(job.status not in ("waiting", "running") for job in self.jobs.values())
 
     @property
     def failed_search(self) -> Job | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import yaml
 
 from .settings import RLNASExperiment, StudySettings
 
@@ -23,5 +26,12 @@ def search_space(settings: StudySettings) -> dict[str, dict[str, Any]]:
 
 def expected_trials(settings: StudySettings) -> int:
     """``maxTrialNumber``."""
-    searches = len(settings.seeds) * (1 + settings.found) if isinstance(settings, RLNASExperiment) else 0
-    return searches + settings.random
+    if not isinstance(settings, RLNASExperiment):
+        return settings.random
+    found = settings.found if settings.stand_alone is not None else 0
+    return len(settings.seeds) * (1 + found) + settings.random
+
+
+def flow(value: Mapping[str, Any]) -> list[str]:
+    """``value`` as lines of YAML, one a key where it is flat."""
+    return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=1000).splitlines()

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from .portal_space import expected_trials, search_space
+from .portal_space import expected_trials, flow, search_space
 from .settings import EXPERIMENTS, check
 
 
@@ -26,7 +24,7 @@ class Preset:
 _DIGITS = {
     "space": {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1},
     "data": {"source": "digits"},
-    "stand_alone": {"epochs": 12, "batch_size": 64, "accelerator": "cpu"},
+    "stand_alone": {"epochs": 30, "batch_size": 64, "learning_rate": 0.025, "accelerator": "cpu"},
     "truth": {"table": "digits", "metric": "accuracy"},
     "threads": 1,
 }
@@ -102,12 +100,7 @@ def render(name: str) -> str:
     if preset.arguments["data"]["source"] == "cifar10":
         lines += ["  trialGpuNumber: 1", "  useActiveGpu: true"]
     lines += ["tuner:", f"  name: {preset.tuner}", "  classArgs:"]
-    lines += ["    " + line for line in _flow(preset.arguments)]
+    lines += ["    " + line for line in flow(preset.arguments)]
     lines += ["# The axes of the portal's hyper-parameter graph; `all` is the place of a search, which has every operation at once.", "searchSpace:"]
-    lines += ["  " + line for line in _flow(search_space(settings))]
+    lines += ["  " + line for line in flow(search_space(settings))]
     return "\n".join(lines) + "\n"
-
-
-def _flow(value: Mapping[str, Any]) -> list[str]:
-    """One line a key."""
-    return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=1000).splitlines()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluators.errors import ConfigError, TableError
 from evaluators.files import write_json
 from evaluators.ranking import kendall_tau, true_ranks
 from evaluators.table import Table, digits_table, read_table
@@ -21,10 +22,20 @@ SCHEMA_VERSION = 1
 
 
 def truth_table(settings: StudySettings) -> Table | None:
-    """The table that ``settings.truth`` names, or None."""
+    """The table that ``settings.truth`` names, or None.
+
+    Raises:
+        TableError: it cannot be read, or lacks the metric.
+        ConfigError: it is of another space.
+    """
     if settings.truth is None:
         return None
-    return digits_table() if settings.truth.table == "digits" else read_table(settings.truth.table, settings.search_space)
+    name, space = settings.truth.table, settings.search_space
+    table = digits_table() if name == "digits" else read_table(Path(name).expanduser(), space)
+    if (table.space.name, table.space.decisions) != (space.name, space.decisions):
+        raise ConfigError(f"truth.table: {table.name} is of {table.space!r}, but the experiment searches {space!r}.", "Leave truth out.")
+    table.metric(settings.truth.metric)
+    return table
 
 
 def versions() -> dict[str, str]:
@@ -39,9 +50,10 @@ def versions() -> dict[str, str]:
 
 
 def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
-    """The content of ``result.json``: one entry an architecture, best accuracy first, found and random ones together.
+    """The content of ``result.json``: one entry an architecture, found and random ones together, best accuracy first, then largest angle.
 
     ``angle``: radians; ``accuracy`` and ``true_accuracy``: percent; ``true_rank``: 1 is best, of ``architectures_in_table``;
+    ``status``: ``listed`` is what a search found with ``stand_alone: null``, so that nothing was trained.
     ``kendall_tau``: tau-b of angle against accuracy over the architectures trained here (``trained``), and over the whole table (``table``).
     """
     space, table = settings.search_space, truth_table(settings)
@@ -54,7 +66,7 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
             continue
         angle = job.angle if job.phase == "found" else next(random, None)
         rows.append(_row(space, table, settings, job, angle))
-    rows.sort(key=lambda row: (-(row["accuracy"] if row["accuracy"] is not None else -1), row["job"]))
+    rows.sort(key=lambda row: (-_or(row["accuracy"], -1), -_or(row["angle"], -1), row["job"]))
     scored = [(row["angle"], row["accuracy"]) for row in rows if row["angle"] is not None and row["accuracy"] is not None]
     tau = kendall_tau(*zip(*scored, strict=True)) if len(scored) > 1 else None
     return {
@@ -93,10 +105,17 @@ def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: 
 
 
 def judge(table: Table, metric: str, architecture: Architecture) -> dict[str, float | None]:
-    """``true_accuracy`` and ``true_rank`` of an architecture in a table."""
+    """``true_accuracy`` and ``true_rank`` of an architecture in a table, None where it has none."""
     values = table.metric(metric)
-    value = table.value(architecture, metric)
+    try:
+        value = table.value(architecture, metric)
+    except TableError:
+        return {"true_accuracy": None, "true_rank": None}
     return {"true_accuracy": value, "true_rank": float(true_ranks(values)[np.flatnonzero(values == value)[0]])}
+
+
+def _or(value: float | None, absent: float) -> float:
+    return absent if value is None else value
 
 
 def _mean(values: list[float | None]) -> float | None:

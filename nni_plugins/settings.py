@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from evaluators.errors import ConfigError
 from evaluators.settings import DataSettings, Settings, StandAloneSettings, SupernetSettings, read
@@ -30,7 +31,7 @@ class StudySettings(Settings):
     optimize_mode: Literal["maximize"] = Field("maximize", description="the portal reads it from the YAML; accuracies and angles are maximised")
     space: dict[str, Any] = Field(default={"name": "nasbench201"}, description="name of a registered space, and its arguments")
     data: DataSettings = DataSettings.model_validate({})
-    stand_alone: StandAloneSettings = StandAloneSettings.model_validate({})
+    stand_alone: StandAloneSettings | None = StandAloneSettings.model_validate({})
     stand_alone_seed: int = Field(0, ge=0)
     random: int = Field(5, ge=0, description="how many random architectures are trained stand-alone")
     random_seed: int = Field(0, ge=0)
@@ -55,7 +56,10 @@ class StudySettings(Settings):
 
 
 class RLNASExperiment(StudySettings):
-    """RLNAS: one search a seed, then its best architectures beside random ones."""
+    """RLNAS: one search a seed, then its best architectures beside random ones.
+
+    ``stand_alone: null`` leaves it at the searches, for images without labels: what they find is listed with its angle, and not trained.
+    """
 
     objective: dict[str, Any] = Field(
         default={"name": "random_labels", "classes": 10}, description="name of a registered objective, and its arguments"
@@ -63,7 +67,20 @@ class RLNASExperiment(StudySettings):
     training: SupernetSettings = SupernetSettings.model_validate({})
     search: RLNASSettings = RLNASSettings.model_validate({})
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one search for each")
-    found: int = Field(5, ge=1, description="how many architectures of each search are trained stand-alone")
+    found: int = Field(5, ge=1, description="how many architectures of each search are listed, and trained stand-alone")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_compare_with(cls, values: Any) -> Any:
+        """Without stand-alone training, ``random`` is 0 unless it is given."""
+        without = isinstance(values, Mapping) and "stand_alone" in values and values["stand_alone"] is None
+        return {"random": 0, **values} if without else values
+
+    @model_validator(mode="after")
+    def _no_random(self) -> Self:
+        if self.stand_alone is None and self.random:
+            raise ValueError(f"random: {self.random} architectures cannot be trained with stand_alone: null; leave random out, or set it to 0")
+        return self
 
     @field_validator("objective")
     @classmethod
@@ -85,6 +102,7 @@ class RLNASExperiment(StudySettings):
 class RandomSearchExperiment(StudySettings):
     """Random search: ``random`` architectures, each trained stand-alone."""
 
+    stand_alone: StandAloneSettings = StandAloneSettings.model_validate({})
     random: int = Field(10, ge=1)
 
 

@@ -19,12 +19,13 @@ from typing import Any, ClassVar, TypeVar, cast
 import nni
 from nni.tuner import Tuner
 
+from evaluators.errors import ConfigError
 from evaluators.files import write_json
 from spaces.errors import NNIPluginsError
 
 from .manager import Manager
 from .plan import Job, Plan
-from .result import write_result
+from .result import truth_table, write_result
 from .settings import RandomSearchExperiment, RLNASExperiment, StudySettings, check, experiment_name
 
 _logger = logging.getLogger(__name__)
@@ -91,6 +92,11 @@ class PhasedTuner(Tuner):
         return Path(self.settings.run_folder or self.checkpoint_folder.parent / "run").expanduser().resolve()
 
     def _prepare_folder(self) -> None:
+        truth = self.settings.truth
+        for key, given in (("run_folder", self.settings.run_folder), ("truth.table", None if truth is None else truth.table)):
+            if given is not None and (key, given) != ("truth.table", "digits") and not Path(given).expanduser().is_absolute():
+                raise ConfigError(f"tuner.classArgs.{key}: must be an absolute path, but got {given!r}: NNI runs a tuner in a folder of its own.")
+        truth_table(self.settings)  # one that cannot be read is noticed now, not after the search
         write_json(self.folder / "config.json", self.settings.model_dump())
 
     def _report(self, message: str) -> None:
@@ -209,14 +215,14 @@ class PhasedTuner(Tuner):
 
     # -- the manager ------------------------------------------------------------------------------------------------------
     def _trials(self) -> dict[str, dict[str, Any]]:
-        """The newest trial of each job, as the manager knows them; under ``""`` the newest of the user's own."""
+        """The newest trial of each job, as the manager knows them; those that the user submitted in the portal are left out."""
         trials = [] if self._manager is None else self._manager.trials()
-        return {job_of(trial["parameters"]): trial for trial in trials}
+        return {job_of(trial["parameters"]): trial for trial in trials if not trial["customized"]}
 
     def _adjust_max_trials(self) -> None:
         """A trial more than planned needs a larger ``maxTrialNumber``, or NNI ends the experiment before its last trial."""
         if self._manager is not None:
-            foreign = sum(job_of(trial["parameters"]) not in self.plan.jobs for trial in self._manager.trials())
+            foreign = sum(trial["customized"] for trial in self._manager.trials())
             self._manager.set_max_trials(foreign + self._issued + self.plan.remaining)
 
     def _reconcile(self) -> None:

@@ -46,6 +46,10 @@ class Supernet(Protocol):
         """Run ``x: (B, 3, H, W)`` through ``path: (repeats, D)``; returns what ``network()`` returns."""
         ...
 
+    def fresh(self) -> Supernet:
+        """Another supernet of the same kind, with newly drawn initial weights."""
+        ...
+
     def weight_blocks(self) -> WeightBlocks:
         """Which parameters belong to which choice."""
         ...

@@ -81,13 +81,16 @@ class RLNAS(OneShotStrategy):
         settings: how the trained supernet is searched.
         top_k: how many architectures are kept, best first.
         seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
+        reinitialise: draw the supernet's initial weights from the seed, so that one seed gives one result however the supernet was built;
+            False keeps the weights that it comes with.
     """
 
-    def __init__(self, settings: RLNASSettings | None = None, *, top_k: int = 10, seed: int = 0) -> None:
+    def __init__(self, settings: RLNASSettings | None = None, *, top_k: int = 10, seed: int = 0, reinitialise: bool = True) -> None:
         super().__init__()
         if top_k < 1:
             raise ConfigError(f"top_k >= 1 must hold, but got top_k={top_k}.")
         self.settings, self.top_k, self.seed = settings or RLNASSettings(), top_k, seed
+        self.reinitialise = reinitialise
         self.result: SearchResult | None = None
 
     def _initialize(self, model_space: Any, engine: Any) -> Any:
@@ -108,6 +111,10 @@ class RLNAS(OneShotStrategy):
 
     def _run(self) -> None:
         supernet = cast(nn.Module, self.model_space.model_space)
+        if self.reinitialise:
+            with torch_fork(self.training.seed, "initialisation"):
+                fresh = cast(nn.Module, cast(Supernet, supernet).fresh())
+            supernet.load_state_dict(fresh.state_dict())
         self.result = search(supernet, self.training, self.settings, self.top_k)
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:

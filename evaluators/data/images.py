@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class ImageSet:
         if len(images) == 0:
             raise DataError(f"{name}: there are no images.", "Check the path and the split.")
         self.name, self.images, self.classes, self.augmentation = name, images, classes, augmentation
-        self._labels = labels
+        self._labels = labels if labels is None or isinstance(labels, torch.Tensor) else cache(labels)  # one call serves subsets too
 
     def __len__(self) -> int:
         return len(self.images)
@@ -91,7 +92,7 @@ class ImageSet:
         return labels
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each channel, in [0, 1]: (3,) and (3,) float32. Uses at most 10,000 evenly spaced images."""
+        """Mean and (population) standard deviation of each channel, in [0, 1]: (3,) and (3,) float32. Uses at most 10,000 evenly spaced images."""
         step = -(-len(self) // 10_000)
         counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in self.images[::step].unbind(1)]).double()
         share, levels = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255

@@ -14,7 +14,9 @@ from spaces.drawing import draw_cell
 
 def result_table(result: dict[str, Any]) -> Group:
     """Found and random architectures side by side, and what they say together."""
-    table = Table(title=f"{result['strategy']}: found and random architectures, best stand-alone accuracy first")
+    trained = any(row["accuracy"] is not None for row in result["architectures"])
+    first = "found and random architectures, best stand-alone accuracy first" if trained else "found architectures, largest angle first"
+    table = Table(title=f"{result['strategy']}: {first}")
     table.add_column("architecture", overflow="fold")
     table.add_column("source")
     for column in ("angle (rad)", "accuracy (%)", "true rank", "parameters"):
@@ -26,7 +28,10 @@ def result_table(result: dict[str, Any]) -> Group:
         table.add_row(
             row["architecture"], row["source"], _number(row["angle"], 4), _number(row["accuracy"], 2), rank, f"{row['parameters']:,}", style=style
         )
-    lines = [f"mean accuracy: found {_number(result['mean_accuracy']['found'], 2)} %, random {_number(result['mean_accuracy']['random'], 2)} %"]
+    lines = ["nothing was trained stand-alone (stand_alone: null)"] if result["settings"]["stand_alone"] is None else []
+    if trained:
+        mean = result["mean_accuracy"]
+        lines.append(f"mean accuracy: found {_number(mean['found'], 2)} %, random {_number(mean['random'], 2)} %")
     if result["kendall_tau"]["trained"] is not None:
         lines.append(f"Kendall tau-b of angle against accuracy: {result['kendall_tau']['trained']:.3f} over the architectures above")
     for tau in result["kendall_tau"]["table"]:
@@ -42,8 +47,8 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def best(result: dict[str, Any]) -> dict[str, Any] | None:
-    """The best architecture that the search found; of random search, the best of all."""
-    rows = [row for row in result["architectures"] if row["accuracy"] is not None]
+    """The best architecture that the search found, by angle if none was trained; of random search, the best of all."""
+    rows = [row for row in result["architectures"] if row["accuracy"] is not None or row["status"] == "listed"]
     found = [row for row in rows if row["source"] == "found"] or rows
     return found[0] if found else None
 
@@ -54,5 +59,6 @@ def draw_best(result: dict[str, Any], folder: Path) -> Path | None:
     if row is None:
         return None
     space = build_space(result["settings"]["space"])
-    title = f"{row['architecture']}\n{row['accuracy']:.2f} % stand-alone, {row['parameters']:,} parameters"
+    quality = f"angle {row['angle']:.4f} rad" if row["accuracy"] is None else f"{row['accuracy']:.2f} % stand-alone"
+    title = f"{row['architecture']}\n{quality}, {row['parameters']:,} parameters"
     return draw_cell(space, space.architecture(row["choices"]), folder / "best.png", title)

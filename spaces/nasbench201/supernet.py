@@ -59,6 +59,7 @@ class NASBench201Supernet(ModelSpace):
     def __init__(self, nodes: int = 4, channels: int = 16, cells_per_stage: int = 5, classes: int = 10, affine: bool = False) -> None:
         super().__init__()
         self.space_config = {"nodes": nodes, "channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}
+        self.affine = affine
         width = channels
         self.stem = stem(width)
         self.cells = nn.ModuleList()
@@ -76,6 +77,10 @@ class NASBench201Supernet(ModelSpace):
         from .space import NASBench201
 
         return NASBench201(**self.space_config)
+
+    def fresh(self) -> NASBench201Supernet:
+        """Another supernet of the same kind, with newly drawn initial weights."""
+        return NASBench201Supernet(**self.space_config, affine=self.affine)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         check_image(x)

@@ -15,13 +15,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from evaluators.data import load
 from evaluators.objectives import RandomLabels
-from evaluators.settings import DataSettings, SupernetSettings
-from evaluators.supernets import SupernetTraining
 from evaluators.training import Trained, Training
-from spaces import NASBench201
-from strategies.rlnas import initialise
 from tests.evaluators.tiny import CLASSES, Interrupted, TwoPaths, at, images, settings, training
 
 
@@ -48,11 +43,6 @@ def paths(devices: int, update_all: bool) -> Trained:
     ).run()
 
 
-def supernet(devices: int) -> Trained:
-    s = SupernetSettings(epochs=1, batch_size=20, accelerator="cpu", devices=devices)
-    return SupernetTraining(load(DataSettings(limit=60)).train, RandomLabels(10), s).evaluate(initialise(NASBench201(3, 4, 1), 0))
-
-
 def everything(folder: Path, devices: int) -> dict[str, Any]:
     """Final weights and curve of each training."""
     with suppress(Interrupted):
@@ -63,7 +53,6 @@ def everything(folder: Path, devices: int) -> dict[str, Any]:
         "finished": plain(folder / "whole", devices, at(1)),
         "all": paths(devices, True),
         "active": paths(devices, False),
-        "supernet": supernet(devices),
     }
     return {name: {"final": trained.final, "history": str(trained.history)} for name, trained in done.items()}
 

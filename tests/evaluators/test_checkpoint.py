@@ -263,11 +263,11 @@ def test_load_weights_refuses_garbage(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"^f.pt: refused"):
             load_weights(content, "f.pt")
     for _ in range(300):  # changed bytes may do no harm, but never raise anything else
-        for content in map(bytearray, (good, plain)):
+        for changed in map(bytearray, (good, plain)):
             for _ in range(rng.randint(1, 6)):
-                content[rng.randrange(len(content))] = rng.randrange(256)
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
             try:
-                load_weights(bytes(content), "f.pt")
+                load_weights(bytes(changed), "f.pt")
             except CheckpointError as error:
                 assert "refused" in error.problem
     with pytest.raises(CheckpointError, match="it holds a list instead of a dictionary"):
@@ -312,7 +312,7 @@ def fail_at_fsync(patch: pytest.MonkeyPatch, fired: list[str]) -> None:
         fired.append("fsync")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    patch.setattr(files.os, "fsync", fsync)
+    patch.setattr(os, "fsync", fsync)
 
 
 def fail_at_write(patch: pytest.MonkeyPatch, fired: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from evaluators.randomness import generator, torch_fork, torch_seed
 
-STREAMS = [
+STREAMS: list[tuple[Any, ...]] = [
     (0, "data order"),
     (1, "data order"),
     (0, "augmentation"),

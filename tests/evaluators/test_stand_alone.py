@@ -110,3 +110,13 @@ def test_a_trial_reports_its_accuracy(digits: ImageData, monkeypatch: pytest.Mon
     assert not reported, "there is no trial"
     monkeypatch.setattr(nni, "get_current_parameter", lambda: {"e_0_1": "none"})
     assert evaluator.evaluate(CELL) == value and reported == [value]
+
+
+def test_nni_sends_settings_to_its_trials_and_never_images() -> None:
+    data = read(DataSettings, {"source": "digits", "limit": 50})
+    dumped = StandAlone(data, {"epochs": 3}, seed=4, folder=Path("/tmp/x"))._dump()
+    again = StandAlone._load(**json.loads(json.dumps(dumped)))
+    assert (again.settings.epochs, again.seed, again.folder) == (3, 4, Path("/tmp/x"))
+    assert len(again.data.train) == 50
+    with pytest.raises(ConfigError, match="loaded images"):
+        StandAlone(again.data)._dump()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,15 +24,18 @@ class Interrupted(BaseException):
 
 
 class Interrupting(RandomLabels):
-    """Random labels, and a hook before every loss that may raise. It counts as ``RandomLabels`` in a run's identity."""
+    """Random labels, and a hook before every loss, given the number of the call, that may raise."""
+
+    hook: ClassVar[Callable[[int], None]]  # on the class, because vars(objective) identifies a run
+    calls: ClassVar[int]
 
     def __init__(self, hook: Callable[[int], None] = lambda call: None) -> None:
         super().__init__(CLASSES)
-        type(self).hook, type(self).calls = staticmethod(hook), 0  # on the class: vars(objective) identifies a run
+        Interrupting.hook, Interrupting.calls = hook, 0
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        type(self).calls += 1
-        type(self).hook(type(self).calls)
+        Interrupting.calls += 1
+        Interrupting.hook(Interrupting.calls)
         return super().loss(outputs, targets)
 
 

@@ -12,9 +12,11 @@ import pytest
 import torch
 from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader
+from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.experiment import NasExperiment
 from nni.nas.experiment import experiment as nni_experiment
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace
+from nni.nas.space import RawFormatModelSpace
 from nni.tools.nnictl.config_utils import Experiments
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
@@ -313,3 +315,23 @@ def test_nni_runs_random_search_on_a_table(run: Callable[..., NasExperiment]) ->
     assert strategy.ranked == random_search(SPACE, score, 40, seed=4)
     exported = experiment.export_top_models(3, formatter="dict")
     assert [SPACE.parse(sample) for sample in exported] == [r.architecture for r in strategy.ranked[:3]]
+
+
+def test_one_seed_gives_one_result_however_the_supernet_was_built() -> None:
+    images = ImageSet("noise", torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)), None)
+    settings = SupernetSettings(epochs=1, accelerator="cpu")
+
+    def angles(torch_seed: int, reinitialise: bool) -> list[float]:
+        torch.manual_seed(torch_seed)
+        strategy = RLNAS(reinitialise=reinitialise)
+        evaluator = SupernetTraining(images, RandomLabels(10), settings, seed=3)
+        with pytest.warns(UserWarning, match="barely trained"):
+            strategy(RawFormatModelSpace(SPACE.supernet(), evaluator), SequentialExecutionEngine())
+        assert strategy.result is not None
+        return [r.score for r in strategy.result.ranked]
+
+    assert angles(0, True) == angles(1, True)
+    assert angles(0, False) != angles(1, False)
+    with pytest.warns(UserWarning, match="barely trained"):
+        direct = search(initialise(SPACE, 3), SupernetTraining(images, RandomLabels(10), settings, seed=3), RLNASSettings(), 10)
+    assert angles(0, True) == [r.score for r in direct.ranked]

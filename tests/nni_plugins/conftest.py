@@ -1,0 +1,33 @@
+"""Nothing here touches the user's NNI: its configuration, its experiments and the home folder are temporary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A temporary home, NNI configuration and matplotlib cache, for this process and its children."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        import matplotlib
+
+        patch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())  # not built anew in every process
+        patch.setenv("HOME", str(home))
+        patch.setenv("NNI_CONFIG_DIR", str(home / "nni"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for name in ("NNI_TUNER_COMMAND_CHANNEL", "NNI_TRIAL_COMMAND_CHANNEL", "NNI_CHECKPOINT_DIRECTORY"):
+            patch.delenv(name, raising=False)
+        yield home

@@ -1,0 +1,369 @@
+"""The command line, as a person types it: output, exit status, and no traceback whatever is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import typer
+from PIL import Image
+
+from nni_plugins import cli, phases
+from nni_plugins.cli import app as application
+from nni_plugins.presets import PRESETS, render
+
+from .small import CELL, OTHER, arguments, content, load, write
+
+pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
+COMMANDS = ("list", "register", "init", "search", "score", "show", "doctor")
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.setattr(application.console, "_width", 250)
+
+    def call(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Answer(int(caught.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("config") / "tiny.yml", content())
+
+
+@pytest.fixture(scope="module")
+def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished ``nni-plugins search``."""
+    folder = tmp_path_factory.mktemp("search") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["nni-plugins", "search", str(config), "--output", str(folder), "--json"])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert not caught.value.code
+    return folder
+
+
+# -- every command ----------------------------------------------------------------------------------------------------------------
+def test_every_command_has_an_example() -> None:
+    commands = typer.main.get_command(application.app).commands  # type: ignore[attr-defined]
+    assert set(commands) == set(COMMANDS)
+    for name, command in commands.items():
+        assert f"Example: nni-plugins {name}" in command.help, name
+        assert any("--json" in option.opts for option in command.params), name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(run: Cli, command: str) -> None:
+    status, out, _ = run(command, "--help")
+    assert status == 0 and "Example:" in out and "--json" in out
+
+
+def test_the_installed_script() -> None:
+    """Once as a process of its own: what the other tests call is what is installed."""
+    script = Path(sys.executable).with_name("nni-plugins")
+    result = subprocess.run([script, "show", "|nor_conv_3x4~0|+|none~0|none~1|", "--nodes", "3"], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2 and result.stdout == "" and "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: ") and "nor_conv_3x4" in result.stderr and "nor_conv_3x3" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["serach"], ["show"], ["search", "a", "b", "c"], ["init", "x.yml", "--presets", "a"]])
+def test_wrong_usage(run: Cli, words: list[str]) -> None:
+    status, _, err = run(*words)
+    assert status == 2 and "Usage:" in err
+
+
+# -- list, register, init -----------------------------------------------------------------------------------------------------------
+def test_list(run: Cli) -> None:
+    assert run("list", "--json").json["spaces"]["nasbench201"] == "spaces.nasbench201:NASBench201"
+    out = run("list").out
+    assert "random_labels" in out and "strategies.rlnas:RLNAS" in out
+
+
+def test_register_twice_and_nni_knows_the_tuners(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nni.tools.package_utils import create_builtin_class_instance
+
+    monkeypatch.setenv("NNI_CONFIG_DIR", str(tmp_path / "nni"))
+    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["broken"] * 2
+    first, status = run("register", "--json").json, (tmp_path / "nni" / "registered_algorithms.yml").read_text()
+    assert first["tuners"] == ["RLNAS", "RandomSearch"] and Path(first["meta"]).exists()
+    assert run("register").out.startswith("registered tuners: RLNAS, RandomSearch")
+    assert (tmp_path / "nni" / "registered_algorithms.yml").read_text() == status
+    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * 2
+    (tmp_path / "checkpoint").mkdir()
+    monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
+    tuner = create_builtin_class_instance("RLNAS", arguments(), "tuners")
+    assert type(tuner).__name__ == "RLNASTuner" and tuner._problem is None
+
+
+def test_register_where_nothing_can_be_written(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NNI_CONFIG_DIR", str(tmp_path / "file"))
+    status, _, err = run("register")
+    assert status == 2 and "NNI's list of tuners cannot be written" in err and "Set NNI_CONFIG_DIR" in err
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_init(run: Cli, tmp_path: Path, preset: str) -> None:
+    path = tmp_path / "x.yml"
+    assert run("init", path, "--preset", preset).status == 0 and path.read_text() == render(preset)
+    path.write_text("mine")
+    status, _, err = run("init", path, "--preset", preset)
+    assert status == 2 and f"{path} exists." in err and "--force" in err and path.read_text() == "mine"
+    assert run("init", path, "--preset", preset, "--force", "--json").json == {"file": str(path), "preset": preset}
+    assert path.read_text() == render(preset)
+
+
+def test_init_with_an_unknown_preset(run: Cli, tmp_path: Path) -> None:
+    status, _, err = run("init", tmp_path / "x.yml", "--preset", "rlnas_digit")
+    assert status == 2 and "unknown preset 'rlnas_digit'; did you mean 'rlnas_digits'" in err and not (tmp_path / "x.yml").exists()
+
+
+# -- show ---------------------------------------------------------------------------------------------------------------------------
+def test_show(run: Cli, tmp_path: Path) -> None:
+    value = run("show", CELL, "--nodes", 3, "--picture", tmp_path / "cell.png", "--json").json
+    assert value["architecture"] == CELL and value["paths"] == 1 and value["parameters"] > 0 and value["macs"] > 0
+    with Image.open(tmp_path / "cell.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 200
+    assert f"{value['parameters']:,}" in run("show", CELL, "--nodes", 3).out
+    assert run("show", '{"e_0_1": "nor_conv_3x3", "e_0_2": "skip_connect", "e_1_2": "none"}', "--nodes", 3, "--json").json["architecture"] == CELL
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["|nor_conv_3x3~0|"], "error: "),
+        (['{"e_0_1": 3'], "error: "),
+        (["|nor_conv_3x3~0|+|skip_conect~0|none~1|", "--nodes", "3"], "skip_connect"),
+        ([CELL], "error: "),
+        ([CELL, "--space", "nasbench21"], "unknown space 'nasbench21'; did you mean 'nasbench201'?"),
+        ([CELL, "--nodes", "1"], "nodes"),
+    ],
+)
+def test_show_what_is_none(run: Cli, words: list[str], message: str) -> None:
+    status, out, err = run("show", *words)
+    assert status == 2 and err.startswith("error: ") and message in err and out == ""
+
+
+# -- doctor -------------------------------------------------------------------------------------------------------------------------
+def findings(answer: Answer) -> dict[str, dict[str, str]]:
+    return {finding["subject"]: finding for finding in answer.json}
+
+
+def test_doctor(run: Cli, config: Path) -> None:
+    run("register")
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        probe.listen()
+        port = probe.getsockname()[1]
+        busy = run("doctor", config, "--port", port, "--json")
+    known = findings(busy)
+    assert busy.status == 2 and known[f"port {port}"]["state"] == "broken" and "another --port" in known[f"port {port}"]["remedy"]
+    assert known[str(config)] == {"subject": str(config), "state": "ok", "detail": "a valid experiment for tuner rlnas", "remedy": ""}
+    free = run("doctor", config, "--port", port)
+    assert free.status == 0, free.out
+    assert f"port {port}" in free.out and "nnictl" in free.out
+    assert all(known[name]["state"] == "ok" for name in ("python", "packages", "torch", "nni", "nnictl", "spaces", "tuner RLNAS"))
+
+
+def test_doctor_on_a_broken_file(run: Cli, tmp_path: Path) -> None:
+    run("register")
+    value = content()
+    value["tuner"]["classArgs"]["fond"] = 3
+    path = write(tmp_path / "x.yml", value)
+    answer = run("doctor", path, "--json")
+    assert answer.status == 2 and "fond: no such key; did you mean 'found'" in findings(answer)[str(path)]["detail"]
+
+
+def test_doctor_in_a_folder_with_our_packages_names(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evaluators.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    answer = run("doctor", "--json")
+    assert answer.status == 2 and "evaluators here would be imported" in findings(answer)["this folder"]["detail"]
+
+
+# -- search -------------------------------------------------------------------------------------------------------------------------
+def test_a_finished_search(finished: Path) -> None:
+    result = load(finished / "result.json")
+    assert set(result) == {
+        "schema", "strategy", "settings", "searches", "architectures", "mean_accuracy", "kendall_tau", "architectures_in_table", "failed", "versions",
+    }  # fmt: skip
+    assert result["schema"] == 1 and result["strategy"] == "RLNAS" and result["failed"] == []
+    assert sorted(row["job"] for row in result["architectures"]) == ["found-0-1", "random-1"]
+    for row in result["architectures"]:
+        assert row["angle"] > 0 and 0 <= row["accuracy"] <= 100 and row["status"] == "done" and row["true_rank"] is None
+    (search,) = result["searches"]
+    assert search["seed"] == 0 and len(search["result"]["initial_sha256"]) == 64 and "torch" in result["versions"]
+    with Image.open(finished / "best.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 200
+        picture.load()
+
+
+def test_again_trains_nothing(run: Cli, config: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load(finished / "result.json")
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(phases, "run_search", refuse)
+    monkeypatch.setattr(phases, "run_stand_alone", refuse)
+    (finished / "result.json").unlink()
+    answer = run("search", config, "--output", finished)
+    assert answer.status == 0 and load(finished / "result.json") == before
+    assert "found and random architectures, best stand-alone accuracy first" in answer.out and "mean accuracy: found" in answer.out
+
+
+def test_an_interrupted_search_continues(run: Cli, config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the stand-alone phase: the search is not run again, and the result is that of a run in one go."""
+    train, searches = phases.run_stand_alone, []
+
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(phases, "run_stand_alone", interrupt)
+    answer = run("search", config, "--output", tmp_path / "run")
+    assert answer.status == 130 and "run the same command again to continue" in answer.err
+    monkeypatch.setattr(phases, "run_stand_alone", train)
+    monkeypatch.setattr(phases, "run_search", lambda *arguments: searches.append(arguments))
+    assert run("search", config, "--output", tmp_path / "run", "--json").json == load(finished / "result.json") and searches == []
+
+
+def test_a_changed_configuration_is_refused(run: Cli, finished: Path, tmp_path: Path) -> None:
+    before = load(finished / "result.json")
+    changed = write(tmp_path / "x.yml", content(training={"epochs": 3, "accelerator": "cpu"}))
+    status, _, err = run("search", changed, "--output", finished)
+    assert status == 2 and "was started with other settings: training.epochs: 2 -> 3." in err and "choose another folder" in err
+    assert load(finished / "result.json") == before
+
+
+def test_random_search(run: Cli, tmp_path: Path) -> None:
+    config = write(tmp_path / "x.yml", content("randomsearch", stand_alone={"epochs": 1, "accelerator": "cpu"}))
+    result = run("search", config, "--output", tmp_path / "run", "--json").json
+    assert result["strategy"] == "RandomSearch" and [row["source"] for row in result["architectures"]] == ["random"]
+    status, _, err = run("score", config, CELL)
+    assert status == 2 and "tuner randomsearch trains no supernet" in err
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Forty images without labels."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(40):
+        Image.new("RGB", (8, 8), (6 * i, 0, 255 - 6 * i)).save(folder / f"{i:02}.png")
+    return folder
+
+
+def test_a_folder_without_labels(run: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"source": "folder", "path": str(photos), "image_size": 8}
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "search", lambda *arguments: pytest.fail("a supernet is trained"))
+        status, _, err = run("search", write(tmp_path / "x.yml", content(data=data)), "--output", tmp_path / "no")
+    assert status == 2 and "these images have no labels" in err and "stand_alone to null" in err
+    config = write(tmp_path / "y.yml", content(data=data, stand_alone=None, random=0, found=3))
+    answer = run("search", config, "--output", tmp_path / "run")
+    assert answer.status == 0 and "found architectures, largest angle first" in answer.out and "nothing was trained stand-alone" in answer.out
+    assert "mean accuracy" not in answer.out
+    rows = load(tmp_path / "run" / "result.json")["architectures"]
+    assert [row["status"] for row in rows] == ["listed"] * 3 and rows[0]["angle"] >= rows[1]["angle"] >= rows[2]["angle"] > 0
+    with Image.open(tmp_path / "run" / "best.png") as picture:
+        assert picture.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"source": "folder", "path": "/nowhere"}}, "/nowhere: no such folder"),
+        ({"data": {"source": "digits", "limit": 2}, "training": {"epochs": 1, "batch_size": 2, "devices": 2}}, "at least 2 images for each device"),
+        ({"objective": {"name": "random_labels", "clases": 3}}, "unexpected keyword argument 'clases'"),
+    ],
+)
+def test_searches_that_cannot_start(run: Cli, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    status, _, err = run("search", write(tmp_path / "x.yml", content(**changes)), "--output", tmp_path / "run")
+    assert status == 2 and message in err
+
+
+# -- score --------------------------------------------------------------------------------------------------------------------------
+def test_score_agrees_with_the_search(run: Cli, config: Path, finished: Path) -> None:
+    result = load(finished / "result.json")
+    texts = [row["architecture"] for row in result["architectures"]]
+    rows = run("score", config, *texts, "--supernet", finished / "search-0", "--json").json
+    for row, scored in zip(result["architectures"], rows, strict=True):
+        assert scored["angle"] == pytest.approx(row["angle"], abs=1e-12) and scored["architecture"] == row["architecture"]
+        assert scored["initial_sha256"] == result["searches"][0]["result"]["initial_sha256"]
+    assert f"{rows[0]['angle']:.6f}" in run("score", config, texts[0], "--supernet", finished / "search-0").out
+
+
+def test_score_what_is_none(run: Cli, config: Path, finished: Path, tmp_path: Path) -> None:
+    status, _, err = run("score", config, CELL, "--supernet", tmp_path)
+    assert status == 2 and "holds no supernet training" in err
+    status, _, err = run("score", config, CELL, "|nor_conv~0|+|none~0|none~1|", "--supernet", finished / "search-0")
+    assert status == 2 and "nor_conv" in err
+    larger = write(tmp_path / "x.yml", content(space={"name": "nasbench201", "nodes": 4, "channels": 4, "cells_per_stage": 1}))
+    four = f"{OTHER}+|none~0|none~1|skip_connect~2|"
+    status, _, err = run("score", larger, four, "--supernet", finished / "search-0")
+    assert status == 2 and "is a supernet of another space" in err
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize("victim", ["initial", "step"])
+@pytest.mark.parametrize("form", ["pickle", "torch"])
+def test_a_hostile_checkpoint_is_refused(
+    run: Cli, config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str, form: str
+) -> None:
+    """With a manifest that vouches for it, as an attacker would give it."""
+    folder = tmp_path / "search-0"
+    shutil.copytree(finished / "search-0", folder)
+    monkeypatch.chdir(tmp_path)
+    files = sorted(folder.glob(f"{victim}*.pt"))
+    assert files
+    for path in files:
+        if form == "pickle":
+            path.write_bytes(pickle.dumps(Hostile()))
+        else:
+            torch.save({"model": Hostile()}, path)
+        manifest = load(path.with_suffix(".json")) | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        path.with_suffix(".json").write_text(json.dumps(manifest))
+    if victim == "initial":  # so that the checkpoints still belong to these initial weights
+        for path in folder.glob("step-*.json"):
+            path.write_text(json.dumps(load(path) | {"initial_sha256": manifest["sha256"]}))
+    status, _, err = run("score", config, CELL, "--supernet", folder)
+    assert status == 2 and "refused, it is not a file of plain weights" in err
+    assert not (tmp_path / "pwned").exists()
+    pickle.loads(pickle.dumps(Hostile()))
+    assert (tmp_path / "pwned").exists(), "it would have fired"

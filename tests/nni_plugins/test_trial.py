@@ -1,0 +1,260 @@
+"""The trial's command: what it reports, which job it takes, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nni
+import pytest
+from PIL import Image
+
+from evaluators.errors import ConfigError, LabelError
+from nni_plugins import phases, trial
+from nni_plugins.manager import Manager
+from nni_plugins.plan import Plan
+from nni_plugins.settings import RLNASExperiment, check
+from nni_plugins.shadow import shadowed
+from nni_plugins.trial import Reporter
+
+from .small import CELL, arguments, settings
+
+
+class Sent:
+    """What NNI got: (sequence number, metric) of every epoch, and final metrics."""
+
+    def __init__(self) -> None:
+        self.next, self.curve, self.final = 0, [], []  # type: ignore[var-annotated]
+
+    def intermediate(self, metric: dict[str, Any]) -> None:
+        self.curve.append((self.next, metric))
+        self.next += 1
+
+    def overwrite(self, sequence: int) -> None:
+        self.next = sequence
+
+    @property
+    def epochs(self) -> list[tuple[int, float]]:
+        return [(sequence, metric["epoch"]) for sequence, metric in self.curve]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    sent = Sent()
+    monkeypatch.setattr(nni, "report_intermediate_result", sent.intermediate)
+    monkeypatch.setattr(nni, "report_final_result", sent.final.append)
+    monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", sent.overwrite)
+    return sent
+
+
+def row(epoch: int) -> dict[str, float]:
+    return {"epoch": epoch, "loss": 1 / epoch, "accuracy": 50.0}
+
+
+# -- the curve ------------------------------------------------------------------------------------------------------------------
+def test_every_epoch_once(tmp_path: Path, sent: Sent) -> None:
+    report = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    for epoch in (1, 2, 2, 1, 3):
+        report(row(epoch))
+    report.catch_up()
+    assert sent.epochs == [(0, 1), (1, 2), (2, 3)] and (tmp_path / "reported").read_text() == "3"
+    assert sent.curve[1][1] == {"default": 0.5, **row(2)}, "the first one holds every key that the portal will ever know"
+
+
+def test_the_same_trial_started_again(tmp_path: Path, sent: Sent) -> None:
+    """Epoch 3 is in the file, but the process was killed before it reported it."""
+    first = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    first(row(1)), first(row(2))
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row(e)) + "\n" for e in (1, 2, 3)))
+    second = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    second(row(4)), second(row(5))
+    second.catch_up()
+    assert sent.epochs == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+
+
+def test_killed_between_sending_and_remembering(tmp_path: Path, sent: Sent) -> None:
+    """Sent again under the same number, which NNI's portal shows in the same place."""
+    first = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    first(row(1)), first(row(2))
+    (tmp_path / "reported").write_text("1")
+    Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")(row(2))
+    assert sent.epochs == [(0, 1), (1, 2), (1, 2)]
+
+
+def test_another_attempt_shows_the_whole_curve(tmp_path: Path, sent: Sent) -> None:
+    """A new trial of a crashed job continues its checkpoints, and begins with the epochs that the crashed one trained."""
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row(e)) + "\n" for e in (1, 2, 3)))
+    report = Reporter(tmp_path / "of the new trial", tmp_path / "metrics.jsonl")
+    report(row(4))
+    assert sent.epochs == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+def test_a_training_that_was_finished_before(tmp_path: Path, sent: Sent) -> None:
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row(e)) + "\n" for e in (1, 2)))
+    Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl").catch_up()
+    assert sent.epochs == [(0, 1), (1, 2)]
+
+
+# -- which job --------------------------------------------------------------------------------------------------------------------
+def test_the_manager_knows_better_which_parameters_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NNI 3.0 gives parameters to whichever trial asks first; what counts is what the portal shows."""
+    given, ours = {"parameter_id": 1, "parameters": {"e_0_1": "theirs"}}, {"parameter_id": 0, "parameters": {"e_0_1": "ours"}}
+    asked: list[str] = []
+
+    def record(self: Manager, trial: str, seconds: float = 10) -> dict[str, Any]:
+        asked.append(trial)
+        return ours
+
+    monkeypatch.setattr(nni, "get_next_parameter", lambda: given["parameters"])
+    monkeypatch.setattr(nni, "get_trial_id", lambda: "T7")
+    monkeypatch.setattr(Manager, "record", record)
+    monkeypatch.setattr(Manager, "of_trial", classmethod(lambda cls: None))
+    assert trial.own_parameters() == {"e_0_1": "theirs"} and asked == [], "no manager can be asked: a remote machine"
+    monkeypatch.setattr(nni.trial, "_params", given)
+    monkeypatch.setattr(Manager, "of_trial", classmethod(lambda cls: Manager("http://x")))
+    assert trial.own_parameters() == {"e_0_1": "ours"} and asked == ["T7"]
+    assert nni.trial._params is ours, "metrics are filed under our own parameter_id"
+
+
+def test_where_checkpoints_go(tmp_path: Path) -> None:
+    assert trial._folder(str(tmp_path), "search-0", tmp_path / "out") == tmp_path / "search-0"
+    for unreachable in (None, str(tmp_path / "absent")):
+        assert trial._folder(unreachable, "search-0", tmp_path / "out") == tmp_path / "out" / "run"
+
+
+@pytest.fixture
+def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Of a stand-alone trial; the test may change them before it calls ``trial.main``."""
+    experiment = settings()
+    (tmp_path / "run").mkdir()
+    space = experiment.search_space
+    given = {
+        "phase": "random",
+        **space.from_string(CELL).as_dict(),
+        "trial": {
+            "job": "random-1", "seed": 0, "experiment": "rlnas",
+            "settings": {**experiment.model_dump(mode="json"), "run_folder": str(tmp_path / "run")},
+        },
+    }  # fmt: skip
+    monkeypatch.setattr(trial, "own_parameters", lambda: given)
+    monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path / "out")))
+    return given  # type: ignore[return-value]
+
+
+def test_a_stand_alone_trial_and_the_same_again(parameters: dict[str, Any], sent: Sent, tmp_path: Path) -> None:
+    assert trial.main() == 0
+    assert sent.epochs == [(0, 1), (1, 2)] and len(sent.final) == 1
+    assert set(sent.final[0]) == {"default", "accuracy", "loss", "parameters", "macs"} and 0 <= sent.final[0]["accuracy"] <= 100
+    assert (tmp_path / "run" / "random-1" / "metrics.jsonl").exists() and (tmp_path / "out" / "reported").read_text() == "2"
+    assert trial.main() == 0, "as after nnictl resume"
+    assert sent.epochs == [(0, 1), (1, 2)] and sent.final[0] == sent.final[1]
+
+
+@pytest.mark.filterwarnings("ignore:the supernet sees only")
+def test_a_search_trial(parameters: dict[str, Any], sent: Sent) -> None:
+    experiment = settings()
+    parameters |= Plan(experiment).parameters(Plan(experiment).jobs["search-0"]) | {"trial": {**parameters["trial"], "job": "search-0"}}
+    assert trial.main() == 0
+    (value,) = sent.final
+    assert set(value) == {"default", "angle", "loss", "result"} and value["default"] == value["angle"]
+    assert len(value["result"]["found"]) == 1 and len(value["result"]["random"]) == 1 and value["result"]["scored"] == 125
+    json.dumps(value), "plain numbers only: NNI would pickle anything else"
+    assert {tuple(metric) for _, metric in sent.curve} == {("default", "epoch", "loss", "accuracy", "learning_rate")}
+
+
+def test_errors_have_a_status_and_no_traceback(parameters: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    parameters["trial"]["settings"]["data"] = {"source": "folder", "path": "/nowhere"}
+    assert trial.main() == 2
+    assert "error: /nowhere: no such folder" in capsys.readouterr().err
+    parameters["trial"]["settings"]["fond"] = 1
+    assert trial.main() == 2 and "settings.fond: no such key" in capsys.readouterr().err
+
+
+def test_nnictl_stop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial, "_run", interrupt)
+    assert trial.main() == 130 and "the last checkpoint is kept" in capsys.readouterr().err
+
+
+def test_outside_of_nni(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NNI_")}
+    result = subprocess.run([sys.executable, "-m", "nni_plugins.trial"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "error: this trial got no job." in result.stderr and "nni-plugins search runs without NNI" in result.stderr
+
+
+# -- a folder of the user's with our package's name -------------------------------------------------------------------------------
+@pytest.mark.parametrize("command", [["-m", "nni_plugins.trial"], ["-c", "from nni_plugins.cli import main; main()"]])
+def test_shadowing(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "__init__.py").write_text("raise RuntimeError('never imported')")
+    result = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert f"'import spaces' finds {tmp_path / 'spaces' / '__init__.py'}" in result.stderr and "Rename it" in result.stderr
+
+
+def test_nothing_is_shadowed_here() -> None:
+    assert shadowed() is None
+    message = shadowed(("no_such_package_of_ours",))
+    assert message is not None and "is not installed" in message and "pip install -e" in message
+
+
+# -- what would only fail after hours ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twenty images without labels."""
+    (tmp_path / "photos").mkdir()
+    for i in range(20):
+        Image.new("RGB", (8, 8), (12 * i, 0, 255 - 12 * i)).save(tmp_path / "photos" / f"{i:02}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("a supernet is trained")
+
+    monkeypatch.setattr(phases, "search", refuse)
+
+
+def test_labels_that_will_be_needed_are_missed_before_the_search(photos: Path, no_training: None) -> None:
+    experiment = settings(data={"source": "folder", "path": str(photos), "image_size": 8})
+    with pytest.raises(LabelError, match=r"photos/train: these images have no labels, which the stand-alone[\s\S]*stand_alone to null"):
+        phases.run_search(experiment, 0, None, None)
+
+
+@pytest.mark.filterwarnings("ignore:the supernet sees only")
+def test_images_without_labels_are_enough_for_a_search(photos: Path) -> None:
+    experiment = settings(data={"source": "folder", "path": str(photos), "image_size": 8}, stand_alone=None, random=0, found=3)
+    _, value = phases.run_search(experiment, 0, None, None)
+    assert len(value["result"]["found"]) == 3 and value["result"]["random"] == []
+
+
+def test_limits_that_too_few_meet(no_training: None) -> None:
+    few = settings(found=100, search={"limits": {"max_parameters": settings().search_space.cost_table().fixed_parameters}})
+    with pytest.raises(ConfigError, match=r"found: 100 architectures are wanted, but only \d+ distinct ones meet the limits"):
+        phases.run_search(few, 0, None, None)
+    with pytest.raises(ConfigError, match="but only 0 distinct"):
+        phases.run_search(settings(search={"limits": {"max_parameters": 1}}), 0, None, None)
+
+
+def test_a_table_that_cannot_be_read(no_training: None) -> None:
+    from evaluators.errors import TableError
+
+    with pytest.raises(TableError, match=r"cannot read /nowhere\.csv"):
+        phases.run_search(settings(truth={"table": "/nowhere.csv"}), 0, None, None)
+
+
+def test_objectives_with_wrong_arguments(no_training: None) -> None:
+    for changes, message in (({"clases": 10}, "unexpected keyword argument 'clases'"), ({"classes": 1}, "classes >= 2"), ({}, "missing 1 required")):
+        experiment = check(RLNASExperiment, arguments(objective={"name": "random_labels", **changes}))
+        with pytest.raises(ConfigError, match=message):
+            phases.run_search(experiment, 0, None, None)

@@ -1,0 +1,468 @@
+"""The tuner as NNI's dispatcher drives it: call-backs, lost ends, kills, resumes, and threads."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nni_plugins.manager import ManagerError
+from nni_plugins.tuner import PhasedTuner, RandomSearchTuner, RLNASTuner, job_of
+from spaces.errors import NNIPluginsError
+
+from .small import arguments, load, search_value, stand_alone_value, value_of
+
+
+class Dispatcher:
+    """What a tuner sees of NNI's dispatcher: a call-back, through whose ``__self__`` errors are reported."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, dict[str, Any]]] = []
+        self.errors: list[str] = []
+
+    def send_trial_callback(self, number: int, parameters: dict[str, Any]) -> None:
+        self.sent.append((number, parameters))
+
+    def report_error(self, message: str) -> None:
+        self.errors.append(message)
+
+
+class FakeManager:
+    """The manager's list of trials, by job."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.maximum: int | None = None
+
+    def add(self, job: str, status: str = "RUNNING", customized: bool = False) -> None:
+        parameters = {"trial": {"job": job}} if job else {}
+        self.rows.append({"id": f"T{len(self.rows)}", "status": status, "parameters": parameters, "customized": customized, "final": None})
+
+    def trials(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def set_max_trials(self, number: int) -> None:
+        self.maximum = number
+
+
+class Session:
+    """A tuner and its dispatcher; ``jobs`` maps the ids that were served to the names of their jobs."""
+
+    def __init__(self, tuner: type[PhasedTuner] = RLNASTuner, manager: FakeManager | None = None, **changes: Any) -> None:
+        kind = "rlnas" if tuner is RLNASTuner else "randomsearch"
+        self.tuner, self.dispatcher = tuner(**arguments(kind, **changes)), Dispatcher()
+        self.tuner._manager = manager  # type: ignore[assignment]
+        self.given: dict[int, dict[str, Any]] = {}
+
+    def request(self, *numbers: int) -> list[str]:
+        """The names of the jobs that are handed out at once."""
+        given = self.tuner.generate_multiple_parameters(list(numbers), st_callback=self.dispatcher.send_trial_callback)
+        self.given.update(zip(numbers, given, strict=False))
+        return [job_of(parameters) for parameters in given]
+
+    @property
+    def jobs(self) -> dict[int, str]:
+        return {number: job_of(parameters) for number, parameters in (self.given | dict(self.dispatcher.sent)).items()}
+
+    def result(self, number: int, end: bool = True) -> None:
+        self.tuner.receive_trial_result(number, "", value_of(self.tuner.plan, self.jobs[number]))
+        if end:
+            self.tuner.trial_end(number, True)
+
+    def crash(self, number: int) -> None:
+        self.tuner.trial_end(number, False)
+
+
+@pytest.fixture(autouse=True)
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """NNI's folder of the experiment."""
+    (tmp_path / "checkpoint").mkdir()
+    monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
+    return tmp_path  # type: ignore[return-value]
+
+
+@pytest.fixture(autouse=True)
+def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(status: int) -> None:
+        raise AssertionError(f"os._exit({status})")
+
+    monkeypatch.setattr(os, "_exit", refuse)
+
+
+# -- starting ---------------------------------------------------------------------------------------------------------------
+def test_the_tuner_needs_no_torch(experiment: Path) -> None:
+    """NNI gives it ten seconds to connect."""
+    code = f"""
+import sys, time
+start = time.monotonic()
+from nni_plugins.tuner import RLNASTuner
+tuner = RLNASTuner(**{arguments(truth={"table": "digits"}, space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1})!r})
+assert tuner._problem is None, tuner._problem
+print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys.modules)), time.monotonic() - start < 10)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout.strip() == "[] True", result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fond": 3, "random": "many"}, r"random: input should be a valid integer[\s\S]*fond: no such key; did you mean 'found'"),
+        ({"space": {"name": "nasbench21"}}, "did you mean 'nasbench201'"),
+        ({"random": 200}, "200 distinct architectures are wanted"),
+        ({"run_folder": "runs/x"}, "run_folder: must be an absolute path, but got 'runs/x'"),
+        ({"truth": {"table": "table.csv"}}, "truth.table: must be an absolute path"),
+        ({"truth": {"table": "/nowhere/table.csv"}}, "cannot read /nowhere/table.csv"),
+        ({"truth": {"metric": "accurracy"}}, "has no metric 'accurracy'; did you mean 'accuracy'"),
+        ({"truth": {}, "space": {"name": "nasbench201", "nodes": 4}}, "digits_3nodes.csv is of NASBench201.nodes=3"),
+    ],
+)
+def test_wrong_arguments_reach_the_portal(changes: dict[str, Any], message: str) -> None:
+    """Raising in the constructor would only show "Tuner did not connect in 10 seconds"."""
+    s = Session(**changes)
+    s.tuner.update_search_space({})
+    s.tuner.load_checkpoint()
+    s.tuner.import_data([])
+    with pytest.raises(NNIPluginsError, match=message) as caught:
+        s.request(0, 1)
+    assert s.dispatcher.errors == [str(caught.value)]
+
+
+def test_an_error_before_the_first_request_ends_the_process(experiment: Path) -> None:
+    s = Session()
+    (experiment / "checkpoint" / "plan.json").write_text("{")
+    with pytest.raises(AssertionError, match=r"os._exit\(2\)"):
+        s.tuner.load_checkpoint()
+
+
+def test_our_own_bugs_reach_the_portal_with_a_traceback() -> None:
+    s = Session()
+    s.request(0)
+    with pytest.raises(TypeError):
+        s.tuner.receive_trial_result(0, "", 3.0)
+    assert len(s.dispatcher.errors) == 1 and s.dispatcher.errors[0].startswith("Traceback")
+
+
+def test_the_parameters_say_everything_that_the_trial_needs(experiment: Path) -> None:
+    s = Session()
+    s.request(0)
+    trial = s.given[0]["trial"]
+    assert trial["job"] == "search-0" and trial["experiment"] == "rlnas" and trial["settings"]["run_folder"] == str(experiment / "run")
+    again = RLNASTuner(**trial["settings"])
+    assert again._problem is None and again.settings == s.tuner.settings.model_copy(update={"run_folder": str(experiment / "run")})
+    assert load(experiment / "run" / "config.json")["found"] == 1
+
+
+# -- the ordinary course ------------------------------------------------------------------------------------------------------
+def test_a_whole_experiment(experiment: Path) -> None:
+    s = Session(found=2, random=2)
+    assert s.request(0, 1) == ["search-0", "random-1"]
+    s.result(1)
+    assert s.request(2) == ["random-2"]
+    s.result(2)
+    assert s.request(3) == [] and s.request(4) == [], "nothing is ready while the search runs"
+    s.result(0, end=False)
+    assert s.jobs == {0: "search-0", 1: "random-1", 2: "random-2", 3: "found-0-1", 4: "found-0-2"}, "the ids that were owed, in order"
+    assert s.request(5) == []
+    assert not (experiment / "run" / "result.json").exists()
+    s.result(4), s.result(3)
+    result = load(experiment / "run" / "result.json")
+    assert sorted(row["job"] for row in result["architectures"]) == ["found-0-1", "found-0-2", "random-1", "random-2"]
+    assert s.dispatcher.errors == []
+
+
+def test_of_one_request_only_the_first_ids_are_served() -> None:
+    """NNI matches parameters and ids by position."""
+    s = Session()
+    assert s.request(7, 8, 9, 10) == ["search-0", "random-1"]
+    s.result(7)
+    assert s.jobs == {7: "search-0", 8: "random-1", 9: "found-0-1"}
+
+
+def test_results_go_by_id_whatever_the_parameters_say() -> None:
+    s = Session()
+    s.request(0, 1)
+    s.tuner.receive_trial_result(1, s.given[0], stand_alone_value(77.0))
+    assert s.tuner.plan.jobs["random-1"].value["accuracy"] == 77 and s.tuner.plan.jobs["search-0"].status == "running"
+    s.tuner.receive_trial_result(99, s.given[0], stand_alone_value(1.0))
+    assert s.tuner.plan.jobs["search-0"].status == "running", "an id that we did not give"
+
+
+def test_the_users_own_trials_do_not_concern_the_plan() -> None:
+    s = Session()
+    s.request(0)
+    before = s.tuner.plan.state()
+    s.tuner.trial_end(None, True)
+    s.tuner.trial_end(None, False)
+    s.tuner.trial_end(55, False)
+    assert s.tuner.plan.state() == before and s.dispatcher.errors == []
+
+
+def test_the_end_may_come_before_the_result(experiment: Path) -> None:
+    s = Session()
+    s.request(0, 1)
+    s.tuner.trial_end(1, True)
+    s.result(1, end=False)
+    assert s.tuner.plan.jobs["random-1"].status == "done"
+
+
+def test_a_trial_that_fails_after_its_result_is_done() -> None:
+    s = Session()
+    s.request(0)
+    s.result(0, end=False)
+    s.crash(0)
+    assert s.tuner.plan.jobs["search-0"].status == "done" and s.tuner.plan.jobs["search-0"].crashes == 0
+
+
+def test_random_search(experiment: Path) -> None:
+    s = Session(RandomSearchTuner, random=3)
+    assert s.request(0, 1, 2, 3) == ["random-1", "random-2", "random-3"]
+    for number in (0, 1, 2):
+        s.result(number)
+    result = load(experiment / "run" / "result.json")
+    assert result["strategy"] == "RandomSearch" and [row["angle"] for row in result["architectures"]] == [None] * 3
+
+
+def test_without_stand_alone_training_the_search_is_all(experiment: Path) -> None:
+    s = Session(stand_alone=None, random=0, found=3)
+    assert s.request(0, 1) == ["search-0"]
+    s.result(0)
+    result = load(experiment / "run" / "result.json")
+    assert [(row["job"], row["status"], row["accuracy"]) for row in result["architectures"]] == [(f"found-0-{i}", "listed", None) for i in (1, 2, 3)]
+    assert [row["angle"] for row in result["architectures"]] == [1.5, 1.4, 1.3] and s.dispatcher.sent == []
+
+
+# -- crashes --------------------------------------------------------------------------------------------------------------------
+def test_a_crash_is_tried_again_and_nni_allows_it() -> None:
+    manager = FakeManager()
+    s = Session(manager=manager, retries=1)
+    s.request(0, 1)
+    s.request(2)
+    manager.add("search-0", "FAILED"), manager.add("random-1"), manager.add("", "SUCCEEDED", customized=True)
+    s.crash(0)
+    assert s.jobs == {0: "search-0", 1: "random-1", 2: "search-0"}, "the id that was owed"
+    assert manager.maximum == 1 + 2 + 1 + 1, "the user's own, those that were handed out, the new attempt, what it will find"
+    s.crash(1)
+    assert manager.maximum == 1 + 3 + 1 + 1 and s.request(3) == ["random-1"]
+    s.crash(3)
+    assert s.tuner.plan.jobs["random-1"].status == "failed" and s.dispatcher.errors == []
+
+
+def test_a_search_that_crashes_too_often_fails_the_experiment() -> None:
+    s = Session(manager=FakeManager(), retries=1)
+    s.request(0, 1)
+    s.crash(0)
+    assert s.request(2) == ["search-0"]
+    s.crash(2)
+    assert len(s.dispatcher.errors) == 1 and "search-0 crashed 2 times" in s.dispatcher.errors[0] and "stderr" in s.dispatcher.errors[0]
+
+
+def test_what_the_user_cancels_is_not_tried_again(experiment: Path) -> None:
+    manager = FakeManager()
+    s = Session(manager=manager)
+    s.request(0, 1, 2)
+    manager.add("search-0"), manager.add("random-1", "USER_CANCELED")
+    s.crash(1)
+    assert s.tuner.plan.jobs["random-1"].status == "failed" and manager.maximum is None
+    s.result(0)
+    s.result(2)
+    assert load(experiment / "run" / "result.json")["failed"] == ["random-1"]
+    manager.rows[0]["status"] = "USER_CANCELED"
+    assert s.dispatcher.errors == []
+
+
+def test_a_cancelled_search_ends_the_experiment() -> None:
+    manager = FakeManager()
+    s = Session(manager=manager)
+    s.request(0)
+    manager.add("search-0", "USER_CANCELED")
+    s.crash(0)
+    assert len(s.dispatcher.errors) == 1 and "search-0 was cancelled" in s.dispatcher.errors[0]
+
+
+def test_a_cancelled_copy_of_a_trial_is_not_the_trial() -> None:
+    """*Copy and submit customised trial* in the portal copies all parameters, the job's name among them."""
+    manager = FakeManager()
+    s = Session(manager=manager)
+    s.request(0, 1)
+    manager.add("search-0", "FAILED"), manager.add("search-0", "USER_CANCELED", customized=True)
+    s.crash(0)
+    assert s.tuner.plan.jobs["search-0"].status == "waiting" and manager.maximum == 1 + 2 + 1 + 1
+
+
+def test_a_manager_that_does_not_answer_is_reported() -> None:
+    class Gone(FakeManager):
+        def trials(self) -> list[dict[str, Any]]:
+            raise ManagerError("the NNI manager does not answer.")
+
+    s = Session(manager=Gone())
+    s.request(0)
+    with pytest.raises(ManagerError):
+        s.crash(0)
+    assert s.dispatcher.errors == ["the NNI manager does not answer."]
+
+
+# -- stop, kill, resume -----------------------------------------------------------------------------------------------------------
+def test_every_event_is_written_before_it_is_answered(experiment: Path) -> None:
+    """A kill at any of these moments loses nothing: a tuner that reads the file has the same plan."""
+    s = Session(found=2, random=2, retries=1)
+
+    def same() -> None:
+        fresh = RLNASTuner(**arguments(found=2, random=2, retries=1))
+        fresh.load_checkpoint()
+        assert fresh.plan.jobs == s.tuner.plan.jobs and fresh._issued == s.tuner._issued
+
+    answered = s.dispatcher.send_trial_callback
+
+    def callback(number: int, parameters: dict[str, Any]) -> None:
+        same()
+        answered(number, parameters)
+
+    s.dispatcher.send_trial_callback = callback  # type: ignore[method-assign]
+    callback.__self__ = s.dispatcher  # type: ignore[attr-defined]
+    events: list[Any] = [
+        lambda: s.request(0, 1), lambda: s.crash(1), lambda: s.request(2), lambda: s.request(3), lambda: s.request(4), lambda: s.result(3),
+        lambda: s.result(2), lambda: s.crash(0), lambda: s.result(4), lambda: s.request(5, 6),
+    ]  # fmt: skip
+    for event in events:
+        event()
+        same()
+    assert s.jobs[4] == "search-0" and s.jobs[5] == "found-0-1" and s.tuner.plan.jobs["search-0"].crashes == 1
+
+
+def resumed(manager: FakeManager, **changes: Any) -> Session:
+    s = Session(manager=manager, **changes)
+    s.tuner.load_checkpoint()
+    s.tuner.update_search_space({})
+    return s
+
+
+def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
+    """NNI hands back finished trials without their ids, runs interrupted ones by itself, and counts ids from where it likes."""
+    manager = FakeManager()
+    s = Session(manager=manager, found=2, random=2)
+    assert s.request(0, 1) == ["search-0", "random-1"]
+    manager.add("search-0"), manager.add("random-1", "SUCCEEDED")
+    s.result(1)
+
+    t = resumed(manager, found=2, random=2)
+    t.tuner.import_data([{"parameter": s.given[1], "value": value_of(s.tuner.plan, "random-1")}, {"parameter": {"x": 1}, "value": 3.0}])
+    assert t.request(1, 2) == ["random-2"], "the search runs again by itself, under its old id"
+    t.tuner.receive_trial_result(0, "", {})
+    assert t.tuner.plan.jobs["search-0"].status == "running", "id 0 is nobody's in this session"
+    t.tuner.import_data([{"parameter": s.given[0], "value": search_value(t.tuner.settings)}])
+    assert t.jobs == {1: "random-2", 2: "found-0-1"}, "its result comes without an id"
+    t.result(1)
+    assert t.request(3) == ["found-0-2"]
+    t.result(2), t.result(3)
+    assert t.tuner.plan.finished and (experiment / "run" / "result.json").exists() and t.dispatcher.errors == []
+
+
+def test_values_may_come_as_text() -> None:
+    s = Session()
+    s.request(0, 1)
+    s.tuner.import_data([{"parameter": s.given[1], "value": '{"default": 80, "accuracy": 80}'}])
+    assert s.tuner.plan.jobs["random-1"].value["accuracy"] == 80
+
+
+def test_resume_takes_back_what_never_started() -> None:
+    """Trials in the manager's queue do not outlive it."""
+    manager = FakeManager()
+    s = Session(manager=manager, random=3)
+    s.request(0, 1, 2)
+    manager.add("search-0")
+    t = resumed(manager, random=3)
+    assert t.tuner._issued == 3
+    assert t.request(1, 2) == ["random-1", "random-2"] and t.tuner._issued == 3
+    assert t.request(3) == ["random-3"] and t.request(4) == []
+
+
+def test_resume_learns_of_crashes_from_the_manager() -> None:
+    """NNI keeps the end of a trial that it runs again to itself."""
+    manager = FakeManager()
+    s = Session(manager=manager)
+    s.request(0, 1)
+    manager.add("search-0"), manager.add("random-1")
+    t = resumed(manager)
+    assert t.request(2) == []
+    manager.rows[0]["status"] = "FAILED"
+    manager.rows[1]["status"] = "USER_CANCELED"
+    assert t.request(3) == [], "id 2 was owed and is served first"
+    assert t.jobs == {2: "search-0"} and t.tuner.plan.jobs["search-0"].crashes == 1
+    assert t.tuner.plan.jobs["random-1"].status == "failed"
+    assert manager.maximum == 3 + 1, "of which random-1 is one; what the search finds is one more"
+
+
+def test_resume_of_a_finished_experiment_writes_its_result_again(experiment: Path) -> None:
+    s = Session()
+    s.request(0, 1, 2)
+    for number in (0, 1, 2):
+        s.result(number)
+    result = load(experiment / "run" / "result.json")
+    (experiment / "run" / "result.json").unlink()  # as if killed just before it was written
+    t = resumed(FakeManager())
+    t.tuner.import_data([{"parameter": s.given[1], "value": {}}])
+    assert load(experiment / "run" / "result.json") == result
+
+
+def test_results_and_state_go_where_the_settings_say(experiment: Path, tmp_path: Path) -> None:
+    s = Session(run_folder=str(tmp_path / "elsewhere"))
+    s.request(0)
+    assert (tmp_path / "elsewhere" / "config.json").exists() and (experiment / "checkpoint" / "plan.json").exists()
+    assert s.given[0]["trial"]["settings"]["run_folder"] == str(tmp_path / "elsewhere")
+
+
+# -- threads ---------------------------------------------------------------------------------------------------------------------
+def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and ends come from two threads of NNI; here from eight, in any order, with crashes in between."""
+    monkeypatch.setattr("evaluators.files.os.fsync", lambda file: None)
+    s = Session(found=10, random=20, retries=100)
+    running: queue.Queue[tuple[int, dict[str, Any]] | None] = queue.Queue()
+    numbers, seen, lock, failures = iter(range(1000)), [], threading.Lock(), []
+    s.dispatcher.send_trial_callback = lambda number, parameters: running.put((number, parameters))  # type: ignore[method-assign]
+    s.dispatcher.send_trial_callback.__self__ = s.dispatcher  # type: ignore[attr-defined]
+
+    def request(count: int) -> None:
+        with lock:
+            ids = [next(numbers) for _ in range(count)]
+        given = s.tuner.generate_multiple_parameters(ids, st_callback=s.dispatcher.send_trial_callback)
+        for pair in zip(ids, given, strict=False):
+            running.put(pair)
+
+    def work() -> None:
+        try:
+            while (item := running.get(timeout=60)) is not None:
+                number, parameters = item
+                name = job_of(parameters)
+                with lock:
+                    seen.append(number)
+                if number % 3 == 1:
+                    s.tuner.trial_end(number, False)
+                else:
+                    s.tuner.receive_trial_result(number, "", value_of(s.tuner.plan, name))
+                    s.tuner.trial_end(number, True)
+                request(1)
+                if s.tuner.plan.finished:
+                    break
+        except BaseException as error:
+            failures.append(error)
+        running.put(None)
+
+    request(8)
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    plan = s.tuner.plan
+    assert not failures and s.dispatcher.errors == [] and not any(thread.is_alive() for thread in threads)
+    assert len(plan.jobs) == 31 and all(job.status == "done" and job.value == value_of(plan, job.name) for job in plan.jobs.values())
+    assert len(seen) == len(set(seen)) == 31 + sum(job.crashes for job in plan.jobs.values()) == s.tuner._issued
+    assert len(load(experiment / "run" / "result.json")["architectures"]) == 30
