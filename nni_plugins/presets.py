@@ -24,7 +24,7 @@ class Preset:
 _DIGITS = {
     "space": {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1},
     "data": {"source": "digits"},
-    "stand_alone": {"epochs": 30, "batch_size": 64, "learning_rate": 0.025, "accelerator": "cpu"},
+    "stand_alone": {"epochs": 12, "batch_size": 64, "learning_rate": 0.025, "accelerator": "cpu"},
     "truth": {"table": "digits", "metric": "accuracy"},
     "threads": 1,
 }

@@ -26,6 +26,7 @@ def main() -> None:
     except NNIPluginsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to continue.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C, which typer turns into this status without a word
+            print("stopped; run the same command again to continue.", file=sys.stderr)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from evaluators.data import ImageData, ImageSet, load
 from evaluators.errors import ConfigChanged, ConfigError, DataError, LabelError
 from evaluators.objectives import Supervised
-from evaluators.settings import DataSettings, StandAloneSettings
+from evaluators.settings import DataSettings, StandAloneSettings, read
 from evaluators.stand_alone import StandAlone
 from spaces import NASBench201
 

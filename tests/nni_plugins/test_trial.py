@@ -70,10 +70,12 @@ def test_every_epoch_once(tmp_path: Path, sent: Sent) -> None:
 def test_the_same_trial_started_again(tmp_path: Path, sent: Sent) -> None:
     """Epoch 3 is in the file, but the process was killed before it reported it."""
     first = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
-    first(row(1)), first(row(2))
+    first(row(1))
+    first(row(2))
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row(e)) + "\n" for e in (1, 2, 3)))
     second = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
-    second(row(4)), second(row(5))
+    second(row(4))
+    second(row(5))
     second.catch_up()
     assert sent.epochs == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
 
@@ -81,7 +83,8 @@ def test_the_same_trial_started_again(tmp_path: Path, sent: Sent) -> None:
 def test_killed_between_sending_and_remembering(tmp_path: Path, sent: Sent) -> None:
     """Sent again under the same number, which NNI's portal shows in the same place."""
     first = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
-    first(row(1)), first(row(2))
+    first(row(1))
+    first(row(2))
     (tmp_path / "reported").write_text("1")
     Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")(row(2))
     assert sent.epochs == [(0, 1), (1, 2), (1, 2)]
@@ -164,7 +167,8 @@ def test_a_search_trial(parameters: dict[str, Any], sent: Sent) -> None:
     (value,) = sent.final
     assert set(value) == {"default", "angle", "loss", "result"} and value["default"] == value["angle"]
     assert len(value["result"]["found"]) == 1 and len(value["result"]["random"]) == 1 and value["result"]["scored"] == 125
-    json.dumps(value), "plain numbers only: NNI would pickle anything else"
+    # Plain numbers only: NNI would pickle anything else.
+    assert json.loads(json.dumps(value)) == value
     assert {tuple(metric) for _, metric in sent.curve} == {("default", "epoch", "loss", "accuracy", "learning_rate")}
 
 

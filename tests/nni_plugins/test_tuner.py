@@ -172,7 +172,8 @@ def test_a_whole_experiment(experiment: Path) -> None:
     assert s.jobs == {0: "search-0", 1: "random-1", 2: "random-2", 3: "found-0-1", 4: "found-0-2"}, "the ids that were owed, in order"
     assert s.request(5) == []
     assert not (experiment / "run" / "result.json").exists()
-    s.result(4), s.result(3)
+    s.result(4)
+    s.result(3)
     result = load(experiment / "run" / "result.json")
     assert sorted(row["job"] for row in result["architectures"]) == ["found-0-1", "found-0-2", "random-1", "random-2"]
     assert s.dispatcher.errors == []
@@ -245,7 +246,9 @@ def test_a_crash_is_tried_again_and_nni_allows_it() -> None:
     s = Session(manager=manager, retries=1)
     s.request(0, 1)
     s.request(2)
-    manager.add("search-0", "FAILED"), manager.add("random-1"), manager.add("", "SUCCEEDED", customized=True)
+    manager.add("search-0", "FAILED")
+    manager.add("random-1")
+    manager.add("", "SUCCEEDED", customized=True)
     s.crash(0)
     assert s.jobs == {0: "search-0", 1: "random-1", 2: "search-0"}, "the id that was owed"
     assert manager.maximum == 1 + 2 + 1 + 1, "the user's own, those that were handed out, the new attempt, what it will find"
@@ -268,7 +271,8 @@ def test_what_the_user_cancels_is_not_tried_again(experiment: Path) -> None:
     manager = FakeManager()
     s = Session(manager=manager)
     s.request(0, 1, 2)
-    manager.add("search-0"), manager.add("random-1", "USER_CANCELED")
+    manager.add("search-0")
+    manager.add("random-1", "USER_CANCELED")
     s.crash(1)
     assert s.tuner.plan.jobs["random-1"].status == "failed" and manager.maximum is None
     s.result(0)
@@ -292,7 +296,8 @@ def test_a_cancelled_copy_of_a_trial_is_not_the_trial() -> None:
     manager = FakeManager()
     s = Session(manager=manager)
     s.request(0, 1)
-    manager.add("search-0", "FAILED"), manager.add("search-0", "USER_CANCELED", customized=True)
+    manager.add("search-0", "FAILED")
+    manager.add("search-0", "USER_CANCELED", customized=True)
     s.crash(0)
     assert s.tuner.plan.jobs["search-0"].status == "waiting" and manager.maximum == 1 + 2 + 1 + 1
 
@@ -349,7 +354,8 @@ def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
     manager = FakeManager()
     s = Session(manager=manager, found=2, random=2)
     assert s.request(0, 1) == ["search-0", "random-1"]
-    manager.add("search-0"), manager.add("random-1", "SUCCEEDED")
+    manager.add("search-0")
+    manager.add("random-1", "SUCCEEDED")
     s.result(1)
 
     t = resumed(manager, found=2, random=2)
@@ -361,7 +367,8 @@ def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
     assert t.jobs == {1: "random-2", 2: "found-0-1"}, "its result comes without an id"
     t.result(1)
     assert t.request(3) == ["found-0-2"]
-    t.result(2), t.result(3)
+    t.result(2)
+    t.result(3)
     assert t.tuner.plan.finished and (experiment / "run" / "result.json").exists() and t.dispatcher.errors == []
 
 
@@ -389,7 +396,8 @@ def test_resume_learns_of_crashes_from_the_manager() -> None:
     manager = FakeManager()
     s = Session(manager=manager)
     s.request(0, 1)
-    manager.add("search-0"), manager.add("random-1")
+    manager.add("search-0")
+    manager.add("random-1")
     t = resumed(manager)
     assert t.request(2) == []
     manager.rows[0]["status"] = "FAILED"
