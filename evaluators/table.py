@@ -91,7 +91,7 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
 
 
 def digits_table() -> Table:
-    """Our own ground truth, made by ``benchmarks/make_digits_table.py``: 125 three-node cells; ``accuracy`` is the mean of three seeds."""
+    """Our own ground truth, made by ``benchmarks/make_digits_table.py``: 125 three-node cells; ``accuracy`` is the mean of five seeds."""
     space = NASBench201(nodes=3, channels=8, cells_per_stage=1)
     content = files("evaluators").joinpath("tables/digits_3nodes.csv").read_bytes()
     return _table("digits_3nodes.csv", space, _csv(content, False))

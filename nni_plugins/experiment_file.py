@@ -14,6 +14,13 @@ from spaces.errors import closest
 from .portal_space import expected_trials, flow, search_space
 from .settings import EXPERIMENTS, StudySettings, check
 
+NNI_KEYS = (
+    "experimentName", "experimentType", "searchSpaceFile", "searchSpace", "trialCommand", "trialCodeDirectory", "trialConcurrency",
+    "trialGpuNumber", "maxExperimentDuration", "maxTrialNumber", "maxTrialDuration", "nniManagerIp", "useAnnotation", "debug", "logLevel",
+    "experimentWorkingDirectory", "tunerGpuIndices", "tuner", "assessor", "advisor", "trainingService", "sharedStorage",
+)  # fmt: skip
+"""The top-level keys of an NNI 3.0 experiment file; a test holds them against ``nni.experiment.config.ExperimentConfig``."""
+
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """An NNI experiment file as a dictionary.
@@ -44,8 +51,12 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
     if name not in EXPERIMENTS:
         raise ConfigError(f"tuner.name: {name or 'missing'!r} is not a tuner of this package; {closest(name, EXPERIMENTS)}")
     arguments = cast(dict[str, Any], tuner).get("classArgs") or {}
-    settings = check(EXPERIMENTS[name], resolve_paths(arguments, path.parent) if isinstance(arguments, Mapping) else arguments)
-    problems, remedy, needed = [], "Correct the keys named above.", search_space(settings)
+    unknown = [f"{key}: no such key of NNI's; {closest(str(key), NNI_KEYS)}" for key in content if key not in NNI_KEYS]
+    try:
+        settings = check(EXPERIMENTS[name], resolve_paths(arguments, path.parent) if isinstance(arguments, Mapping) else arguments)
+    except ConfigError as error:
+        raise ConfigError("; ".join([*unknown, error.problem]), error.remedy) from None
+    problems, remedy, needed = unknown, "Correct the keys named above.", search_space(settings)
     if content.get("searchSpace") != needed:
         problems.append("searchSpace: is not the one of this experiment")
         remedy += " This is its search space:\nsearchSpace:\n" + "\n".join("  " + line for line in flow(needed))

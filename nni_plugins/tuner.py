@@ -23,6 +23,7 @@ from evaluators.errors import ConfigError
 from evaluators.files import write_json
 from spaces.errors import NNIPluginsError
 
+from .journal import cancelled_by_user
 from .manager import Manager
 from .plan import Job, Plan
 from .result import truth_table, write_result
@@ -185,7 +186,7 @@ class PhasedTuner(Tuner):
 
     def _crashed(self, name: str) -> None:
         trial = self._trials().get(name)
-        cancelled = trial is not None and trial["status"] == "USER_CANCELED"
+        cancelled = trial is not None and cancelled_by_user(self.checkpoint_folder.parent, trial["id"])
         again = self.plan.crashed(name, again=not cancelled)
         _logger.warning("job %s (trial %s) ended without a result%s", name, trial and trial["id"], "; it is tried again" if again else "")
         self._save()

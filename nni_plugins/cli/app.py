@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from evaluators.errors import ConfigError
@@ -167,7 +168,7 @@ def doctor(
     table = grid("", "state", "detail", "remedy")
     for finding in findings:
         colour = {"ok": "green", "missing": "yellow", "broken": "red"}[finding.state]
-        table.add_row(finding.subject, f"[{colour}]{finding.state}[/]", finding.detail, finding.remedy)
+        table.add_row(finding.subject, f"[{colour}]{finding.state}[/]", escape(finding.detail), escape(finding.remedy))
     emit([asdict(finding) for finding in findings], as_json, table)
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from evaluators.errors import ConfigError
-from nni_plugins.experiment_file import from_yaml
+from nni_plugins.experiment_file import NNI_KEYS, from_yaml
 from nni_plugins.presets import PRESETS, render
 from nni_plugins.settings import RandomSearchExperiment, RLNASExperiment
 
@@ -141,3 +142,20 @@ def test_the_papers_hyper_parameters() -> None:
 
 def test_the_helpers_of_these_tests() -> None:
     assert arguments()["found"] == 1 and "found" not in arguments("randomsearch")
+
+
+def test_the_known_keys_are_those_of_nni() -> None:
+    from nni.experiment.config import ExperimentConfig
+
+    def camel(name: str) -> str:
+        first, *rest = name.split("_")
+        return first + "".join(part.capitalize() for part in rest)
+
+    assert set(NNI_KEYS) == {camel(field.name) for field in dataclasses.fields(ExperimentConfig)}
+
+
+def test_misspelt_keys_of_nni_are_reported_with_ours(tmp_path: Path) -> None:
+    text = render("rlnas_digits").replace("trainingService:", "trainingServic:").replace("epochs: 40", "epocs: 40")
+    (tmp_path / "x.yml").write_text(text)
+    with pytest.raises(ConfigError, match=r"trainingServic: no such key of NNI's; did you mean 'trainingService'[\s\S]*epocs: no such key"):
+        from_yaml(tmp_path / "x.yml")

@@ -263,7 +263,8 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, undisturbed: dict[str, An
             victim.kill()
         finish(experiment, undisturbed)
         trials = [trial for trial in experiment.manager.trials() if job_of(trial["parameters"]) == "search-0"]
-        assert [trial["status"] for trial in trials] == ["FAILED", "SUCCEEDED"] and trials[0]["id"] == first
+        assert [trial["status"] for trial in trials] == ["USER_CANCELED", "SUCCEEDED"], "so NNI calls what a signal ended"
+        assert trials[0]["id"] == first
         curve = [point["epoch"] for point in experiment.manager.intermediates(trials[1]["id"])]
         assert curve == list(range(1, 101)), "the new trial shows the whole curve"
 
@@ -271,6 +272,23 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, undisturbed: dict[str, An
 def words(port: int) -> list[str]:
     """All words of the command lines that name ``port``."""
     return [word for line in processes_of(str(port)) for word in line.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_the_user_cancels_is_left_out(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    with long_experiment(tmp_path) as experiment:
+        wait(lambda: epochs(experiment, "random-1") > 2, 300, "the third epoch of random-1")
+        trial = jobs(experiment)["random-1"]["id"]
+        answer = subprocess.run(
+            [experiment.command, "trial", "kill", experiment.id, "--trial_id", trial], env=experiment.environment, capture_output=True, timeout=60
+        )
+        assert answer.returncode == 0
+        experiment.wait(lambda: None, 0.5, 8)
+        result = load(wait_for(experiment.folder / "run" / "result.json", 15))
+    rows = {row["job"]: row for row in result["architectures"]}
+    assert result["failed"] == ["random-1"] and rows.pop("random-1")["accuracy"] is None
+    assert rows == {row["job"]: row for row in undisturbed["architectures"] if row["job"] != "random-1"}
 
 
 @contextmanager

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import queue
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nni_plugins.journal import cancelled_by_user
 from nni_plugins.manager import ManagerError
 from nni_plugins.tuner import PhasedTuner, RandomSearchTuner, RLNASTuner, job_of
 from spaces.errors import NNIPluginsError
@@ -50,6 +53,14 @@ class FakeManager:
 
     def set_max_trials(self, number: int) -> None:
         self.maximum = number
+
+
+def cancel(experiment: Path, trial: str) -> None:
+    """Note in NNI's journal that the user cancelled ``trial``."""
+    (experiment / "db").mkdir(exist_ok=True)
+    with closing(sqlite3.connect(experiment / "db" / "nni.sqlite")) as database, database:
+        database.execute("CREATE TABLE IF NOT EXISTS TrialJobEvent (timestamp integer, trialJobId text, event text)")
+        database.executemany("INSERT INTO TrialJobEvent VALUES (0, ?, ?)", [(trial, "RUNNING"), (trial, "USER_TO_CANCEL"), (trial, "FAILED")])
 
 
 class Session:
@@ -267,39 +278,61 @@ def test_a_search_that_crashes_too_often_fails_the_experiment() -> None:
     assert len(s.dispatcher.errors) == 1 and "search-0 crashed 2 times" in s.dispatcher.errors[0] and "stderr" in s.dispatcher.errors[0]
 
 
-def test_what_the_user_cancels_is_not_tried_again(experiment: Path) -> None:
+@pytest.mark.parametrize("status", ["FAILED", "USER_CANCELED"])
+def test_what_the_user_cancels_is_not_tried_again(experiment: Path, status: str) -> None:
+    """NNI shows it as FAILED if the trial still had time to answer."""
     manager = FakeManager()
     s = Session(manager=manager)
     s.request(0, 1, 2)
     manager.add("search-0")
-    manager.add("random-1", "USER_CANCELED")
+    manager.add("random-1", status)
+    cancel(experiment, "T1")
     s.crash(1)
     assert s.tuner.plan.jobs["random-1"].status == "failed" and manager.maximum is None
     s.result(0)
     s.result(2)
-    assert load(experiment / "run" / "result.json")["failed"] == ["random-1"]
-    manager.rows[0]["status"] = "USER_CANCELED"
-    assert s.dispatcher.errors == []
+    assert load(experiment / "run" / "result.json")["failed"] == ["random-1"] and s.dispatcher.errors == []
 
 
-def test_a_cancelled_search_ends_the_experiment() -> None:
+def test_what_the_kernel_kills_is_tried_again(experiment: Path) -> None:
+    """For want of memory, say: NNI calls that USER_CANCELED, too."""
+    manager = FakeManager()
+    s = Session(manager=manager)
+    s.request(0, 1)
+    manager.add("search-0", "USER_CANCELED")
+    manager.add("random-1", "USER_CANCELED")
+    cancel(experiment, "T1")
+    s.crash(0)
+    assert s.tuner.plan.jobs["search-0"].status == "waiting" and s.request(2) == ["search-0"]
+
+
+def test_a_cancelled_search_ends_the_experiment(experiment: Path) -> None:
     manager = FakeManager()
     s = Session(manager=manager)
     s.request(0)
-    manager.add("search-0", "USER_CANCELED")
+    manager.add("search-0", "FAILED")
+    cancel(experiment, "T0")
     s.crash(0)
     assert len(s.dispatcher.errors) == 1 and "search-0 was cancelled" in s.dispatcher.errors[0]
 
 
-def test_a_cancelled_copy_of_a_trial_is_not_the_trial() -> None:
+def test_a_cancelled_copy_of_a_trial_is_not_the_trial(experiment: Path) -> None:
     """*Copy and submit customised trial* in the portal copies all parameters, the job's name among them."""
     manager = FakeManager()
     s = Session(manager=manager)
     s.request(0, 1)
     manager.add("search-0", "FAILED")
     manager.add("search-0", "USER_CANCELED", customized=True)
+    cancel(experiment, "T1")
     s.crash(0)
     assert s.tuner.plan.jobs["search-0"].status == "waiting" and manager.maximum == 1 + 2 + 1 + 1
+
+
+def test_a_journal_that_cannot_be_read(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not cancelled_by_user(experiment, "T0") and "unable to open database file" in caplog.text
+    (experiment / "db").mkdir()
+    (experiment / "db" / "nni.sqlite").write_bytes(b"x" * 4096)
+    assert not cancelled_by_user(experiment, "T0") and "file is not a database" in caplog.text
 
 
 def test_a_manager_that_does_not_answer_is_reported() -> None:
@@ -391,7 +424,7 @@ def test_resume_takes_back_what_never_started() -> None:
     assert t.request(3) == ["random-3"] and t.request(4) == []
 
 
-def test_resume_learns_of_crashes_from_the_manager() -> None:
+def test_resume_learns_of_crashes_from_the_manager(experiment: Path) -> None:
     """NNI keeps the end of a trial that it runs again to itself."""
     manager = FakeManager()
     s = Session(manager=manager)
@@ -400,8 +433,8 @@ def test_resume_learns_of_crashes_from_the_manager() -> None:
     manager.add("random-1")
     t = resumed(manager)
     assert t.request(2) == []
-    manager.rows[0]["status"] = "FAILED"
-    manager.rows[1]["status"] = "USER_CANCELED"
+    manager.rows[0]["status"] = manager.rows[1]["status"] = "USER_CANCELED"
+    cancel(experiment, "T1")
     assert t.request(3) == [], "id 2 was owed and is served first"
     assert t.jobs == {2: "search-0"} and t.tuner.plan.jobs["search-0"].crashes == 1
     assert t.tuner.plan.jobs["random-1"].status == "failed"
