@@ -14,7 +14,7 @@ from nni_plugins.experiment_file import NNI_KEYS, from_yaml
 from nni_plugins.presets import PRESETS, render
 from nni_plugins.settings import RandomSearchExperiment, RLNASExperiment
 
-from .small import arguments, content, settings, write
+from .small import content, settings, write
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -138,10 +138,6 @@ def test_the_papers_hyper_parameters() -> None:
     assert (a.momentum, a.nesterov, a.weight_decay) == (0.9, True, 5e-4)
     assert e.search_space.config() == {"nodes": 4, "channels": 16, "cells_per_stage": 5, "classes": 10} and e.search_space.size == 15_625
     assert e.objective == {"name": "random_labels", "classes": 10, "mode": "fixed", "seed": 0} and e.search.angle == "rlnas"
-
-
-def test_the_helpers_of_these_tests() -> None:
-    assert arguments()["found"] == 1 and "found" not in arguments("randomsearch")
 
 
 def test_the_known_keys_are_those_of_nni() -> None:

@@ -160,6 +160,7 @@ def test_an_experiment_that_failed() -> None:
 
 
 # -- a whole experiment -----------------------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore:the supernet sees only")
 def test_a_real_experiment(tmp_path: Path) -> None:
     register()
     with Launched(experiment_file(tmp_path)) as experiment:
