@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import nni
 from nni.nas.evaluator import Evaluator
@@ -25,6 +25,9 @@ class TableLookup(Evaluator):
     def __init__(self, table: Table, metric: str = "accuracy") -> None:
         table.metric(metric)
         self.table, self.metric = table, metric
+
+    def _dump(self) -> NoReturn:
+        raise TableError("TableLookup stays in this process.", 'Use the sequential engine: NasExperimentConfig(execution_engine="sequential").')
 
     def evaluate(self, model: Any) -> float:
         """``model``: an :class:`Architecture`, a sample dictionary, or a native string."""

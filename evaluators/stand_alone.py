@@ -101,7 +101,7 @@ class StandAlone(Evaluator):
             raise DataError(f"{train.name}: stand-alone training needs labelled test images.", "Add a test folder, or labels to split off a part.")
         for images in (train, test):
             _ = images.labels  # those that lack them are refused now, not after the training
-        config: dict[str, Any] = {"images": [train.name, len(train), len(test)]}
+        config: dict[str, Any] = {"images": train.identity()}
         if isinstance(model, Architecture):
             if self.space is None:
                 raise ConfigError("StandAlone needs its space to evaluate an Architecture.", "Pass space=..., or evaluate a network.")

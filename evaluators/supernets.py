@@ -61,7 +61,7 @@ class SupernetTraining(Evaluator):
             self.settings,
             self.seed,
             folder=self.folder,
-            config={"space": [space.name, space.config()], "images": [self.images.name, len(self.images)]},
+            config={"space": [space.name, space.config()], "images": self.images.identity()},
             paths=lambda epoch, steps: self.paths(space, epoch, steps),
             update_all=self.settings.update == "all",
             report=self.report,

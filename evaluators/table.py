@@ -143,4 +143,7 @@ def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]]) -> T
             continue  # a column of text, such as a comment, is not a metric
     if not metrics:
         raise ValueError("no numeric column")
-    return Table(name, space, tuple(space.parse(text) for text in columns[key]), metrics)
+    architectures = tuple(space.parse(text) for text in columns[key])
+    if len(set(architectures)) != len(architectures):
+        raise ValueError(f"{len(architectures) - len(set(architectures))} architectures stand in it twice")
+    return Table(name, space, architectures, metrics)

@@ -11,8 +11,9 @@ import yaml
 from evaluators.errors import ConfigError
 from spaces.errors import closest
 
+from .objectives import build_objective
 from .portal_space import expected_trials, flow, search_space
-from .settings import EXPERIMENTS, StudySettings, check
+from .settings import EXPERIMENTS, RLNASExperiment, StudySettings, check
 
 NNI_KEYS = (
     "experimentName", "experimentType", "searchSpaceFile", "searchSpace", "trialCommand", "trialCodeDirectory", "trialConcurrency",
@@ -56,6 +57,11 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
         settings = check(EXPERIMENTS[name], resolve_paths(arguments, path.parent) if isinstance(arguments, Mapping) else arguments)
     except ConfigError as error:
         raise ConfigError("; ".join([*unknown, error.problem]), error.remedy) from None
+    if isinstance(settings, RLNASExperiment):
+        try:
+            build_objective(settings.objective)
+        except ConfigError as error:
+            unknown.append(f"tuner.classArgs.objective: {error.problem}")
     problems, remedy, needed = unknown, "Correct the keys named above.", search_space(settings)
     if content.get("searchSpace") != needed:
         problems.append("searchSpace: is not the one of this experiment")

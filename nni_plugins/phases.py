@@ -10,7 +10,6 @@ import torch
 
 from evaluators.data import ImageData, load
 from evaluators.errors import ConfigError, LabelError
-from evaluators.objectives import Objective
 from evaluators.ranking import kendall_tau
 from evaluators.stand_alone import StandAlone
 from evaluators.supernets import SupernetTraining
@@ -21,24 +20,10 @@ from strategies.angle import VARIANTS, AngleTable
 from strategies.ranking import Ranked, best
 from strategies.rlnas import SearchResult, initialise, search
 
-from . import registry
+from .objectives import build_objective
 from .plan import random_architectures
 from .result import truth_table
 from .settings import RLNASExperiment, StudySettings
-
-
-def build_objective(value: dict[str, Any]) -> Objective:
-    """``{"name": ..., **arguments}`` -> the objective.
-
-    Raises:
-        ConfigError: an unknown name or argument.
-    """
-    arguments = dict(value)
-    factory = registry.get("objectives", str(arguments.pop("name", "(no name)")))
-    try:
-        return cast(Objective, factory(**arguments))
-    except TypeError as error:
-        raise ConfigError(f"objective: {error}.", "Correct tuner.classArgs.objective.") from None
 
 
 def use_threads(settings: StudySettings) -> None:
@@ -116,6 +101,7 @@ def run_search(settings: RLNASExperiment, seed: int, folder: Path | None, report
             "found": [_found(ranked) for ranked in result.ranked],
             "random": angles(space.encode(random)).tolist() if random else [],
             "scored": len(result.angles),
+            "image_size": list(images.size),
             "initial_sha256": trained.initial_sha256,
         },
     }
@@ -134,7 +120,7 @@ def run_stand_alone(settings: StudySettings, choices: dict[str, str], folder: Pa
     architecture = space.architecture(choices)
     evaluator = StandAlone(load(settings.data), settings.stand_alone, space=space, seed=settings.stand_alone_seed, folder=folder, report=report)
     result = evaluator.train(architecture)
-    costs = space.cost_table()(space.encode([architecture]))
+    costs = space.cost_table(evaluator.data.train.size)(space.encode([architecture]))
     return {
         "default": result.accuracy,
         "accuracy": result.accuracy,

@@ -39,7 +39,7 @@ PRESETS = {
             "optimize_mode": "maximize",
             **_DIGITS,
             "objective": {"name": "random_labels", "classes": 10, "mode": "fixed", "seed": 0},
-            "training": {"epochs": 40, "accelerator": "cpu"},
+            "training": {"epochs": 200, "accelerator": "cpu"},
             "search": {"angle": "rlnas"},
             "seeds": [0],
             "found": 5,

@@ -60,12 +60,13 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
     searches = [job for job in plan.jobs.values() if job.phase == "search"]
     angles = searches[0].value.get("result", {}).get("random", []) if searches else []
     random = iter(angles)
+    size = next((search.value["result"].get("image_size") for search in searches if "result" in search.value), None)
     rows = []
     for job in plan.jobs.values():
         if job.phase == "search":
             continue
         angle = job.angle if job.phase == "found" else next(random, None)
-        rows.append(_row(space, table, settings, job, angle))
+        rows.append(_row(space, table, settings, job, angle, size))
     rows.sort(key=lambda row: (-_or(row["accuracy"], -1), -_or(row["angle"], -1), row["job"]))
     scored = [(row["angle"], row["accuracy"]) for row in rows if row["angle"] is not None and row["accuracy"] is not None]
     tau = kendall_tau(*zip(*scored, strict=True)) if len(scored) > 1 else None
@@ -83,9 +84,12 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: Job, angle: float | None) -> dict[str, Any]:
+def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: Job, angle: float | None, size: list[int] | None) -> dict[str, Any]:
     architecture = space.architecture(job.choices or {})
-    costs = space.cost_table()(space.encode([architecture]))
+    costs = {"parameters": job.value.get("parameters"), "macs": job.value.get("macs")}
+    if size is not None:  # also of architectures that were not trained, or whose training failed
+        counted = space.cost_table((size[0], size[1]))(space.encode([architecture]))
+        costs = {"parameters": int(counted.parameters[0]), "macs": int(counted.macs[0])}
     known: dict[str, float | None] = {"true_accuracy": None, "true_rank": None}
     if table is not None and settings.truth is not None:
         known = judge(table, settings.truth.metric, architecture)
@@ -98,8 +102,7 @@ def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: 
         "angle": angle,
         "accuracy": job.value.get("accuracy"),
         **known,
-        "parameters": int(costs.parameters[0]),
-        "macs": int(costs.macs[0]),
+        **costs,
         "status": job.status,
     }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from evaluators.errors import ConfigChanged
+from evaluators.errors import CheckpointError, ConfigChanged
 from evaluators.files import write_json
 from evaluators.training.checkpoint import diff
 
@@ -29,7 +29,7 @@ def run_experiment(settings: StudySettings, folder: Path, progress: Progress | N
     config, state = folder / "config.json", folder / "plan.json"
     current = settings.model_dump(mode="json")
     if config.exists():
-        changes = diff(json.loads(config.read_text()), current)
+        changes = diff(_harmless(_read(config)), _harmless(current))
         if changes:
             raise ConfigChanged(
                 f"{folder} was started with other settings: {'; '.join(changes)}.", "Restore them to resume, or choose another folder to start over."
@@ -38,7 +38,7 @@ def run_experiment(settings: StudySettings, folder: Path, progress: Progress | N
     phases.use_threads(settings)
     plan = Plan(settings)
     if state.exists():
-        plan.restore(json.loads(state.read_text()))
+        plan.restore(_read(state))
         for name in plan.jobs:
             plan.release(name)
     while (job := plan.next()) is not None:
@@ -47,6 +47,19 @@ def run_experiment(settings: StudySettings, folder: Path, progress: Progress | N
         if progress is not None:
             progress(job, None)
     return json.loads(write_result(settings, plan, folder).read_text())  # type: ignore[no-any-return]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return cast(dict[str, Any], json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({type(error).__name__}).", f"Restore it, or delete {path.parent} to start over.") from None
+
+
+def _harmless(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that may change between start and resume: where it runs, and how often it saves."""
+    changed = {"checkpoint_seconds", "accelerator"}
+    return {k: {n: v for n, v in part.items() if n not in changed} if isinstance(part, dict) else part for k, part in settings.items()}
 
 
 def _run(settings: StudySettings, job: Job, folder: Path, progress: Progress | None) -> dict[str, Any]:

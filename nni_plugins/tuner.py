@@ -192,13 +192,21 @@ class PhasedTuner(Tuner):
         self._save()
         failed = self.plan.failed_search
         if failed is not None:
+            what = "was cancelled" if cancelled else f"crashed {failed.crashes} times"
+            words = self._last_words(None if trial is None else trial["id"])
             self._report(
-                f"{failed.name} {'was cancelled' if cancelled else f'crashed {failed.crashes} times'}, so there is nothing to train.\n"
-                f"Read the trial's stderr (nnictl log stderr, or its folder in the portal), mend the cause, and start the experiment again."
+                f"{failed.name} {what}, so there is nothing to train.\n{words}"
+                f"Mend the cause (the trial's folder has all it printed), and start the experiment again."
             )
         elif again:
             self._adjust_max_trials()
             self._serve_owed()
+
+    def _last_words(self, trial: str | None) -> str:
+        """The last lines that a trial on this machine wrote to its stderr."""
+        path = self.checkpoint_folder.parent / "environments" / "local-env" / "trials" / str(trial) / "trial.stderr"
+        lines = path.read_text(errors="replace").strip().splitlines()[-2:] if path.is_file() else []
+        return "".join(f"The trial said: {line[:300]}\n" for line in lines)
 
     def _serve_owed(self) -> None:
         while self._owed and self._send is not None:

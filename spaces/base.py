@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Indices = npt.NDArray[np.int8]
 """(n, D) int8: one architecture a row, one decision a column."""
 
+ImageSize = int | tuple[int, int]
+"""Pixels a side, or (height, width)."""
+
 ENUMERATION_LIMIT = 10_000_000
 
 
@@ -223,9 +226,14 @@ class SearchSpace(ABC):
         Zero for a dead choice; all zero for an architecture whose output does not depend on its input.
         """
 
+    def complete_paths(self, indices: Indices) -> npt.NDArray[np.int64]:
+        """Number of complete paths of each architecture: (n,) int64. The default holds where some decision lies on all of them."""
+        counts: npt.NDArray[np.int64] = self.path_counts(indices).max(axis=1)
+        return counts
+
     @abstractmethod
-    def cost_table(self, image_size: int = 32) -> CostTable:
-        """Parameters and multiply-adds of ``network()`` for one image of ``image_size`` pixels a side, as an additive table."""
+    def cost_table(self, image_size: ImageSize = 32) -> CostTable:
+        """Parameters and multiply-adds of ``network()`` for one image of ``image_size``, as an additive table."""
 
     def nni_search_space(self) -> dict[str, dict[str, Any]]:
         """NNI search-space JSON: any of NNI's own tuners can search it."""

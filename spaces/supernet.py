@@ -54,6 +54,10 @@ class Supernet(Protocol):
         """Which parameters belong to which choice."""
         ...
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """As in ``torch.nn.Module``."""
+        ...
+
     def named_parameters(self) -> Iterator[tuple[str, Any]]:
         """As in ``torch.nn.Module``."""
         ...

@@ -294,6 +294,14 @@ class SpaceContract:
             assert outputs.shape == wanted and bool(torch.isfinite(outputs).all())
             outputs.sum().backward()  # type: ignore[no-untyped-call]
 
+    def test_a_fresh_supernet_has_new_weights_of_the_same_shapes(self) -> None:
+        import torch
+
+        supernet: Supernet = self.space().supernet()  # type: ignore[assignment]
+        old, new = supernet.state_dict(), supernet.fresh().state_dict()
+        assert {name: value.shape for name, value in old.items()} == {name: value.shape for name, value in new.items()}
+        assert any(not torch.equal(value, new[name]) for name, value in old.items())
+
     def test_nni_sees_the_same_space_and_freezes_it(self) -> None:
         import torch
         from nni.nas.nn.pytorch import ModelSpace

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
-from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
 
 from evaluators.errors import ConfigError
@@ -14,6 +13,7 @@ from evaluators.randomness import generator
 from spaces.architecture import Architecture
 from spaces.base import SearchSpace
 
+from .nni_base import OneShotStrategy
 from .ranking import Ranked
 from .sampling import draw
 

@@ -61,7 +61,7 @@ def _at_least(scores: npt.NDArray[np.float64], wanted: int) -> npt.NDArray[np.in
 def _first(space: SearchSpace, indices: Indices, scores: npt.NDArray[np.float64], k: int, distinct: bool) -> list[Ranked]:
     chosen: list[Ranked] = []
     seen: set[str] = set()
-    for position in order(scores, indices, space.path_counts(indices).sum(axis=1)):
+    for position in order(scores, indices, space.complete_paths(indices)):
         if len(chosen) == k:
             break
         (architecture,) = space.decode(indices[position : position + 1])

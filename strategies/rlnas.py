@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 from nni.nas.evaluator import Evaluator
-from nni.nas.oneshot.pytorch.strategy import OneShotStrategy
 from nni.nas.space import RawFormatModelSpace
 from torch import nn
 
@@ -23,6 +22,7 @@ from spaces.supernet import Supernet
 
 from .angle import VARIANTS, AngleTable
 from .evolution import EvolutionSettings, evolve
+from .nni_base import OneShotStrategy
 from .ranking import Ranked, best
 from .settings import RLNASSettings
 

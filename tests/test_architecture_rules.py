@@ -107,3 +107,10 @@ def test_public_names_exist(package: str) -> None:
     assert dir(module) and all(getattr(module, name) is not None for name in dir(module))
     with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'Nothing'"):
         _ = module.Nothing
+
+
+def test_our_strategies_leave_those_of_nni_usable() -> None:
+    """NNI's two strategy modules import each other; in the wrong order its one-shot strategies are lost for the process."""
+    code = "import strategies.rlnas, strategies.random_search; from nni.nas.strategy import DARTS; DARTS(); print('whole')"
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    assert answer.stdout.strip() == "whole", answer.stderr

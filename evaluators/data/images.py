@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -99,6 +100,11 @@ class ImageSet:
         mean = share @ levels
         variance = (share * (levels - mean[:, None]) ** 2).sum(1)
         return mean.float(), variance.sqrt().clamp_min(1e-3).float()
+
+    def identity(self) -> dict[str, object]:
+        """What tells these images from others when a training is resumed: name, number, size, augmentation, checksum of the pixels."""
+        checksum = zlib.crc32(np.ascontiguousarray(self.images.numpy()).data)
+        return {"name": self.name, "images": len(self), "size": self.size, "augmentation": asdict(self.augmentation), "crc32": checksum}
 
     def subset(self, index: np.ndarray, name: str | None = None) -> ImageSet:
         """The images at ``index``, labels still only on demand."""

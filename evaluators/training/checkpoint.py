@@ -129,6 +129,11 @@ class CheckpointStore:
         return str(self._manifest("initial")["sha256"])
 
     # -- checkpoints ------------------------------------------------------------------------------------------------------
+    @property
+    def exists(self) -> bool:
+        """Whether a checkpoint was ever written."""
+        return bool(self._names())
+
     def save(self, step: int, state: State) -> None:
         """Write the checkpoint of ``step`` and drop all but the newest two. Those of later steps go too: :meth:`load` found them damaged."""
         new = f"step-{step:010d}"

@@ -175,7 +175,7 @@ class Training:
         if bool(torch.isfinite(meters).all() & weights):
             return
         broken = f"the loss became {float(meters[0])}" if bool(weights) else "weights became infinite or NaN"
-        intact = "" if self.store is None else "; the last checkpoint is intact"
+        intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
         raise TrainingError(
             f"{broken} in epoch {epoch + 1}.",
             f"Lower the learning rate (it is {cosine(self.settings, epoch):g}) or set gradient_clip{intact}.",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -121,20 +122,28 @@ def score(
     emit(rows, as_json, table)
 
 
+def _argument(text: str) -> tuple[str, Any]:
+    """``key=value`` with the value read as YAML."""
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise ConfigError(f"--set {text}: must be key=value, such as nodes=3.")
+    return key, yaml.safe_load(value)
+
+
 @app.command()
 def show(
     architecture: Annotated[str, typer.Argument(help="A native string or JSON.")],
-    space: Annotated[str, typer.Option(help="The space's registered name and arguments.")] = "nasbench201",
-    nodes: Annotated[int, typer.Option(help="Nodes of a cell.")] = 4,
+    space: Annotated[str, typer.Option(help="The space's registered name.")] = "nasbench201",
+    argument: Annotated[list[str] | None, typer.Option("--set", help="An argument of the space, such as nodes=3; may be repeated.")] = None,
     image_size: Annotated[int, typer.Option(help="Pixels a side, for the multiply-adds.")] = 32,
     picture: Annotated[Path | None, typer.Option(help="Draw the cell into this PNG, SVG or PDF.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Parameters, multiply-adds and a picture of a cell. Example: nni-plugins show '|nor_conv_3x3~0|+|none~0|none~1|' --nodes 3 --picture c.png"""
+    """Parameters, multiply-adds and a picture of a cell. Example: nni-plugins show '|nor_conv_3x3~0|+|none~0|none~1|' --set nodes=3"""
     from nni_plugins.settings import build_space
     from spaces.drawing import draw_cell
 
-    built = build_space({"name": space, "nodes": nodes})
+    built = build_space({"name": space, **dict(_argument(text) for text in argument or [])})
     parsed = built.parse(architecture)
     indices = built.encode([parsed])
     costs = built.cost_table(image_size)(indices)
@@ -144,7 +153,7 @@ def show(
         "canonical": built.canonical(parsed),
         "parameters": int(costs.parameters[0]),
         "macs": int(costs.macs[0]),
-        "paths": int(built.path_counts(indices)[0].max()),
+        "paths": int(built.complete_paths(indices)[0]),
         "picture": None if picture is None else str(draw_cell(built, parsed, picture)),
     }
     table = grid("", "")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..architecture import Architecture
-from ..base import CostTable, Decision, Indices, SearchSpace
+from ..base import CostTable, Decision, ImageSize, Indices, SearchSpace
 from ..errors import SpaceError, shown
 from . import codec
 
@@ -115,16 +115,20 @@ class NASBench201(SearchSpace):
         counts: npt.NDArray[np.int64] = into[:, sources] * out[:, targets] * alive
         return counts
 
-    def cost_table(self, image_size: int = 32) -> CostTable:
+    def complete_paths(self, indices: Indices) -> npt.NDArray[np.int64]:
+        into_output = [e for e, (_, j) in enumerate(self.edges) if j == self.nodes - 1]
+        counts: npt.NDArray[np.int64] = self.path_counts(indices)[:, into_output].sum(axis=1)
+        return counts
+
+    def cost_table(self, image_size: ImageSize = 32) -> CostTable:
         """Convolutions carry no bias; batch norms have two parameters a channel and are not counted as multiply-adds.
 
         At the benchmark's size (4 nodes, 16 channels, 5 cells, 10 classes): 73,306 parameters, 28,000 for each 1x1 and 243,040 for
         each 3x3 convolution.
         """
         widths = [self.channels * 2**s for s in range(3)]
-        pixels = [image_size**2]
-        for _ in range(2):
-            pixels.append((-(-int(pixels[-1] ** 0.5) // 2)) ** 2)
+        height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+        pixels = [-(-height // 2**s) * -(-width // 2**s) for s in range(3)]
         parameters = np.zeros((len(self.edges), len(codec.OPERATIONS)), dtype=np.int64)
         macs = np.zeros_like(parameters)
         for name, kernel in (("nor_conv_1x1", 1), ("nor_conv_3x3", 9)):

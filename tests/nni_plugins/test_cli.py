@@ -93,7 +93,7 @@ def test_help(run: Cli, command: str) -> None:
 def test_the_installed_script() -> None:
     """Once as a process of its own: what the other tests call is what is installed."""
     script = Path(sys.executable).with_name("nni-plugins")
-    result = subprocess.run([script, "show", "|nor_conv_3x4~0|+|none~0|none~1|", "--nodes", "3"], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([script, "show", "|nor_conv_3x4~0|+|none~0|none~1|", "--set", "nodes=3"], capture_output=True, text=True, timeout=120)
     assert result.returncode == 2 and result.stdout == "" and "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ") and "nor_conv_3x4" in result.stderr and "nor_conv_3x3" in result.stderr
 
@@ -152,12 +152,14 @@ def test_init_with_an_unknown_preset(run: Cli, tmp_path: Path) -> None:
 
 # -- show ---------------------------------------------------------------------------------------------------------------------------
 def test_show(run: Cli, tmp_path: Path) -> None:
-    value = run("show", CELL, "--nodes", 3, "--picture", tmp_path / "cell.png", "--json").json
+    value = run("show", CELL, "--set", "nodes=3", "--picture", tmp_path / "cell.png", "--json").json
     assert value["architecture"] == CELL and value["paths"] == 1 and value["parameters"] > 0 and value["macs"] > 0
     with Image.open(tmp_path / "cell.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 200
-    assert f"{value['parameters']:,}" in run("show", CELL, "--nodes", 3).out
-    assert run("show", '{"e_0_1": "nor_conv_3x3", "e_0_2": "skip_connect", "e_1_2": "none"}', "--nodes", 3, "--json").json["architecture"] == CELL
+    assert f"{value['parameters']:,}" in run("show", CELL, "--set", "nodes=3").out
+    assert (
+        run("show", '{"e_0_1": "nor_conv_3x3", "e_0_2": "skip_connect", "e_1_2": "none"}', "--set", "nodes=3", "--json").json["architecture"] == CELL
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,10 +167,10 @@ def test_show(run: Cli, tmp_path: Path) -> None:
     [
         (["|nor_conv_3x3~0|"], "error: "),
         (['{"e_0_1": 3'], "error: "),
-        (["|nor_conv_3x3~0|+|skip_conect~0|none~1|", "--nodes", "3"], "skip_connect"),
+        (["|nor_conv_3x3~0|+|skip_conect~0|none~1|", "--set", "nodes=3"], "skip_connect"),
         ([CELL], "error: "),
         ([CELL, "--space", "nasbench21"], "unknown space 'nasbench21'; did you mean 'nasbench201'?"),
-        ([CELL, "--nodes", "1"], "nodes"),
+        ([CELL, "--set", "nodes=1"], "nodes"),
     ],
 )
 def test_show_what_is_none(run: Cli, words: list[str], message: str) -> None:

@@ -151,7 +151,7 @@ def test_the_known_keys_are_those_of_nni() -> None:
 
 
 def test_misspelt_keys_of_nni_are_reported_with_ours(tmp_path: Path) -> None:
-    text = render("rlnas_digits").replace("trainingService:", "trainingServic:").replace("epochs: 40", "epocs: 40")
+    text = render("rlnas_digits").replace("trainingService:", "trainingServic:").replace("epochs: 200", "epocs: 200")
     (tmp_path / "x.yml").write_text(text)
     with pytest.raises(ConfigError, match=r"trainingServic: no such key of NNI's; did you mean 'trainingService'[\s\S]*epocs: no such key"):
         from_yaml(tmp_path / "x.yml")

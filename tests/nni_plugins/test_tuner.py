@@ -275,7 +275,7 @@ def test_a_search_that_crashes_too_often_fails_the_experiment() -> None:
     s.crash(0)
     assert s.request(2) == ["search-0"]
     s.crash(2)
-    assert len(s.dispatcher.errors) == 1 and "search-0 crashed 2 times" in s.dispatcher.errors[0] and "stderr" in s.dispatcher.errors[0]
+    assert len(s.dispatcher.errors) == 1 and "search-0 crashed 2 times" in s.dispatcher.errors[0] and "Mend the cause" in s.dispatcher.errors[0]
 
 
 @pytest.mark.parametrize("status", ["FAILED", "USER_CANCELED"])
