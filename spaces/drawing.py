@@ -21,12 +21,14 @@ def draw_cell(space: SearchSpace, architecture: Architecture, path: Path, title:
     nodes = list(dict.fromkeys(name for source, target, _ in graph for name in (source, target)))
     nodes.sort(key=lambda name: (name == "output", name != "input"))
     place = {name: 3.0 * i for i, name in enumerate(nodes)}
-    figure = Figure(figsize=(3.2 * len(nodes), 4.2), layout="constrained")
-    axes = figure.add_subplot()
     side = {}
     for source, target, _ in graph:
         span = round((place[target] - place[source]) / 3)
-        side[source, target] = 0.0 if span == 1 else 0.55 * (span - 1) * (1 if nodes.index(source) % 2 == 0 else -1)
+        side[source, target] = 0.0 if span == 1 else 0.8 * (span - 1) * (1 if nodes.index(source) % 2 == 0 else -1)
+    reach = max([0.6, *(abs(h) for h in side.values())]) + 0.5
+    width = max(place.values()) + 1.8
+    figure = Figure(figsize=(1.1 * width, 1.1 * 2 * reach + 0.6), layout="constrained")
+    axes = figure.add_subplot(aspect="equal", xlim=(-0.9, width - 0.9), ylim=(-reach, reach))
     for (source, target, operation), live in zip(graph, alive, strict=True):
         if operation == "none":
             continue
@@ -45,8 +47,6 @@ def draw_cell(space: SearchSpace, architecture: Architecture, path: Path, title:
     circle = {"boxstyle": "circle,pad=0.5", "facecolor": "#ecf0f1", "edgecolor": "#2c3e50"}
     for name, x in place.items():
         axes.text(x, 0, name, ha="center", va="center", fontsize=12, bbox=circle)
-    reach = max([0.6, *(abs(h) for h in side.values())])
-    axes.set(xlim=(-0.9, max(place.values()) + 0.9), ylim=(-reach - 0.4, reach + 0.4))
     axes.set_axis_off()
     axes.set_title(title or space.to_string(architecture), fontsize=12)
     figure.savefig(path, dpi=120)
