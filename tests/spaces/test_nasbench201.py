@@ -7,7 +7,6 @@ import gzip
 import itertools
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,6 @@ REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().par
 SPACE = NASBench201()
 NOTHING = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 BEST_ON_CIFAR10 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are slower on many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # Golden numbers

@@ -35,15 +35,6 @@ SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are slower on many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def forbidden() -> torch.Tensor:
     raise AssertionError("a label-free search asked for labels")
 
