@@ -22,7 +22,8 @@ lint: $(VENV)/.dev
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.10, 3.11 or 3.12 is needed, but none is on the PATH."; echo "Install one, or name it: make demo PYTHON=/path/to/python3.11"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "error: $(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)."; exit 2; }
 	$(PIP) 'setuptools>=80,<81' wheel
 	$(PIP) --no-build-isolation --editable .
 	touch $@

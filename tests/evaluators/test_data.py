@@ -603,3 +603,13 @@ def test_settings_reach_every_source(tmp_path: Path) -> None:
     assert len(sources.load(read(DataSettings, {"source": "cifar10", "path": str(tmp_path)})).train) == 15
     assert len(sources.load(read(DataSettings, {"source": "npz", "path": path})).train) == 4
     assert len(sources.load(read(DataSettings, {"limit": 100})).train) == 100
+
+
+def test_identity_tells_images_apart() -> None:
+    images = torch.from_numpy(np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4))
+    same, other = ImageSet("x", images.clone(), None).identity(), images.clone()
+    other[1, 2, 3, 3] += 1
+    assert ImageSet("x", images, torch.zeros(2, dtype=torch.int64)).identity() == same, "labels are none of its business"
+    assert ImageSet("x", other, None).identity() != same
+    assert ImageSet("x", images, None, augmentation=Augmentation(1)).identity() != same
+    assert ImageSet("x", images[:1], None).identity() != same

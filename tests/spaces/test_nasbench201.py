@@ -336,3 +336,16 @@ def test_nni_darts(tmp_path: Path) -> None:
     (found,) = strategy.list_models(limit=1)
     assert TINY.parse(found.sample) in TINY.decode(TINY.enumerate())
     assert any(not torch.equal(p, before[name]) for name, p in supernet.named_parameters() if name in before)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (32, 32), (5, 12)])
+def test_multiply_adds_of_any_size(size: tuple[int, int]) -> None:
+    from fvcore.nn import FlopCountAnalysis
+
+    space = NASBench201(channels=4, cells_per_stage=1)
+    cell = space.parse("|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|")
+    counter = FlopCountAnalysis(space.network(cell).eval(), torch.zeros(1, 3, *size)).unsupported_ops_warnings(False)
+    counted = counter.by_operator()
+    assert space.cost_table(size)(space.encode([cell])).macs[0] == counted["conv"] + counted["linear"]
+    if size[0] == size[1]:
+        assert np.array_equal(space.cost_table(size).macs, space.cost_table(size[0]).macs)

@@ -1,0 +1,33 @@
+"""An experiment in this process: what a resumed run accepts and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluators.errors import CheckpointError, ConfigChanged
+from nni_plugins.run import run_experiment
+
+from .small import settings
+
+
+def test_a_finished_experiment_is_not_run_again_and_harmless_settings_may_change(tmp_path: Path) -> None:
+    jobs: list[str] = []
+    first = run_experiment(settings(found=1, random=1), tmp_path, lambda job, row: jobs.append(job.name) if row is None else None)
+    assert jobs == ["search-0", "found-0-1", "random-1"]
+    training = {**settings().training.model_dump(), "checkpoint_seconds": 1.5}
+    again = run_experiment(settings(found=1, random=1, training=training), tmp_path, lambda job, row: jobs.append(job.name))
+    assert len(jobs) == 3, "nothing was trained"
+    assert again["architectures"] == first["architectures"]
+    with pytest.raises(ConfigChanged, match=r"random: 1 -> 2"):
+        run_experiment(settings(found=1, random=2), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "plan.json"])
+def test_damaged_files_are_said_to_be_damaged(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(settings().model_dump(mode="json")))
+    (tmp_path / name).write_text('{"jobs": [')
+    with pytest.raises(CheckpointError, match=rf"{name} is damaged \(JSONDecodeError\)"):
+        run_experiment(settings(), tmp_path)
