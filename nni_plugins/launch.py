@@ -125,7 +125,9 @@ class Launched:
         """
         status, errors = self.manager.status()
         if status == "ERROR":
-            raise LaunchError(f"the experiment failed: {errors[0] if errors else 'no message'}", f"Read {self.folder / 'log' / 'dispatcher.log'}.")
+            left = self.folder / "checkpoint" / "error.txt"  # NNI keeps the tuner's message to its log
+            message = left.read_text().strip() if left.exists() else errors[0] if errors else "no message"
+            raise LaunchError(f"the experiment failed: {message}", f"Read {self.folder / 'log' / 'dispatcher.log'}.")
         return status
 
     def stop(self) -> None:

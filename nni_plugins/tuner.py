@@ -20,7 +20,7 @@ import nni
 from nni.tuner import Tuner
 
 from evaluators.errors import ConfigError
-from evaluators.files import write_json
+from evaluators.files import atomic_write, write_json
 from spaces.errors import NNIPluginsError
 
 from .journal import cancelled_by_user
@@ -32,6 +32,7 @@ from .settings import RandomSearchExperiment, RLNASExperiment, StudySettings, ch
 _logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 STATE = "plan.json"
+ERROR = "error.txt"
 ENDED_WITHOUT_RESULT = ("FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
 
 
@@ -101,8 +102,13 @@ class PhasedTuner(Tuner):
         write_json(self.folder / "config.json", self.settings.model_dump())
 
     def _report(self, message: str) -> None:
-        """Make the experiment's status ERROR with ``message``; before the first request there is no way but to end the process."""
+        """Make the experiment's status ERROR; before the first request there is no way but to end the process.
+
+        NNI's manager writes ``message`` into its log and shows a sentence of its own ("Dispatcher stream error"), so the message is also
+        left in :data:`ERROR`.
+        """
         _logger.error("%s", message)
+        atomic_write(self.checkpoint_folder / ERROR, f"{message}\n".encode())
         if self._send is None:
             os._exit(2)
         self._send.__self__.report_error(message)  # type: ignore[attr-defined]

@@ -507,3 +507,11 @@ def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.Monkey
     assert len(plan.jobs) == 31 and all(job.status == "done" and job.value == value_of(plan, job.name) for job in plan.jobs.values())
     assert len(seen) == len(set(seen)) == 31 + sum(job.crashes for job in plan.jobs.values()) == s.tuner._issued
     assert len(load(experiment / "run" / "result.json")["architectures"]) == 30
+
+
+def test_what_is_wrong_is_left_where_people_find_it() -> None:
+    s = Session(manager=FakeManager(), retries=0)
+    s.request(0, 1)
+    s.crash(0)
+    assert (s.tuner.checkpoint_folder / "error.txt").read_text().strip() == s.dispatcher.errors[0]
+    assert s.dispatcher.errors[0].startswith("search-0 crashed 1 times, so there is nothing to train.")
