@@ -31,7 +31,7 @@ def result_table(result: dict[str, Any]) -> Group:
     lines = ["nothing was trained stand-alone (stand_alone: null)"] if result["settings"]["stand_alone"] is None else []
     if trained:
         mean = result["mean_accuracy"]
-        lines.append(f"mean accuracy: found {_number(mean['found'], 2)} %, random {_number(mean['random'], 2)} %")
+        lines.append("mean accuracy: " + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None))
     if result["kendall_tau"]["trained"] is not None:
         lines.append(f"Kendall tau-b of angle against accuracy: {result['kendall_tau']['trained']:.3f} over the architectures above")
     for tau in result["kendall_tau"]["table"]:
