@@ -73,7 +73,7 @@ def test_sigkill_at_three_random_moments(tmp_path: Path, undisturbed: dict[str, 
     targets = sorted(rng.sample(range(1, LAST - 6), 3))
     w0 = None
     for target in targets:
-        with child(tmp_path) as process:
+        with child(tmp_path, "hold", target + 3) as process:
             wait(process, lambda target=target: step(tmp_path) >= target)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.02))
             with pytest.raises(CheckpointError, match="in use by another process"), CheckpointStore(tmp_path, {}):
@@ -115,7 +115,7 @@ def test_sigkill_during_a_resume(tmp_path: Path, undisturbed: dict[str, Any]) ->
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_that_ask(tmp_path: Path, undisturbed: dict[str, Any], number: signal.Signals) -> None:
-    with child(tmp_path) as process:
+    with child(tmp_path, "hold", 8) as process:
         wait(process, lambda: step(tmp_path) >= 4)
         assert process.pid is not None
         os.kill(process.pid, number)
