@@ -171,7 +171,7 @@ class SpaceContract:
         self._assert_valid(space, indices)
         free = int(np.prod([len(d.values) for d in space.decisions], dtype=object))
         if space.size == free:
-            expected = [np.full(len(d.values), 1 / len(d.values)) for d in space.decisions]
+            expected: list[npt.NDArray[np.float64]] = [np.full(len(d.values), 1 / len(d.values)) for d in space.decisions]
         elif space.size <= SMALL:
             expected = self._frequencies(space, space.enumerate())
         else:

@@ -63,7 +63,8 @@ def evolve(
     """
     decisions = len(space.decisions)
     known: set[bytes] = set()
-    indices, scores = np.empty((0, decisions), dtype=np.int8), np.empty(0)
+    indices: Indices = np.empty((0, decisions), dtype=np.int8)
+    scores: npt.NDArray[np.float64] = np.empty(0)
 
     def fresh(propose: Callable[[int], Indices], wanted: int) -> Indices:
         """Up to ``wanted`` new, distinct, admissible rows out of a bounded number of proposals."""
@@ -79,7 +80,7 @@ def evolve(
         return np.array(rows, dtype=np.int8).reshape(-1, decisions)
 
     for generation in range(settings.generations):
-        children = [np.empty((0, decisions), dtype=np.int8)]
+        children: list[Indices] = [np.empty((0, decisions), dtype=np.int8)]
         if generation:
             elite = indices[order(scores, indices)[: settings.parents]]
 

@@ -33,7 +33,8 @@ def order(scores: npt.NDArray[np.float64], indices: Indices, paths: npt.NDArray[
     keys = indices[:, ::-1].T.astype(np.float64)
     if paths is not None:
         keys = np.concatenate([keys, -paths[None].astype(np.float64)])
-    return np.lexsort(np.concatenate([keys, -np.round(scores, TIE)[None]]))
+    positions: npt.NDArray[np.int64] = np.lexsort(np.concatenate([keys, -np.round(scores, TIE)[None]]))
+    return positions
 
 
 def best(space: SearchSpace, indices: Indices, scores: npt.NDArray[np.float64], k: int, distinct: bool = True) -> list[Ranked]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..errors import DataError
@@ -64,7 +65,7 @@ def load(path: str, source: str) -> ImageData:
     return ImageData(part("train", kind.train), part("test", (kind.test,)))
 
 
-def _batch(file: Path, kind: _Format) -> tuple[np.ndarray, np.ndarray]:
+def _batch(file: Path, kind: _Format) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """(N, 3072) uint8 and (N,) int64."""
     content = _unpickle(file)
     absent = [key for key in ("data", kind.labels) if key not in content]

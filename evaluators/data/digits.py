@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..randomness import generator
@@ -23,7 +26,7 @@ def load() -> ImageData:
     names = tuple(str(i) for i in range(10))
     augmentation = Augmentation(padding=1)
 
-    def part(name: str, index: np.ndarray) -> ImageSet:
+    def part(name: str, index: npt.NDArray[Any]) -> ImageSet:
         chosen = torch.from_numpy(np.sort(index))
         return ImageSet(f"digits/{name}", images[chosen], labels[chosen], names, augmentation)
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 
@@ -34,10 +36,10 @@ class _Part:
     """Files in a fixed order, and labels (N,) int64 where there are class folders."""
 
     files: list[str]
-    labels: np.ndarray | None
+    labels: npt.NDArray[Any] | None
     classes: tuple[str, ...]
 
-    def take(self, index: np.ndarray) -> _Part:
+    def take(self, index: npt.NDArray[Any]) -> _Part:
         return _Part([self.files[i] for i in index], None if self.labels is None else self.labels[index], self.classes)
 
 
@@ -158,7 +160,7 @@ def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
 
 
-def _read(files: list[str], size: int) -> tuple[torch.Tensor, np.ndarray, list[str]]:
+def _read(files: list[str], size: int) -> tuple[torch.Tensor, npt.NDArray[Any], list[str]]:
     """Pixels (K, 3, S, S) uint8 of the readable files, their indices (K,), and for each other file its name and what is wrong with it."""
     pixels = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     rows = pixels.numpy()
@@ -175,7 +177,7 @@ def _read(files: list[str], size: int) -> tuple[torch.Tensor, np.ndarray, list[s
     return pixels[: len(kept)], kept, [f"{files[i]} ({problem})" for i, problem in problems.items()]
 
 
-def _decode(file: str, row: np.ndarray) -> str | None:
+def _decode(file: str, row: npt.NDArray[Any]) -> str | None:
     """Fill ``row: (3, S, S)``, or say what is wrong with the file."""
     size = row.shape[1]
     try:

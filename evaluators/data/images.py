@@ -6,8 +6,10 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..errors import DataError, LabelError
@@ -21,7 +23,7 @@ class Augmentation:
     padding: int = 0
     flip: bool = False
 
-    def draw(self, seed: int, epoch: int, images: int) -> np.ndarray:
+    def draw(self, seed: int, epoch: int, images: int) -> npt.NDArray[Any]:
         """What happens to each image in ``epoch``: (images, 3) int64 of row offset, column offset, flip."""
         rng = generator(seed, "augmentation", epoch)
         offsets = rng.integers(0, 2 * self.padding + 1, size=(images, 2))
@@ -106,7 +108,7 @@ class ImageSet:
         checksum = zlib.crc32(np.ascontiguousarray(self.images.numpy()).data)
         return {"name": self.name, "images": len(self), "size": self.size, "augmentation": asdict(self.augmentation), "crc32": checksum}
 
-    def subset(self, index: np.ndarray, name: str | None = None) -> ImageSet:
+    def subset(self, index: npt.NDArray[Any], name: str | None = None) -> ImageSet:
         """The images at ``index``, labels still only on demand."""
         chosen = torch.from_numpy(np.ascontiguousarray(index))
         whole = self._labels
@@ -129,7 +131,7 @@ class ImageData:
         return replace(self, train=self.train.subset(index))
 
 
-def hold_out(images: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(images: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Indices of a training and a test part of ``images`` images, both sorted: 20 %, at least one, are the test part, a draw with a fixed seed.
 
     Raises:

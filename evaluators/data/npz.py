@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from spaces.errors import closest
@@ -55,7 +57,7 @@ def load(path: str) -> ImageData:
     return ImageData(train_set, None if test_images is None else ImageSet(f"{file.stem}/test", test_images, test_labels, classes, augmentation))
 
 
-def _read(file: Path) -> dict[str, np.ndarray]:
+def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
     """Every array of the archive that we know; of others only the name."""
     if not file.is_file():
         raise DataError(f"{file}: {'is a folder, not a file' if file.is_dir() else 'no such file'}.", EXPECTED)
@@ -79,7 +81,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _images(file: Path, arrays: dict[str, np.ndarray], name: str) -> torch.Tensor:
+def _images(file: Path, arrays: dict[str, npt.NDArray[Any]], name: str) -> torch.Tensor:
     """(N, 3, H, W) uint8."""
     array = arrays[name]
     if array.dtype != np.uint8 or not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)) or 0 in array.shape:
@@ -89,7 +91,7 @@ def _images(file: Path, arrays: dict[str, np.ndarray], name: str) -> torch.Tenso
     return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
 
 
-def _labels(file: Path, arrays: dict[str, np.ndarray], name: str, images: str) -> torch.Tensor | None:
+def _labels(file: Path, arrays: dict[str, npt.NDArray[Any]], name: str, images: str) -> torch.Tensor | None:
     """(N,) int64."""
     if name not in arrays:
         return None
