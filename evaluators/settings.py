@@ -50,6 +50,10 @@ class DataSettings(Settings):
         return self
 
 
+MAY_CHANGE = frozenset({"checkpoint_seconds", "accelerator"})
+"""Settings of a training that a resumed run may change: where it runs, and how often it saves."""
+
+
 class TrainingSettings(Settings):
     """One training by SGD. The defaults train RLNAS' NAS-Bench-201 supernet (official ``SPOS.config``; fact sheet section 3)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from evaluators.stand_alone import StandAlone
 from evaluators.supernets import SupernetTraining
 from evaluators.training.loop import Report
 from spaces.base import SearchSpace
-from spaces.supernet import Supernet
-from strategies.angle import VARIANTS, AngleTable
 from strategies.ranking import Ranked, best
 from strategies.rlnas import SearchResult, initialise, search
 
@@ -89,8 +87,7 @@ def run_search(settings: RLNASExperiment, seed: int, folder: Path | None, report
     training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
     result = search(supernet, training, settings.search, settings.found)
     _enough(settings, len(result.ranked))
-    blocks, trained = cast(Supernet, supernet).weight_blocks(), result.trained
-    angles = AngleTable.build(space, blocks, trained.initial, trained.final, VARIANTS[settings.search.angle])
+    angles, trained = result.table, result.trained
     random = random_architectures(settings)
     value: dict[str, Any] = {
         "default": result.ranked[0].score,

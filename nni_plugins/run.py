@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from evaluators.errors import CheckpointError, ConfigChanged
 from evaluators.files import write_json
+from evaluators.settings import MAY_CHANGE
 from evaluators.training.checkpoint import diff
 
 from . import phases
@@ -57,9 +58,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _harmless(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those that may change between start and resume: where it runs, and how often it saves."""
-    changed = {"checkpoint_seconds", "accelerator"}
-    return {k: {n: v for n, v in part.items() if n not in changed} if isinstance(part, dict) else part for k, part in settings.items()}
+    """Settings without those that a resumed run may change."""
+    return {k: {n: v for n, v in part.items() if n not in MAY_CHANGE} if isinstance(part, dict) else part for k, part in settings.items()}
 
 
 def _run(settings: StudySettings, job: Job, folder: Path, progress: Progress | None) -> dict[str, Any]:

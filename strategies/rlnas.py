@@ -29,12 +29,13 @@ from .settings import RLNASSettings
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``ranked``: best first. ``indices: (n, D)`` and ``angles: (n,)`` are everything that was scored, in the order of scoring."""
+    """``ranked``: best first. ``indices: (n, D)`` and ``angles: (n,)`` are everything that was scored, in that order; ``table`` scores others."""
 
     ranked: list[Ranked]
     indices: Indices
     angles: npt.NDArray[np.float64]
     trained: Trained
+    table: AngleTable
 
 
 def rank(table: AngleTable, settings: RLNASSettings, seed: int) -> tuple[Indices, npt.NDArray[np.float64]]:
@@ -68,7 +69,7 @@ def search(supernet: nn.Module, training: SupernetTraining, settings: RLNASSetti
     trained = training.evaluate(supernet)
     table = AngleTable.build(space, cast(Supernet, supernet).weight_blocks(), trained.initial, trained.final, VARIANTS[settings.angle])
     indices, angles = rank(table, settings, training.seed)
-    return SearchResult(best(space, indices, angles, top_k), indices, angles, trained)
+    return SearchResult(best(space, indices, angles, top_k), indices, angles, trained, table)
 
 
 class RLNAS(OneShotStrategy):

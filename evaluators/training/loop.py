@@ -26,7 +26,7 @@ from ..errors import CheckpointError, ConfigError, TrainingError
 from ..files import atomic_write
 from ..objectives import Objective, check_targets
 from ..randomness import generator
-from ..settings import TrainingSettings
+from ..settings import MAY_CHANGE, TrainingSettings
 from .checkpoint import CheckpointStore, State
 
 Report = Callable[[dict[str, float]], None]
@@ -98,8 +98,7 @@ class Training:
         self.model, self.objective, self.images, self.settings, self.seed = model, objective, images, settings, seed
         self.paths, self.update_all, self.report = paths, update_all, report
         self.history: list[dict[str, float]] = []
-        ignored = {"checkpoint_seconds", "accelerator"}
-        identity = {"settings": settings.model_dump(exclude=ignored), "seed": seed, "objective": [type(objective).__name__, vars(objective)]}
+        identity = {"settings": settings.model_dump(exclude=set(MAY_CHANGE)), "seed": seed, "objective": [type(objective).__name__, vars(objective)]}
         self.store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
         # A single path leaves most of a supernet without gradients, which DDP must be told.
         strategy = "ddp_find_unused_parameters_true" if settings.devices > 1 else "auto"
