@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,10 +49,19 @@ class Costs:
     macs: npt.NDArray[np.int64]
 
 
+class CostModel(Protocol):
+    """Costs of any number of architectures, without building one."""
+
+    def __call__(self, indices: Indices) -> Costs:
+        """Costs of ``indices: (n, D)``."""
+        ...
+
+
 @dataclass(frozen=True)
 class CostTable:
-    """Additive costs: a fixed part and a (D, V) int64 table, zero where decision ``d`` has no value ``v``."""
+    """Additive costs: a fixed part and a (S, V) int64 table over the space's parts, zero where part ``s`` has no value ``v``."""
 
+    space: SearchSpace
     fixed_parameters: int
     fixed_macs: int
     parameters: npt.NDArray[np.int64]
@@ -60,11 +69,23 @@ class CostTable:
 
     def __call__(self, indices: Indices) -> Costs:
         """Costs of ``indices: (n, D)``."""
-        columns = np.arange(indices.shape[1])
-        return Costs(
-            self.fixed_parameters + self.parameters[columns, indices].sum(axis=1),
-            self.fixed_macs + self.macs[columns, indices].sum(axis=1),
-        )
+        structure = self.space.structure(indices)
+        parameters = np.full(len(indices), self.fixed_parameters, dtype=np.int64)
+        macs = np.full(len(indices), self.fixed_macs, dtype=np.int64)
+        for s in range(structure.shape[1]):  # column by column: a million rows need no (n, S) table of int64
+            parameters += self.parameters[s, structure[:, s]]
+            macs += self.macs[s, structure[:, s]]
+        return Costs(parameters, macs)
+
+
+@dataclass(frozen=True)
+class GraphEdge:
+    """One arrow of a cell's picture. ``live``: whether it lies on a path from input to output."""
+
+    source: str
+    target: str
+    operation: str
+    live: bool = True
 
 
 class SearchSpace(ABC):
@@ -219,21 +240,34 @@ class SearchSpace(ABC):
         return grids.reshape(len(self.decisions), -1).T.copy()
 
     # -- structure and cost -----------------------------------------------------------------------------------------------
+    @property
+    def parts(self) -> tuple[Decision, ...]:
+        """What costs, paths and weights are counted by: the decisions themselves, unless the cost of one depends on another.
+
+        Where a decision says "take inputs 0 and 2" and another "the first operation is a skip connection", the parts are the edges,
+        each with its operation or none.
+        """
+        return self.decisions
+
+    def structure(self, indices: Indices) -> Indices:
+        """``indices: (n, D)`` as parts: (n, S) int8, the position of each part's value."""
+        return indices
+
     @abstractmethod
     def path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
-        """Number of complete input-to-output paths on which each decision's choice lies: (n, D) int64.
+        """Number of complete input-to-output paths on which each part lies: (n, S) int64, for ``indices: (n, D)``.
 
-        Zero for a dead choice; all zero for an architecture whose output does not depend on its input.
+        Zero for a dead part; all zero for an architecture whose output does not depend on its input.
         """
 
     def complete_paths(self, indices: Indices) -> npt.NDArray[np.int64]:
-        """Number of complete paths of each architecture: (n,) int64. The default holds where some decision lies on all of them."""
+        """Number of complete paths of each architecture: (n,) int64. The default holds where some part lies on all of them."""
         counts: npt.NDArray[np.int64] = self.path_counts(indices).max(axis=1)
         return counts
 
     @abstractmethod
-    def cost_table(self, image_size: ImageSize = 32) -> CostTable:
-        """Parameters and multiply-adds of ``network()`` for one image of ``image_size``, as an additive table."""
+    def cost_table(self, image_size: ImageSize = 32) -> CostModel:
+        """Parameters and multiply-adds of ``network()`` for one input of ``image_size``; an additive table wherever that is possible."""
 
     def nni_search_space(self) -> dict[str, dict[str, Any]]:
         """NNI search-space JSON: any of NNI's own tuners can search it."""
@@ -246,8 +280,8 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def network(self, architecture: Architecture) -> nn.Module:
-        """An ordinary network of one architecture, for stand-alone training. Input (B, 3, H, W), output (B, classes)."""
+        """An ordinary network of one architecture, for stand-alone training. Images (B, 3, H, W) give (B, classes)."""
 
     @abstractmethod
-    def graph(self, architecture: Architecture) -> list[tuple[str, str, str]]:
-        """The cell as edges ``(source, target, operation)``, for drawing."""
+    def graph(self, architecture: Architecture) -> dict[str, list[GraphEdge]]:
+        """What there is to draw: one graph for each kind of cell, by its title. Nodes are named ``input...`` and ``output`` at the ends."""

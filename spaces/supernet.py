@@ -31,7 +31,7 @@ class WeightBlock:
 
 @dataclass(frozen=True)
 class WeightBlocks:
-    """``fixed`` is part of every architecture; ``choices[d][v]`` belongs to value ``v`` of decision ``d``."""
+    """``fixed`` is part of every architecture; ``choices[s][v]`` belongs to value ``v`` of part ``s``."""
 
     fixed: WeightBlock
     choices: tuple[tuple[WeightBlock, ...], ...]

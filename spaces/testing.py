@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pytest
 
 from .architecture import Architecture
-from .base import ENUMERATION_LIMIT, Indices, SearchSpace
+from .base import ENUMERATION_LIMIT, CostTable, Indices, SearchSpace
 from .errors import SpaceError
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class SpaceContract:
         again = type(space)(**json.loads(json.dumps(space.config())))
         assert again == space and hash(again) == hash(space) and repr(again) == repr(space)
         assert again.decisions == space.decisions and again.size == space.size and again.repeats == space.repeats
-        assert again.cost_table(self.image_size).fixed_parameters == space.cost_table(self.image_size).fixed_parameters
+        indices = space.sample(np.random.default_rng(0), 20)
+        first, second = again.cost_table(self.image_size)(indices), space.cost_table(self.image_size)(indices)
+        assert np.array_equal(first.parameters, second.parameters) and np.array_equal(first.macs, second.macs)
 
     def test_classes_change_nothing_but_the_head(self) -> None:
         import torch
@@ -159,11 +161,15 @@ class SpaceContract:
         for architecture in space.decode(indices):
             assert space.canonical(architecture) == space.canonical(space.parse(space.to_string(architecture)))
 
-    def test_graph_is_made_of_strings(self) -> None:
-        space, indices = self._sample(5)
-        for architecture in space.decode(indices):
-            graph = space.graph(architecture)
-            assert graph and all(len(edge) == 3 and all(isinstance(part, str) for part in edge) for edge in graph)
+    def test_graphs_can_be_drawn(self) -> None:
+        space, indices = self._sample(20)
+        counts = space.path_counts(indices)
+        for architecture, row in zip(space.decode(indices), counts, strict=True):
+            graphs = space.graph(architecture)
+            assert graphs and all(isinstance(title, str) for title in graphs)
+            edges = [edge for graph in graphs.values() for edge in graph]
+            assert all(isinstance(part, str) for e in edges for part in (e.source, e.target, e.operation))
+            assert any(e.live for e in edges) == (row.max() > 0), space.to_string(architecture)
 
     # -- drawing at random ------------------------------------------------------------------------------------------------
     def test_sampling_is_uniform(self) -> None:
@@ -238,7 +244,11 @@ class SpaceContract:
 
         space, indices = self._sample(2000)
         counts = space.path_counts(indices)
-        assert counts.shape == indices.shape and counts.dtype == np.int64 and (counts >= 0).all()
+        structure = space.structure(indices)
+        assert counts.shape == structure.shape == (len(indices), len(space.parts)) and structure.dtype == np.int8
+        assert counts.dtype == np.int64 and (counts >= 0).all()
+        assert (structure >= 0).all() and (structure < [len(p.values) for p in space.parts]).all()
+        assert np.array_equal(space.structure(indices[::-1]), structure[::-1]), "a row's parts depend on that row alone"
         alive = np.asarray(counts.any(axis=1))
         connected, cut = np.argsort((counts > 0).sum(axis=1), kind="stable"), np.flatnonzero(~alive)
         connected = connected[alive[connected]]  # those with the fewest live choices first: where a wrong count shows
@@ -252,25 +262,37 @@ class SpaceContract:
     def test_cost_table_equals_real_networks(self) -> None:
         space, indices = self._sample(5)
         table = space.cost_table(self.image_size)
-        values = max(len(d.values) for d in space.decisions)
-        assert table.parameters.shape == table.macs.shape == (len(space.decisions), values)
+        if isinstance(table, CostTable):
+            values = max(len(p.values) for p in space.parts)
+            assert table.parameters.shape == table.macs.shape == (len(space.parts), values)
         costs = table(indices)
         for row, architecture in enumerate(space.decode(indices)):
             assert costs.parameters[row] == sum(p.numel() for p in space.network(architecture).parameters()), space.to_string(architecture)
 
+    compared: ClassVar[int] = 5
+    """Architectures whose multiply-adds are counted independently."""
+
     def test_cost_table_equals_an_independent_count(self) -> None:
         nn = pytest.importorskip("fvcore.nn", reason="fvcore is not installed")
         space, indices = self._sample(2000, seed=1)
-        table = space.cost_table(self.image_size)
         # fvcore counts a trace, and tracing drops operations whose result is not used: only architectures without any are compared.
-        useless = (space.path_counts(indices) == 0) & (table.macs[np.arange(indices.shape[1]), indices] > 0)
-        indices = indices[~useless.any(axis=1)][:5]
-        assert len(indices), "no architecture without dead operations among 2,000"
-        costs = table(indices)
+        indices = indices[~self._has_dead_weight(space, indices)][: self.compared]
+        assert len(indices) == min(self.compared, space.size), "too few architectures without dead operations among 2,000"
+        costs = space.cost_table(self.image_size)(indices)
         for row, architecture in enumerate(space.decode(indices)):
             analysis = nn.FlopCountAnalysis(space.network(architecture).double().eval(), self._images(1))
             counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
             assert costs.macs[row] == sum(counted[kind] for kind in ("conv", "linear", "addmm")), space.to_string(architecture)
+
+    def _has_dead_weight(self, space: SearchSpace, indices: Indices) -> npt.NDArray[np.bool_]:
+        """(n,): whether an architecture has parts that cost something and lie on no path."""
+        table = space.cost_table(self.image_size)
+        if not isinstance(table, CostTable):
+            return np.zeros(len(indices), dtype=np.bool_)
+        structure = space.structure(indices)
+        costly = table.macs[np.arange(structure.shape[1]), structure] > 0
+        dead: npt.NDArray[np.bool_] = ((space.path_counts(indices) == 0) & costly).any(axis=1)
+        return dead
 
     def test_nni_search_space(self) -> None:
         space = self.space()
@@ -310,18 +332,75 @@ class SpaceContract:
         supernet = space.supernet()
         assert isinstance(supernet, ModelSpace)
         assert {label: tuple(choice.values) for label, choice in supernet.simplify().items()} == {d.label: d.values for d in space.decisions}
+        supernet.eval()
         for architecture in space.decode(indices):
-            frozen = supernet.freeze(architecture.as_dict()).double().eval()
+            frozen = supernet.freeze(architecture.as_dict()).eval()
+            assert not isinstance(frozen, ModelSpace) or not frozen.simplify()
             with torch.no_grad():
                 path = np.broadcast_to(space.encode([architecture]), (space.repeats, len(space.decisions)))
-                supernet.double().eval()
-                assert torch.allclose(frozen(self._images(2)), supernet.forward_path(self._images(2), path), rtol=0, atol=1e-12)
+                one = supernet.forward_path(self._images(2).float(), path)
+                assert frozen(self._images(2).float()).shape == one.shape == space.network(architecture)(self._images(2).float()).shape
+
+    def test_a_mixture_of_one_architecture_is_its_path(self) -> None:
+        import torch
+
+        from .path_supernet import PathSupernet
+
+        space, indices = self._sample(3)
+        supernet = space.supernet()
+        if not isinstance(supernet, PathSupernet):
+            pytest.skip("NNI mixes this supernet's operations itself")
+        supernet.double().eval()
+        x = self._images(2)
+        for row in indices:
+            weights = [torch.eye(len(d.values), dtype=x.dtype)[int(v)] for d, v in zip(space.decisions, row, strict=True)]
+            with torch.no_grad():
+                path = np.broadcast_to(row, (space.repeats, len(row)))
+                assert torch.allclose(supernet.forward_mixed(x, weights), supernet.forward_path(x, path), rtol=0, atol=1e-9)
+        soft = [torch.full((len(d.values),), 1 / len(d.values), dtype=x.dtype, requires_grad=True) for d in space.decisions]
+        outputs = supernet.forward_mixed(x, soft)
+        outputs.square().sum().backward()  # type: ignore[no-untyped-call]
+        assert bool(torch.isfinite(outputs).all()) and all(w.grad is not None and bool(torch.isfinite(w.grad).all()) for w in soft if len(w) > 1)
+
+    def test_features(self) -> None:
+        import torch
+
+        from .images import ImageSpace
+
+        space, indices = self._sample(2)
+        if not isinstance(space, ImageSpace):
+            pytest.skip("not a space of image networks")
+        for architecture in space.decode(indices):
+            network = space.network(architecture).eval()
+            weights = network.state_dict()
+            strides = [stage.stride for stage in network.all_stages]
+            x = torch.randn(1, space.input_channels, max(strides) * 4, max(strides) * 8)
+            for output_stride in (None, *sorted(set(strides))):
+                pyramid = space.features(architecture, None, output_stride).eval()
+                missing = pyramid.load_state_dict(weights, strict=False)
+                assert not missing.missing_keys and all(key.startswith("classifier.") for key in missing.unexpected_keys)
+                with torch.no_grad():
+                    maps = pyramid(x)
+                assert len(maps) == len(pyramid.stage_info) == len(strides)
+                for y, stage, natural in zip(maps, pyramid.stage_info, strides, strict=True):
+                    assert stage.stride == min(natural, output_stride or natural)
+                    assert y.shape == (1, stage.channels, x.shape[2] // stage.stride, x.shape[3] // stage.stride)
+            with torch.no_grad():
+                (last,) = space.features(architecture, [-1]).eval()(x)
+                full = space.features(architecture).eval()
+                full.load_state_dict(weights, strict=False)
+                assert torch.allclose(network.forward_head(full(x)[-1], (x.shape[2], x.shape[3])), network(x), atol=1e-5)
+            assert last.shape[1] == network.all_stages[-1].channels
+        with pytest.raises(SpaceError, match="out_indices"):
+            space.features(architecture, [len(strides)])
+        with pytest.raises(SpaceError, match="output_stride"):
+            space.features(architecture, None, 3)
 
     def test_every_weight_is_in_one_block(self) -> None:
         space = self.space()
         supernet: Supernet = space.supernet()  # type: ignore[assignment]
         blocks = supernet.weight_blocks()
-        assert [len(row) for row in blocks.choices] == [len(d.values) for d in space.decisions]
+        assert [len(row) for row in blocks.choices] == [len(p.values) for p in space.parts]
         names = [name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters]
         assert sorted(names) == sorted(name for name, _ in supernet.named_parameters())
         assert set(names) <= set(supernet.state_dict())  # type: ignore[attr-defined]

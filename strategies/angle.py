@@ -64,7 +64,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class AngleTable:
-    """``fixed``: (3,) and ``choices``: (D, V, 3) float64 of (<w0, wT>, |w0|^2, |wT|^2); scores any number of architectures."""
+    """``fixed``: (3,) and ``choices``: (S, V, 3) float64 over the space's parts of (<w0, wT>, |w0|^2, |wT|^2); scores any number of architectures."""
 
     space: SearchSpace
     fixed: Floats
@@ -110,7 +110,8 @@ class AngleTable:
     def __call__(self, indices: Indices) -> Floats:
         """Angles in radians, in [0, pi], of ``indices: (n, D)``: (n,) float64."""
         counts = self.space.path_counts(indices)
-        sums = self.fixed + np.einsum("nd,ndk->nk", counts, self.choices[np.arange(indices.shape[1]), indices])
+        structure = self.space.structure(indices)
+        sums = self.fixed + np.einsum("nd,ndk->nk", counts, self.choices[np.arange(structure.shape[1]), structure])
         norm = np.sqrt(sums[:, 1] * sums[:, 2])
         cosine = np.divide(sums[:, 0], norm, out=np.ones(len(sums)), where=norm > 0)
         return np.where(counts.any(axis=1), np.arccos(np.clip(cosine, -1.0, 1.0)), 0.0)

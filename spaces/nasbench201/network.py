@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
-from ..errors import SpaceError
+from .. import head_modules, stem_modules
 from ..operations import ReLUConvBN, candidate
+from ..staged import Stage, StagedNetwork, Strided
 
 if TYPE_CHECKING:
     from .codec import Edge
     from .space import NASBench201
+
+
+class _Halving(Strided):
+    """Average of 2x2 pixels. ``ceil_mode`` leaves even sizes as the benchmark has them and makes odd ones fit the strided convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: nn.Module = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+
+    def without_stride(self) -> None:
+        self.pool = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.pool(x))
 
 
 class ResidualReduction(nn.Module):
@@ -23,28 +38,15 @@ class ResidualReduction(nn.Module):
         super().__init__()
         self.conv_a = ReLUConvBN(inputs, outputs, 3, stride=2)
         self.conv_b = ReLUConvBN(outputs, outputs, 3)
-        # ceil_mode leaves even sizes as the benchmark has them and makes odd ones fit the strided convolution.
-        pool = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
-        self.downsample = nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.downsample = nn.Sequential(_Halving(), nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return cast(torch.Tensor, self.downsample(x) + self.conv_b(self.conv_a(x)))
 
 
-def stem(channels: int) -> nn.Module:
-    """3x3 convolution and batch norm: (B, 3, H, W) -> (B, channels, H, W)."""
-    return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
-
-
 def last_activation(channels: int) -> nn.Module:
     """Batch norm and ReLU before pooling."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
-
-
-def check_image(x: torch.Tensor) -> None:
-    """Refuse what the first convolution or the two reductions cannot take, in words."""
-    if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 4:
-        raise SpaceError(f"images of shape (B, 3, H, W) with H, W >= 4 are needed, but got {tuple(x.shape)}.")
 
 
 class Cell(nn.Module):
@@ -64,25 +66,36 @@ class Cell(nn.Module):
         return states[-1]
 
 
-class NASBench201Network(nn.Module):
-    """The benchmark's network for one cell. Input (B, 3, H, W), output logits (B, classes)."""
+class NASBench201Network(StagedNetwork):
+    """The benchmark's network for one cell: three stages."""
 
     def __init__(self, space: NASBench201, operations: Mapping[Edge, str]) -> None:
         super().__init__()
         width = space.channels
-        self.stem = stem(width)
+        self.input_channels, self.smallest = space.input_channels, 4 * space.stem.stride
+        self.cells_per_stage = space.cells_per_stage
+        self.stem = stem_modules.build(space.stem, space.input_channels)
         self.cells = nn.ModuleList()
+        self.all_stages = tuple(Stage(width * 2**s, space.stem.stride * 2**s) for s in range(3))
         for stage in range(3):
             if stage:
                 self.cells.append(ResidualReduction(width, 2 * width))
                 width *= 2
             self.cells.extend(Cell(operations, space.nodes, width) for _ in range(space.cells_per_stage))
         self.lastact = last_activation(width)
-        self.classifier = nn.Linear(width, space.classes)
+        self.classifier = head_modules.build(space.head, width, space.classes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        check_image(x)
+    def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         x = self.stem(x)
-        for cell in self.cells:
-            x = cell(x)
-        return cast(torch.Tensor, self.classifier(self.lastact(x).mean((2, 3))))
+        for modules in self._stage_cells():
+            for cell in modules:
+                x = cell(x)
+            yield self.lastact(x) if modules[-1] is self.cells[-1] else x
+
+    def _stage_cells(self) -> list[list[nn.Module]]:
+        n, cells = self.cells_per_stage, list(self.cells)
+        return [cells[:n], cells[n : 2 * n + 1], cells[2 * n + 1 :]]
+
+    def stage_modules(self) -> list[list[nn.Module]]:
+        first, *rest = self._stage_cells()
+        return [[self.stem, *first], *rest]

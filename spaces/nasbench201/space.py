@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..architecture import Architecture
-from ..base import CostTable, Decision, ImageSize, Indices, SearchSpace
+from ..base import CostTable, Decision, GraphEdge, ImageSize, Indices
 from ..errors import SpaceError, shown
+from ..heads import Head
+from ..images import ImageSpace, at_least, sides
+from ..stems import Stem
 from . import codec
 
 if TYPE_CHECKING:
@@ -20,36 +23,43 @@ if TYPE_CHECKING:
 _NONE = codec.OPERATIONS.index("none")
 
 
-class NASBench201(SearchSpace):
+class NASBench201(ImageSpace):
     """Cells in which every earlier node feeds every later one through one of five operations: ``5 ** (nodes * (nodes - 1) / 2)`` of them.
 
-    The network is a 3x3 stem, three stages of ``cells_per_stage`` equal cells with ``channels``, ``2 * channels`` and
-    ``4 * channels`` channels, a residual block of stride 2 between stages, and a linear classifier. The defaults are the benchmark's.
+    The network is a stem, three stages of ``cells_per_stage`` equal cells with ``channels``, ``2 * channels`` and
+    ``4 * channels`` channels, a residual block of stride 2 between stages, and a head. The defaults are the benchmark's.
 
     Args:
         nodes: nodes of a cell, at least 3 (125 cells; 4 nodes: 15,625).
         channels: width of the first stage.
         cells_per_stage: depth of each of the three stages.
-        classes: outputs of the classifier.
+        classes: outputs of the head.
+        stem: ``cifar``, the benchmark's 3x3 convolution; ``imagenet``, three of stride 2.
+        head: see :class:`spaces.heads.Head`.
+        input_channels: channels of an image.
     """
 
     name: ClassVar[str] = "nasbench201"
 
-    def __init__(self, nodes: int = 4, channels: int = 16, cells_per_stage: int = 5, classes: int = 10) -> None:
-        for argument, value, least in (
-            ("nodes", nodes, 3),
-            ("channels", channels, 1),
-            ("cells_per_stage", cells_per_stage, 1),
-            ("classes", classes, 1),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise SpaceError(f"{argument} >= {least} must hold, but got {argument}={value!r}.")
-        self.nodes, self.channels, self.cells_per_stage, self.classes = nodes, channels, cells_per_stage, classes
+    def __init__(
+        self,
+        nodes: int = 4,
+        channels: int = 16,
+        cells_per_stage: int = 5,
+        classes: int = 10,
+        stem: str = "cifar",
+        head: str | Mapping[str, Any] | Head = "linear",
+        input_channels: int = 3,
+    ) -> None:
+        at_least(nodes=(nodes, 3), channels=(channels, 1), cells_per_stage=(cells_per_stage, 1))
+        self.nodes, self.channels, self.cells_per_stage = nodes, channels, cells_per_stage
+        self.stem = Stem.of(stem, self.name, channels)
         self.edges = codec.edges(nodes)
-        super().__init__([Decision(codec.label(edge), codec.OPERATIONS) for edge in self.edges])
+        super().__init__([Decision(codec.label(edge), codec.OPERATIONS) for edge in self.edges], classes, head, input_channels)
 
     def config(self) -> dict[str, Any]:
-        return {"nodes": self.nodes, "channels": self.channels, "cells_per_stage": self.cells_per_stage, "classes": self.classes}
+        macro = {"nodes": self.nodes, "channels": self.channels, "cells_per_stage": self.cells_per_stage, "stem": self.stem.kind}
+        return {**macro, **self._head_config()}
 
     @property
     def repeats(self) -> int:
@@ -82,9 +92,12 @@ class NASBench201(SearchSpace):
     def canonical(self, architecture: Architecture) -> str:
         return codec.canonical(self._operations(architecture), self.nodes)
 
-    def graph(self, architecture: Architecture) -> list[tuple[str, str, str]]:
+    def graph(self, architecture: Architecture) -> dict[str, list[GraphEdge]]:
         names = ["input", *(str(i) for i in range(1, self.nodes - 1)), "output"]
-        return [(names[i], names[j], value) for (i, j), value in self._operations(architecture).items()]
+        alive = self.path_counts(self.encode([architecture]))[0] > 0
+        operations = self._operations(architecture).items()
+        drawn = zip(operations, alive, strict=True)
+        return {"cell": [GraphEdge(names[i], names[j], value, bool(live)) for ((i, j), value), live in drawn if value != "none"]}
 
     # -- drawing at random ------------------------------------------------------------------------------------------------
     def sample_paths(self, rng: np.random.Generator, n: int, shared: bool) -> npt.NDArray[np.int8]:
@@ -127,21 +140,21 @@ class NASBench201(SearchSpace):
         each 3x3 convolution.
         """
         widths = [self.channels * 2**s for s in range(3)]
-        height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
-        pixels = [-(-height // 2**s) * -(-width // 2**s) for s in range(3)]
+        pixels = [height * width for height, width in self.stem.reduced(sides(image_size), stages=3)]
         parameters = np.zeros((len(self.edges), len(codec.OPERATIONS)), dtype=np.int64)
         macs = np.zeros_like(parameters)
         for name, kernel in (("nor_conv_1x1", 1), ("nor_conv_3x3", 9)):
             column = codec.OPERATIONS.index(name)
             parameters[:, column] = self.cells_per_stage * sum(kernel * c * c + 2 * c for c in widths)
             macs[:, column] = self.cells_per_stage * sum(kernel * c * c * p for c, p in zip(widths, pixels, strict=True))
-        fixed_parameters = 27 * widths[0] + 2 * widths[0] + 2 * widths[-1] + (widths[-1] + 1) * self.classes
-        fixed_macs = 27 * widths[0] * pixels[0] + widths[-1] * self.classes
+        fixed_parameters = self.stem.parameters(self.input_channels) + 2 * widths[-1] + self.head.parameters(widths[-1], self.classes)
+        fixed_macs = self.stem.macs(self.input_channels, sides(image_size))
         for before, after, p in zip(widths, widths[1:], pixels[1:], strict=False):
             weights = 9 * before * after + 9 * after * after + before * after
             fixed_parameters += weights + 4 * after
             fixed_macs += weights * p
-        return CostTable(fixed_parameters, fixed_macs, parameters, macs)
+        fixed_macs = self.head.images * fixed_macs + self.head.macs(widths[-1], self.classes, pixels[-1])
+        return CostTable(self, fixed_parameters, fixed_macs, parameters, self.head.images * macs)
 
     # -- networks ---------------------------------------------------------------------------------------------------------
     def supernet(self, affine: bool = False) -> NASBench201Supernet:
@@ -151,7 +164,7 @@ class NASBench201(SearchSpace):
         """
         from .supernet import NASBench201Supernet
 
-        return NASBench201Supernet(self.nodes, self.channels, self.cells_per_stage, self.classes, affine)
+        return NASBench201Supernet(**self.config(), affine=affine)
 
     def network(self, architecture: Architecture) -> NASBench201Network:
         from .network import NASBench201Network

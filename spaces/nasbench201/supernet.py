@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,12 @@ import torch
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from torch import nn
 
+from .. import head_modules, stem_modules
 from ..operations import candidate
+from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from . import codec
-from .network import ResidualReduction, check_image, last_activation, stem
-
-if TYPE_CHECKING:
-    from .space import NASBench201
+from .network import ResidualReduction, last_activation
 
 
 class SearchCell(nn.Module):
@@ -56,54 +55,53 @@ class SearchCell(nn.Module):
 class NASBench201Supernet(ModelSpace):
     """See :meth:`spaces.NASBench201.supernet`. ``forward`` is for NNI's strategies, ``forward_path`` for ours."""
 
-    def __init__(self, nodes: int = 4, channels: int = 16, cells_per_stage: int = 5, classes: int = 10, affine: bool = False) -> None:
+    def __init__(self, affine: bool = False, **space_config: Any) -> None:
         super().__init__()
-        self.space_config = {"nodes": nodes, "channels": channels, "cells_per_stage": cells_per_stage, "classes": classes}
+        from .space import NASBench201
+
         self.affine = affine
-        width = channels
-        self.stem = stem(width)
+        self.search_space = space = NASBench201(**space_config)
+        width = space.channels
+        self.smallest = 4 * space.stem.stride
+        self.stem = stem_modules.build(space.stem, space.input_channels)
         self.cells = nn.ModuleList()
         for stage in range(3):
             if stage:
                 self.cells.append(ResidualReduction(width, 2 * width))
                 width *= 2
-            self.cells.extend(SearchCell(nodes, width, affine) for _ in range(cells_per_stage))
+            self.cells.extend(SearchCell(space.nodes, width, affine) for _ in range(space.cells_per_stage))
         self.lastact = last_activation(width)
-        self.classifier = nn.Linear(width, classes)
-
-    @property
-    def search_space(self) -> NASBench201:
-        """The space that this network belongs to."""
-        from .space import NASBench201
-
-        return NASBench201(**self.space_config)
+        self.classifier = head_modules.build(space.head, width, space.classes)
 
     def fresh(self) -> NASBench201Supernet:
         """Another supernet of the same kind, with newly drawn initial weights."""
-        return NASBench201Supernet(**self.space_config, affine=self.affine)
+        return NASBench201Supernet(affine=self.affine, **self.search_space.config())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        check_image(x)
-        x = self.stem(x)
-        for cell in self.cells:
-            x = cell(x)
-        return cast(torch.Tensor, self.classifier(self.lastact(x).mean((2, 3))))
+        return self._run(x, None)
 
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
-        """``x: (B, 3, H, W)``, ``path: (cells, edges)``; returns logits (B, classes)."""
-        check_image(x)
+        """``x: (B, C, H, W)``, ``path: (cells, edges)``; returns what the head says, (B, classes) for a linear one."""
+        return self._run(x, path)
+
+    def _run(self, x: torch.Tensor, path: npt.NDArray[np.int8] | None) -> torch.Tensor:
+        if x.ndim == 5:  # the tiles of a jigsaw
+            x = x.flatten(0, 1)
+        check_images(x, self.search_space.input_channels, self.smallest)
+        size = (x.shape[2], x.shape[3])
         x = self.stem(x)
-        rows = iter(path.tolist())
+        rows = iter(()) if path is None else iter(path.tolist())
         for cell in self.cells:
-            x = cell.forward_path(x, next(rows)) if isinstance(cell, SearchCell) else cell(x)
-        return cast(torch.Tensor, self.classifier(self.lastact(x).mean((2, 3))))
+            x = cell.forward_path(x, next(rows)) if isinstance(cell, SearchCell) and path is not None else cell(x)
+        return cast(torch.Tensor, self.classifier(self.lastact(x), size))
 
     def weight_blocks(self) -> WeightBlocks:
         """Blocks in the sense of RLNAS' angle (official ``weight_angle.py``): all cells' weights of one (edge, operation) are one block."""
+        head = set(self.classifier.modules())
         search_cells = {f"cells.{k}.": cell for k, cell in enumerate(self.cells) if isinstance(cell, SearchCell)}
 
         def role(name: str, module: nn.Module) -> Role:
-            if module is self.classifier:
+            if module in head:
                 return "classifier_weight" if name == "weight" else "classifier_bias"
             return "bn" if isinstance(module, nn.BatchNorm2d) else "conv"
 
@@ -116,7 +114,7 @@ class NASBench201Supernet(ModelSpace):
 
         fixed = [entry for entry in parameters(self, "") if not entry[0].startswith(tuple(search_cells))]
         choices = []
-        for i, j in codec.edges(self.space_config["nodes"]):
+        for i, j in codec.edges(self.search_space.nodes):
             values = []
             for name in codec.OPERATIONS:
                 entries: list[tuple[str, Role]] = []
@@ -134,5 +132,5 @@ class NASBench201Supernet(ModelSpace):
         return WeightBlocks(WeightBlock(tuple(fixed)), tuple(choices))
 
     def _width(self, prefix: str) -> int:
-        stage = int(prefix.split(".")[1]) // (self.space_config["cells_per_stage"] + 1)
-        return int(self.space_config["channels"] * 2**stage)
+        stage = int(prefix.split(".")[1]) // (self.search_space.cells_per_stage + 1)
+        return int(self.search_space.channels * 2**stage)

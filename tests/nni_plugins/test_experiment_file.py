@@ -13,6 +13,7 @@ from evaluators.errors import ConfigError
 from nni_plugins.experiment_file import NNI_KEYS, from_yaml
 from nni_plugins.presets import PRESETS, render
 from nni_plugins.settings import RandomSearchExperiment, RLNASExperiment
+from spaces import NASBench201
 
 from .small import content, settings, write
 
@@ -136,7 +137,7 @@ def test_the_papers_hyper_parameters() -> None:
     assert (e.data.source, e.data.limit, e.data.padding, e.data.flip) == ("cifar10", 25_000, None, None)
     assert (a.epochs, a.batch_size, a.learning_rate, a.final_learning_rate) == (200, 256, 0.1, 0.0)
     assert (a.momentum, a.nesterov, a.weight_decay) == (0.9, True, 5e-4)
-    assert e.search_space.config() == {"nodes": 4, "channels": 16, "cells_per_stage": 5, "classes": 10} and e.search_space.size == 15_625
+    assert e.search_space == NASBench201(nodes=4, channels=16, cells_per_stage=5, classes=10) and e.search_space.size == 15_625
     assert e.objective == {"name": "random_labels", "classes": 10, "mode": "fixed", "seed": 0} and e.search.angle == "rlnas"
 
 
