@@ -31,7 +31,10 @@ class SpaceError(NNIPluginsError):
 
 def shown(value: object, length: int = 80) -> str:
     """``repr(value)``, cut to about ``length`` characters: a message stays one line even where the value is a megabyte."""
-    text = repr(value[: length + 1] if isinstance(value, str | bytes) else value)
+    try:
+        text = repr(value[: length + 1] if isinstance(value, str | bytes) else value)
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
     return text if len(text) <= length else f"{text[:length]}..."
 
 

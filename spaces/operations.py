@@ -1,13 +1,25 @@
-"""Candidate operations, shared by every cell-based space. Inputs and outputs are (B, C, H, W); all keep the spatial size at stride 1."""
+"""Candidate operations, shared by every cell-based space.
+
+Inputs and outputs are (B, C, H, W); with stride 2 the output has ceil(H/2) x ceil(W/2) pixels. Definitions: Liu et al., "DARTS",
+ICLR 2019 (separable and dilated convolutions, pools, skip connections), Zoph et al., CVPR 2018 (``conv_7x1_1x7``), Dong & Yang,
+ICLR 2020 (``nor_conv``), Zela et al., ICLR 2020 (``noise``). No convolution has a bias. Costs: :mod:`spaces.operation_costs`.
+"""
 
 from __future__ import annotations
 
+import re
+from typing import cast
+
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from .operation_costs import parse
+from .staged import Strided
 
 
 class ReLUConvBN(nn.Sequential):
-    """ReLU, convolution without bias, batch norm: NAS-Bench-201's ``nor_conv_kxk``."""
+    """ReLU, convolution without bias, batch norm."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, affine: bool = True) -> None:
         super().__init__(
@@ -17,25 +29,111 @@ class ReLUConvBN(nn.Sequential):
         )
 
 
-class Zero(nn.Module):
-    """The ``none`` operation: zeros of the input's shape, with no gradient."""
+class SeparableConv(nn.Sequential):
+    """ReLU, depthwise kxk, pointwise, batch norm: twice, the first time with the stride."""
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1, affine: bool = True) -> None:
+        def half(step: int) -> list[nn.Module]:
+            depthwise = nn.Conv2d(channels, channels, kernel, step, kernel // 2, groups=channels, bias=False)
+            return [nn.ReLU(), depthwise, nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels, affine=affine)]
+
+        super().__init__(*half(stride), *half(1))
+
+
+class DilatedConv(nn.Sequential):
+    """ReLU, depthwise kxk with dilation 2, pointwise, batch norm."""
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1, affine: bool = True) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel, stride, kernel - 1, dilation=2, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class FactorizedConv(nn.Sequential):
+    """ReLU, 1xk with the stride across, kx1 with the stride down, batch norm (NASNet's ``conv_7x1_1x7``)."""
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1, affine: bool = True) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, kernel // 2), bias=False),
+            nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (kernel // 2, 0), bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class FactorizedReduce(Strided):
+    """ReLU; two 1x1 convolutions of stride 2, the second shifted by one pixel, side by side; batch norm. Odd sizes are rounded up."""
+
+    def __init__(self, inputs: int, outputs: int, affine: bool = True) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, affine=affine)
+        self.shift = 1
+
+    def without_stride(self) -> None:
+        self.conv_1.stride = self.conv_2.stride = (1, 1)
+        self.shift = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(x)
+        x = F.relu(x)
+        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:] if self.shift else x
+        return cast(torch.Tensor, self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], 1)))
 
 
-def average_pool(kernel: int = 3) -> nn.Module:
+class Zero(Strided):
+    """The ``none`` operation: zeros, with no gradient."""
+
+    def __init__(self, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def without_stride(self) -> None:
+        self.stride = 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class Noise(Zero):
+    """Standard normal noise of the output's shape, drawn again at every forward pass, whatever the input (RobustDARTS, space S4)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
+
+
+def average_pool(kernel: int = 3, stride: int = 1) -> nn.Module:
     """Average over a window that ignores its padding (``count_include_pad=False``), without batch norm."""
-    return nn.AvgPool2d(kernel, stride=1, padding=kernel // 2, count_include_pad=False)
+    return nn.AvgPool2d(kernel, stride, padding=kernel // 2, count_include_pad=False)
 
 
-def candidate(name: str, channels: int, affine: bool = True) -> nn.Module:
-    """The NAS-Bench-201 operation called ``name`` on ``channels`` channels."""
-    if name == "none":
-        return Zero()
-    if name == "skip_connect":
-        return nn.Identity()
-    if name == "avg_pool_3x3":
-        return average_pool()
-    kernel = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}[name]
-    return ReLUConvBN(channels, channels, kernel, affine=affine)
+def candidate(name: str, channels: int, stride: int = 1, affine: bool = True, pool_norm: bool | None = None) -> nn.Module:
+    """The operation called ``name`` on ``channels`` channels.
+
+    Args:
+        name: see :data:`spaces.operation_costs.FAMILIES`.
+        channels: of input and output.
+        stride: 1 or 2.
+        affine: whether batch norms learn scale and shift.
+        pool_norm: a batch norm after pooling, affine or not; none by default. Supernets have it, stand-alone networks do not.
+    """
+    family, kernel = parse(name)
+    if family == "none":
+        return Zero(stride)
+    if family == "noise":
+        return Noise(stride)
+    if family == "skip_connect":
+        return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+    if family in ("avg_pool", "max_pool"):
+        pool = average_pool(kernel, stride) if family == "avg_pool" else nn.MaxPool2d(kernel, stride, padding=kernel // 2)
+        return pool if pool_norm is None else nn.Sequential(pool, nn.BatchNorm2d(channels, affine=pool_norm))
+    if family == "sep_conv":
+        return SeparableConv(channels, kernel, stride, affine)
+    if family == "dil_conv":
+        return DilatedConv(channels, kernel, stride, affine)
+    if re.fullmatch(r"conv_(\d)x1_1x\1", name):
+        return FactorizedConv(channels, kernel, stride, affine)
+    return ReLUConvBN(channels, channels, kernel, stride, affine)

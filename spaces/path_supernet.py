@@ -47,10 +47,8 @@ class PathSupernet(ModelSpace):
     Their constructors take plain, JSON-able keyword arguments: NNI rebuilds a space from them in another process.
     """
 
-    @property
-    @abstractmethod
-    def search_space(self) -> SearchSpace:
-        """The space that this network belongs to."""
+    search_space: SearchSpace
+    """The space that this network belongs to; subclasses set it."""
 
     @abstractmethod
     def fresh(self) -> Self:

@@ -1,0 +1,151 @@
+"""The weight-sharing network of :class:`spaces.cells.darts.EdgeSpace`: one module for each cell, edge and operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from .. import head_modules
+from ..operations import candidate
+from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
+from ..staged import check_images
+from ..supernet import Role, WeightBlock, WeightBlocks
+from .darts import DARTS, EDGES, NODES, EdgeSpace, RobustDARTS
+from .macro import CellShape
+from .network import CellStem, calibration
+from .space import CELLS
+
+SPACES: dict[str, type[EdgeSpace]] = {"darts": DARTS, "robustdarts": RobustDARTS}
+
+
+class EdgeCell(nn.Module):
+    """All operations on all edges of one cell."""
+
+    def __init__(self, space: EdgeSpace, shape: CellShape, inputs: tuple[int, int], affine: bool, pool_affine: bool) -> None:
+        super().__init__()
+        self.kind = int(shape.reduction)
+        self.channels = shape.channels
+        self.calibrations = nn.ModuleList(calibration(space.macro, shape, p, inputs[p], affine) for p in (0, 1))
+        self.edges = nn.ModuleList()
+        self.names = [space.sets[CELLS[self.kind]][edge] for edge in EDGES]
+        for (i, _), names in zip(EDGES, self.names, strict=True):
+            stride = 2 if shape.reduction and i < 2 else 1
+            self.edges.append(nn.ModuleList(candidate(name, shape.channels, stride, affine, pool_affine) for name in names))
+
+    def run(self, s0: torch.Tensor, s1: torch.Tensor, weights: Sequence[Sequence[Any]]) -> torch.Tensor:
+        """``weights[edge][operation]``: a number or a 0-d tensor; operations whose weight is the number 0 are not run."""
+        states = [calibrate(s) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
+        edge = 0
+        for node in range(2, NODES + 2):
+            total: torch.Tensor | None = None
+            for i in range(node):
+                for operation, weight in zip(cast(nn.ModuleList, self.edges[edge]), weights[edge], strict=True):
+                    if isinstance(weight, torch.Tensor) or weight:
+                        y = operation(states[i])
+                        y = y * weight if isinstance(weight, torch.Tensor) else y
+                        total = y if total is None else total + y
+                edge += 1
+            states.append(cast(torch.Tensor, total))
+        return torch.cat(states[2:], 1)
+
+
+class EdgeSupernet(PathSupernet):
+    """See :meth:`spaces.cells.darts.EdgeSpace.supernet`."""
+
+    search_space: EdgeSpace
+
+    def __init__(self, space_name: str, affine: bool, pool_affine: bool, **space_config: Any) -> None:
+        super().__init__()
+        self.affine, self.pool_affine = affine, pool_affine
+        self.search_space = space = SPACES[space_name](**space_config)
+        macro = space.macro
+        shapes = macro.shapes()
+        self.stem = CellStem(macro.stem, macro.input_channels)
+        self.cells = nn.ModuleList()
+        for shape in shapes:
+            inputs = [macro.source_channels(shapes, shape, p, (NODES, NODES)) for p in (0, 1)]
+            self.cells.append(EdgeCell(space, shape, (inputs[0], inputs[1]), affine, pool_affine))
+        self.classifier = head_modules.build(space.head, macro.output_channels(shapes[-1], (NODES, NODES)), space.classes)
+        self.add_selectors(space)
+
+    def fresh(self) -> EdgeSupernet:
+        return EdgeSupernet(self.search_space.name, self.affine, self.pool_affine, **self.search_space.config())
+
+    def _run(self, x: torch.Tensor, weights: Sequence[Sequence[Sequence[Any]]]) -> torch.Tensor:
+        """``weights[cell][edge][operation]``."""
+        if x.ndim == 5:  # the tiles of a jigsaw
+            x = x.flatten(0, 1)
+        check_images(x, self.search_space.input_channels, self.search_space.macro.strides()[-1])
+        size = (x.shape[2], x.shape[3])
+        s0, s1 = self.stem(x)
+        for cell, weight in zip(self.cells, weights, strict=True):
+            s0, s1 = s1, cast(EdgeCell, cell).run(s0, s1, weight)
+        return cast(torch.Tensor, self.classifier(s1, size))
+
+    def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
+        same = path.strides[0] == 0  # one architecture, broadcast to all cells
+        structure = self.search_space.structure(path[:1] if same else path).reshape(-1, len(CELLS), len(EDGES)).tolist()
+        rows = structure * len(self.cells) if same else structure
+        weights = []
+        for cell, row in zip(self.cells, rows, strict=True):
+            kind = cast(EdgeCell, cell)
+            weights.append([[int(value == o + 1) for o in range(len(names))] for value, names in zip(row[kind.kind], kind.names, strict=True)])
+        return self._run(x, weights)
+
+    def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The weight of operation o on edge (i, j) is the sum, over the pairs of inputs with i, of the pair's weight times o's."""
+        edges = self.edge_weights(weights)
+        return self._run(x, [edges[cast(EdgeCell, cell).kind] for cell in self.cells])
+
+    def edge_weights(self, weights: Sequence[torch.Tensor]) -> list[list[list[torch.Tensor]]]:
+        """``[kind of cell][edge][operation]`` from the weights of the decisions."""
+        remaining = iter(weights)
+        kinds = []
+        for _ in CELLS:
+            kind: list[list[torch.Tensor]] = []
+            for node in range(2, NODES + 2):
+                pairs = list(combinations(range(node), 2))
+                pair_weights = next(remaining) if node > 2 else None
+                lower, higher = next(remaining), next(remaining)
+                for i in range(node):
+                    total = torch.zeros_like(lower)
+                    for p, pair in enumerate(pairs):
+                        if i in pair:
+                            share = lower if pair[0] == i else higher
+                            total = total + (share if pair_weights is None else pair_weights[p] * share)
+                    kind.append(list(total.unbind()))
+            kinds.append(kind)
+        return kinds
+
+    def weight_blocks(self) -> WeightBlocks:
+        """Blocks in the sense of RLNAS' angle: all cells' weights of one (edge, operation) are one block.
+
+        A pool also stands for its constant kernel, a skip connection of stride 1 for the identity matrix; one of stride 2 has weights.
+        (The official code counts the dilated convolutions' scale twice and never their shift; we count each once.)
+        """
+        choices: list[tuple[WeightBlock, ...]] = []
+        searched: set[str] = set()
+        for kind in range(len(CELLS)):
+            cells = [(k, cast(EdgeCell, c)) for k, c in enumerate(self.cells) if cast(EdgeCell, c).kind == kind]
+            for e, (i, _) in enumerate(EDGES):
+                values = [WeightBlock()]
+                for o, name in enumerate(self.search_space.sets[CELLS[kind]][EDGES[e]]):
+                    entries: list[tuple[str, Role]] = []
+                    constants: list[tuple[Role, float]] = []
+                    for k, cell in cells:
+                        operation = cast(nn.ModuleList, cell.edges[e])[o]
+                        entries += parameters_of(operation, f"cells.{k}.edges.{e}.{o}.")
+                        if "pool" in name:
+                            constants.append(("pool", cell.channels / 9))
+                        elif name == "skip_connect" and not (kind and i < 2):
+                            constants.append(("identity", float(cell.channels)))
+                    searched.update(name for name, _ in entries)
+                    values.append(WeightBlock(tuple(entries), tuple(constants)))
+                choices.append(tuple(values))
+        return WeightBlocks(WeightBlock(tuple(fixed_parameters(self, searched))), tuple(choices))

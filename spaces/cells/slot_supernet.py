@@ -1,0 +1,204 @@
+"""The weight-sharing network of :class:`spaces.cells.nasnet.SlotSpace` (NAO-V2, fact sheet A2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .. import head_modules
+from ..operations import FactorizedReduce, candidate
+from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
+from ..staged import check_images
+from ..supernet import Role, WeightBlock, WeightBlocks
+from .macro import CellShape
+from .nasnet import NAO, NASNet, SlotSpace
+from .network import CellStem, calibration
+from .space import CELLS
+
+SPACES: dict[str, type[SlotSpace]] = {"nasnet": NASNet, "nao": NAO}
+
+
+class SharedStatisticsNorm(nn.BatchNorm2d):
+    """A batch norm with its own scale and shift that keeps its running statistics in ``statistics``, which others share."""
+
+    def __init__(self, statistics: nn.BatchNorm2d, affine: bool) -> None:
+        super().__init__(statistics.num_features, affine=affine, track_running_stats=False)
+        self.statistics = statistics
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shared = self.statistics
+        return F.batch_norm(x, shared.running_mean, shared.running_var, self.weight, self.bias, self.training, 0.1, self.eps)
+
+
+def share_statistics(modules: Sequence[nn.Module], affine: bool) -> nn.ModuleList:
+    """Let the n-th batch norms of all ``modules``, one operation for several inputs, share their running statistics."""
+    norms = [
+        [(parent, name) for parent in m.modules() for name, child in parent.named_children() if isinstance(child, nn.BatchNorm2d)] for m in modules
+    ]
+    for same in zip(*norms, strict=True):
+        features = cast(nn.BatchNorm2d, getattr(*same[0])).num_features
+        statistics = nn.BatchNorm2d(features, affine=False)
+        for parent, name in same:
+            setattr(parent, name, SharedStatisticsNorm(statistics, affine))
+    return nn.ModuleList(modules)
+
+
+class SlotCell(nn.Module):
+    """All operations of one cell: for each slot and operation one module an input."""
+
+    def __init__(self, space: SlotSpace, shape: CellShape, inputs: tuple[int, int], affine: bool) -> None:
+        super().__init__()
+        self.kind, self.channels, self.nodes = int(shape.reduction), shape.channels, space.nodes
+        self.names = space.operations
+        self.calibrations = nn.ModuleList(calibration(space.macro, shape, p, inputs[p], affine) for p in (0, 1))
+        self.slots = nn.ModuleList()
+        for node in range(2, space.nodes + 2):
+            for _ in (0, 1):
+                slot = nn.ModuleList()
+                for name in space.operations:
+                    built = [candidate(name, shape.channels, 2 if shape.reduction and i < 2 else 1, affine) for i in range(node)]
+                    reducing = name == "skip_connect" and shape.reduction  # only inputs 0 and 1 have weights, of another kind
+                    slot.append(nn.ModuleList(built) if reducing else share_statistics(built, affine))
+                self.slots.append(slot)
+        self.joins = self.reduces = None
+        if space.concat == "loose_ends":
+            self.joins = nn.ModuleList(nn.Conv2d(shape.channels, shape.channels, 1, bias=False) for _ in range(space.nodes + 2))
+            self.norm = nn.BatchNorm2d(shape.channels, affine=affine)
+            if shape.reduction:
+                self.reduces = nn.ModuleList(FactorizedReduce(shape.channels, shape.channels, affine) for _ in (0, 1))
+
+    def run(self, s0: torch.Tensor, s1: torch.Tensor, slots: Sequence[Sequence[Sequence[Any]]], joined: Sequence[Any]) -> torch.Tensor:
+        """``slots[slot][input][operation]`` and ``joined[state]``: numbers or 0-d tensors; what has the number 0 is not run."""
+        states = [calibrate(s) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
+        for node in range(2, self.nodes + 2):
+            total: torch.Tensor | None = None
+            for k in (0, 1):
+                slot = cast(nn.ModuleList, self.slots[2 * (node - 2) + k])
+                for i, row in enumerate(slots[2 * (node - 2) + k]):
+                    for o, weight in enumerate(row):
+                        if isinstance(weight, torch.Tensor) or weight:
+                            y = cast(nn.ModuleList, slot[o])[i](states[i])
+                            y = y * weight if isinstance(weight, torch.Tensor) else y
+                            total = y if total is None else total + y
+            states.append(cast(torch.Tensor, total))
+        if self.joins is None:
+            return torch.cat(states[2:], 1)
+        output: torch.Tensor | None = None
+        for s, weight in enumerate(joined):
+            if isinstance(weight, torch.Tensor) or weight:
+                state = self.reduces[s](states[s]) if self.reduces is not None and s < 2 else states[s]
+                y = self.joins[s](F.relu(state))
+                y = y * weight if isinstance(weight, torch.Tensor) else y
+                output = y if output is None else output + y
+        return cast(torch.Tensor, self.norm(output))
+
+
+class SlotSupernet(PathSupernet):
+    """See :meth:`spaces.cells.nasnet.SlotSpace.supernet`."""
+
+    search_space: SlotSpace
+
+    def __init__(self, space_name: str, affine: bool, **space_config: Any) -> None:
+        super().__init__()
+        self.affine = affine
+        self.search_space = space = SPACES[space_name](**space_config)
+        macro = space.macro
+        shapes = macro.shapes()
+        joined = space.nodes if space.concat == "all" else 1
+        self.stem = CellStem(macro.stem, macro.input_channels)
+        self.cells = nn.ModuleList()
+        for shape in shapes:
+            inputs = [macro.source_channels(shapes, shape, p, (joined, joined)) for p in (0, 1)]
+            self.cells.append(SlotCell(space, shape, (inputs[0], inputs[1]), affine))
+        self.classifier = head_modules.build(space.head, macro.output_channels(shapes[-1], (joined, joined)), space.classes)
+        self.add_selectors(space)
+
+    def fresh(self) -> SlotSupernet:
+        return SlotSupernet(self.search_space.name, self.affine, **self.search_space.config())
+
+    def _run(self, x: torch.Tensor, weights: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> torch.Tensor:
+        if x.ndim == 5:  # the tiles of a jigsaw
+            x = x.flatten(0, 1)
+        check_images(x, self.search_space.input_channels, self.search_space.macro.strides()[-1])
+        size = (x.shape[2], x.shape[3])
+        s0, s1 = self.stem(x)
+        for cell, (slots, joined) in zip(self.cells, weights, strict=True):
+            s0, s1 = s1, cast(SlotCell, cell).run(s0, s1, slots, joined)
+        return cast(torch.Tensor, self.classifier(s1, size))
+
+    def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
+        space = self.search_space
+        same = path.strides[0] == 0  # one architecture, broadcast to all cells
+        rows = path[:1] if same else path
+        loose = space._loose(rows).tolist()
+        per = 2 * space.nodes
+        weights: list[tuple[list[Any], list[Any]]] = []
+        for k, module in enumerate(self.cells):
+            cell, r = cast(SlotCell, module), 0 if same else k
+            chosen = rows[r].reshape(len(CELLS), per, 2)[cell.kind].tolist()
+            slots = []
+            for s, (i, o) in enumerate(chosen):
+                empty = [0] * len(cell.names)
+                slots.append([empty if j != i else [int(q == o) for q in range(len(cell.names))] for j in range(s // 2 + 2)])
+            weights.append((slots, [int(w) for w in loose[r][cell.kind]]))
+        return self._run(x, weights)
+
+    def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+        """A slot's operation o on input i weighs (weight of i) x (weight of o); a state is joined with the product, over all slots, of
+        what they do not give to it: the probability that none reads it, if the weights are independent probabilities."""
+        space, kinds = self.search_space, []
+        for c in range(len(CELLS)):
+            slots, free = [], [torch.ones((), dtype=x.dtype, device=x.device) for _ in range(space.nodes + 2)]
+            for s in range(2 * space.nodes):
+                inputs, operations = weights[2 * (c * 2 * space.nodes + s)], weights[2 * (c * 2 * space.nodes + s) + 1]
+                slots.append([list(row) for row in torch.outer(inputs, operations)])
+                for i, share in enumerate(inputs):
+                    free[i] = free[i] * (1 - share)
+            kinds.append((slots, free))
+        return self._run(x, [kinds[cast(SlotCell, cell).kind] for cell in self.cells])
+
+    def weight_blocks(self) -> WeightBlocks:
+        """Each slot's weights by input and operation; each state's block of the joining convolution with the reduction of an unread input."""
+        space = self.search_space
+        choices: list[tuple[WeightBlock, ...]] = []
+        searched: set[str] = set()
+
+        def block(entries: list[tuple[str, Role]], constants: list[tuple[Role, float]]) -> WeightBlock:
+            searched.update(name for name, _ in entries)
+            return WeightBlock(tuple(entries), tuple(constants))
+
+        for kind in range(len(CELLS)):
+            cells = [(k, cast(SlotCell, c)) for k, c in enumerate(self.cells) if cast(SlotCell, c).kind == kind]
+            for s in range(2 * space.nodes):
+                values = []
+                for i in range(s // 2 + 2):
+                    for o, name in enumerate(space.operations):
+                        entries: list[tuple[str, Role]] = []
+                        constants: list[tuple[Role, float]] = []
+                        for k, cell in cells:
+                            module = cast(nn.ModuleList, cast(nn.ModuleList, cell.slots[s])[o])[i]
+                            entries += parameters_of(module, f"cells.{k}.slots.{s}.{o}.{i}.")
+                            if "pool" in name:  # C kernels of k^2 weights 1 / k^2
+                                constants.append(("pool", cell.channels / int(name[-1]) ** 2))
+                            elif name == "skip_connect" and not (kind and i < 2):
+                                constants.append(("identity", float(cell.channels)))
+                        values.append(block(entries, constants))
+                choices.append(tuple(values))
+        if space.concat == "loose_ends":
+            for kind in range(len(CELLS)):
+                cells = [(k, cast(SlotCell, c)) for k, c in enumerate(self.cells) if cast(SlotCell, c).kind == kind]
+                for state in range(space.nodes + 2):
+                    entries = []
+                    for k, cell in cells:
+                        entries += parameters_of(cast(nn.ModuleList, cell.joins)[state], f"cells.{k}.joins.{state}.")
+                        if kind and state < 2:
+                            entries += parameters_of(cast(nn.ModuleList, cell.reduces)[state], f"cells.{k}.reduces.{state}.")
+                    choices.append((WeightBlock(), block(entries, [])))
+            choices.append(tuple(WeightBlock() for _ in space.parts[-1].values))
+        return WeightBlocks(WeightBlock(tuple(fixed_parameters(self, searched))), tuple(choices))

@@ -1,0 +1,82 @@
+"""The weight-sharing network of the MobileNet-like space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from typing_extensions import Self
+
+from .. import head_modules
+from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
+from ..staged import check_images
+from ..supernet import Role, WeightBlock, WeightBlocks
+from .network import candidate, conv_bn, initialise, stem
+from .space import IDENTITY, MobileNetLike
+
+
+class MobileNetLikeSupernet(PathSupernet):
+    """Every block holds all of its operations; initial weights as in RLNAS' official supernet (``network.initialise``)."""
+
+    search_space: MobileNetLike
+
+    def __init__(self, **space_config: Any) -> None:
+        super().__init__()
+        self.search_space = space = MobileNetLike(**space_config)
+        self.stem = stem(space)
+        self.blocks = nn.ModuleList(nn.ModuleDict({name: candidate(name, block) for name in block.values}) for block in space.blocks)
+        self.last = conv_bn(space.blocks[-1].outputs, space.last_channels)
+        initialise((self.stem, self.blocks, self.last))
+        self.classifier = head_modules.build(space.head, space.last_channels, space.classes)
+        self.smallest = 2 ** (1 + sum(block.stride == 2 for block in space.blocks))
+        self.add_selectors(space)
+
+    def fresh(self) -> Self:
+        return type(self)(**self.search_space.config())
+
+    def _candidates(self, block: int) -> list[nn.Module]:
+        return list(cast(nn.ModuleDict, self.blocks[block]).values())
+
+    def _enter(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+        """The stem's output and the image's size."""
+        if x.ndim == 5:  # the tiles of a jigsaw
+            x = x.flatten(0, 1)
+        check_images(x, self.search_space.input_channels, self.smallest)
+        return self.stem(x), (x.shape[2], x.shape[3])
+
+    def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
+        """``x: (B, C, H, W)``, ``path: (1, blocks)``; returns what the head says, (B, classes) for a linear one."""
+        x, size = self._enter(x)
+        for block, value in enumerate(path[0].tolist()):
+            x = self._candidates(block)[value](x)
+        return cast(torch.Tensor, self.classifier(self.last(x), size))
+
+    def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+        x, size = self._enter(x)
+        for block, values in enumerate(weights):
+            x = reduce(torch.add, [weight * operation(x) for weight, operation in zip(values, self._candidates(block), strict=True)])
+        return cast(torch.Tensor, self.classifier(self.last(x), size))
+
+    def weight_blocks(self) -> WeightBlocks:
+        """One block of weights for each operation of each searched block; an identity stands as the C x C identity matrix.
+
+        RLNAS' official angle for this space leaves out the third batch norm of every searched block, all batch norms of the fixed parts
+        and the classifier's bias. A supernet describes all of its weights, so here they are listed, by their roles: the batch norms enter
+        or leave an angle together, with the two that the official one includes.
+        """
+        searched: set[str] = set()
+        choices = []
+        for i, block in enumerate(self.search_space.blocks):
+            row = []
+            for name, module in zip(block.values, self._candidates(i), strict=True):
+                entries = tuple(parameters_of(module, f"blocks.{i}.{name}."))
+                constants: tuple[tuple[Role, float], ...] = (("identity", float(block.outputs)),) if name == IDENTITY else ()
+                searched |= {entry for entry, _ in entries}
+                row.append(WeightBlock(entries, constants))
+            choices.append(tuple(row))
+        return WeightBlocks(WeightBlock(tuple(fixed_parameters(self, searched))), tuple(choices))
