@@ -1,121 +1,179 @@
-"""Pictures of cells. matplotlib is imported when a picture is drawn."""
+"""Pictures of cells, one or many to a file. matplotlib is imported when a picture is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from .architecture import Architecture
 from .base import GraphEdge, SearchSpace
+from .drawing_layout import LABEL_FONT, MARGIN, NODE_FONT, TITLE_FONT, Box, Curve, Picture, layout, text_size
+from .errors import SpaceError, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"skip": "#7f8c8d", "identity": "#7f8c8d", "sep": "#2471a3", "dil": "#7d3c98", "avg": "#1e8449", "max": "#b7950b", "noise": "#c0392b"}
-"""By the first part of an operation's name; others, convolutions among them, are red."""
-OTHER = "#b03a2e"
+Graphs = Mapping[str, Sequence[GraphEdge]]
+
+COLOURS = {
+    "skip": "#7f8c8d", "identity": "#7f8c8d", "sep": "#2471a3", "dil": "#7d3c98", "avg": "#1e8449", "max": "#b7950b", "noise": "#c0392b",
+    "tanh": "#2471a3", "relu": "#b7950b", "sigmoid": "#7d3c98",
+}  # fmt: skip
+"""By how an operation's name begins; others, convolutions among them, are red."""
+OTHER, UNNAMED, INK = "#b03a2e", "#566573", "#2c3e50"
+DOTS_PER_INCH = 120
+SUFFIXES = (".png", ".svg", ".pdf")
+_MOST_DOTS, _LONGEST_SIDE = 2e8, 60_000  # matplotlib refuses sides from 65,536 on
+_PALE = 0.5
 
 
 def colour(operation: str) -> str:
     """The colour of an operation."""
-    return COLOURS.get(operation.partition("_")[0], OTHER if operation else "#566573")
+    return next((value for start, value in COLOURS.items() if operation.startswith(start)), OTHER if operation else UNNAMED)
 
 
-def levels(edges: Sequence[GraphEdge]) -> dict[str, int]:
-    """Column of every node: inputs first, ``output`` last, every other node in a column of its own, in the order of its name's arrows."""
-    names = list(dict.fromkeys(name for e in edges for name in (e.source, e.target)))
-    inputs = sorted(n for n in names if n.startswith("input"))
-    inner: list[str] = []
-    waiting = [n for n in names if n not in inputs and n != "output"]
-    while waiting:  # a node comes after all that it reads
-        ready = [n for n in waiting if all(e.source not in waiting for e in edges if e.target == n)] or waiting[:1]
-        inner += ready
-        waiting = [n for n in waiting if n not in ready]
-    return {**dict.fromkeys(inputs, 0), **{n: i for i, n in enumerate(inner, start=1)}, "output": len(inner) + 1}
+@dataclass(frozen=True)
+class _Panel:
+    """An architecture's graphs, one below the other under its title; sizes in points."""
+
+    title: str
+    parts: tuple[tuple[str, Picture], ...]
+    width: float
+    height: float
+
+    @classmethod
+    def of(cls, title: str, graphs: Graphs) -> _Panel:
+        parts = tuple((name if len(graphs) > 1 else "", layout(edges)) for name, edges in graphs.items())
+        width = max([240.0, *(picture.width for _, picture in parts), *(text_size(name, NODE_FONT)[0] + 2 * MARGIN for name, _ in parts)])
+        letters = int((width - 2 * MARGIN) / text_size("x", TITLE_FONT)[0])
+        title = "\n".join(line for given in title.splitlines() for line in wrap(given, letters) or [""])
+        height = cls._heading(title, TITLE_FONT) + sum(cls._heading(name, NODE_FONT) + picture.height for name, picture in parts)
+        return cls(title, parts, width, height)
+
+    @staticmethod
+    def _heading(text: str, font: float) -> float:
+        return text_size(text, font)[1] + MARGIN if text else 0.0
+
+    def paint(self, axes: Axes, left: float, top: float) -> None:
+        """Draw everything with the upper left corner at (left, top)."""
+        centre = left + self.width / 2
+        _write(axes, centre, top + self._heading(self.title, TITLE_FONT) / 2 + MARGIN / 4, self.title, TITLE_FONT, INK)
+        top += self._heading(self.title, TITLE_FONT)
+        for name, picture in self.parts:
+            _write(axes, centre, top + self._heading(name, NODE_FONT) / 2, name, NODE_FONT, UNNAMED)
+            top += self._heading(name, NODE_FONT)
+            x = centre - picture.width / 2
+            for curve in picture.curves:
+                _paint_curve(axes, curve, x, top)
+            for box in picture.boxes:
+                _paint_box(axes, box, x, top)
+            top += picture.height
 
 
-def draw_graph(axes: Axes, edges: Sequence[GraphEdge], title: str = "") -> None:
-    """One cell on ``axes``: nodes from left to right, a labelled arrow for each operation; dead ones are dashed and pale."""
-    from matplotlib.patches import FancyArrowPatch
-
-    columns = levels(edges)
-    inputs = [n for n in columns if n.startswith("input")]
-    place: dict[str, tuple[float, float]] = {}
-    for name, column in columns.items():
-        if name in inputs and len(inputs) > 1:
-            place[name] = (0.0, 2.2 - 4.4 * inputs.index(name) / (len(inputs) - 1))
-        elif name in inputs or name == "output":
-            place[name] = (3.2 * column, 0.0)
-        else:
-            place[name] = (3.2 * column, 1.1 if column % 2 else -1.1)
-    seen: dict[tuple[str, str], int] = {}
-    heights = [y for _, y in place.values()]
-    for e in edges:
-        nth = seen[e.source, e.target] = seen.get((e.source, e.target), 0) + 1
-        (x0, y0), (x1, y1) = place[e.source], place[e.target]
-        span = columns[e.target] - columns[e.source]
-        up = 1 if (y0 + y1 >= 0) == (nth == 1) else -1
-        bend = 0.0 if span <= 1 and nth == 1 else up * (0.55 * (span - 1) + 0.8 * (nth - 1))
-        length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
-        arrow = FancyArrowPatch(
-            (x0, y0), (x1, y1), connectionstyle=f"arc3,rad={-2 * bend / length}", arrowstyle="-|>", mutation_scale=14, shrinkA=17, shrinkB=17,
-            color=colour(e.operation), linestyle="solid" if e.live else "dashed", linewidth=1.8, alpha=1.0 if e.live else 0.45,
+def _write(axes: Axes, x: float, y: float, text: str, font: float, ink: str, pale: bool = False) -> None:
+    if text:
+        axes.text(
+            x, y, text, ha="center", va="center", fontsize=font, color=ink, alpha=_PALE if pale else 1.0, family="DejaVu Sans Mono",
+            linespacing=1.1, parse_math=False, usetex=False, zorder=4,
         )  # fmt: skip
-        axes.add_patch(arrow)
-        # A quadratic arc peaks half-way, at ``bend`` from the chord, perpendicular to it. Labels sit at a third, where fewer arrows cross.
-        t = 0.36 if span > 1 else 0.5
-        off = 4 * t * (1 - t) * bend
-        x, y = x0 + t * (x1 - x0) - off * (y1 - y0) / length, y0 + t * (y1 - y0) + off * (x1 - x0) / length
-        heights.append(y0 + 0.5 * (y1 - y0) + bend)
-        if e.operation:
-            box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": colour(e.operation), "linewidth": 0.8}
-            axes.text(x, y, e.operation, ha="center", va="center", fontsize=9, color=colour(e.operation), bbox=box, zorder=5)
-    circle = {"boxstyle": "round,pad=0.45", "facecolor": "#ecf0f1", "edgecolor": "#2c3e50"}
-    for name, (x, y) in place.items():
-        axes.text(x, y, name.replace("input_", "input\n"), ha="center", va="center", fontsize=9, bbox=circle, zorder=6)
-    axes.set(xlim=(-0.9, 3.2 * max(columns.values()) + 0.9), ylim=(min(heights) - 0.7, max(heights) + 0.7), aspect="equal")
-    axes.set_axis_off()
-    axes.set_title(title, fontsize=11)
 
 
-def draw_chain(axes: Axes, edges: Sequence[GraphEdge], title: str = "", row: int = 7) -> None:
-    """A chain of blocks on ``axes``, ``row`` to a line, each with its operation."""
-    for i, e in enumerate(edges):
-        x, y = i % row, -(i // row)
-        box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour(e.operation), "linewidth": 1.6}
-        axes.text(x, y, f"{e.target}\n{e.operation}", ha="center", va="center", fontsize=8, color=colour(e.operation), bbox=box)
-        if i % row:
-            axes.annotate("", (x - 0.36, y), (x - 0.62, y), arrowprops={"arrowstyle": "-|>", "color": "#566573"})
-    axes.set(xlim=(-0.6, row - 0.4), ylim=(-(len(edges) - 1) // row - 0.2, 0.6))
-    axes.set_axis_off()
-    axes.set_title(title, fontsize=11)
+def _paint_box(axes: Axes, box: Box, x: float, y: float) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    ink = colour(box.operation) if box.operation else INK
+    axes.add_patch(FancyBboxPatch(
+        (x + box.x - box.width / 2, y + box.y - box.height / 2), box.width, box.height,
+        boxstyle=f"round,pad=0,rounding_size={3 if box.label else 5}", facecolor="white" if box.label or box.operation else "#ecf0f1",
+        edgecolor=(ink, 1.0 if box.live else _PALE), linewidth=0.8 if box.label else 1.2, linestyle="solid" if box.live else "dashed", zorder=3,
+    ))  # fmt: skip
+    _write(axes, x + box.x, y + box.y, box.text, LABEL_FONT if box.label else NODE_FONT, ink, not box.live)
 
 
-def is_chain(edges: Sequence[GraphEdge]) -> bool:
-    """Whether every node is read once, by the next one, and there are many."""
-    return len(edges) > 12 and all(a.target == b.source for a, b in pairwise(edges))
+def _paint_curve(axes: Axes, curve: Curve, x: float, y: float) -> None:
+    from matplotlib.patches import PathPatch, Polygon
+    from matplotlib.path import Path as Outline
+
+    points = [(x + a, y + b) for a, b in curve.points]
+    tip = points[-1]
+    points[-1] = (tip[0] - 4, tip[1])  # the line ends inside the arrow's head
+    corners, codes = [points[0]], [int(Outline.MOVETO)]
+    for (a, b), (c, d) in pairwise(points):
+        corners += [((a + c) / 2, b), ((a + c) / 2, d), (c, d)]
+        codes += [int(Outline.CURVE4)] * 3
+    ink, alpha = colour(curve.operation), 1.0 if curve.live else _PALE
+    axes.add_patch(PathPatch(
+        Outline(corners, codes), facecolor="none", edgecolor=ink, alpha=alpha, linewidth=1.3 if curve.operation else 0.9,
+        linestyle="solid" if curve.live else "dashed", zorder=1,
+    ))  # fmt: skip
+    head = [(tip[0] - 6.5, tip[1] - 2.6), tip, (tip[0] - 6.5, tip[1] + 2.6)]
+    axes.add_patch(Polygon(head, facecolor=ink, edgecolor="none", alpha=alpha, zorder=2))
 
 
-def draw(graphs: Mapping[str, Sequence[GraphEdge]], title: str = "") -> Figure:
-    """A figure with one panel a graph, one below the other."""
+def _figure(panels: Sequence[_Panel], columns: int, gap: float = 0.0) -> Figure:
+    """Panels from left to right and from top to bottom, framed if there is a ``gap`` between them."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
-    width = max(3.0 + 1.55 * len(levels(edges)) if not is_chain(edges) else 10.0 for edges in graphs.values())
-    figure = Figure(figsize=(width, 0.5 + 3.6 * len(graphs)), layout="constrained")
-    for i, (name, edges) in enumerate(graphs.items(), start=1):
-        axes = figure.add_subplot(len(graphs), 1, i)
-        (draw_chain if is_chain(edges) else draw_graph)(axes, edges, name if len(graphs) > 1 else "")
-    if title:
-        figure.suptitle(title, fontsize=12)
+    columns = min(columns, len(panels))
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    widths = [max(row[c].width for row in rows if c < len(row)) for c in range(columns)]
+    heights = [max(panel.height for panel in row) for row in rows]
+    width, height = sum(widths) + gap * (columns + 1), sum(heights) + gap * (len(rows) + 1)
+    figure = Figure(figsize=(width / 72, height / 72), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))  # a unit is a point
+    axes.set_axis_off()
+    for r, row in enumerate(rows):
+        for c, panel in enumerate(row):
+            left, top = sum(widths[:c]) + gap * (c + 1), sum(heights[:r]) + gap * (r + 1)
+            if gap:
+                axes.add_patch(Rectangle((left, top), widths[c], heights[r], facecolor="none", edgecolor="#d5d8dc", linewidth=0.8, zorder=0))
+            panel.paint(axes, left + (widths[c] - panel.width) / 2, top)
     return figure
+
+
+def _check_path(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise SpaceError(f"picture: {shown(path.name)} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
+    if not path.parent.is_dir():
+        raise SpaceError(f"picture: there is no folder {shown(str(path.parent))} to write {shown(path.name)} into.", "Create it first.")
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    """Equal pictures are equal files: no date, and fixed names inside SVG."""
+    from matplotlib import rc_context
+
+    width, height = figure.get_size_inches()
+    dots = min(DOTS_PER_INCH, _LONGEST_SIDE / max(width, height), (_MOST_DOTS / (width * height)) ** 0.5)
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "spaces.drawing"}):
+        figure.savefig(path, dpi=dots, metadata=undated.get(path.suffix.lower()))
+    return path
+
+
+def draw(graphs: Graphs, title: str = "") -> Figure:
+    """A figure with all ``graphs``, one below the other, each with its name if there are several."""
+    return _figure([_Panel.of(title, graphs)], 1)
 
 
 def draw_cell(space: SearchSpace, architecture: Architecture, path: Path, title: str = "") -> Path:
     """Write a picture of all cells of ``architecture``: PNG, SVG or PDF, by the ending of ``path``."""
+    _check_path(path)
     text = space.to_string(architecture)
-    figure = draw(space.graph(architecture), title or (text if len(text) <= 100 else space.name))
-    figure.savefig(path, dpi=120)
-    return path
+    return _save(draw(space.graph(architecture), title or (text if len(text) <= 100 else space.name)), path)
+
+
+def draw_sheet(entries: Sequence[tuple[str, Graphs]], path: Path, columns: int = 4) -> Path:
+    """Write one picture of many architectures, ``columns`` to a line: each entry is a title and the architecture's graphs.
+
+    Text has the size it has in :func:`draw_cell`; PNG is coarser than 120 dots an inch only beyond 60,000 dots a side or 200 million in all.
+    """
+    _check_path(path)
+    if not entries or columns < 1:
+        raise SpaceError(f"a sheet needs entries and at least one column, but got {len(entries)} entries and columns={columns!r}.")
+    return _save(_figure([_Panel.of(title, graphs) for title, graphs in entries], columns, gap=12.0), path)

@@ -26,7 +26,7 @@ class SearchCell(nn.Module):
         self.nodes = nodes
         self.edges = nn.ModuleDict(
             {
-                f"{i}_{j}": LayerChoice({name: candidate(name, channels, affine) for name in codec.OPERATIONS}, label=codec.label((i, j)))
+                f"{i}_{j}": LayerChoice({name: candidate(name, channels, affine=affine) for name in codec.OPERATIONS}, label=codec.label((i, j)))
                 for i, j in codec.edges(nodes)
             }
         )
