@@ -50,6 +50,11 @@ class PathSupernet(ModelSpace):
     search_space: SearchSpace
     """The space that this network belongs to; subclasses set it."""
 
+    @classmethod
+    @abstractmethod
+    def space_of(cls, *args: Any, **kwargs: Any) -> SearchSpace:
+        """The space of the supernet that the constructor makes of these arguments."""
+
     @abstractmethod
     def fresh(self) -> Self:
         """Another supernet of the same kind, with newly drawn initial weights."""
@@ -82,11 +87,19 @@ class PathSupernet(ModelSpace):
             return self.forward_path(x, np.broadcast_to(row, (self.repeats, len(row))))
         return self.forward_mixed(x, weights)
 
+    @classmethod
+    def create_fixed_module(cls, sample: Sample, *args: Any, **kwargs: Any) -> nn.Module:  # type: ignore[override]
+        """What the constructor makes within NNI's ``model_context(sample)``: the same as :meth:`freeze`."""
+        return _stand_alone(cls.space_of(*args, **kwargs), sample)
+
     def freeze(self, sample: Sample) -> nn.Module:
         """The stand-alone network of the architecture ``sample``: what NNI trains in its trials and exports. Its weights are new."""
         self.validate(sample)
-        space = self.search_space
-        return space.network(space.architecture({label: sample[label] for label in space.labels}))
+        return _stand_alone(self.search_space, sample)
+
+
+def _stand_alone(space: SearchSpace, sample: Sample) -> nn.Module:
+    return space.network(space.architecture({label: sample[label] for label in space.labels}))
 
 
 def role_of(module: nn.Module, parameter: str) -> Role:

@@ -74,6 +74,10 @@ class EdgeSupernet(PathSupernet):
         self.classifier = head_modules.build(space.head, macro.output_channels(shapes[-1], (NODES, NODES)), space.classes)
         self.add_selectors(space)
 
+    @classmethod
+    def space_of(cls, space_name: str, affine: bool, pool_affine: bool, **space_config: Any) -> EdgeSpace:
+        return SPACES[space_name](**space_config)
+
     def fresh(self) -> EdgeSupernet:
         return EdgeSupernet(self.search_space.name, self.affine, self.pool_affine, **self.search_space.config())
 

@@ -119,6 +119,10 @@ class SlotSupernet(PathSupernet):
         self.classifier = head_modules.build(space.head, macro.output_channels(shapes[-1], (joined, joined)), space.classes)
         self.add_selectors(space)
 
+    @classmethod
+    def space_of(cls, space_name: str, affine: bool, **space_config: Any) -> SlotSpace:
+        return SPACES[space_name](**space_config)
+
     def fresh(self) -> SlotSupernet:
         return SlotSupernet(self.search_space.name, self.affine, **self.search_space.config())
 

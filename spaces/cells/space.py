@@ -83,9 +83,11 @@ class CellSpace(ImageSpace):
         """The architecture of a genotype; :class:`SpaceError` names the place that this space does not have."""
 
     def parse(self, text: str | Mapping[str, Any]) -> Architecture:
-        """Also a dictionary with ``normal`` and ``reduce``."""
+        """Also a dictionary with ``normal`` and ``reduce``, or its text."""
         if isinstance(text, Mapping) and "normal" in text and "reduce" in text:
             return self.from_genotype(genotypes.parse(text, self.nodes))
+        if isinstance(text, str) and text.lstrip()[:1] == "{" and any(key in text[:200] for key in ('"normal"', "'normal'")):
+            return self.from_string(text)
         return super().parse(text)
 
     def to_string(self, architecture: Architecture) -> str:

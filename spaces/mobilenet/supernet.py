@@ -36,6 +36,10 @@ class MobileNetLikeSupernet(PathSupernet):
         self.smallest = 2 ** (1 + sum(block.stride == 2 for block in space.blocks))
         self.add_selectors(space)
 
+    @classmethod
+    def space_of(cls, **space_config: Any) -> MobileNetLike:
+        return MobileNetLike(**space_config)
+
     def fresh(self) -> Self:
         return type(self)(**self.search_space.config())
 
