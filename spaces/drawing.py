@@ -22,11 +22,12 @@ Graphs = Mapping[str, Sequence[GraphEdge]]
 
 COLOURS = {
     "skip": "#7f8c8d", "identity": "#7f8c8d", "sep": "#2471a3", "dil": "#7d3c98", "avg": "#1e8449", "max": "#b7950b", "noise": "#c0392b",
-    "tanh": "#2471a3", "relu": "#b7950b", "sigmoid": "#7d3c98",
+    "tanh": "#2471a3", "relu": "#b7950b", "sigmoid": "#7d3c98", "k3": "#2471a3", "k5": "#7d3c98",
 }  # fmt: skip
 """By how an operation's name begins; others, convolutions among them, are red."""
 OTHER, UNNAMED, INK = "#b03a2e", "#566573", "#2c3e50"
-DOTS_PER_INCH = 120
+CELL_DOTS, SHEET_DOTS = 200, 120
+"""Dots an inch of PNG."""
 SUFFIXES = (".png", ".svg", ".pdf")
 _MOST_DOTS, _LONGEST_SIDE = 2e8, 60_000  # matplotlib refuses sides from 65,536 on
 _PALE = 0.5
@@ -144,12 +145,12 @@ def _check_path(path: Path) -> None:
         raise SpaceError(f"picture: there is no folder {shown(str(path.parent))} to write {shown(path.name)} into.", "Create it first.")
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def _save(figure: Figure, path: Path, dots: float) -> Path:
     """Equal pictures are equal files: no date, and fixed names inside SVG."""
     from matplotlib import rc_context
 
     width, height = figure.get_size_inches()
-    dots = min(DOTS_PER_INCH, _LONGEST_SIDE / max(width, height), (_MOST_DOTS / (width * height)) ** 0.5)
+    dots = min(dots, _LONGEST_SIDE / max(width, height), (_MOST_DOTS / (width * height)) ** 0.5)
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with rc_context({"svg.hashsalt": "spaces.drawing"}):
         figure.savefig(path, dpi=dots, metadata=undated.get(path.suffix.lower()))
@@ -165,15 +166,15 @@ def draw_cell(space: SearchSpace, architecture: Architecture, path: Path, title:
     """Write a picture of all cells of ``architecture``: PNG, SVG or PDF, by the ending of ``path``."""
     _check_path(path)
     text = space.to_string(architecture)
-    return _save(draw(space.graph(architecture), title or (text if len(text) <= 100 else space.name)), path)
+    return _save(draw(space.graph(architecture), title or (text if len(text) <= 100 else space.name)), path, CELL_DOTS)
 
 
 def draw_sheet(entries: Sequence[tuple[str, Graphs]], path: Path, columns: int = 4) -> Path:
     """Write one picture of many architectures, ``columns`` to a line: each entry is a title and the architecture's graphs.
 
-    Text has the size it has in :func:`draw_cell`; PNG is coarser than 120 dots an inch only beyond 60,000 dots a side or 200 million in all.
+    Text has the size it has in :func:`draw_cell`, in points; PNG has 120 dots an inch, fewer only beyond 60,000 dots a side or 200 million in all.
     """
     _check_path(path)
     if not entries or columns < 1:
         raise SpaceError(f"a sheet needs entries and at least one column, but got {len(entries)} entries and columns={columns!r}.")
-    return _save(_figure([_Panel.of(title, graphs) for title, graphs in entries], columns, gap=12.0), path)
+    return _save(_figure([_Panel.of(title, graphs) for title, graphs in entries], columns, gap=12.0), path, SHEET_DOTS)
