@@ -2,12 +2,18 @@
 
 from .architecture import Architecture
 from .base import CostModel, Costs, CostTable, Decision, GraphEdge, Indices, SearchSpace
+from .cells import DARTS, NAO, NASNet, RobustDARTS
 from .errors import NNIPluginsError, SpaceError
 from .heads import Head
 from .images import ImageSpace
+from .mobilenet import MobileNetLike
+from .nasbench101 import NASBench101
 from .nasbench201 import NASBench201
+from .recurrent import RecurrentCell
 
 __all__ = [
+    "DARTS",
+    "NAO",
     "Architecture",
     "CostModel",
     "CostTable",
@@ -17,8 +23,13 @@ __all__ = [
     "Head",
     "ImageSpace",
     "Indices",
+    "MobileNetLike",
+    "NASBench101",
     "NASBench201",
+    "NASNet",
     "NNIPluginsError",
+    "RecurrentCell",
+    "RobustDARTS",
     "SearchSpace",
     "SpaceError",
 ]

@@ -45,6 +45,9 @@ class SpaceContract:
 
     # -- helpers ----------------------------------------------------------------------------------------------------------
     def _sample(self, n: int, seed: int = 0) -> tuple[SearchSpace, Indices]:
+        import torch
+
+        torch.manual_seed(seed)  # the networks that a test builds next
         space = self.space()
         return space, space.sample(np.random.default_rng(seed), n)
 
@@ -277,7 +280,7 @@ class SpaceContract:
         space, indices = self._sample(2000, seed=1)
         # fvcore counts a trace, and tracing drops operations whose result is not used: only architectures without any are compared.
         indices = indices[~self._has_dead_weight(space, indices)][: self.compared]
-        assert len(indices) == min(self.compared, space.size), "too few architectures without dead operations among 2,000"
+        assert len(indices) == self.compared or (space.size < 100 and len(indices) > 0), "too few architectures without dead operations among 2,000"
         costs = space.cost_table(self.image_size)(indices)
         for row, architecture in enumerate(space.decode(indices)):
             analysis = nn.FlopCountAnalysis(space.network(architecture).double().eval(), self._images(1))

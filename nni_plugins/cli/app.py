@@ -37,8 +37,17 @@ def grid(*columns: str) -> Table:
 
 
 @app.command("list")
-def list_plugins(as_json: AsJson = False) -> None:
-    """Show every registered space, strategy, evaluator and objective. Example: nni-plugins list"""
+def list_plugins(
+    architectures: Annotated[bool, typer.Option("--architectures", help="Show published architectures instead.")] = False,
+    space: Annotated[str | None, typer.Option(help="Only architectures of this space.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all plugins, or all published architectures. Example: nni-plugins list --architectures --space darts"""
+    if architectures:
+        list_architectures(space, as_json)
+        return
+    if space is not None:
+        raise ConfigError("--space goes with --architectures.", f"nni-plugins list --architectures --space {space}")
     from nni_plugins import registry
 
     value = {kind: {name: entry.value for name, entry in sorted(registry.found(kind).items())} for kind in registry.KINDS}
@@ -47,6 +56,34 @@ def list_plugins(as_json: AsJson = False) -> None:
         for name, origin in plugins.items():
             table.add_row(kind, name, origin)
     emit(value, as_json, table)
+
+
+def list_architectures(space: str | None, as_json: bool) -> None:
+    """Published architectures with the size of the network that each file describes."""
+    from dataclasses import asdict
+
+    from spaces.published import names, published
+
+    wide = not console.is_terminal or console.width >= 135
+    table = grid(*("name space title input parameters multiply-adds source" if wide else "name title parameters multiply-adds").split())
+    table.columns[0].no_wrap = True
+    rows: list[dict[str, Any]] = []
+    for entry in map(published, names(space)):
+        costs = entry.space.cost_table(entry.image_size)(entry.space.encode([entry.architecture]))
+        parameters, macs = int(costs.parameters[0]), int(costs.macs[0])
+        about = {"name": entry.name, "space": dict(entry.arguments), "title": entry.title, "input": entry.input}
+        source = {"source": asdict(entry.source), "architecture": entry.text, "notes": entry.notes}
+        rows.append({**about, "parameters": parameters, "macs": macs, **source})
+        size = f"{parameters / 1e6:,.2f} M", f"{macs / 1e6:,.1f} M"
+        cited = f"{entry.source.paper} {entry.source.year}"
+        cells = (entry.name, entry.space_name, entry.title, entry.input, *size, cited) if wide else (entry.name, entry.title, *size)
+        table.add_row(*cells)
+    if not as_json and not rows:
+        console.print(f"no architecture of {space} is published here")
+    elif as_json or console.is_terminal:
+        emit(rows, as_json, table)
+    else:
+        Console(width=1000).print(table)  # whole lines for grep
 
 
 @app.command()
@@ -132,33 +169,46 @@ def _argument(text: str) -> tuple[str, Any]:
 
 @app.command()
 def show(
-    architecture: Annotated[str, typer.Argument(help="A native string or JSON.")],
-    space: Annotated[str, typer.Option(help="The space's registered name.")] = "nasbench201",
+    architecture: Annotated[str, typer.Argument(help="The name of a published architecture, a native string, or JSON.")],
+    space: Annotated[str | None, typer.Option(help="The space's registered name; nasbench201 unless a name brings its own.")] = None,
     argument: Annotated[list[str] | None, typer.Option("--set", help="An argument of the space, such as nodes=3; may be repeated.")] = None,
-    image_size: Annotated[int, typer.Option(help="Pixels a side, for the multiply-adds.")] = 32,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels a side, for the multiply-adds; by default as published, or 32.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the cell into this PNG, SVG or PDF.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Parameters, multiply-adds and a picture of a cell. Example: nni-plugins show '|nor_conv_3x3~0|+|none~0|none~1|' --set nodes=3"""
+    """Parameters, multiply-adds and a picture of an architecture. Example: nni-plugins show darts_v2 --set channels=40 --picture darts.png"""
     from nni_plugins.settings import build_space
     from spaces.drawing import draw_cell
+    from spaces.published import names, published
 
-    built = build_space({"name": space, **dict(_argument(text) for text in argument or [])})
-    parsed = built.parse(architecture)
+    arguments = dict(_argument(text) for text in argument or [])
+    about: dict[str, Any] = {}
+    if architecture in names() or (space is None and architecture.isidentifier()):  # no native string is a single word
+        entry = published(architecture)
+        if space not in (None, entry.space_name):
+            raise ConfigError(f"{architecture} is an architecture of {entry.space_name!r}, but got --space {space}.", "Leave --space out.")
+        built, text, size = entry.space_with(**arguments), entry.text, image_size or entry.image_size
+        about = {"name": entry.name, "title": entry.title, "source": f"{entry.source.paper} {entry.source.year}; {entry.source.where}"}
+        about |= {"notes": entry.notes} if entry.notes else {}
+        about["input"] = f"{size}x{size}" if image_size else entry.input
+    else:
+        built, text, size = build_space({"name": space or "nasbench201", **arguments}), architecture, image_size or 32
+    parsed = built.parse(text)
     indices = built.encode([parsed])
-    costs = built.cost_table(image_size)(indices)
+    costs = built.cost_table(size)(indices)
     value = {
+        **about,
         "space": repr(built),
         "architecture": built.to_string(parsed),
         "canonical": built.canonical(parsed),
         "parameters": int(costs.parameters[0]),
         "macs": int(costs.macs[0]),
         "paths": int(built.complete_paths(indices)[0]),
-        "picture": None if picture is None else str(draw_cell(built, parsed, picture)),
+        "picture": None if picture is None else str(draw_cell(built, parsed, picture, about.get("title", ""))),
     }
     table = grid("", "")
-    for key, entry in value.items():
-        table.add_row(key, f"{entry:,}" if isinstance(entry, int) else str(entry))
+    for key, given in value.items():
+        table.add_row(key, f"{given:,}" if isinstance(given, int) else escape(str(given)))
     emit(value, as_json, table)
 
 
@@ -181,3 +231,6 @@ def doctor(
     emit([asdict(finding) for finding in findings], as_json, table)
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(2)
+
+
+from . import export as export  # noqa: E402  (registers its command on app)

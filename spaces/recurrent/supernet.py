@@ -35,6 +35,10 @@ class RecurrentSupernet(PathSupernet):
                 self.matrices[key] = nn.Parameter(matrix.uniform_(-INITIAL_RANGE, INITIAL_RANGE))
         self.add_selectors(space)
 
+    @classmethod
+    def space_of(cls, dropouts: Mapping[str, float] | None = None, **space_config: Any) -> RecurrentCell:
+        return RecurrentCell(**space_config)
+
     def fresh(self) -> RecurrentSupernet:
         return RecurrentSupernet(dropouts=self.dropouts, **self.search_space.config())
 

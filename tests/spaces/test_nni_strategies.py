@@ -18,9 +18,7 @@ from nni.nas.strategy import DARTS as NNIDARTS
 from nni.nas.strategy import Random, RegularizedEvolution
 from torch.utils.data import TensorDataset
 
-from spaces import ImageSpace, NASBench201
-from spaces.cells import DARTS, NAO, NASNet, RobustDARTS
-from spaces.mobilenet import MobileNetLike
+from spaces import DARTS, NAO, ImageSpace, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS
 from spaces.path_supernet import PathSupernet
 
 MOBILE = MobileNetLike(
@@ -33,6 +31,7 @@ SPACES: list[tuple[ImageSpace, int]] = [
     (RobustDARTS("S4", channels=2, cells=3), 8),
     (NAO(channels=2, cells=3), 8),
     (NASNet(nodes=2, channels=2, cells=3), 8),
+    (NASBench101(nodes=2, max_edges=6, channels=4, stacks=2, cells_per_stack=1), 8),
     (MOBILE, 32),
 ]
 IDS = [f"{space.name}-{getattr(space, 'variant', '')}" for space, _ in SPACES]

@@ -1,0 +1,14 @@
+"""Conformance suites that a third party's plugins can inherit in their own tests.
+
+::
+
+    from nni_plugins.testing import SpaceContract
+
+    class TestMySpace(SpaceContract):
+        def space(self) -> SearchSpace:
+            return MySpace(channels=4)
+"""
+
+from spaces.testing import SpaceContract
+
+__all__ = ["SpaceContract"]

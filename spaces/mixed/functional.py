@@ -1,0 +1,85 @@
+"""Primitives of mixed supernets: convolutions that are not trained and keep no input, ReLU that keeps one bit a number, weighted norms."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+Ints = tuple[int, int]
+
+
+class _FrozenConv(torch.autograd.Function):
+    """A convolution whose weight needs no gradient. Stock PyTorch keeps its input for backward all the same (issue 133566)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape, ctx.options = x.shape, (stride, padding, dilation, groups)
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None, None]:
+        (weight,), (stride, padding, dilation, groups) = ctx.saved_tensors, ctx.options
+        absent = gradients[0].new_empty(()).expand(ctx.shape)  # only its shape matters where no weight gradient is asked for
+        dx, _, _ = torch.ops.aten.convolution_backward(
+            gradients[0], absent, weight.to(gradients[0].dtype), None, stride, padding, dilation, False, (0, 0), groups, (True, False, False)
+        )
+        return dx, None, None, None, None, None
+
+
+class _MaskedReLU(torch.autograd.Function):
+    """ReLU that keeps a boolean mask instead of its output, for where nothing else keeps that output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        mask = x > 0
+        ctx.save_for_backward(mask)
+        return x.clamp_min(0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, gradients[0] * ctx.saved_tensors[0])
+
+
+def relu(x: torch.Tensor, frozen: bool) -> torch.Tensor:
+    """ReLU in front of convolutions that are ``frozen`` or not: a trained convolution keeps the output anyway."""
+    if frozen and torch.is_grad_enabled() and x.requires_grad:
+        return cast(torch.Tensor, _MaskedReLU.apply(x))  # type: ignore[no-untyped-call]
+    return F.relu(x)
+
+
+def convolve(x: torch.Tensor, conv: nn.Conv2d, weight: torch.Tensor | None = None, groups: int | None = None) -> torch.Tensor:
+    """``conv`` on ``x``, or a convolution of its geometry with another ``weight``; keeps no input where the weight is frozen."""
+    w = conv.weight if weight is None else weight
+    g = conv.groups if groups is None else groups
+    stride, padding, dilation = cast(Ints, conv.stride), cast(Ints, conv.padding), cast(Ints, conv.dilation)
+    if w.requires_grad or not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+        return F.conv2d(x, w, None, stride, padding, dilation, g)
+    return cast(torch.Tensor, _FrozenConv.apply(x, w, stride, padding, dilation, g))  # type: ignore[no-untyped-call]
+
+
+def norm(x: torch.Tensor, bn: nn.BatchNorm2d, scale: torch.Tensor | None = None, update: bool = True) -> torch.Tensor:
+    """``scale * bn(x)`` in one call: a batch norm's gain takes the factor up, and its gradient falls out of the sums that backward makes anyway.
+
+    ``scale``: a 0-d tensor, the operation's weight in its mixture. ``update=False`` leaves running statistics alone.
+    """
+    weight: torch.Tensor | None = bn.weight
+    bias: torch.Tensor | None = bn.bias
+    if scale is not None:
+        dtype = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+        if weight is None or bias is None:
+            weight = scale.to(dtype).expand(bn.num_features).contiguous()
+        else:
+            weight, bias = weight * scale, bias * scale
+    use_batch = bn.training or bn.running_mean is None
+    mean, var = (bn.running_mean, bn.running_var) if update or not bn.training else (None, None)
+    return F.batch_norm(x, mean, var, weight, bias, use_batch, bn.momentum or 0.1, bn.eps)
+
+
+def shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
+    """Channel shuffle, output channel c g + i = input channel i (C / g) + c: (B, C, H, W) -> the same shape (PC-DARTS)."""
+    b, c, h, w = x.shape
+    return x.view(b, groups, c // groups, h, w).transpose(1, 2).reshape(b, c, h, w)

@@ -1,0 +1,160 @@
+"""Published architectures on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from nni_plugins import cli
+from nni_plugins.cli import app as application
+from spaces.published import names, published
+
+CELL = "|nor_conv_3x3~0|+|none~0|none~1|"
+
+
+class Answer(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    monkeypatch.setattr(application.console, "_width", 250)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Answer(int(caught.value.code or 0), out, err)
+
+    return call
+
+
+# -- list ---------------------------------------------------------------------------------------------------------------------------
+def test_list(run: Cli) -> None:
+    lines = run("list", "--architectures").out.splitlines()
+    assert lines[0].split() == ["name", "space", "title", "input", "parameters", "multiply-adds", "source"]
+    assert [line.split()[0] for line in lines[1:]] == names()
+    line = next(line for line in lines if line.startswith("darts_v2 "))
+    assert all(part in line for part in ("DARTS, second order", "224x224", "4.72 M", "529.9 M", "Liu et al., DARTS, ICLR 2019"))
+
+
+def test_list_of_a_space(run: Cli) -> None:
+    rows = run("list", "--architectures", "--space", "recurrent", "--json").json
+    assert [row["name"] for row in rows] == names("recurrent")
+    assert rows[0]["space"] == {"name": "recurrent", "nodes": 8, "hidden": 850} and rows[0]["parameters"] == 22_960_000
+    assert rows[0]["input"] == "one token" and rows[0]["source"]["year"] == 2019 and rows[0]["architecture"].startswith("Genotype(recurrent=")
+    assert len(run("list", "--architectures", "--space", "nao").out.splitlines()) == 3
+    assert run("list", "--architectures", "--space", "robustdarts", "--json").json == []
+    assert run("list", "--architectures", "--space", "robustdarts").out == "no architecture of robustdarts is published here\n"
+
+
+@pytest.mark.parametrize(("width", "columns"), [(80, 4), (140, 7)])
+def test_list_on_a_terminal(run: Cli, monkeypatch: pytest.MonkeyPatch, width: int, columns: int) -> None:
+    console = Console(width=width, force_terminal=True, color_system=None)
+    monkeypatch.setattr(application, "console", console)
+    lines = run("list", "--architectures").out.splitlines()
+    assert len(lines[0].split()) == columns and max(map(len, lines)) <= width
+    assert all(any(line.startswith(f"{name} ") for line in lines) for name in names())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--architectures", "--space", "dart"], "unknown space 'dart'; did you mean 'darts'"),
+        (["--space", "darts"], "--space goes with --architectures."),
+    ],
+)
+def test_list_what_is_none(run: Cli, words: list[str], message: str) -> None:
+    status, out, err = run("list", *words)
+    assert status == 2 and err.startswith("error: ") and message in err and out == ""
+
+
+def test_listing_is_quick_and_without_torch() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); from nni_plugins.cli.app import app\n"
+        "app(['list', '--architectures', '--json'], standalone_mode=False)\n"
+        "print(time.perf_counter() - start, 'torch' in sys.modules, file=sys.stderr)"
+    )
+    start = time.perf_counter()
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert len(json.loads(result.stdout)) == len(names()), result.stderr
+    seconds, torch = result.stderr.split()[-2:]
+    assert torch == "False" and float(seconds) < 10 and time.perf_counter() - start < 20  # about one, alone on a core
+
+
+# -- show ---------------------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["darts_v2", "mobilenetlike_rlnas", "nao_ws", "nasbench201_rf_darts", "nasnet_pnas", "recurrent_nao"])
+def test_show_a_name(run: Cli, name: str, tmp_path: Path) -> None:
+    entry = published(name)
+    value = run("show", name, "--json").json
+    costs = entry.space.cost_table(entry.image_size)(entry.space.encode([entry.architecture]))
+    assert (value["parameters"], value["macs"]) == (int(costs.parameters[0]), int(costs.macs[0]))
+    assert value["name"] == name and value["title"] == entry.title and value["input"] == entry.input and entry.source.where in value["source"]
+    assert entry.space.parse(value["architecture"]) == entry.architecture and value.get("notes", "") == entry.notes
+    assert value["picture"] is None and not list(tmp_path.iterdir())
+    out = run("show", name).out
+    assert f"{value['parameters']:,}" in out and entry.title in out and entry.input in out
+
+
+def test_show_a_picture(run: Cli, tmp_path: Path) -> None:
+    assert run("show", "darts_v1", "--picture", tmp_path / "v1.png", "--json").json["picture"] == str(tmp_path / "v1.png")
+    with Image.open(tmp_path / "v1.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 200
+
+
+def test_show_in_another_network(run: Cli) -> None:
+    changed = run("show", "darts_v2", "--set", "channels=36", "--set", "cells=20", "--set", "classes=10", "--set", "stem=cifar", "--json").json
+    assert round(changed["parameters"] / 1e6, 3) == 3.349 and changed["input"] == "224x224"
+    smaller = run("show", "darts_v2", "--image-size", 64, "--space", "darts", "--json").json
+    assert smaller["parameters"] == 4_718_752 and smaller["macs"] < 529_911_552 / 10 and smaller["input"] == "64x64"
+    city = [f"--set={text}" for text in ("channels=82", "cells=12", "classes=19", "reductions=1", "head={kind: aspp}")]
+    assert round(run("show", "darts_v2", *city, "--json").json["parameters"] / 1e6, 3) == 9.565
+
+
+def test_show_a_native_string_as_before(run: Cli) -> None:
+    value = run("show", CELL, "--set", "nodes=3", "--json").json
+    assert list(value) == ["space", "architecture", "canonical", "parameters", "macs", "paths", "picture"] and value["architecture"] == CELL
+    assert run("show", CELL, "--set", "nodes=3", "--space", "nasbench201", "--image-size", 32, "--json").json == value
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["darts_v3"], "unknown published architecture 'darts_v3'; did you mean 'darts_v2'"),
+        (["skip_connect"], "List them: nni-plugins list --architectures"),
+        (["darts_v2", "--space", "nao"], "darts_v2 is an architecture of 'darts', but got --space nao."),
+        (["darts_v2", "--set", "chanels=3"], "'chanels': no such argument of darts; did you mean 'channels'"),
+        (["darts_v2", "--set", "name=nao"], "a published architecture has a space of its own"),
+        (["nasbench201_rf_darts", "--set", "nodes=3"], "2 groups are needed for 3 nodes, but got 3"),
+        (["darts_v2", "--picture", "no/such/folder/x.png"], "picture: there is no folder"),
+    ],
+)
+def test_show_what_is_none(run: Cli, words: list[str], message: str) -> None:
+    status, out, err = run("show", *words)
+    assert status == 2 and err.startswith("error: ") and message in err and out == ""
+
+
+def test_show_refuses_an_image_without_pixels(run: Cli) -> None:
+    assert run("show", "darts_v2", "--image-size", 0).status == 2
