@@ -62,15 +62,8 @@ def undo_stride(modules: Iterable[nn.Module], rate: int, reduces: bool) -> None:
                     padding = (module.padding[0], module.padding[1]) if not isinstance(module.padding, str) else (0, 0)
                     module.padding = (int(padding[0]) * factor, int(padding[1]) * factor)
                     module._reversed_padding_repeated_twice = [p for p in reversed(module.padding) for _ in range(2)]
-            elif isinstance(module, nn.MaxPool2d):
-                factor = rate if _first(module.stride) > 1 else rate * (2 if reduces else 1)
-                module.stride, module.dilation, module.padding = 1, factor, _first(module.padding) * factor
-            elif isinstance(module, nn.AvgPool2d):  # PyTorch has no dilated average: the window keeps its size
+            elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):  # PyTorch dilates neither with its padding: windows keep their size
                 module.stride = 1
-
-
-def _first(value: int | tuple[int, ...]) -> int:
-    return value if isinstance(value, int) else value[0]
 
 
 class StagedNetwork(nn.Module):
