@@ -9,11 +9,11 @@ __getattr__, __dir__ = lazy(
         "errors": ["CheckpointError", "ConfigChanged", "ConfigError", "DataError", "LabelError", "TableError", "TrainingError"],
         "objectives": ["Head", "Objective", "RandomLabels", "Supervised"],
         "ranking": ["Agreement", "agreement", "kendall_tau", "true_ranks"],
-        "settings": ["DataSettings", "StandAloneSettings", "SupernetSettings", "TrainingSettings"],
+        "settings": ["BilevelSettings", "DataSettings", "StandAloneSettings", "SupernetSettings", "TrainingSettings"],
         "stand_alone": ["StandAlone", "StandAloneResult"],
         "supernets": ["SupernetTraining"],
         "lookup": ["TableLookup"],
         "table": ["Table", "digits_table", "nasbench201_table", "read_table"],
-        "training": ["Trained", "Training"],
+        "training": ["Bilevel", "BilevelTraining", "Trained", "Training"],
     },
 )

@@ -33,3 +33,11 @@ class TrainingError(NNIPluginsError):
 
 class TableError(NNIPluginsError):
     """A table of results that cannot be read or lacks an architecture."""
+
+
+class MissingBackend(NNIPluginsError):
+    """An optional package that a function needs is not installed; the remedy is the line that installs it."""
+
+
+class ExportError(NNIPluginsError):
+    """A network that cannot be exported, or whose exported file answers differently."""

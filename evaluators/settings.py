@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
@@ -17,6 +17,7 @@ from spaces.errors import closest
 from .errors import ConfigError
 
 T = TypeVar("T", bound=BaseModel)
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Settings(BaseModel):
@@ -87,6 +88,42 @@ class StandAloneSettings(TrainingSettings):
     batch_size: int = Field(256, ge=2)
     learning_rate: float = Field(0.1, gt=0)
     final_learning_rate: float = Field(0.0, ge=0)
+
+
+class BilevelSettings(TrainingSettings):
+    """Differentiable search: weights by SGD on one half of the images, architecture parameters by Adam on the other.
+
+    The defaults are DARTS' search on CIFAR-10 (ICLR 2019, official code; fact sheet section 1.4).
+    """
+
+    epochs: int = Field(50, ge=1)
+    nesterov: bool = False
+    weight_decay: float = Field(3e-4, ge=0)
+    gradient_clip: float | None = Field(5.0, gt=0, description="largest norm of the weights' gradients together")
+    architecture_learning_rate: float = Field(3e-4, gt=0, description="of Adam, the same in all epochs")
+    architecture_betas: tuple[Beta, Beta] = (0.5, 0.999)
+    architecture_weight_decay: float = Field(1e-3, ge=0)
+    architecture_clip: float | None = Field(None, gt=0, description="largest norm of the architecture parameters' gradients together")
+    order: Literal[1, 2] = Field(1, description="2: the architecture gradient is taken through one step of the weights")
+    first: Literal["architecture", "weights"] = Field("architecture", description="which step comes first in an iteration")
+    warmup_epochs: int = Field(0, ge=0, description="the architecture parameters are not trained in the first so many epochs")
+    portion: float = Field(0.5, description="share of the images that train the weights; the rest trains the architecture parameters")
+    shuffle_split: bool = Field(False, description="draw the two halves by the seed; otherwise the first images train the weights, as in DARTS")
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: bool = Field(False, description="compile the network by torch.compile; for mixtures, whose graph is the same at every step")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        problems = []
+        if self.order == 2 and self.precision.endswith("mixed"):
+            problems.append(f"order 2 takes differences that {self.precision} rounds away; use precision 32-true or 64-true, or order 1")
+        if self.warmup_epochs >= self.epochs:
+            problems.append(f"warmup_epochs < epochs must hold, or the architecture is never trained, but got {self.warmup_epochs} and {self.epochs}")
+        if not 0 < self.portion < 1:
+            problems.append(f"portion must lie between 0 and 1, for both halves need images (DARTS: 0.5), but got {self.portion}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 def read(model: type[T], values: Any, where: str = "") -> T:

@@ -2,4 +2,11 @@
 
 from spaces.lazy import lazy
 
-__getattr__, __dir__ = lazy(__name__, {"checkpoint": ["CheckpointStore", "load_weights"], "loop": ["Paths", "Trained", "Training", "accuracy"]})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "bilevel": ["Bilevel", "BilevelTraining"],
+        "checkpoint": ["CheckpointStore", "load_weights"],
+        "loop": ["Paths", "Trained", "Training", "accuracy"],
+    },
+)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,24 @@ def cosine(settings: TrainingSettings, epoch: int) -> float:
     return low + (high - low) * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
 
 
+def sgd(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.SGD:
+    """Stochastic gradient descent as ``settings`` have it."""
+    return torch.optim.SGD(
+        parameters,
+        settings.learning_rate,
+        settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.nesterov and settings.momentum > 0,
+        foreach=True,
+    )
+
+
+def steps(images: int, settings: TrainingSettings) -> int:
+    """Batches in an epoch of ``images`` images. A last batch with less than two images a device is left out: batch norm has no variance there."""
+    full, rest = divmod(images, settings.batch_size)
+    return full + (rest >= 2 * settings.devices)
+
+
 def to_cpu(state: State) -> State:
     """A copy of a state dictionary on the CPU, in the order of its names."""
     return {name: state[name].detach().to("cpu", copy=True) for name in sorted(state)}
@@ -74,6 +92,8 @@ class Training:
             gradients are zeroed rather than absent.
         report: see :data:`Report`.
     """
+
+    meter_count: ClassVar[int] = 3  # sum of losses, correct answers, images
 
     def __init__(
         self,
@@ -106,9 +126,8 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        """A last batch of a single image is left out: batch norm has no variance there."""
-        full, rest = divmod(len(self.images), self.settings.batch_size)
-        return full + (rest >= 2 * self.settings.devices)
+        """Of :func:`steps`."""
+        return steps(len(self.images), self.settings)
 
     def run(self) -> Trained:
         """Train to the end.
@@ -173,14 +192,14 @@ class Training:
         weights = torch.stack([torch.isfinite(p).all() for p in self.model.parameters()]).all()
         if bool(torch.isfinite(meters).all() & weights):
             return
-        broken = f"the loss became {float(meters[0])}" if bool(weights) else "weights became infinite or NaN"
+        broken = f"the loss became {float(meters[~torch.isfinite(meters)][0])}" if bool(weights) else "weights became infinite or NaN"
         intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
-        raise TrainingError(
-            f"{broken} in epoch {epoch + 1}.",
-            f"Lower the learning rate (it is {cosine(self.settings, epoch):g}) or set gradient_clip{intact}.",
-        )
+        raise TrainingError(f"{broken} in epoch {epoch + 1}.", f"{self._remedy(epoch)}{intact}.")
 
-    def _log(self, row: dict[str, float]) -> None:
+    def _remedy(self, epoch: int) -> str:
+        return f"Lower the learning rate (it is {cosine(self.settings, epoch):g}) or set gradient_clip"
+
+    def _log(self, row: dict[str, Any]) -> None:
         if self.store is not None and self.fabric.is_global_zero:
             path = self.store.folder / "metrics.jsonl"
             try:
@@ -199,41 +218,56 @@ class Training:
             fabric.barrier()
             initial = self.store.keep_initial(initial)
             self.model.load_state_dict(initial)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            settings.learning_rate,
-            settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.nesterov and settings.momentum > 0,
-            foreach=True,
-        )
-        module, optimizer = fabric.setup(self.model, self.optimizer)
-        if self.paths is not None:
-            module.mark_forward_method("forward_path")
-        self.meters = torch.zeros(3, dtype=torch.float64, device=fabric.device)  # sum of losses, correct, images
+        self._setup()
+        self.meters = torch.zeros(self.meter_count, dtype=torch.float64, device=fabric.device)
         self.history = []
         found = self.store.load() if self.store is not None else None
         epoch, step = self._restore(found[1]) if found is not None else (0, 0)
         fabric.barrier()  # no process may still be reading when the first one writes
         if self.store is not None and fabric.is_global_zero:
-            lines = "".join(json.dumps(row) + "\n" for row in self.history)
+            lines = "".join(json.dumps(row) + "\n" for row in self._rows())
             atomic_write(self.store.folder / "metrics.jsonl", lines.encode())
         self.saved_at = time.monotonic()
-        pixels = self.images.images.to(fabric.device)
-        mean, std = (s.to(fabric.device)[:, None, None] for s in self.images.statistics())
+        self.pixels = self.images.images.to(fabric.device)
+        self.mean, self.std = (s.to(fabric.device)[:, None, None] for s in self.images.statistics())
         while epoch < settings.epochs:
-            self._epoch(module, optimizer, pixels, mean, std, epoch, step)
+            self.module.train()
+            for group in self.optimizer.param_groups:
+                group["lr"] = cosine(settings, epoch)
+            self._epoch(epoch, step)
+            self._finish(epoch)
             epoch, step = epoch + 1, 0
         if self.store is not None and (found is None or found[0] < settings.epochs * self.steps_per_epoch):
             self._save(epoch, 0)
         sha = self.store.initial_sha256 if self.store is not None else None
         return Trained(initial, to_cpu(self.model.state_dict()), self.history, sha)
 
-    def _epoch(self, module: Any, optimizer: Any, pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, epoch: int, first: int) -> None:
-        settings, fabric, images = self.settings, self.fabric, self.images
-        module.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = cosine(settings, epoch)
+    def _setup(self) -> None:
+        """Make the optimizers; give them and the network to Fabric."""
+        self.optimizer = sgd(self.model.parameters(), self.settings)
+        self.module, self.stepper = self.fabric.setup(self.model, self.optimizer)
+        if self.paths is not None:
+            self.module.mark_forward_method("forward_path")
+
+    def _inputs(self, index: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """The images at ``index: (B,)``, augmented as ``drawn: (B, 3)`` and standardised: (B, 3, H, W)."""
+        x: torch.Tensor = self.images.augmentation.apply(self.pixels[index], drawn).float().div(255).sub(self.mean).div(self.std)
+        return x.double() if self.settings.precision == "64-true" else x
+
+    def _share(self, joint: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """This process' part of a batch, and the weight of its mean loss: averaged over processes, every image then counts the same."""
+        batch = joint[self.fabric.global_rank :: self.fabric.world_size]
+        return batch, len(batch) * self.fabric.world_size / len(joint)
+
+    def _measured(self, loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(3,) float64 of a batch: sum of losses, number of correct answers, number of images."""
+        with torch.no_grad():
+            count = torch.tensor(float(len(targets)), device=targets.device)
+            return torch.stack([loss.double() * len(targets), self.objective.correct(outputs, targets).double(), count.double()])
+
+    def _epoch(self, epoch: int, first: int) -> None:
+        """The steps of ``epoch`` from step ``first`` on."""
+        settings, fabric, images, module, optimizer = self.settings, self.fabric, self.images, self.module, self.stepper
         device = fabric.device
         order = torch.from_numpy(generator(self.seed, "data order", epoch).permutation(len(images))).to(device)
         drawn = torch.from_numpy(images.augmentation.draw(self.seed, epoch, len(images))).to(device)
@@ -245,37 +279,39 @@ class Training:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         for step in range(first, self.steps_per_epoch):
             joint = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            batch = joint[fabric.global_rank :: fabric.world_size]
-            x = images.augmentation.apply(pixels[batch], drawn[batch]).float().div(255).sub(mean).div(std)
-            if settings.precision == "64-true":
-                x = x.double()
+            batch, share = self._share(joint)
+            x = self._inputs(batch, drawn[batch])
             optimizer.zero_grad(set_to_none=not self.update_all)
             outputs = module(x) if paths is None else module.forward_path(x, paths[step])
             loss = self.objective.loss(outputs, targets[batch])
-            # DDP averages over processes; the mean over images weighs each of them by its share of the batch.
-            fabric.backward(loss if len(batch) == len(joint) else loss * (len(batch) * fabric.world_size / len(joint)))
+            fabric.backward(loss if share == 1 else loss * share)
             if settings.gradient_clip is not None:
                 fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()
-            with torch.no_grad():
-                correct = self.objective.correct(outputs, targets[batch])
-                self.meters += torch.stack([loss.double() * len(batch), correct.double(), torch.tensor(float(len(batch)), device=device).double()])
+            self.meters += self._measured(loss.detach(), outputs, targets[batch])
             if step + 1 < self.steps_per_epoch and self._due():
                 self._save(epoch, step + 1)
-        self._finish(epoch)
 
     def _finish(self, epoch: int) -> None:
         total = self._total()
         self._check_finite(epoch, total)
-        loss, correct, count = total.tolist()
-        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": cosine(self.settings, epoch)}
-        self.history.append(row)
+        self._note(epoch, total)
         self.meters.zero_()
-        self._log(row)
+        self._log(self._rows()[-1])
         if self._due():
             self._save(epoch + 1, 0)
         if self.report is not None and self.fabric.is_global_zero:
-            self.report(row)
+            self.report(self.history[-1])
+
+    def _note(self, epoch: int, total: torch.Tensor) -> None:
+        """Add the row of ``epoch`` to the curve. ``total``: the meters, summed over all processes."""
+        loss, correct, count = total.tolist()[:3]
+        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": cosine(self.settings, epoch)}
+        self.history.append(row)
+
+    def _rows(self) -> Sequence[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        return self.history
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from nni_plugins.presets import PRESETS, render
 from .small import CELL, OTHER, arguments, content, load, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
-COMMANDS = ("list", "register", "init", "search", "score", "show", "doctor")
+COMMANDS = ("list", "register", "init", "search", "score", "show", "doctor", "export")
 
 
 class Answer(NamedTuple):

@@ -1,0 +1,297 @@
+"""The training loop of differentiable search (DARTS): weights on one half of the images, architecture parameters on the other.
+
+An iteration is an architecture step (Adam) and a weight step (SGD). Each computes the gradients of what it trains and no others:
+the official code computes all of them in both steps, which for DARTS' network costs a fifth more and stores a quarter more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ..data import ImageSet
+from ..errors import ConfigError
+from ..objectives import Objective, check_targets
+from ..randomness import generator, torch_fork
+from ..settings import BilevelSettings
+from .checkpoint import State
+from .loop import Report, Trained, Training, cosine, sgd, steps, to_cpu
+from .second_order import Gradients, require, unrolled_gradients
+
+
+@dataclass(frozen=True)
+class Bilevel(Trained):
+    """``history`` has a row an epoch, of :meth:`BilevelTraining.run`; ``genotypes`` what would have been derived after each of them."""
+
+    genotypes: list[str]
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Which images a half gives in one epoch, one use a row: ``index: (uses,)``, and how each is augmented: ``drawn: (uses, 3)``."""
+
+    index: torch.Tensor
+    drawn: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process' part of a batch; see :meth:`Training._share`. ``seed``: (epoch, step, process), of what the forward pass draws."""
+
+    x: torch.Tensor
+    targets: torch.Tensor
+    share: float
+    seed: tuple[int, int, int]
+
+
+def halves(images: int, settings: BilevelSettings, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Indices of the images that train the weights, and of those that train the architecture parameters; both sorted."""
+    order: npt.NDArray[np.int64] = generator(seed, "split").permutation(images) if settings.shuffle_split else np.arange(images)
+    split = math.floor(settings.portion * images + 1e-9)  # 0.29 * 100 is a little less than 29
+    weights: npt.NDArray[np.int64] = np.sort(order[:split])
+    architecture: npt.NDArray[np.int64] = np.sort(order[split:])
+    return weights, architecture
+
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+BACKEND = "inductor"
+WEIGHTS, ARCHITECTURE, BOTH = (True, False), (False, True), (True, True)
+"""Which parameters a forward pass wants gradients of: (weights, architecture parameters)."""
+
+
+def compiled(model: nn.Module) -> dict[tuple[bool, ...], nn.Module]:
+    """``model`` as torch.compile has it, once for each set of parameters that gradients are wanted of.
+
+    A compiled network does not notice that ``requires_grad`` of a parameter changed (PyTorch issue 139476; seen in 2.11): after an
+    architecture step the weights would have no gradients at all. But it never shares a graph between two back-end functions.
+    """
+    from torch._dynamo import lookup_backend
+
+    function = lookup_backend(BACKEND)
+    return {wanted: cast(nn.Module, torch.compile(model, backend=partial(function))) for wanted in (WEIGHTS, ARCHITECTURE, BOTH)}
+
+
+class BilevelTraining(Training):
+    """One differentiable search; :meth:`run` trains, resuming from ``folder`` where there is something to resume.
+
+    Args:
+        model: with ``architecture_parameters() -> dict[str, Parameter]`` and ``genotype() -> str``, and perhaps
+            ``begin_epoch(epoch, epochs)`` (both counts of epochs, the first from 0) and ``skips() -> int``. Parameters that require no
+            gradient are frozen: no step and no decay touches them. Forward passes may draw from torch's global generator, which is
+            seeded for each of them.
+        objective, images, settings, seed, folder, config, report: as in :class:`Training`.
+    """
+
+    meter_count: ClassVar[int] = 6  # those of the weights' half, then those of the architecture's
+    settings: BilevelSettings
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        images: ImageSet,
+        settings: BilevelSettings,
+        seed: int,
+        *,
+        folder: Path | None = None,
+        config: State | None = None,
+        report: Report | None = None,
+    ) -> None:
+        super().__init__(model, objective, images, settings, seed, folder=folder, config=config, report=report)
+        self.halves = halves(len(images), settings, seed)
+        sizes = [len(half) for half in self.halves]
+        if min(sizes) < settings.batch_size:
+            possible = f"batch_size <= {min(sizes)}, or a portion nearer to 0.5" if min(sizes) > 1 else "more images, or a portion nearer to 0.5"
+            raise ConfigError(
+                f"{images.name}: portion={settings.portion} splits {len(images)} images into {sizes[0]} for the weights and {sizes[1]} for the "
+                f"architecture, but each half must fill a batch of {settings.batch_size}.",
+                f"Use {possible}.",
+            )
+        if not callable(getattr(model, "architecture_parameters", None)) or not callable(getattr(model, "genotype", None)):
+            raise ConfigError(f"{type(model).__name__} has no architecture_parameters() and genotype().", "Pass a network for differentiable search.")
+        named = cast(dict[str, nn.Parameter], cast(Any, model).architecture_parameters())
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        foreign = [name for name, parameter in named.items() if id(parameter) not in names]
+        if foreign:
+            raise ConfigError(f"{type(model).__name__}: {', '.join(foreign)} must be parameters of the network, but are not.")
+        ours = {id(parameter) for parameter in named.values()}
+        self.architecture = {name: p for name, p in sorted(named.items()) if p.requires_grad}
+        self.weights = {name: p for name, p in sorted(model.named_parameters()) if p.requires_grad and id(p) not in ours}
+        for what, found in (("architecture parameter", self.architecture), ("weight", self.weights)):
+            if not found:
+                raise ConfigError(f"{type(model).__name__}: no {what} requires a gradient.", "Leave at least one of them trainable.")
+        self.genotypes: list[str] = []
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of the weights' half; those of the architecture's are always full, and start over when they are through."""
+        return steps(len(self.halves[0]), self.settings)
+
+    def run(self) -> Bilevel:
+        """Train to the end. Errors are those of :meth:`Training.run`.
+
+        A row of ``history`` has ``epoch``, ``loss``, ``accuracy`` (of the weights' half, in training mode), ``learning_rate``, after the
+        warm-up ``architecture_loss`` and ``architecture_accuracy`` (at the unrolled weights if the order is 2), and ``skips`` where the
+        network counts them.
+        """
+        try:
+            trained = super().run()
+        finally:
+            require([*self.architecture.values(), *self.weights.values()], [])
+        return Bilevel(trained.initial, trained.final, trained.history, trained.initial_sha256, self.genotypes)
+
+    # -- state ------------------------------------------------------------------------------------------------------------
+    def _setup(self) -> None:
+        settings = self.settings
+        self.genotypes = []
+        self.model.to(memory_format=FORMATS[settings.memory_format])  # type: ignore[call-overload]
+        self.compiled = compiled(self.model) if settings.compile else {}
+        self.optimizer = sgd(self.weights.values(), settings)
+        self.adam = torch.optim.Adam(
+            self.architecture.values(),
+            settings.architecture_learning_rate,
+            settings.architecture_betas,
+            weight_decay=settings.architecture_weight_decay,
+            foreach=True,
+        )
+        # DDP then knows nothing of the architecture parameters: theirs are averaged by hand, as DDP does not see torch.autograd.grad.
+        require([*self.weights.values()], [*self.architecture.values()])
+        network = self.compiled.get(WEIGHTS, self.model)
+        self.module, self.stepper, self.architecture_stepper = self.fabric.setup(network, self.optimizer, self.adam, _reapply_compile=False)
+
+    def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
+        state = super()._snapshot(epoch, step, meters)
+        state["architecture"] = {name: to_cpu(self.adam.state[p]) for name, p in self.architecture.items() if p in self.adam.state}
+        state["genotypes"] = list(self.genotypes)
+        return state
+
+    def _restore(self, state: State) -> tuple[int, int]:
+        for name, moments in state["architecture"].items():
+            parameter = self.architecture[name]  # Adam's count of steps stays on the CPU
+            self.adam.state[parameter] = {key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()}
+        self.genotypes = list(state["genotypes"])
+        return super()._restore(state)
+
+    def _remedy(self, epoch: int) -> str:
+        weights, architecture = cosine(self.settings, epoch), self.settings.architecture_learning_rate
+        return (
+            f"Lower learning_rate (it is {weights:g}) or architecture_learning_rate (it is {architecture:g}), "
+            "or lower gradient_clip or architecture_clip"
+        )
+
+    def _note(self, epoch: int, total: torch.Tensor) -> None:
+        super()._note(epoch, total)
+        row, model = self.history[-1], cast(Any, self.model)
+        loss, correct, count = total.tolist()[3:]
+        if count:
+            row |= {"architecture_loss": loss / count, "architecture_accuracy": 100 * correct / count}
+        if hasattr(model, "skips"):
+            row["skips"] = int(model.skips())
+        self.genotypes.append(str(model.genotype()))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [{**row, "genotype": genotype} for row, genotype in zip(self.history, self.genotypes, strict=True)]
+
+    # -- the loop ---------------------------------------------------------------------------------------------------------
+    def _uses(self, epoch: int) -> tuple[Uses, Uses]:
+        """Of the two halves. The augmentation is drawn for each use, for an image of a short half comes more than once."""
+        weights, architecture = self.halves
+        index = weights[generator(self.seed, "data order", epoch).permutation(len(weights))]
+        needed, rng = self.steps_per_epoch * self.settings.batch_size, generator(self.seed, "architecture data order", epoch)
+        passes = [architecture[rng.permutation(len(architecture))] for _ in range(-(-needed // len(architecture)))]
+        joint = np.concatenate([index, *passes])[: len(index) + needed]
+        drawn = self.images.augmentation.draw(self.seed, epoch, len(joint))
+        both, moved = (torch.from_numpy(array).to(self.fabric.device) for array in (joint, drawn))
+        return Uses(both[: len(index)], moved[: len(index)]), Uses(both[len(index) :], moved[len(index) :])
+
+    def _batch(self, uses: Uses, targets: torch.Tensor, epoch: int, step: int) -> Batch:
+        end = min((step + 1) * self.settings.batch_size, len(uses.index))
+        chosen, share = self._share(torch.arange(step * self.settings.batch_size, end, device=self.fabric.device))
+        index = uses.index[chosen]
+        x = self._inputs(index, uses.drawn[chosen]).contiguous(memory_format=FORMATS[self.settings.memory_format])
+        return Batch(x, targets[index], share, (epoch, step, self.fabric.global_rank))
+
+    def _epoch(self, epoch: int, first: int) -> None:
+        settings, model = self.settings, cast(Any, self.model)
+        if hasattr(model, "begin_epoch"):
+            model.begin_epoch(epoch, settings.epochs)
+        targets = check_targets(self.objective.epoch_targets(self.images, epoch), self.images, self.objective.head(self.images).classes)
+        targets = targets.to(self.fabric.device)
+        of_weights, of_architecture = self._uses(epoch)
+        for step in range(first, self.steps_per_epoch):
+            training = self._batch(of_weights, targets, epoch, step)
+            if settings.first == "weights":
+                self._weight_step(training)
+            if epoch >= settings.warmup_epochs:
+                self._architecture_step(training, self._batch(of_architecture, targets, epoch, step))
+            if settings.first == "architecture":
+                self._weight_step(training)
+            if step + 1 < self.steps_per_epoch and self._due():
+                self._save(epoch, step + 1)
+
+    def _weight_step(self, batch: Batch) -> None:
+        clip = self.settings.gradient_clip
+        require([*self.weights.values()], [*self.architecture.values()])
+        with torch_fork(self.seed, "weights forward", *batch.seed):
+            outputs = self.module(batch.x)
+            loss = self.objective.loss(outputs, batch.targets)
+        self.fabric.backward(loss * batch.share)
+        if clip is not None:
+            self.fabric.clip_gradients(self.module, self.stepper, max_norm=clip, error_if_nonfinite=False)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        self.meters[:3] += self._measured(loss.detach(), outputs, batch.targets)
+
+    def _architecture_step(self, training: Batch, validation: Batch) -> None:
+        clip, parameters, weights = self.settings.architecture_clip, [*self.architecture.values()], [*self.weights.values()]
+        if self.settings.order == 2:
+            found = unrolled_gradients(
+                lambda: self._loss(training, "weights forward"),
+                lambda: self._loss(validation, "architecture forward", measured=True),
+                weights,
+                parameters,
+                [self.optimizer.state.get(p, {}).get("momentum_buffer") for p in weights],
+                [*self.model.buffers()],
+                rate=self.optimizer.param_groups[0]["lr"],
+                momentum=self.settings.momentum,
+                weight_decay=self.settings.weight_decay,
+                average=self._average,
+            )
+        else:
+            require(parameters, weights)
+            self.fabric.backward(self._loss(validation, "architecture forward", measured=True))
+            found = self._average([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+        for parameter, gradient in zip(parameters, found, strict=True):
+            parameter.grad = gradient
+        if clip is not None:
+            self.fabric.clip_gradients(self.module, self.architecture_stepper, max_norm=clip, error_if_nonfinite=False)
+        self.architecture_stepper.step()
+        self.architecture_stepper.zero_grad()
+
+    def _loss(self, batch: Batch, purpose: str, measured: bool = False) -> torch.Tensor:
+        """Of the network without DDP around it, weighed by this process' share of the batch."""
+        precision = self.fabric.strategy.precision
+        with torch_fork(self.seed, purpose, *batch.seed), precision.forward_context():
+            wanted = tuple(next(iter(group.values())).requires_grad for group in (self.weights, self.architecture))
+            outputs = self.compiled.get(wanted, self.model)(precision.convert_input(batch.x))
+        outputs = outputs.double() if self.settings.precision == "64-true" else outputs.float()
+        loss = self.objective.loss(outputs, batch.targets)
+        if measured:
+            self.meters[3:] += self._measured(loss.detach(), outputs, batch.targets)
+        return loss * batch.share
+
+    def _average(self, gradients: Gradients) -> Gradients:
+        """Over processes, in one message."""
+        if self.fabric.world_size == 1:
+            return gradients
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = cast(torch.Tensor, self.fabric.all_reduce(flat, reduce_op="mean"))
+        return [part.view_as(g) for part, g in zip(torch.split(flat, [g.numel() for g in gradients]), gradients, strict=True)]
