@@ -23,6 +23,7 @@ from spaces.errors import NNIPluginsError
 from .experiment_file import from_yaml
 from .launch import Launched
 from .registration import register
+from .scores import outcome
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "rlnas_digits.yml"
 
@@ -45,8 +46,7 @@ class Progress:
                     epoch = int(curve[-1]["epoch"]) // 10 * 10
                     note = f"RUNNING, {epoch} epochs, loss {curve[-1]['loss']:.4f}" if epoch else note
             elif trial["final"] is not None:
-                final: dict[str, Any] = trial["final"]
-                note += f", {final['accuracy']:.2f} %" if "accuracy" in final else f", largest angle {final['angle']:.4f} rad"
+                note += f", {'' if 'accuracy' in trial['final'] else 'largest '}{outcome(trial['final'])}"
             if self.seen.get(trial["id"]) != note:
                 self.seen[trial["id"]] = note
                 self.console.print(f"[{time.monotonic() - self.started:5.0f} s] {job:10} {note}", highlight=False)

@@ -13,7 +13,7 @@ from spaces.errors import closest
 
 from .objectives import build_objective
 from .portal_space import expected_trials, flow, search_space
-from .settings import EXPERIMENTS, RLNASExperiment, StudySettings, check
+from .settings import EXPERIMENTS, SearchExperiment, StudySettings, check
 
 NNI_KEYS = (
     "experimentName", "experimentType", "searchSpaceFile", "searchSpace", "trialCommand", "trialCodeDirectory", "trialConcurrency",
@@ -57,7 +57,7 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
         settings = check(EXPERIMENTS[name], resolve_paths(arguments, path.parent) if isinstance(arguments, Mapping) else arguments)
     except ConfigError as error:
         raise ConfigError("; ".join([*unknown, error.problem]), error.remedy) from None
-    if isinstance(settings, RLNASExperiment):
+    if isinstance(settings, SearchExperiment):
         try:
             build_objective(settings.objective)
         except ConfigError as error:

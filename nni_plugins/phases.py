@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from evaluators.data import ImageData, load
+from evaluators.data import ImageData, ImageSet, load
 from evaluators.errors import ConfigError, LabelError
+from evaluators.objectives import Objective
 from evaluators.ranking import kendall_tau
 from evaluators.stand_alone import StandAlone
 from evaluators.supernets import SupernetTraining
 from evaluators.training.loop import Report
-from spaces.base import SearchSpace
+from spaces.base import Indices, SearchSpace
+from strategies.differentiable_search import DifferentiableResult
+from strategies.differentiable_search import search as differentiable
 from strategies.ranking import Ranked, best
 from strategies.rlnas import SearchResult, initialise, search
 
 from .objectives import build_objective
 from .plan import random_architectures
 from .result import truth_table
-from .settings import RLNASExperiment, StudySettings
+from .scores import ANGLE, Score
+from .settings import DifferentiableExperiment, RLNASExperiment, SearchExperiment, StudySettings
 
 
 def use_threads(settings: StudySettings) -> None:
@@ -51,28 +59,43 @@ COUNTED = 100_000
 """In spaces of at most this many architectures those that meet the limits are counted before the training, otherwise only after it."""
 
 
-def require_found(settings: RLNASExperiment, space: SearchSpace) -> None:
+def require_found(settings: SearchExperiment, space: SearchSpace) -> None:
     """The search must be able to find as many architectures as are wanted.
 
     Raises:
         ConfigError: it cannot.
     """
-    if settings.search.evolution is None and space.size <= COUNTED:
-        indices = space.enumerate()
+    if space.size > COUNTED or (isinstance(settings, RLNASExperiment) and settings.search.evolution is not None):
+        return
+    indices = space.enumerate()
+    if isinstance(settings, RLNASExperiment):
         indices = indices[settings.search.limits.mask(space, indices)]
-        _enough(settings, len(best(space, indices, np.zeros(len(indices)), settings.found)) if len(indices) else 0)
+    _enough(settings, len(best(space, indices, np.zeros(len(indices)), settings.found)) if len(indices) else 0)
 
 
-def _enough(settings: RLNASExperiment, distinct: int) -> None:
+def _enough(settings: SearchExperiment, distinct: int) -> None:
     if distinct < settings.found:
+        limited = isinstance(settings, RLNASExperiment)
         raise ConfigError(
-            f"found: {settings.found} architectures are wanted, but only {distinct} distinct ones meet the limits.",
-            "Lower tuner.classArgs.found, or raise tuner.classArgs.search.limits.",
+            f"found: {settings.found} architectures are wanted, but only {distinct} distinct ones {'meet the limits' if limited else 'exist'}.",
+            f"Lower tuner.classArgs.found{', or raise tuner.classArgs.search.limits' if limited else ''}.",
         )
 
 
-def run_search(settings: RLNASExperiment, seed: int, folder: Path | None, report: Report | None) -> tuple[SearchResult, dict[str, Any]]:
-    """One RLNAS search; returns it and what its trial reports: ``default`` (largest angle), ``loss``, ``tau``, ``result``.
+@dataclass(frozen=True)
+class Searched:
+    """A search, whatever its method: ``score`` of index rows (n, D), and what its trial reports besides what all report."""
+
+    result: SearchResult | DifferentiableResult
+    score: Callable[[Indices], npt.NDArray[np.float64]]
+    numbers: dict[str, float]
+    details: dict[str, Any]
+
+
+def run_search(
+    settings: SearchExperiment, seed: int, folder: Path | None, report: Report | None
+) -> tuple[SearchResult | DifferentiableResult, dict[str, Any]]:
+    """One search; returns it and what its trial reports: ``default`` (the largest score), the same by its name, ``loss``, ``tau``, ``result``.
 
     Whatever would make the experiment fail after the training is looked for before it.
     """
@@ -82,33 +105,55 @@ def run_search(settings: RLNASExperiment, seed: int, folder: Path | None, report
         require_labels(data)
     table, images = truth_table(settings), data.train
     require_found(settings, settings.search_space)
-    space = settings.search_space.with_classes(objective.head(images).classes)
-    supernet = initialise(space, seed)
-    training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
-    result = search(supernet, training, settings.search, settings.found)
+    method: Any = _rlnas if isinstance(settings, RLNASExperiment) else _differentiable
+    searched: Searched = method(settings, images, objective, seed, folder, report)
+    result, space = searched.result, settings.search_space
     _enough(settings, len(result.ranked))
-    angles, trained = result.table, result.trained
     random = random_architectures(settings)
     value: dict[str, Any] = {
         "default": result.ranked[0].score,
-        "angle": result.ranked[0].score,
-        "loss": trained.history[-1]["loss"],
+        settings.score.key: result.ranked[0].score,
+        "loss": result.trained.history[-1]["loss"],
+        **searched.numbers,
         # One key for everything that is not a number: the portal draws an axis for each key.
         "result": {
-            "found": [_found(ranked) for ranked in result.ranked],
-            "random": angles(space.encode(random)).tolist() if random else [],
-            "scored": len(result.angles),
+            "found": [_found(ranked, settings.score) for ranked in result.ranked],
+            "random": searched.score(space.encode(random)).tolist() if random else [],
             "image_size": list(images.size),
-            "initial_sha256": trained.initial_sha256,
+            "initial_sha256": result.trained.initial_sha256,
+            **searched.details,
         },
     }
     if table is not None and settings.truth is not None:
-        value["tau"] = kendall_tau(angles(space.encode(table.architectures)), table.metric(settings.truth.metric))
+        value["tau"] = kendall_tau(searched.score(space.encode(table.architectures)), table.metric(settings.truth.metric))
     return result, value
 
 
-def _found(ranked: Ranked) -> dict[str, Any]:
-    return {"choices": ranked.architecture.as_dict(), "angle": ranked.score}
+def _rlnas(settings: RLNASExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None) -> Searched:
+    supernet = initialise(settings.search_space.with_classes(objective.head(images).classes), seed)
+    training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
+    result = search(supernet, training, settings.search, settings.found)
+    return Searched(result, result.table, {}, {"scored": len(result.angles)})
+
+
+def _differentiable(
+    settings: DifferentiableExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None
+) -> Searched:
+    space = settings.search_space
+    result = differentiable(space, images, objective, settings.search, settings.training, seed, settings.found, folder=folder, report=report)
+    accuracy = result.supernet_accuracy
+    details = {
+        "operations": result.mixture.operations,
+        "shares": result.mixture.shares,
+        "genotypes": result.genotypes,
+        "skips": result.skips,
+    }
+    return Searched(result, partial(result.mixture.score, space), {} if accuracy is None else {"supernet_accuracy": accuracy}, details)
+
+
+def _found(ranked: Ranked, score: Score) -> dict[str, Any]:
+    """``angle`` besides ``score`` in RLNAS, as it was before there were other scores."""
+    return {"choices": ranked.architecture.as_dict(), "score": ranked.score, **({"angle": ranked.score} if score is ANGLE else {})}
 
 
 def run_stand_alone(settings: StudySettings, choices: dict[str, str], folder: Path | None, report: Report | None) -> dict[str, Any]:

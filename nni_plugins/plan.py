@@ -16,7 +16,7 @@ from spaces.architecture import Architecture
 from strategies.sampling import draw
 
 from .portal_space import WHOLE_SPACE
-from .settings import RLNASExperiment, StudySettings
+from .settings import SearchExperiment, StudySettings
 
 Phase = Literal["search", "found", "random"]
 Status = Literal["waiting", "running", "done", "failed", "listed"]
@@ -26,17 +26,23 @@ Status = Literal["waiting", "running", "done", "failed", "listed"]
 class Job:
     """One trial: ``name`` is unique in the experiment and survives retries and restarts.
 
-    ``seed``: of the search that it is, or that found its architecture; of the random draw for random ones. ``value``: what it reported.
+    ``seed``: of the search that it is, or that found its architecture; of the random draw for random ones. ``score``: what the search
+    ranked it by, in the unit of the experiment's. ``value``: what it reported.
     """
 
     name: str
     phase: Phase
     seed: int
     choices: dict[str, str] | None = None
-    angle: float | None = None
+    score: float | None = None
     status: Status = "waiting"
     crashes: int = 0
     value: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def angle(self) -> float | None:
+        """The score, by the name that it has in RLNAS."""
+        return self.score
 
 
 def random_architectures(settings: StudySettings) -> list[Architecture]:
@@ -50,7 +56,7 @@ class Plan:
     def __init__(self, settings: StudySettings) -> None:
         self.settings = settings
         self.jobs: dict[str, Job] = {}
-        if isinstance(settings, RLNASExperiment):
+        if isinstance(settings, SearchExperiment):
             self._add(Job(f"search-{seed}", "search", seed) for seed in settings.seeds)
         random = random_architectures(settings)
         self._add(Job(f"random-{i}", "random", settings.random_seed, a.as_dict()) for i, a in enumerate(random, start=1))
@@ -73,10 +79,10 @@ class Plan:
         if job.status == "done":
             return
         job.status, job.value = "done", value
-        if job.phase == "search" and isinstance(self.settings, RLNASExperiment):
+        if job.phase == "search" and isinstance(self.settings, SearchExperiment):
             status: Status = "listed" if self.settings.stand_alone is None else "waiting"
             self._add(
-                Job(f"found-{job.seed}-{rank}", "found", job.seed, dict(found["choices"]), float(found["angle"]), status)
+                Job(f"found-{job.seed}-{rank}", "found", job.seed, dict(found["choices"]), _score(found), status)
                 for rank, found in enumerate(value["result"]["found"], start=1)
             )
 
@@ -98,7 +104,7 @@ class Plan:
     def remaining(self) -> int:
         """Jobs that still have to be handed out, those of unfinished searches included."""
         unknown = sum(job.phase == "search" and job.status in ("waiting", "running") for job in self.jobs.values())
-        found = self.settings.found if isinstance(self.settings, RLNASExperiment) and self.settings.stand_alone is not None else 0
+        found = self.settings.found if isinstance(self.settings, SearchExperiment) and self.settings.stand_alone is not None else 0
         return unknown * found + sum(job.status == "waiting" for job in self.jobs.values())
 
     @property
@@ -124,4 +130,9 @@ class Plan:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what :meth:`state` returned. Running jobs stay running: NNI runs interrupted trials again by itself."""
         self.jobs = {}
-        self._add(Job(**job) for job in state["jobs"])
+        self._add(Job(**{"score" if key == "angle" else key: value for key, value in job.items()}) for job in state["jobs"])
+
+
+def _score(found: dict[str, Any]) -> float:
+    """Of a row of a search's result; searches of before there were other scores said ``angle``."""
+    return float(found["score"] if "score" in found else found["angle"])

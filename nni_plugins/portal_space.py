@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .settings import RLNASExperiment, StudySettings
+from .settings import SearchExperiment, StudySettings
 
 WHOLE_SPACE = "all"
 """Stands on every axis of a search trial, which searches all values at once."""
@@ -15,7 +15,7 @@ WHOLE_SPACE = "all"
 
 def search_space(settings: StudySettings) -> dict[str, dict[str, Any]]:
     """One axis for the phase and one for each decision, with :data:`WHOLE_SPACE` where there are search trials."""
-    searches = isinstance(settings, RLNASExperiment)
+    searches = isinstance(settings, SearchExperiment)
     phases = ["search", "found", "random"] if searches else ["random"]
     axes = {
         label: {**axis, "_value": [*axis["_value"], *([WHOLE_SPACE] if searches else [])]}
@@ -26,7 +26,7 @@ def search_space(settings: StudySettings) -> dict[str, dict[str, Any]]:
 
 def expected_trials(settings: StudySettings) -> int:
     """``maxTrialNumber``."""
-    if not isinstance(settings, RLNASExperiment):
+    if not isinstance(settings, SearchExperiment):
         return settings.random
     found = settings.found if settings.stand_alone is not None else 0
     return len(settings.seeds) * (1 + found) + settings.random

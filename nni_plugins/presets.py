@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
+from .differentiable_presets import DIFFERENTIABLE
 from .portal_space import expected_trials, flow, search_space
+from .preset import DIGITS, Preset
 from .settings import EXPERIMENTS, check
-
-
-@dataclass(frozen=True)
-class Preset:
-    """``comment``: what the file is, above it; ``arguments``: its ``tuner.classArgs``."""
-
-    tuner: str
-    comment: str
-    arguments: Mapping[str, Any]
-    concurrency: int = 1
-    hours: int = 1
-
-
-_DIGITS = {
-    "space": {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1},
-    "data": {"source": "digits"},
-    "stand_alone": {"epochs": 12, "batch_size": 64, "learning_rate": 0.025, "accelerator": "cpu"},
-    "truth": {"table": "digits", "metric": "accuracy"},
-    "threads": 1,
-}
 
 PRESETS = {
     "rlnas_digits": Preset(
@@ -37,7 +15,7 @@ PRESETS = {
         "known (`truth`); the search does not see them.",
         {
             "optimize_mode": "maximize",
-            **_DIGITS,
+            **DIGITS,
             "objective": {"name": "random_labels", "classes": 10, "mode": "fixed", "seed": 0},
             "training": {"epochs": 200, "accelerator": "cpu"},
             "search": {"angle": "rlnas"},
@@ -78,9 +56,10 @@ PRESETS = {
     "random_digits": Preset(
         "RandomSearch",
         "Random search on scikit-learn's digits: ten random cells out of 125, each trained stand-alone. The baseline of every search.",
-        {"optimize_mode": "maximize", **_DIGITS, "random": 10},
+        {"optimize_mode": "maximize", **DIGITS, "random": 10},
         concurrency=2,
     ),
+    **DIFFERENTIABLE,
 }
 
 

@@ -16,7 +16,8 @@ from spaces.architecture import Architecture
 from spaces.base import SearchSpace
 
 from .plan import Job, Plan
-from .settings import RLNASExperiment, StudySettings
+from .scores import ANGLE
+from .settings import StudySettings
 
 SCHEMA_VERSION = 1
 
@@ -50,29 +51,29 @@ def versions() -> dict[str, str]:
 
 
 def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
-    """The content of ``result.json``: one entry an architecture, found and random ones together, best accuracy first, then largest angle.
+    """The content of ``result.json``: one entry an architecture, found and random ones together, best accuracy first, then largest score.
 
-    ``angle``: radians; ``accuracy`` and ``true_accuracy``: percent; ``true_rank``: 1 is best, of ``architectures_in_table``;
-    ``status``: ``listed`` is what a search found with ``stand_alone: null``, so that nothing was trained.
-    ``kendall_tau``: tau-b of angle against accuracy over the architectures trained here (``trained``), and over the whole table (``table``).
+    ``score``: what ``score_name`` says, the angle in radians (which RLNAS also calls ``angle``) or a log-probability; ``accuracy`` and
+    ``true_accuracy``: percent; ``true_rank``: 1 is best, of ``architectures_in_table``; ``status``: ``listed`` is what a search found with
+    ``stand_alone: null``, so that nothing was trained. ``kendall_tau``: tau-b of score against accuracy over the architectures trained
+    here (``trained``), and over the whole table (``table``).
     """
     space, table = settings.search_space, truth_table(settings)
     searches = [job for job in plan.jobs.values() if job.phase == "search"]
-    angles = searches[0].value.get("result", {}).get("random", []) if searches else []
-    random = iter(angles)
+    random = iter(searches[0].value.get("result", {}).get("random", []) if searches else [])
     size = next((search.value["result"].get("image_size") for search in searches if "result" in search.value), None)
     rows = []
     for job in plan.jobs.values():
         if job.phase == "search":
             continue
-        angle = job.angle if job.phase == "found" else next(random, None)
-        rows.append(_row(space, table, settings, job, angle, size))
-    rows.sort(key=lambda row: (-_or(row["accuracy"], -1), -_or(row["angle"], -1), row["job"]))
-    scored = [(row["angle"], row["accuracy"]) for row in rows if row["angle"] is not None and row["accuracy"] is not None]
+        score = job.score if job.phase == "found" else next(random, None)
+        rows.append(_row(space, table, settings, job, score, size))
+    rows.sort(key=lambda row: (-_or(row["accuracy"], -1), -_or(row["score"], -np.inf), row["job"]))
+    scored = [(row["score"], row["accuracy"]) for row in rows if row["score"] is not None and row["accuracy"] is not None]
     tau = kendall_tau(*zip(*scored, strict=True)) if len(scored) > 1 else None
     return {
         "schema": SCHEMA_VERSION,
-        "strategy": "RLNAS" if isinstance(settings, RLNASExperiment) else "RandomSearch",
+        "strategy": settings.strategy,
         "settings": settings.model_dump(mode="json"),
         "searches": [{"seed": job.seed, "status": job.status, **job.value} for job in searches],
         "architectures": rows,
@@ -84,7 +85,7 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: Job, angle: float | None, size: list[int] | None) -> dict[str, Any]:
+def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: Job, score: float | None, size: list[int] | None) -> dict[str, Any]:
     architecture = space.architecture(job.choices or {})
     costs = {"parameters": job.value.get("parameters"), "macs": job.value.get("macs")}
     if size is not None:  # also of architectures that were not trained, or whose training failed
@@ -99,7 +100,9 @@ def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: 
         "seed": job.seed,
         "architecture": space.to_string(architecture),
         "choices": architecture.as_dict(),
-        "angle": angle,
+        "score": score,
+        "score_name": settings.score.name,
+        **({"angle": score} if settings.score is ANGLE else {}),
         "accuracy": job.value.get("accuracy"),
         **known,
         **costs,

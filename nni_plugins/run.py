@@ -15,7 +15,7 @@ from evaluators.training.checkpoint import diff
 from . import phases
 from .plan import Job, Plan
 from .result import write_result
-from .settings import RLNASExperiment, StudySettings
+from .settings import SearchExperiment, StudySettings
 
 Progress = Callable[[Job, dict[str, float] | None], None]
 """Called with a job and the epoch that it has just finished, or None when the job itself is finished."""
@@ -68,6 +68,6 @@ def _run(settings: StudySettings, job: Job, folder: Path, progress: Progress | N
             progress(job, row)
 
     if job.phase == "search":
-        assert isinstance(settings, RLNASExperiment)
+        assert isinstance(settings, SearchExperiment)
         return phases.run_search(settings, job.seed, folder, report)[1]
     return phases.run_stand_alone(settings, job.choices or {}, folder, report)

@@ -1,21 +1,30 @@
-"""Angles of given architectures on a supernet that was trained before."""
+"""Scores of given architectures on a supernet that was trained before: angles, or log-probabilities of a differentiable search."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from evaluators.errors import CheckpointError
 from evaluators.training.checkpoint import CheckpointStore
+from spaces.base import Indices
 from spaces.supernet import Supernet
 from strategies.angle import VARIANTS, AngleTable
+from strategies.differentiable_search import initialise, restored
 
-from .settings import RLNASExperiment
+from .settings import DifferentiableExperiment, RLNASExperiment, SearchExperiment
+
+Weights = Mapping[str, torch.Tensor]
 
 
-def score(settings: RLNASExperiment, supernet: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """For each architecture: ``architecture`` (native string) and ``angle`` in radians, with the hash of W0's file as ``initial_sha256``.
+def score(settings: SearchExperiment, supernet: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """For each architecture: ``architecture`` (native string) and its score, ``angle`` in radians or ``log_probability``, with the hash of
+    W0's file as ``initial_sha256``.
 
     Args:
         settings: of the search that trained the supernet.
@@ -34,13 +43,31 @@ def score(settings: RLNASExperiment, supernet: Path, texts: Sequence[str]) -> li
     initial, found = store.keep_initial({}), store.load()
     if found is None:
         raise CheckpointError(f"{supernet} holds initial weights but no checkpoint.", "Let the search run at least until its first checkpoint.")
-    blocks = cast(Supernet, space.supernet()).weight_blocks()
-    final = found[1]["model"]
+    method: Any = _angles if isinstance(settings, RLNASExperiment) else _log_probabilities
+    scores: npt.NDArray[np.float64] = method(settings, supernet, initial, found[1]["model"], space.encode(architectures))
+    sha, key = store.initial_sha256, settings.score.key
+    return [{"architecture": space.to_string(a), key: float(value), "initial_sha256": sha} for a, value in zip(architectures, scores, strict=True)]
+
+
+def _foreign(supernet: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{supernet} is a supernet of another space: {what}.", "Pass the configuration that trained it.")
+
+
+def _angles(settings: RLNASExperiment, supernet: Path, initial: Weights, final: Weights, indices: Indices) -> npt.NDArray[np.float64]:
+    blocks = cast(Supernet, settings.search_space.supernet()).weight_blocks()
     missing = [name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters if name not in final]
     if missing:
-        raise CheckpointError(f"{supernet} is a supernet of another space: it lacks {missing[0]}.", "Pass the configuration that trained it.")
-    angles = AngleTable.build(space, blocks, initial, final, VARIANTS[settings.search.angle])(space.encode(architectures))
-    sha = store.initial_sha256
-    return [
-        {"architecture": space.to_string(a), "angle": float(angle), "initial_sha256": sha} for a, angle in zip(architectures, angles, strict=True)
-    ]
+        raise _foreign(supernet, f"it lacks {missing[0]}")
+    return AngleTable.build(settings.search_space, blocks, initial, final, VARIANTS[settings.search.angle])(indices)
+
+
+def _log_probabilities(
+    settings: DifferentiableExperiment, supernet: Path, initial: Weights, final: Weights, indices: Indices
+) -> npt.NDArray[np.float64]:
+    space = settings.search_space
+    for name, parameter in initialise(space, settings.search, 0).architecture_parameters().items():
+        if name not in final:
+            raise _foreign(supernet, f"it lacks {name}")
+        if final[name].shape != parameter.shape:
+            raise _foreign(supernet, f"{name} is {tuple(final[name].shape)} instead of {tuple(parameter.shape)}")
+    return restored(space, settings.search, final).score(space, indices)

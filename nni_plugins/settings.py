@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from evaluators.errors import ConfigError
-from evaluators.settings import DataSettings, Settings, StandAloneSettings, SupernetSettings, read
+from evaluators.settings import BilevelSettings, DataSettings, Settings, StandAloneSettings, SupernetSettings, read
 from spaces.base import SearchSpace
 from spaces.errors import NNIPluginsError, closest
+from strategies.differentiable_settings import (
+    DifferentiableSettings,
+    PCDARTSSettings,
+    PCDARTSTraining,
+    RFDARTSSettings,
+    RFPCDARTSSettings,
+    check_space,
+)
 from strategies.settings import RLNASSettings
 
 from . import registry
+from .scores import ANGLE, LOG_PROBABILITY, Score
 
 
 class TruthSettings(Settings):
@@ -28,7 +37,10 @@ class TruthSettings(Settings):
 class StudySettings(Settings):
     """What every experiment has: a space, images, stand-alone training, and random architectures to compare with."""
 
-    optimize_mode: Literal["maximize"] = Field("maximize", description="the portal reads it from the YAML; accuracies and angles are maximised")
+    strategy: ClassVar[str] = ""
+    score: ClassVar[Score] = ANGLE
+
+    optimize_mode: Literal["maximize"] = Field("maximize", description="the portal reads it from the YAML; accuracies and scores are maximised")
     space: dict[str, Any] = Field(default={"name": "nasbench201"}, description="name of a registered space, and its arguments")
     data: DataSettings = DataSettings.model_validate({})
     stand_alone: StandAloneSettings | None = StandAloneSettings.model_validate({})
@@ -55,17 +67,13 @@ class StudySettings(Settings):
         return build_space(self.space)
 
 
-class RLNASExperiment(StudySettings):
-    """RLNAS: one search a seed, then its best architectures beside random ones.
+class SearchExperiment(StudySettings):
+    """An experiment with searches: one a seed, then its best architectures beside random ones.
 
-    ``stand_alone: null`` leaves it at the searches, for images without labels: what they find is listed with its angle, and not trained.
+    ``stand_alone: null`` leaves it at the searches, for images without labels: what they find is listed with its score, and not trained.
     """
 
-    objective: dict[str, Any] = Field(
-        default={"name": "random_labels", "classes": 10}, description="name of a registered objective, and its arguments"
-    )
-    training: SupernetSettings = SupernetSettings.model_validate({})
-    search: RLNASSettings = RLNASSettings.model_validate({})
+    objective: dict[str, Any] = Field(description="name of a registered objective, and its arguments")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one search for each")
     found: int = Field(5, ge=1, description="how many architectures of each search are listed, and trained stand-alone")
 
@@ -98,15 +106,89 @@ class RLNASExperiment(StudySettings):
             raise ValueError("seeds must be distinct and not negative")
         return value
 
+    def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the portal gets of an epoch of a search: ``default``, and every other number."""
+        return {"default": row["loss"], **row}
+
+
+class RLNASExperiment(SearchExperiment):
+    """RLNAS: a supernet on random labels, ranked by angle."""
+
+    strategy = "RLNAS"
+    objective: dict[str, Any] = Field(
+        default={"name": "random_labels", "classes": 10}, description="name of a registered objective, and its arguments"
+    )
+    training: SupernetSettings = SupernetSettings.model_validate({})
+    search: RLNASSettings = RLNASSettings.model_validate({})
+
+
+class DifferentiableExperiment(SearchExperiment):
+    """Differentiable search: a mixed supernet, ranked by the probabilities that its architecture parameters give. Base of the four methods."""
+
+    score = LOG_PROBABILITY
+    objective: dict[str, Any] = Field(default={"name": "supervised"}, description="name of a registered objective, and its arguments")
+    training: BilevelSettings = BilevelSettings.model_validate({})
+    search: DifferentiableSettings = DifferentiableSettings.model_validate({})
+
+    @model_validator(mode="after")
+    def _mixed(self) -> Self:
+        try:
+            check_space(self.search_space, self.search)
+        except ConfigError as error:
+            raise ValueError(str(error).replace("\n", " ")) from None
+        return self
+
+    def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """``default``: percent of the architecture's half, or during the warm-up, which has no such half, of the weights' half.
+
+        The portal only ever offers the keys of the first epoch, so those of the architecture's half are there from the beginning, as 0.
+        """
+        absent = {"architecture_loss": 0.0, "architecture_accuracy": 0.0}
+        numbers = {key: value for key, value in row.items() if not isinstance(value, str)}
+        return {"default": row.get("architecture_accuracy", row["accuracy"]), **absent, **numbers}
+
+
+class DARTSExperiment(DifferentiableExperiment):
+    """DARTS with its settings for CIFAR-10."""
+
+    strategy = "DARTS"
+
+
+class PCDARTSExperiment(DifferentiableExperiment):
+    """PC-DARTS with its settings for CIFAR-10."""
+
+    strategy = "PCDARTS"
+    training: PCDARTSTraining = PCDARTSTraining.model_validate({})
+    search: PCDARTSSettings = PCDARTSSettings.model_validate({})
+
+
+class RFDARTSExperiment(DifferentiableExperiment):
+    """RF-DARTS: DARTS' settings, random convolutions."""
+
+    strategy = "RFDARTS"
+    search: RFDARTSSettings = RFDARTSSettings.model_validate({})
+
+
+class RFPCDARTSExperiment(DifferentiableExperiment):
+    """RF-PCDARTS: PC-DARTS' settings, random convolutions."""
+
+    strategy = "RFPCDARTS"
+    training: PCDARTSTraining = PCDARTSTraining.model_validate({})
+    search: RFPCDARTSSettings = RFPCDARTSSettings.model_validate({})
+
 
 class RandomSearchExperiment(StudySettings):
     """Random search: ``random`` architectures, each trained stand-alone."""
 
+    strategy = "RandomSearch"
     stand_alone: StandAloneSettings = StandAloneSettings.model_validate({})
     random: int = Field(10, ge=1)
 
 
-EXPERIMENTS: dict[str, type[StudySettings]] = {"rlnas": RLNASExperiment, "randomsearch": RandomSearchExperiment}
+EXPERIMENTS: dict[str, type[StudySettings]] = {
+    model.strategy.lower(): model
+    for model in (RLNASExperiment, RandomSearchExperiment, DARTSExperiment, PCDARTSExperiment, RFDARTSExperiment, RFPCDARTSExperiment)
+}
 """By the tuner's name in lower case, as NNI compares names."""
 
 

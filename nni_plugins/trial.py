@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+Point = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def main() -> int:
@@ -38,7 +41,7 @@ def _run() -> None:
 
     from evaluators.errors import ConfigError
 
-    from .settings import EXPERIMENTS, RLNASExperiment, check
+    from .settings import EXPERIMENTS, SearchExperiment, check
 
     parameters = own_parameters()
     if not isinstance(parameters, dict) or not isinstance(parameters.get("trial"), dict):
@@ -52,7 +55,8 @@ def _run() -> None:
     folder = _folder(settings.run_folder, trial["job"], output)
     report = Reporter(output / "reported", folder / "metrics.jsonl")
     if parameters["phase"] == "search":
-        assert isinstance(settings, RLNASExperiment)
+        assert isinstance(settings, SearchExperiment)
+        report.point = settings.curve_point
         _, value = phases.run_search(settings, int(trial["seed"]), folder, report)
     else:
         choices = {label: parameters[label] for label in settings.search_space.labels}
@@ -92,10 +96,12 @@ class Reporter:
     Args:
         mark: file that remembers how many epochs this trial has reported.
         metrics: the training's ``metrics.jsonl``, whose epochs an earlier attempt may have trained.
+        point: makes what NNI gets out of a row of it.
     """
 
-    def __init__(self, mark: Path, metrics: Path) -> None:
+    def __init__(self, mark: Path, metrics: Path, point: Point | None = None) -> None:
         self.mark, self.metrics = mark, metrics
+        self.point = point or (lambda row: {"default": row["loss"], **row})
         self.reported = int(mark.read_text()) if mark.exists() else 0
 
     def __call__(self, row: dict[str, float]) -> None:
@@ -117,7 +123,7 @@ class Reporter:
         from evaluators.files import atomic_write
 
         nni.trial.overwrite_intermediate_seq(int(row["epoch"]) - 1)
-        nni.report_intermediate_result({"default": row["loss"], **row})
+        nni.report_intermediate_result(self.point(row))
         self.reported = int(row["epoch"])
         atomic_write(self.mark, str(self.reported).encode())
 

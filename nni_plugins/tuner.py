@@ -27,7 +27,17 @@ from .journal import cancelled_by_user
 from .manager import Manager
 from .plan import Job, Plan
 from .result import truth_table, write_result
-from .settings import RandomSearchExperiment, RLNASExperiment, StudySettings, check, experiment_name
+from .settings import (
+    DARTSExperiment,
+    PCDARTSExperiment,
+    RandomSearchExperiment,
+    RFDARTSExperiment,
+    RFPCDARTSExperiment,
+    RLNASExperiment,
+    StudySettings,
+    check,
+    experiment_name,
+)
 
 _logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -260,6 +270,30 @@ class RLNASTuner(PhasedTuner):
     """``tuner.name: RLNAS``; see :class:`nni_plugins.settings.RLNASExperiment`."""
 
     experiment = RLNASExperiment
+
+
+class DARTSTuner(PhasedTuner):
+    """``tuner.name: DARTS``; see :class:`nni_plugins.settings.DARTSExperiment`."""
+
+    experiment = DARTSExperiment
+
+
+class PCDARTSTuner(PhasedTuner):
+    """``tuner.name: PCDARTS``; see :class:`nni_plugins.settings.PCDARTSExperiment`."""
+
+    experiment = PCDARTSExperiment
+
+
+class RFDARTSTuner(PhasedTuner):
+    """``tuner.name: RFDARTS``; see :class:`nni_plugins.settings.RFDARTSExperiment`."""
+
+    experiment = RFDARTSExperiment
+
+
+class RFPCDARTSTuner(PhasedTuner):
+    """``tuner.name: RFPCDARTS``; see :class:`nni_plugins.settings.RFPCDARTSExperiment`."""
+
+    experiment = RFPCDARTSExperiment
 
 
 class RandomSearchTuner(PhasedTuner):

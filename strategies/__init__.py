@@ -6,6 +6,10 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "angle": ["VARIANTS", "AngleTable", "AngleVariant"],
+        "differentiable": ["DARTS", "PCDARTS", "RFDARTS", "RFPCDARTS"],
+        "differentiable_evaluators": ["DifferentiableTraining"],
+        "differentiable_search": ["DifferentiableResult", "Mixture"],
+        "differentiable_settings": ["DifferentiableSettings", "PCDARTSSettings", "PCDARTSTraining", "RFDARTSSettings", "RFPCDARTSSettings"],
         "evolution": ["EvolutionSettings", "Limits", "evolve"],
         "random_search": ["RandomSearch"],
         "ranking": ["Ranked"],

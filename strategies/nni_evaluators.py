@@ -40,10 +40,10 @@ def from_classification(evaluator: Evaluator | None, classes: int, seed: int) ->
     if epochs is None or epochs < 1:
         raise ConfigError("Classification needs max_epochs of at least 1.", "Pass max_epochs=250, as the paper has it.")
     settings = read(SupernetSettings, {**values, "epochs": epochs, "batch_size": loader.batch_size})
-    return SupernetTraining(_images(loader), RandomLabels(classes, seed=seed), settings, seed=seed)
+    return SupernetTraining(images_of(loader), RandomLabels(classes, seed=seed), settings, seed=seed)
 
 
-def _images(loader: DataLoader[Any]) -> ImageSet:
+def images_of(loader: DataLoader[Any]) -> ImageSet:
     """All images of the loader's data set as bytes; values outside [0, 1] (normalised ones) are scaled by their common range."""
     dataset: Any = loader.dataset
     if not hasattr(dataset, "__len__"):

@@ -17,6 +17,10 @@ from spaces.errors import closest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Label-free architecture search for NNI.")
 console = Console()
+PRESET_NAMES = (
+    "rlnas_digits, rfdarts_digits or random_digits for a try on a CPU; rlnas_nasbench201, rfdarts_nasbench201, darts_cifar10, "
+    "pcdarts_cifar10, rfdarts_cifar10 or rfdarts_s1_cifar10 with the papers' values"
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -98,7 +102,7 @@ def register(as_json: AsJson = False) -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="The experiment file to write.")],
-    preset: Annotated[str, typer.Option(help="rlnas_digits, rlnas_nasbench201 or random_digits")] = "rlnas_digits",
+    preset: Annotated[str, typer.Option(help=PRESET_NAMES)] = "rlnas_digits",
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -143,19 +147,19 @@ def score(
     supernet: Annotated[Path, typer.Option(help="The search's folder of checkpoints.")] = Path("runs/search/search-0"),
     as_json: AsJson = False,
 ) -> None:
-    """Angles of given architectures on a trained supernet. Example: nni-plugins score x.yml '|nor_conv_3x3~0|+|skip_connect~0|none~1|'"""
+    """Scores of given architectures on a trained supernet. Example: nni-plugins score x.yml '|nor_conv_3x3~0|+|skip_connect~0|none~1|'"""
     from nni_plugins.experiment_file import from_yaml
-    from nni_plugins.settings import RLNASExperiment
+    from nni_plugins.settings import SearchExperiment
 
     tuner, settings = from_yaml(config)
-    if not isinstance(settings, RLNASExperiment):
-        raise ConfigError(f"{config}: tuner {tuner} trains no supernet.", "Pass the experiment file of an RLNAS search.")
+    if not isinstance(settings, SearchExperiment):
+        raise ConfigError(f"{config}: tuner {tuner} trains no supernet.", "Pass the experiment file of a search with a supernet.")
     from nni_plugins import score as scoring
 
     rows = scoring.score(settings, supernet, architectures)
-    table = grid("angle (rad)", "architecture")
+    table = grid(settings.score.heading, "architecture")
     for row in rows:
-        table.add_row(f"{row['angle']:.6f}", row["architecture"])
+        table.add_row(f"{row[settings.score.key]:.6f}", row["architecture"])
     emit(rows, as_json, table)
 
 

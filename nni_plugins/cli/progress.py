@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nni_plugins.plan import Job
+from nni_plugins.scores import outcome
 
 
 class Bars:
@@ -40,5 +41,4 @@ class Bars:
         if row is not None:
             self.progress.update(task.id, completed=row["epoch"], note=f"loss {row['loss']:.3f}")
         else:
-            result = f"{job.value['accuracy']:.2f} %" if "accuracy" in job.value else f"angle {job.value['angle']:.4f} rad"
-            self.progress.update(task.id, total=task.completed, note=result)
+            self.progress.update(task.id, total=task.completed, note=outcome(job.value))

@@ -7,47 +7,65 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
-from nni_plugins.settings import build_space
+from nni_plugins.settings import EXPERIMENTS, build_space
 from spaces.drawing import draw_cell
+
+LONGEST = 60
+"""Characters of an architecture that still stands in the table; longer ones are listed below it."""
 
 
 def result_table(result: dict[str, Any]) -> Group:
     """Found and random architectures side by side, and what they say together."""
     trained = any(row["accuracy"] is not None for row in result["architectures"])
-    first = "found and random architectures, best stand-alone accuracy first" if trained else "found architectures, largest angle first"
+    score = EXPERIMENTS[result["strategy"].lower()].score
+    first = "found and random architectures, best stand-alone accuracy first" if trained else f"found architectures, largest {score.name} first"
     table = Table(title=f"{result['strategy']}: {first}")
     table.add_column("architecture", overflow="fold")
     table.add_column("source")
-    for column in ("angle (rad)", "accuracy (%)", "true rank", "parameters"):
+    for column in (score.heading, "accuracy (%)", "true rank", "parameters"):
         table.add_column(column, justify="right")
     total = result["architectures_in_table"]
+    numbers: dict[str, str] = {}
     for row in result["architectures"]:
+        architecture = row["architecture"]
+        if len(architecture) > LONGEST:
+            architecture = numbers.setdefault(architecture, str(len(numbers) + 1))
         rank = "-" if row["true_rank"] is None else f"{row['true_rank']:g} of {total}"
         style = "bold" if row["source"] == "found" else ""
-        table.add_row(
-            row["architecture"], row["source"], _number(row["angle"], 4), _number(row["accuracy"], 2), rank, f"{row['parameters']:,}", style=style
-        )
+        numeric = _number(row["score"], ".4f"), _number(row["accuracy"], ".2f"), rank, _number(row["parameters"], ",")
+        table.add_row(Text(architecture), row["source"], *numeric, style=style)
     lines = ["nothing was trained stand-alone (stand_alone: null)"] if result["settings"]["stand_alone"] is None else []
     if trained:
         mean = result["mean_accuracy"]
         lines.append("mean accuracy: " + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None))
     if result["kendall_tau"]["trained"] is not None:
-        lines.append(f"Kendall tau-b of angle against accuracy: {result['kendall_tau']['trained']:.3f} over the architectures above")
+        lines.append(f"Kendall tau-b of {score.name} against accuracy: {result['kendall_tau']['trained']:.3f} over the architectures above")
     for tau in result["kendall_tau"]["table"]:
         if tau is not None:
-            lines.append(f"Kendall tau-b of angle against true accuracy: {tau:.3f} over all {total} architectures")
+            lines.append(f"Kendall tau-b of {score.name} against true accuracy: {tau:.3f} over all {total} architectures")
     if result["failed"]:
         lines.append(f"failed: {', '.join(result['failed'])}")
-    return Group(table, *lines)
+    return Group(table, *([_listed(numbers)] if numbers else []), *lines)
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _listed(numbers: dict[str, str]) -> Table:
+    """``1 Genotype(...)``, folded beside its number."""
+    listed = Table.grid(padding=(0, 1))
+    listed.add_column(justify="right", no_wrap=True)
+    listed.add_column(overflow="fold")
+    for architecture, number in numbers.items():
+        listed.add_row(number, Text(architecture))
+    return listed
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def best(result: dict[str, Any]) -> dict[str, Any] | None:
-    """The best architecture that the search found, by angle if none was trained; of random search, the best of all."""
+    """The best architecture that the search found, by score if none was trained; of random search, the best of all."""
     rows = [row for row in result["architectures"] if row["accuracy"] is not None or row["status"] == "listed"]
     found = [row for row in rows if row["source"] == "found"] or rows
     return found[0] if found else None
@@ -59,6 +77,6 @@ def draw_best(result: dict[str, Any], folder: Path) -> Path | None:
     if row is None:
         return None
     space = build_space(result["settings"]["space"])
-    quality = f"angle {row['angle']:.4f} rad" if row["accuracy"] is None else f"{row['accuracy']:.2f} % stand-alone"
+    quality = EXPERIMENTS[result["strategy"].lower()].score.text(row["score"]) if row["accuracy"] is None else f"{row['accuracy']:.2f} % stand-alone"
     title = f"{row['architecture']}\n{quality}, {row['parameters']:,} parameters"
     return draw_cell(space, space.architecture(row["choices"]), folder / "best.png", title)

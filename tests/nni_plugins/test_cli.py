@@ -115,12 +115,12 @@ def test_register_twice_and_nni_knows_the_tuners(run: Cli, tmp_path: Path, monke
     from nni.tools.package_utils import create_builtin_class_instance
 
     monkeypatch.setenv("NNI_CONFIG_DIR", str(tmp_path / "nni"))
-    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["broken"] * 2
+    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["broken"] * 6
     first, status = run("register", "--json").json, (tmp_path / "nni" / "registered_algorithms.yml").read_text()
-    assert first["tuners"] == ["RLNAS", "RandomSearch"] and Path(first["meta"]).exists()
+    assert first["tuners"] == ["RLNAS", "RandomSearch", "DARTS", "PCDARTS", "RFDARTS", "RFPCDARTS"] and Path(first["meta"]).exists()
     assert run("register").out.startswith("registered tuners: RLNAS, RandomSearch")
     assert (tmp_path / "nni" / "registered_algorithms.yml").read_text() == status
-    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * 2
+    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * 6
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     tuner = create_builtin_class_instance("RLNAS", arguments(), "tuners")

@@ -63,7 +63,7 @@ def test_what_the_portal_needs(tmp_path: Path) -> None:
     ("tuner", "message"),
     [
         ({"name": "RLNSA"}, "tuner.name: 'rlnsa' is not a tuner of this package; did you mean 'rlnas'"),
-        ({"name": "TPE"}, "known: randomsearch, rlnas"),
+        ({"name": "TPE"}, "known: darts, pcdarts, randomsearch, rfdarts, rfpcdarts, rlnas"),
         ({}, "tuner.name: 'none' is not"),
         ("RLNAS", "tuner.name: 'missing'"),
         (None, "tuner.name: 'missing'"),

@@ -16,7 +16,7 @@ from spaces import NASBench201
 
 OURS = {
     "spaces": {"nasbench201"},
-    "strategies": {"rlnas", "random_search"},
+    "strategies": {"rlnas", "random_search", "darts", "pcdarts", "rfdarts", "rfpcdarts"},
     "evaluators": {"supernet", "stand_alone", "table"},
     "objectives": {"random_labels", "supervised"},
 }
@@ -55,7 +55,7 @@ def test_ours_are_found_and_can_be_imported() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match=r"unknown space 'nasbench-201'; did you mean 'nasbench201'\?"):
         registry.get("spaces", "nasbench-201")
-    with pytest.raises(ConfigError, match=r"unknown strategy 'x'; known: random_search, rlnas"):
+    with pytest.raises(ConfigError, match=r"unknown strategy 'x'; known: darts, pcdarts, random_search, rfdarts, rfpcdarts, rlnas"):
         registry.get("strategies", "x")
 
 

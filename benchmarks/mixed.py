@@ -1,0 +1,164 @@
+"""One iteration of differentiable search: the plain reference form, ours, and NNI's own DARTS. In one process, on the CPU or a GPU.
+
+    python benchmarks/mixed.py                      # NAS-Bench-201 and DARTS' CIFAR supernet, batch 16
+    python benchmarks/mixed.py --space nasbench201 --batch 64 --runs 7
+
+Plain: one edge after the other, gradients of all parameters in both steps, and, for RF-DARTS, convolutions that are merely left out of
+the optimizer. Ours: work shared by source state, gradients only of what a step trains, convolutions frozen. Memory is what autograd keeps
+for backward in the weight step (each storage once, parameters left out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from spaces import DARTS, NASBench201, SearchSpace
+from spaces.mixed import MixedOptions, MixedSupernet
+
+SPACES: dict[str, Callable[[], SearchSpace]] = {"nasbench201": NASBench201, "darts": DARTS}
+
+
+class Iteration:
+    """An architecture step and a weight step on random images."""
+
+    def __init__(self, space: SearchSpace, option: str, plain: bool, batch: int, device: str) -> None:
+        torch.manual_seed(0)
+        options = MixedOptions(option, shared=not plain)
+        self.model, self.plain = MixedSupernet(space, options).to(device), plain
+        self.alphas = list(self.model.architecture_parameters().values())
+        own = {id(p) for p in self.alphas}
+        self.weights = [p for p in self.model.parameters() if id(p) not in own and p.requires_grad]
+        if plain:  # the reference: gradients of everything, whether or not an optimizer uses them
+            for p in self.model.parameters():
+                p.requires_grad_(True)
+        self.sgd = torch.optim.SGD(self.weights, 0.025, 0.9, weight_decay=3e-4)
+        self.adam = torch.optim.Adam(self.alphas, 3e-4, (0.5, 0.999), weight_decay=1e-3)
+        self.images = torch.randn(2, batch, 3, 32, 32, device=device)
+        self.labels = torch.randint(0, 10, (2, batch), device=device)
+
+    def loss(self, half: int) -> torch.Tensor:
+        return F.cross_entropy(self.model(self.images[half]), self.labels[half])
+
+    def __call__(self) -> None:
+        if self.plain:
+            self.adam.zero_grad()
+            self.loss(1).backward()
+            self.adam.step()
+            self.sgd.zero_grad()
+            self.loss(0).backward()
+        else:
+            self._learn(self.alphas, self.weights)
+            for p, g in zip(self.alphas, torch.autograd.grad(self.loss(1), self.alphas), strict=True):
+                p.grad = g
+            self.adam.step()
+            self._learn(self.weights, self.alphas)
+            self.sgd.zero_grad()
+            self.loss(0).backward()
+        nn.utils.clip_grad_norm_(self.weights, 5.0)
+        self.sgd.step()
+
+    @staticmethod
+    def _learn(these: list[nn.Parameter], not_these: list[nn.Parameter]) -> None:
+        for p in these:
+            p.requires_grad_(True)
+        for p in not_these:
+            p.requires_grad_(False)
+
+    def kept(self) -> float:
+        """MiB that autograd keeps for the backward pass of the weight step."""
+        if not self.plain:
+            self._learn(self.weights, self.alphas)
+        storages: dict[int, int] = {}
+
+        def pack(t: torch.Tensor) -> torch.Tensor:
+            if not isinstance(t, nn.Parameter):
+                storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = self.loss(0)
+        kept = sum(storages.values()) / 2**20
+        del loss
+        return kept
+
+
+def nni_times(batch: int, runs: int) -> Iterator[float]:
+    """Seconds an iteration of NNI 3.0's DARTS strategy on its own hub's NAS-Bench-201."""
+    import nni.nas.strategy  # noqa: F401 - must be imported before NNI's one-shot code
+    import pytorch_lightning as pl
+    from nni.nas.evaluator.pytorch import Classification, DataLoader
+    from nni.nas.execution import SequentialExecutionEngine
+    from nni.nas.hub.pytorch import NasBench201
+    from nni.nas.space import RawFormatModelSpace
+    from nni.nas.strategy import DARTS as NNIDARTS
+    from torch.utils.data import TensorDataset
+
+    class Clock(pl.Callback):
+        times: list[float] = []
+
+        def on_train_batch_end(self, *_: object) -> None:
+            self.times.append(time.perf_counter())
+
+    clock = Clock()
+    data = TensorDataset(torch.randn(batch * (runs + 2), 3, 32, 32), torch.randint(0, 10, (batch * (runs + 2),)))
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    evaluator = Classification(
+        train_dataloaders=DataLoader(data, batch_size=batch), val_dataloaders=DataLoader(data, batch_size=batch), num_classes=10, max_epochs=1,
+        accelerator="cpu", callbacks=[clock], **quiet,
+    )  # fmt: skip
+    NNIDARTS()(RawFormatModelSpace.from_model(NasBench201(num_labels=10), evaluator), SequentialExecutionEngine())
+    yield from (b - a for a, b in zip(clock.times[1:], clock.times[2:], strict=False))
+
+
+def show(name: str, times: list[float], reference: float | None, kept: float | None) -> float:
+    middle = statistics.median(times)
+    memory = "" if kept is None else f"{kept:8.0f} MiB"
+    ratio = "" if reference is None else f"{middle / reference:6.2f}"
+    print(f"{name:36}{1e3 * min(times):9.0f}{1e3 * middle:9.0f}{1e3 * max(times):9.0f} ms{ratio:>8}{memory:>14}", flush=True)
+    return middle
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", choices=[*SPACES, "all"], default="all")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--without-nni", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    warnings.simplefilter("ignore")
+    print(f"batch {arguments.batch}, {arguments.device}, {arguments.threads} threads, {arguments.runs} runs; ratios of medians to the plain form")
+    print(f"{'':36}{'min':>9}{'median':>9}{'max':>12}{'ratio':>8}{'kept':>14}")
+    for name in SPACES if arguments.space == "all" else [arguments.space]:
+        ours = 0.0
+        for option, method in (("B", "DARTS"), ("C", "RF-DARTS")):
+            reference = None
+            for plain in (True, False):
+                iteration = Iteration(SPACES[name](), option, plain, arguments.batch, arguments.device)
+                kept, times = iteration.kept(), []
+                for run in range(arguments.runs + 1):
+                    start = time.perf_counter()
+                    iteration()
+                    if arguments.device == "cuda":
+                        torch.cuda.synchronize()
+                    times += [time.perf_counter() - start] if run else []
+                middle = show(f"{name} {method} {'plain' if plain else 'ours'}", times, reference, kept)
+                reference = middle if plain else reference
+                ours = middle if option == "B" and not plain else ours
+        if name == "nasbench201" and not arguments.without_nni and arguments.device == "cpu":
+            middle = show("NNI 3.0 DARTS, hub NasBench201", list(nni_times(arguments.batch, arguments.runs)), None, None)
+            print(f"{'our DARTS to NNI':36}{'':30}{ours / middle:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
