@@ -56,9 +56,11 @@ class StudySettings(Settings):
     @classmethod
     def _space(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
-            build_space(value)
+            built = build_space(value)
         except NNIPluginsError as error:
             raise ValueError(str(error).replace("\n", " ")) from None
+        if not built.takes_images:
+            raise ValueError(f"networks of {built.name} take no images, and experiments train on images; use this space from Python")
         return value
 
     @property

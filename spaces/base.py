@@ -92,6 +92,8 @@ class SearchSpace(ABC):
     """Base class of every search space. Subclasses set ``name``, call ``__init__`` with their decisions, and fill the abstract methods."""
 
     name: ClassVar[str]
+    takes_images: ClassVar[bool] = True
+    """Whether networks take images (B, C, H, W), as all experiments' data are; a language model's take tokens."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self.decisions = tuple(decisions)

@@ -41,6 +41,7 @@ class RecurrentCell(SearchSpace):
     """
 
     name: ClassVar[str] = "recurrent"
+    takes_images: ClassVar[bool] = False
 
     def __init__(self, nodes: int = 8, hidden: int = 850, embedding: int | None = None, classes: int = 10_000, sharing: str = "node") -> None:
         at_least(nodes=(nodes, 1), hidden=(hidden, 1), embedding=(hidden if embedding is None else embedding, 1), classes=(classes, 1))

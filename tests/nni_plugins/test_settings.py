@@ -31,7 +31,7 @@ def test_every_problem_at_once() -> None:
     )  # fmt: skip
     for part in (
         "tuner.classArgs.optimize_mode: input should be 'maximize', but got 'minimize'",
-        "tuner.classArgs.space: unknown space 'nasbench21'; did you mean 'nasbench201'?",
+        "tuner.classArgs.space: unknown space 'nasbench21'; did you mean 'nasbench201' or",
         "tuner.classArgs.data.source: input should be 'digits', 'folder'",
         "tuner.classArgs.objective: unknown objective 'random_label'; did you mean 'random_labels'?",
         "tuner.classArgs.training.epoch: no such key; did you mean 'epochs'?",
@@ -88,3 +88,8 @@ def test_random_search_knows_no_search() -> None:
 @pytest.mark.parametrize("values", [None, [], "x"])
 def test_what_is_no_mapping(values: Any) -> None:
     assert problem(RLNASExperiment, values).startswith("tuner.classArgs: must be a mapping")
+
+
+def test_a_space_without_images_is_refused() -> None:
+    with pytest.raises(ConfigError, match="networks of recurrent take no images, and experiments train on images"):
+        check(RLNASExperiment, {"space": {"name": "recurrent", "nodes": 2}})
