@@ -16,8 +16,8 @@ from torch import nn
 
 from ..cells.network import drop_path
 from ..operation_costs import parse
-from ..operations import average_pool
-from .edge import Gain, MixedEdge, is_pool, pooled
+from ..operations import ReLUConvBN, average_pool
+from .edge import Gain, MixedEdge, is_pool, joint, pooled
 from .functional import relu, shuffle
 from .options import MixedOptions
 
@@ -140,17 +140,24 @@ class MixedCell(nn.Module):
             parts["skip_connect"] = x
         needs = any(not isinstance(m, nn.Identity) for edge in edges for m in edge.operations.values())
         positive = relu(x, self.frozen) if needs else x
-        results = [edge.convolved(x, positive, named[n], self.frozen) for n, edge in enumerate(edges)]
-        if parts:
-            zero = x.new_zeros(())
-            if any(len(cast(nn.ModuleDict, self.gains[e])) for e in leaving):
-                extra = [self._gained(e, parts, named[n]) for n, e in enumerate(leaving)]
-            else:
-                table = torch.stack([torch.stack([w.get(name, zero).to(x.dtype) for name in parts]) for w in named])
-                stacked = torch.stack(list(parts.values()), 1)  # (B, parts, C, H, W)
-                mixed = torch.matmul(table, stacked.flatten(2))
-                extra = list(mixed.view(x.shape[0], len(leaving), *stacked.shape[2:]).unbind(1))
+        dense = [n for n, m in edges[0].operations.items() if isinstance(m, ReLUConvBN) and all(n in edge.names for edge in edges)]
+        dense = dense if len(edges) > 1 else []  # dense convolutions of several edges are one; depthwise ones are faster apart on a CPU
+        results = [edge.convolved(x, positive, named[n], self.frozen, dense) for n, edge in enumerate(edges)]
+        together = [joint(edges, name, positive, [w[name] for w in named]) for name in dense]
+        if parts and any(len(cast(nn.ModuleDict, self.gains[e])) for e in leaving):
+            extra = [self._gained(e, parts, named[n]) for n, e in enumerate(leaving)]
             results = [y if r is None else r.add_(y) for r, y in zip(results, extra, strict=True)]
+        elif parts:
+            zero = x.new_zeros(())
+            table = torch.stack([torch.stack([w.get(name, zero).to(x.dtype) for name in parts]) for w in named])
+            stacked = torch.stack(list(parts.values()), 1)  # (B, parts, C, H, W)
+            mixed = torch.matmul(table, stacked.flatten(2))
+            together.append(mixed.view(x.shape[0], len(leaving), *stacked.shape[2:]))
+        if together:
+            total = together[0]
+            for y in together[1:]:
+                total = total.add_(y)
+            results = [y if r is None else r.add_(y) for r, y in zip(results, total.unbind(1), strict=True)]
         return [cast(torch.Tensor, r) for r in results]
 
     def _gained(self, e: int, parts: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> torch.Tensor:

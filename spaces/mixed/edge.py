@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from ..operation_costs import parse
 from ..operations import DilatedConv, FactorizedReduce, Noise, ReLUConvBN, SeparableConv, candidate
-from .functional import convolve, norm, relu
+from .functional import convolve, joint_norm, norm, relu
 
 
 class MixedEdge(nn.Module):
@@ -39,10 +40,17 @@ class MixedEdge(nn.Module):
             total = y if total is None else total + y
         return cast(torch.Tensor, total)
 
-    def convolved(self, x: torch.Tensor, positive: torch.Tensor, weights: dict[str, torch.Tensor], frozen: bool) -> torch.Tensor | None:
-        """The weighted sum of all operations with weights, and of noise; ``positive`` is ReLU of ``x``, made once for all edges."""
+    def convolved(
+        self, x: torch.Tensor, positive: torch.Tensor, weights: dict[str, torch.Tensor], frozen: bool, joined: Sequence[str] = ()
+    ) -> torch.Tensor | None:
+        """The weighted sum of all operations with weights, and of noise, but for those that are computed ``joined`` with other edges'.
+
+        ``positive`` is ReLU of ``x``, made once for all edges.
+        """
         total: torch.Tensor | None = None
         for name, module in self.operations.items():
+            if name in joined:
+                continue
             y = _weighted(module, x, positive, weights[name], frozen)
             if y is not None:
                 total = y if total is None else total.add_(y)
@@ -82,6 +90,15 @@ def _weighted(module: nn.Module, x: torch.Tensor, positive: torch.Tensor, weight
     if isinstance(module, ReLUConvBN):
         return norm(convolve(positive, layers[1]), layers[2], weight)
     raise AssertionError(f"{type(module).__name__} has no weighted form")
+
+
+def joint(edges: Sequence[MixedEdge], name: str, positive: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The dense convolution ``name`` of several edges of one state as one convolution and one batch norm: (B, F, C, H', W'), weighted."""
+    modules = [cast(ReLUConvBN, edge.operations[name]) for edge in edges]
+    conv = cast(nn.Conv2d, modules[0][1])
+    y = convolve(positive, conv, torch.cat([cast(nn.Conv2d, m[1]).weight for m in modules]))
+    y = joint_norm(y, [cast(nn.BatchNorm2d, m[2]) for m in modules], weights)
+    return y.unflatten(1, (len(edges), -1))
 
 
 def pooled(pool: nn.Module, bn: nn.Module, x: torch.Tensor, update: bool = True) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -77,6 +78,27 @@ def norm(x: torch.Tensor, bn: nn.BatchNorm2d, scale: torch.Tensor | None = None,
     use_batch = bn.training or bn.running_mean is None
     mean, var = (bn.running_mean, bn.running_var) if update or not bn.training else (None, None)
     return F.batch_norm(x, mean, var, weight, bias, use_batch, bn.momentum or 0.1, bn.eps)
+
+
+def joint_norm(x: torch.Tensor, norms: Sequence[nn.BatchNorm2d], scales: Sequence[torch.Tensor]) -> torch.Tensor:
+    """:func:`norm` of several batch norms side by side in one call: ``x: (B, F C, H, W)`` for F norms of C channels each."""
+    first, dtype = norms[0], torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+    if first.weight is None:
+        weight = torch.cat([scale.to(dtype).expand(bn.num_features) for scale, bn in zip(scales, norms, strict=True)])
+        bias = None
+    else:
+        weight = torch.cat([bn.weight * scale for scale, bn in zip(scales, norms, strict=True)])
+        bias = torch.cat([bn.bias * scale for scale, bn in zip(scales, norms, strict=True)])
+    if first.running_mean is None:
+        return F.batch_norm(x, None, None, weight, bias, True, first.momentum or 0.1, first.eps)
+    means, variances = (torch.cat([getattr(bn, name) for bn in norms]) for name in ("running_mean", "running_var"))
+    y = F.batch_norm(x, means, variances, weight, bias, first.training, first.momentum or 0.1, first.eps)
+    if first.training:
+        with torch.no_grad():
+            for bn, mean, variance in zip(norms, means.chunk(len(norms)), variances.chunk(len(norms)), strict=True):
+                cast(torch.Tensor, bn.running_mean).copy_(mean)
+                cast(torch.Tensor, bn.running_var).copy_(variance)
+    return y
 
 
 def shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
