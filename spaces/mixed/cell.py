@@ -135,7 +135,7 @@ class MixedCell(nn.Module):
         parts: dict[str, torch.Tensor] = {}
         for name, pair in cast(nn.ModuleDict, self.pools[str(i)]).items():
             pool, bn = cast(nn.ModuleList, pair)
-            parts[name] = pooled(pool, bn, x)
+            parts[name] = pooled(pool, bn, x, fast=True)
         if edges[0].stride == 1 and any("skip_connect" in edge.names for edge in edges):
             parts["skip_connect"] = x
         needs = any(not isinstance(m, nn.Identity) for edge in edges for m in edge.operations.values())
@@ -151,7 +151,7 @@ class MixedCell(nn.Module):
             zero = x.new_zeros(())
             table = torch.stack([torch.stack([w.get(name, zero).to(x.dtype) for name in parts]) for w in named])
             stacked = torch.stack(list(parts.values()), 1)  # (B, parts, C, H, W)
-            mixed = torch.matmul(table, stacked.flatten(2))
+            mixed = torch.bmm(table.expand(x.shape[0], -1, -1), stacked.flatten(2))
             together.append(mixed.view(x.shape[0], len(leaving), *stacked.shape[2:]))
         if together:
             total = together[0]

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..operation_costs import parse
 from ..operations import DilatedConv, FactorizedReduce, Noise, ReLUConvBN, SeparableConv, candidate
-from .functional import convolve, joint_norm, norm, relu
+from .functional import average, convolve, joint_norm, norm, relu
 
 
 class MixedEdge(nn.Module):
@@ -98,12 +98,12 @@ def joint(edges: Sequence[MixedEdge], name: str, positive: torch.Tensor, weights
     conv = cast(nn.Conv2d, modules[0][1])
     y = convolve(positive, conv, torch.cat([cast(nn.Conv2d, m[1]).weight for m in modules]))
     y = joint_norm(y, [cast(nn.BatchNorm2d, m[2]) for m in modules], weights)
-    return y.unflatten(1, (len(edges), -1))
+    return y.view(y.shape[0], len(edges), -1, *y.shape[2:])
 
 
-def pooled(pool: nn.Module, bn: nn.Module, x: torch.Tensor, update: bool = True) -> torch.Tensor:
+def pooled(pool: nn.Module, bn: nn.Module, x: torch.Tensor, update: bool = True, fast: bool = False) -> torch.Tensor:
     """The pool and its batch norm, if it has one; ``update=False`` leaves running statistics alone."""
-    y = pool(x)
+    y = average(x, pool) if fast and isinstance(pool, nn.AvgPool2d) else pool(x)
     return norm(y, bn, update=update) if isinstance(bn, nn.BatchNorm2d) else cast(torch.Tensor, y)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -78,6 +79,27 @@ def norm(x: torch.Tensor, bn: nn.BatchNorm2d, scale: torch.Tensor | None = None,
     use_batch = bn.training or bn.running_mean is None
     mean, var = (bn.running_mean, bn.running_var) if update or not bn.training else (None, None)
     return F.batch_norm(x, mean, var, weight, bias, use_batch, bn.momentum or 0.1, bn.eps)
+
+
+@lru_cache(maxsize=64)
+def _border(height: int, width: int, kernel: int, stride: int, dtype: torch.dtype) -> torch.Tensor:
+    """(1, 1, H', W'): k^2 over the pixels of each window that lie inside the image."""
+    inside = F.avg_pool2d(torch.ones(1, 1, height, width, dtype=dtype), kernel, stride, kernel // 2)
+    return 1 / inside
+
+
+def average(x: torch.Tensor, pool: nn.AvgPool2d) -> torch.Tensor:
+    """``pool``, which ignores its padding. On a CPU as a depthwise convolution, which is several times faster there; equal up to rounding."""
+    kernel, stride = int(cast(int, pool.kernel_size)), int(cast(int, pool.stride))
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.dtype not in (torch.float32, torch.float64):
+        return cast(torch.Tensor, pool(x))
+    channels, pad = x.shape[1], kernel // 2
+    weight = x.new_full((channels, 1, kernel, kernel), 1 / kernel**2)
+    options = ((stride, stride), (pad, pad), (1, 1), channels)
+    y = _FrozenConv.apply(x, weight, *options) if torch.is_grad_enabled() else F.conv2d(x, weight, None, *options)  # type: ignore[no-untyped-call]
+    with torch.inference_mode(False):
+        border = _border(x.shape[2], x.shape[3], kernel, stride, x.dtype)
+    return cast(torch.Tensor, y * border)
 
 
 def joint_norm(x: torch.Tensor, norms: Sequence[nn.BatchNorm2d], scales: Sequence[torch.Tensor]) -> torch.Tensor:
