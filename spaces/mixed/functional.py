@@ -82,24 +82,24 @@ def norm(x: torch.Tensor, bn: nn.BatchNorm2d, scale: torch.Tensor | None = None,
 
 
 @lru_cache(maxsize=64)
-def _border(height: int, width: int, kernel: int, stride: int, dtype: torch.dtype) -> torch.Tensor:
-    """(1, 1, H', W'): k^2 over the pixels of each window that lie inside the image."""
-    inside = F.avg_pool2d(torch.ones(1, 1, height, width, dtype=dtype), kernel, stride, kernel // 2)
-    return 1 / inside
+def _windows(length: int, kernel: int, stride: int, dtype: torch.dtype) -> torch.Tensor:
+    """(length', length): the mean over each window of ``kernel`` pixels of a line, of those that lie inside it."""
+    line = torch.arange(length)
+    inside = (line[None] - torch.arange(0, length, stride)[:, None]).abs() <= kernel // 2
+    means: torch.Tensor = inside.to(dtype) / inside.sum(1, keepdim=True)
+    return means
 
 
 def average(x: torch.Tensor, pool: nn.AvgPool2d) -> torch.Tensor:
-    """``pool``, which ignores its padding. On a CPU as a depthwise convolution, which is several times faster there; equal up to rounding."""
+    """``pool``, which ignores its padding. On a CPU as two products with banded matrices, for the mean over a window is one over its rows of
+    one over its columns: two to three times faster there; equal up to rounding.
+    """
     kernel, stride = int(cast(int, pool.kernel_size)), int(cast(int, pool.stride))
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.dtype not in (torch.float32, torch.float64):
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
         return cast(torch.Tensor, pool(x))
-    channels, pad = x.shape[1], kernel // 2
-    weight = x.new_full((channels, 1, kernel, kernel), 1 / kernel**2)
-    options = ((stride, stride), (pad, pad), (1, 1), channels)
-    y = _FrozenConv.apply(x, weight, *options) if torch.is_grad_enabled() else F.conv2d(x, weight, None, *options)  # type: ignore[no-untyped-call]
-    with torch.inference_mode(False):
-        border = _border(x.shape[2], x.shape[3], kernel, stride, x.dtype)
-    return cast(torch.Tensor, y * border)
+    with torch.inference_mode(False), torch.no_grad():
+        rows, columns = (_windows(n, kernel, stride, x.dtype) for n in x.shape[2:])
+    return torch.matmul(rows, torch.matmul(x, columns.t()))
 
 
 def joint_norm(x: torch.Tensor, norms: Sequence[nn.BatchNorm2d], scales: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,82 @@
+"""Does DARTS collapse to skip connections where RF-DARTS does not? Options A to D of the RF-DARTS paper, everything else equal, in NAS-Bench-201.
+
+    python benchmarks/cifar_differentiable.py --images FOLDER --table FOLDER [--options BC] [--seeds 0 1 2] [--run runs/cifar_differentiable]
+
+``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. One line of JSON a search; each has its folder
+under ``--run``, with the probabilities after every epoch, and a killed search continues with the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluators import Supervised
+from evaluators.data import load
+from evaluators.settings import BilevelSettings, DataSettings
+from evaluators.table import NASBENCH201_METRICS, nasbench201_table
+from spaces import NASBench201
+from strategies.differentiable_search import Mixture, initialise, train
+from strategies.differentiable_settings import DifferentiableSettings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", required=True)
+    parser.add_argument("--source", default="folder", choices=["folder", "cifar10"])
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--options", default="BC")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--limit", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--architecture-rate", type=float, default=3e-4)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=1, help="in each of the three stages")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--run", type=Path, default=Path("runs/cifar_differentiable"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    table = nasbench201_table(arguments.table)
+    crops = {"padding": 4, "flip": True}
+    images = load(DataSettings(source=arguments.source, path=arguments.images, limit=arguments.limit, **crops)).train
+    space = NASBench201(classes=10, channels=arguments.channels, cells_per_stage=arguments.cells)
+    # AutoDL-Projects' search of this space; see examples/rfdarts_nasbench201.yml.
+    training = BilevelSettings(
+        epochs=arguments.epochs,
+        batch_size=arguments.batch,
+        architecture_learning_rate=arguments.architecture_rate,
+        nesterov=True,
+        weight_decay=5e-4,
+        first="weights",
+        shuffle_split=True,
+    )
+    for seed in arguments.seeds:
+        for option in arguments.options:
+            folder = arguments.run / f"{option}-{seed}"
+            settings = DifferentiableSettings(option=option, initialisation="kaiming", track_statistics=False)
+            supernet = initialise(space, settings, seed)
+            started = time.perf_counter()
+
+            def report(row: dict[str, Any]) -> None:
+                operations, _ = supernet.numbers()  # noqa: B023 - called in this round only
+                with open(folder / "probabilities.jsonl", "a") as file:  # noqa: B023
+                    file.write(json.dumps({"epoch": row["epoch"], "cell": operations["cell"]}) + "\n")
+
+            trained = train(supernet, images, Supervised(), training, seed, folder=folder, report=report)
+            found = Mixture.of(supernet).best(space, 1)[0].architecture
+            result: dict[str, Any] = {"option": option, "seed": seed, "found": space.to_string(found), "seconds": time.perf_counter() - started}
+            result |= {f"test_{data}": table.value(found, metric) for data, metric in NASBENCH201_METRICS.items()}
+            result |= {"skips": [int(row["skips"]) for row in trained.history]}
+            result |= {key: trained.history[-1][key] for key in ("accuracy", "architecture_accuracy", "loss", "architecture_loss")}
+            (folder / "found.json").write_text(json.dumps(result))
+            print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
