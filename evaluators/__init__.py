@@ -7,13 +7,15 @@ __getattr__, __dir__ = lazy(
     {
         "data": ["Augmentation", "ImageData", "ImageSet", "load"],
         "errors": ["CheckpointError", "ConfigChanged", "ConfigError", "DataError", "LabelError", "TableError", "TrainingError"],
-        "objectives": ["Head", "Objective", "RandomLabels", "Supervised"],
+        "objectives": ["Colorization", "Head", "Jigsaw", "Objective", "RandomLabels", "Rotation", "Segmentation", "Supervised", "fitted"],
+        "one_shot": ["one_shot_accuracy", "one_shot_measures"],
         "ranking": ["Agreement", "agreement", "kendall_tau", "true_ranks"],
         "settings": ["BilevelSettings", "DataSettings", "StandAloneSettings", "SupernetSettings", "TrainingSettings"],
         "stand_alone": ["StandAlone", "StandAloneResult"],
         "supernets": ["SupernetTraining"],
         "lookup": ["TableLookup"],
+        "text": ["Corpus", "LanguageModel", "LanguageModelSettings", "TextSettings"],
         "table": ["Table", "digits_table", "nasbench201_table", "read_table"],
-        "training": ["Bilevel", "BilevelTraining", "Trained", "Training"],
+        "training": ["Bilevel", "BilevelTraining", "Trained", "Training", "evaluate"],
     },
 )

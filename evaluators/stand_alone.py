@@ -1,8 +1,9 @@
-"""Stand-alone training: one architecture, its own weights, real labels, accuracy on held-out images."""
+"""Stand-alone training: one architecture, its own weights, real labels or a pretext task, measured on held-out images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,30 @@ from spaces.base import SearchSpace
 
 from .data import ImageData, load
 from .errors import ConfigError, DataError
-from .objectives import Supervised
+from .objectives import Objective, Supervised, fitted
 from .randomness import torch_fork
 from .settings import DataSettings, StandAloneSettings, read
-from .training import Training, accuracy
+from .training import Training, evaluate
 from .training.loop import Report
 
 
 @dataclass(frozen=True)
 class StandAloneResult:
-    """``accuracy``: percent of the test images; ``history``: one dictionary an epoch."""
+    """``accuracy``: percent of the test images' targets; ``history``: one dictionary an epoch; ``metrics``: all that was measured on the
+    test images, see :func:`evaluators.training.evaluate`."""
 
     accuracy: float
     history: list[dict[str, float]]
+    metrics: dict[str, float]
 
 
 class StandAlone(Evaluator):
-    """Train from scratch on labels and measure accuracy on the test images.
+    """Train from scratch and measure accuracy on the test images.
 
     Args:
-        data: images with labels, or the settings to load them (a dictionary will do).
+        data: images, or the settings to load them (a dictionary will do).
         settings: the defaults are NAS-Bench-201's 200-epoch recipe.
+        objective: labels by default; a pretext task makes this UnNAS' sample-based ranking without labels.
         space: needed to evaluate an :class:`Architecture`; a plain network needs none.
         seed: of initialisation, data order and augmentation.
         folder: for checkpoints and the curve; None keeps nothing.
@@ -51,6 +55,7 @@ class StandAlone(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
         report: Report | None = None,
+        objective: Objective | None = None,
     ) -> None:
         self._settings_of_data = (
             None if isinstance(data, ImageData) else data if isinstance(data, DataSettings) else read(DataSettings, data, "data.")
@@ -58,6 +63,7 @@ class StandAlone(Evaluator):
         self._data = data if isinstance(data, ImageData) else None
         self.settings = settings if isinstance(settings, StandAloneSettings) else read(StandAloneSettings, settings or {}, "settings.")
         self.space, self.seed, self.folder, self.report = space, seed, folder, report
+        self.objective = objective or Supervised()
 
     @property
     def data(self) -> ImageData:
@@ -68,8 +74,9 @@ class StandAlone(Evaluator):
         return self._data
 
     def evaluate(self, model: Any) -> float:
-        """Accuracy in percent of an architecture or a network; a final result to NNI, if this runs inside a trial of an NNI strategy."""
-        value = self.train(model).accuracy
+        """Accuracy (for segmentation: mean intersection over union) in percent of an architecture or a network; a final result to NNI, if
+        this runs inside a trial of an NNI strategy."""
+        value = self.train(model).metrics[self.objective.metric]
         if nni.get_current_parameter() is not None:
             nni.report_final_result(value)
         return value
@@ -82,33 +89,41 @@ class StandAlone(Evaluator):
                 "Pass the data's settings: StandAlone({'source': ...}).",
             )
         values: dict[str, Any] = {"data": self._settings_of_data.model_dump(), "settings": self.settings.model_dump(), "seed": self.seed}
-        return {**values, "folder": None if self.folder is None else str(self.folder)}
+        objective = {"class": f"{type(self.objective).__module__}:{type(self.objective).__qualname__}", **vars(self.objective)}
+        return {**values, "folder": None if self.folder is None else str(self.folder), "objective": objective}
 
     @staticmethod
     def _load(**dumped: Any) -> StandAlone:
-        folder = dumped.pop("folder")
-        return StandAlone(**dumped, folder=None if folder is None else Path(folder))
+        folder, arguments = dumped.pop("folder"), dict(dumped.pop("objective"))
+        module, _, name = arguments.pop("class").partition(":")
+        objective = getattr(import_module(module), name)(**arguments)
+        return StandAlone(**dumped, folder=None if folder is None else Path(folder), objective=objective)
 
     def train(self, model: Architecture | nn.Module) -> StandAloneResult:
         """Train ``model``; an architecture gets fresh weights from ``seed``.
 
         Raises:
             DataError: there are no test images.
-            LabelError: there are no labels.
+            LabelError: there are no labels, and the objective needs them.
+            ConfigError: the objective does not fit the images or the network.
         """
-        train, test = self.data.train, self.data.test
+        train, test, objective = self.data.train, self.data.test, self.objective
         if test is None:
-            raise DataError(f"{train.name}: stand-alone training needs labelled test images.", "Add a test folder, or labels to split off a part.")
+            raise DataError(
+                f"{train.name}: stand-alone training needs {'' if objective.label_free else 'labelled '}test images.",
+                "Add a test folder, or labels to split off a part.",
+            )
         for images in (train, test):
-            _ = images.labels  # those that lack them are refused now, not after the training
+            objective.check(images)  # those that lack labels are refused now, not after the training
         config: dict[str, Any] = {"images": train.identity()}
         if isinstance(model, Architecture):
             if self.space is None:
                 raise ConfigError("StandAlone needs its space to evaluate an Architecture.", "Pass space=..., or evaluate a network.")
-            space = self.space.with_classes(Supervised().head(train).classes)
+            space = fitted(self.space, objective, train)
             config |= {"architecture": model.as_dict(), "space": [space.name, space.config()]}
             with torch_fork(self.seed, "initialisation"):
                 model = space.network(model)
-        training = Training(model, Supervised(), train, self.settings, self.seed, folder=self.folder, config=config, report=self.report)
+        training = Training(model, objective, train, self.settings, self.seed, folder=self.folder, config=config, report=self.report)
         history = training.run().history
-        return StandAloneResult(accuracy(model, test, train.statistics()), history)
+        metrics = evaluate(model, test, objective, train.statistics(), self.seed)
+        return StandAloneResult(metrics["accuracy"], history, metrics)

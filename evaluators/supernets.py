@@ -14,7 +14,7 @@ from spaces.base import SearchSpace
 
 from .data import ImageSet
 from .errors import ConfigError
-from .objectives import Objective
+from .objectives import Objective, check_fitted
 from .randomness import generator
 from .settings import SupernetSettings
 from .training import Trained, Training
@@ -26,7 +26,7 @@ class SupernetTraining(Evaluator):
 
     Args:
         images: what it is trained on; labels are asked for only if ``objective`` is not label-free.
-        objective: for RLNAS, ``RandomLabels``.
+        objective: for RLNAS, ``RandomLabels``. The supernet must end as it needs: ``fitted(space, objective, images).supernet()``.
         settings: the defaults are RLNAS' on NAS-Bench-201.
         seed: of initialisation (by the strategy), data order, augmentation and paths.
         folder: for checkpoints and the curve; None keeps nothing.
@@ -51,9 +51,7 @@ class SupernetTraining(Evaluator):
         space = getattr(model, "search_space", None)
         if not isinstance(space, SearchSpace) or not hasattr(model, "forward_path"):
             raise ConfigError(f"{type(model).__name__} is not a single-path supernet.", "Pass space.supernet(), such as NASBench201().supernet().")
-        head = self.objective.head(self.images).classes
-        if getattr(space, "classes", head) != head:
-            raise ConfigError(f"the supernet has {space.classes} classes, but the objective needs {head}.", f"Use classes={head}.")  # type: ignore[attr-defined]
+        check_fitted(space, self.objective, self.images)
         return Training(
             cast(nn.Module, model),
             self.objective,

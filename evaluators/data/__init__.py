@@ -2,4 +2,12 @@
 
 from spaces.lazy import lazy
 
-__getattr__, __dir__ = lazy(__name__, {"images": ["Augmentation", "ImageData", "ImageSet"], "sources": ["load"]})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "augmentation": ["Augmentation", "ImageAugmentation"],
+        "images": ["ImageData", "ImageSet"],
+        "sources": ["load"],
+        "streaming": ["Files", "Pixels"],
+    },
+)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from ..errors import DataError
-from .images import Augmentation, ImageData, ImageSet
+from .augmentation import Augmentation
+from .images import ImageData, ImageSet
 
 
 @dataclass(frozen=True)

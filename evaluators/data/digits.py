@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from ..randomness import generator
-from .images import Augmentation, ImageData, ImageSet
+from .augmentation import Augmentation
+from .images import ImageData, ImageSet
 
 TEST_IMAGES = 1197
 

@@ -1,10 +1,11 @@
-"""A set of images that lives on the device as bytes, and the augmentation that happens there."""
+"""A set of images, in memory or in files, with what is known of them: labels, label maps, statistics, augmentation."""
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -14,32 +15,12 @@ import torch
 
 from ..errors import DataError, LabelError
 from ..randomness import generator
+from .augmentation import Augmentation, ImageAugmentation
+from .streaming import Files, Pixels, Resident, Streamed
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random crop after zero padding by ``padding`` pixels, and horizontal flip with probability one half if ``flip``."""
-
-    padding: int = 0
-    flip: bool = False
-
-    def draw(self, seed: int, epoch: int, images: int) -> npt.NDArray[Any]:
-        """What happens to each image in ``epoch``: (images, 3) int64 of row offset, column offset, flip."""
-        rng = generator(seed, "augmentation", epoch)
-        offsets = rng.integers(0, 2 * self.padding + 1, size=(images, 2))
-        flips = rng.integers(0, 2, size=(images, 1)) if self.flip else np.zeros((images, 1), dtype=np.int64)
-        return np.concatenate([offsets, flips], axis=1)
-
-    def apply(self, batch: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """``batch: (B, C, H, W)`` of any type, ``drawn: (B, 3)`` from :meth:`draw`, on one device; the shape stays."""
-        height, width = batch.shape[2:]
-        if self.padding:
-            batch = torch.nn.functional.pad(batch, [self.padding] * 4)
-        columns = torch.arange(width, device=batch.device)
-        columns = torch.where(drawn[:, 2:] > 0, columns.flip(0), columns) + drawn[:, 1:2]
-        rows = torch.arange(height, device=batch.device) + drawn[:, :1]
-        index = torch.arange(len(batch), device=batch.device)[:, None, None]
-        return batch.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+SAMPLE = 10_000
+CHUNK = 256
+PLAIN = Augmentation()
 
 
 class ImageSet:
@@ -47,34 +28,75 @@ class ImageSet:
 
     Args:
         name: for messages, such as ``"digits/train"``.
-        images: (N, 3, H, W) uint8; grey images have three equal channels.
+        images: (N, 3, H, W) uint8, grey images with three equal channels; or the files that they are read from.
         labels: (N,) int64, or a function that returns them when they are first asked for, or None. A label-free objective never asks.
         classes: the classes' names, in the order of the labels.
         augmentation: what suits this kind of image.
+        maps: (N, H, W) uint8, a class for each pixel and 255 where there is none; or the files that they are read from, or None.
     """
 
     def __init__(
         self,
         name: str,
-        images: torch.Tensor,
+        images: torch.Tensor | Files,
         labels: torch.Tensor | Callable[[], torch.Tensor] | None,
         classes: tuple[str, ...] = (),
-        augmentation: Augmentation = Augmentation(),
+        augmentation: ImageAugmentation = PLAIN,
+        maps: torch.Tensor | Files | None = None,
     ) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        if isinstance(images, torch.Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
             raise DataError(f"{name}: images must be (N, 3, H, W) uint8, but got {tuple(images.shape)} {images.dtype}.")
         if len(images) == 0:
             raise DataError(f"{name}: there are no images.", "Check the path and the split.")
-        self.name, self.images, self.classes, self.augmentation = name, images, classes, augmentation
+        shape = (len(images), *images.shape[-2:])
+        if isinstance(maps, torch.Tensor) and (maps.dtype != torch.uint8 or maps.shape != shape):
+            raise DataError(f"{name}: label maps must be {shape} uint8, but got {tuple(maps.shape)} {maps.dtype}.")
+        if isinstance(maps, Files) and (len(maps), *maps.shape) != shape:
+            raise DataError(f"{name}: label maps must be {shape}, but got {(len(maps), *maps.shape)}.")
+        self.name, self.classes, self.augmentation = name, classes, augmentation
+        self._images, self._maps = images, maps
         self._labels = labels if labels is None or isinstance(labels, torch.Tensor) else cache(labels)  # one call serves subsets too
+        self._statistics: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._images)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the images are read from their files when they are needed."""
+        return isinstance(self._images, Files)
+
+    @property
+    def images(self) -> torch.Tensor:
+        """(N, 3, H, W) uint8, of images in memory.
+
+        Raises:
+            DataError: the images are streamed.
+        """
+        if isinstance(self._images, Files):
+            raise DataError(f"{self.name}: these images are streamed, not held in memory.", "Use on(device).gather(index), or data.resident: true.")
+        return self._images
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return int(self.images.shape[2]), int(self.images.shape[3])
+        """(height, width) in pixels, as they are stored."""
+        return int(self._images.shape[-2]), int(self._images.shape[-1])
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of what a network is trained on: after the augmentation."""
+        return self.augmentation.output_size(self.size)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Of all images when decoded."""
+        return 3 * len(self) * self.size[0] * self.size[1]
+
+    def on(self, device: torch.device | str) -> Pixels:
+        """The images, and the label maps when they are asked for, for use on ``device``."""
+        if isinstance(self._images, torch.Tensor):
+            return Resident(self._images.to(device), lambda: self.maps.to(device))
+        return Streamed(self._images, self._map_source, device)
 
     @property
     def labels(self) -> torch.Tensor:
@@ -94,26 +116,80 @@ class ImageSet:
         self._labels = labels
         return labels
 
+    @property
+    def maps(self) -> torch.Tensor:
+        """(N, H, W) uint8: the class of each pixel, 255 where there is none. Read when they are first asked for.
+
+        Raises:
+            LabelError: the data has none.
+            DataError: a file cannot be read, or holds something else.
+        """
+        source = self._map_source()
+        if isinstance(source, Files):
+            self._maps = source = source.read_all()
+        return source
+
+    def _map_source(self) -> torch.Tensor | Files:
+        if self._maps is None:
+            raise LabelError(
+                f"{self.name}: these images have no label maps.",
+                "Use a label-free objective, or images with label files (data.source: segmentation; see docs/data.md).",
+            )
+        return self._maps
+
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and (population) standard deviation of each channel, in [0, 1]: (3,) and (3,) float32. Uses at most 10,000 evenly spaced images."""
-        step = -(-len(self) // 10_000)
-        counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in self.images[::step].unbind(1)]).double()
-        share, levels = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
-        mean = share @ levels
-        variance = (share * (levels - mean[:, None]) ** 2).sum(1)
-        return mean.float(), variance.sqrt().clamp_min(1e-3).float()
+        """Mean and (population) standard deviation of each channel, in [0, 1]: (3,) and (3,) float32.
+
+        Of at most 10,000 images: evenly spaced ones in memory, a draw with a fixed seed of streamed ones, for files lie side by side
+        that were taken one after the other, and this part is read once.
+        """
+        if self._statistics is None:
+            if isinstance(self._images, Files):
+                index = np.sort(generator(0, "statistics").permutation(len(self))[:SAMPLE])
+                pixels = self.on("cpu")
+                pixels.plan(index)
+                parts = (pixels.gather(torch.from_numpy(index[i : i + CHUNK])) for i in range(0, len(index), CHUNK))
+                counts = sum((_levels(part) for part in parts), torch.zeros(3, 256, dtype=torch.float64))
+            else:
+                counts = _levels(self._images[:: -(-len(self) // SAMPLE)])
+            share, levels = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
+            mean = share @ levels
+            variance = (share * (levels - mean[:, None]) ** 2).sum(1)
+            self._statistics = mean.float(), variance.sqrt().clamp_min(1e-3).float()
+        return self._statistics
 
     def identity(self) -> dict[str, object]:
-        """What tells these images from others when a training is resumed: name, number, size, augmentation, checksum of the pixels."""
-        checksum = zlib.crc32(np.ascontiguousarray(self.images.numpy()).data)
-        return {"name": self.name, "images": len(self), "size": self.size, "augmentation": asdict(self.augmentation), "crc32": checksum}
+        """What tells these images from others when a training is resumed: name, number, size, augmentation, and a checksum of the pixels,
+        or, where the images are streamed, of their files' names and sizes.
+        """
+        known = {"name": self.name, "images": len(self), "size": self.size, "augmentation": self.augmentation.describe()}
+        if isinstance(self._images, Files):
+            return {**known, "files": self._images.checksum()}
+        return {**known, "crc32": zlib.crc32(np.ascontiguousarray(self._images.numpy()).data)}
 
     def subset(self, index: npt.NDArray[Any], name: str | None = None) -> ImageSet:
-        """The images at ``index``, labels still only on demand."""
+        """The images at ``index``, in that order; labels and label maps still only on demand."""
         chosen = torch.from_numpy(np.ascontiguousarray(index))
         whole = self._labels
         labels = None if whole is None else lambda: (whole if isinstance(whole, torch.Tensor) else whole())[chosen]
-        return ImageSet(name or self.name, self.images[chosen], labels, self.classes, self.augmentation)
+        images = self._images.take(index) if isinstance(self._images, Files) else self._images[chosen]
+        maps = self._maps.take(index) if isinstance(self._maps, Files) else None if self._maps is None else self._maps[chosen]
+        return ImageSet(name or self.name, images, labels, self.classes, self.augmentation, maps)
+
+    def in_memory(self) -> ImageSet:
+        """The same with all images decoded.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        if isinstance(self._images, torch.Tensor):
+            return self
+        return ImageSet(self.name, self._images.read_all(), self._labels, self.classes, self.augmentation, self._maps)
+
+
+def _levels(images: torch.Tensor) -> torch.Tensor:
+    """How often each grey level occurs in ``images: (N, 3, H, W)`` uint8: (3, 256) float64."""
+    return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
 
 
 @dataclass(frozen=True)
@@ -129,6 +205,42 @@ class ImageData:
             return self
         index = np.sort(generator(seed, "data limit").permutation(len(self.train))[:limit])
         return replace(self, train=self.train.subset(index))
+
+    def per_class(self, share: float, seed: int) -> ImageData:
+        """The same with the ``share`` of the training images of every class, rounded, but at least one: a seeded draw.
+
+        Raises:
+            DataError: the images have no labels.
+        """
+        rng = generator(seed, "data per class")
+        chosen = [rng.permutation(members)[: max(1, math.floor(share * len(members) + 0.5))] for members in self._members("per_class")]
+        return replace(self, train=self.train.subset(np.sort(np.concatenate(chosen))))
+
+    def stratified(self, seed: int) -> ImageData:
+        """The same with the training images in such an order that any number of first images holds the same share of every class, to
+        within about one image: so do then the two parts of a differentiable search that takes the first ``portion`` for its weights.
+
+        Raises:
+            DataError: the images have no labels.
+        """
+        rng, members = generator(seed, "data order per class"), self._members("split_per_class")
+        # Image j of a class of n belongs at (j + offset) / n; offsets that are spread evenly keep small classes from coming all at once.
+        offsets = (rng.permutation(len(members)) + 0.5) / len(members)
+        index = np.concatenate([rng.permutation(of_class) for of_class in members])
+        place = np.concatenate([(np.arange(len(of_class)) + offset) / len(of_class) for of_class, offset in zip(members, offsets, strict=True)])
+        return replace(self, train=self.train.subset(index[np.argsort(place, kind="stable")]))
+
+    def _members(self, setting: str) -> list[npt.NDArray[np.int64]]:
+        """The indices of the training images of each class that has any."""
+        try:
+            labels = self.train.labels.numpy()
+        except LabelError:
+            raise DataError(
+                f"{self.train.name}: {setting} needs to know the images' classes, but they have no labels.",
+                "Put the images into one folder a class, or use limit, which needs none.",
+            ) from None
+        order = np.argsort(labels, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def hold_out(images: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -14,7 +14,8 @@ import torch
 from spaces.errors import closest
 
 from ..errors import DataError
-from .images import Augmentation, ImageData, ImageSet, hold_out
+from .augmentation import Augmentation
+from .images import ImageData, ImageSet, hold_out
 
 KNOWN = ("images", "labels", "test_images", "test_labels")
 MAX_CLASSES = 100_000

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..settings import DataSettings
+from ..settings import ColourSettings, DataSettings, ResizedCropSettings, ScaledCropSettings
 from . import digits
+from .augmentation import Augmentation, ImageAugmentation
+from .colour import Colour
+from .crops import ResizedCrop, ScaledCrop
 from .images import ImageData
+from .reading import settled
 
 
 def load(settings: DataSettings) -> ImageData:
@@ -15,22 +19,48 @@ def load(settings: DataSettings) -> ImageData:
     Raises:
         DataError: the path is missing, holds no images, or holds something else.
     """
+    data = _load(settings)
+    for images in (data.train, data.test):
+        if images is not None:
+            images.augmentation = _augmentation(settings, images.augmentation)
+    data = data.limited(settings.limit, settings.limit_seed)
+    if settings.per_class is not None:
+        data = data.per_class(settings.per_class, settings.limit_seed)
+    if settings.split_per_class:
+        data = data.stratified(settings.limit_seed)
+    return settled(data, settings.resident)
+
+
+def _load(settings: DataSettings) -> ImageData:
+    path, size = str(settings.path), settings.shape or settings.image_size
     if settings.source == "digits":
-        data = digits.load()
-    elif settings.source == "folder":
+        return digits.load()
+    if settings.source == "folder":
         from . import folder
 
-        data = folder.load(str(settings.path), settings.image_size or folder.DEFAULT_SIZE)
-    elif settings.source == "npz":
+        return folder.load(path, size or folder.DEFAULT_SIZE, settings.resident)
+    if settings.source == "segmentation":
+        from . import segmentation
+
+        return segmentation.load(path, size, settings.resident, settings.test_split)
+    if settings.source == "npz":
         from . import npz
 
-        data = npz.load(str(settings.path))
-    else:
-        from . import cifar
+        return npz.load(path)
+    from . import cifar
 
-        data = cifar.load(str(settings.path), settings.source)
-    changes = {key: getattr(settings, key) for key in ("padding", "flip") if getattr(settings, key) is not None}
-    for images in (data.train, data.test):
-        if images is not None and changes:
-            images.augmentation = replace(images.augmentation, **changes)
-    return data.limited(settings.limit, settings.limit_seed)
+    return cifar.load(path, settings.source)
+
+
+def _augmentation(settings: DataSettings, default: ImageAugmentation) -> ImageAugmentation:
+    """``default``, which suits the source, as ``settings`` change it."""
+    chosen = settings.augmentation
+    if isinstance(chosen, ColourSettings):
+        colours = Colour(chosen.brightness, chosen.contrast, chosen.saturation, chosen.hue, chosen.lighting)
+        if isinstance(chosen, ResizedCropSettings):
+            return ResizedCrop(chosen.size, chosen.flip, colours, chosen.scale, chosen.ratio)
+        if isinstance(chosen, ScaledCropSettings):
+            return ScaledCrop(chosen.size, chosen.flip, colours, chosen.nominal)
+    padded = chosen or settings
+    changes = {key: getattr(padded, key) for key in ("padding", "flip") if getattr(padded, key) is not None}
+    return replace(default, **changes) if isinstance(default, Augmentation) else default

@@ -7,6 +7,7 @@ __getattr__, __dir__ = lazy(
     {
         "bilevel": ["Bilevel", "BilevelTraining"],
         "checkpoint": ["CheckpointStore", "load_weights"],
-        "loop": ["Paths", "Trained", "Training", "accuracy"],
+        "evaluation": ["accuracy", "evaluate"],
+        "loop": ["Paths", "Trained", "Training"],
     },
 )

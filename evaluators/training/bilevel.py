@@ -7,7 +7,7 @@ the official code computes all of them in both steps, which for DARTS' network c
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -19,36 +19,48 @@ from torch import nn
 
 from ..data import ImageSet
 from ..errors import ConfigError
-from ..objectives import Objective, check_targets
+from ..objectives import Objective
 from ..randomness import generator, torch_fork
 from ..settings import BilevelSettings
 from .checkpoint import State
-from .loop import Report, Trained, Training, cosine, sgd, steps, to_cpu
-from .second_order import Gradients, require, unrolled_gradients
+from .hessian import dominant_eigenvalue
+from .loop import Report, Trained, Uses, cosine, sgd, steps, to_cpu
+from .second_order import Gradients, kept, require, unrolled_gradients
+from .stability import WatchedTraining
 
 
 @dataclass(frozen=True)
 class Bilevel(Trained):
-    """``history`` has a row an epoch, of :meth:`BilevelTraining.run`; ``genotypes`` what would have been derived after each of them."""
+    """``history`` has a row an epoch, of :meth:`BilevelTraining.run`; ``genotypes`` what would have been derived after each of them.
+
+    ``mixtures``: of networks with ``numbers()`` a dictionary an epoch: ``epoch``, ``operations`` (kind of cell -> probabilities (edges,
+    operations)) and ``shares`` (kind -> (edges,), empty without edge normalization). ``rollbacks``: what early stopping or adaptive decay
+    did, in order: ``method``, ``epoch`` (the stop epoch), ``found`` (the epoch that showed it; both from 1), ``ratio`` of local averages,
+    ``weight_decay`` from then on, and ``abandoned``, the rows of the epochs that do not count any more.
+    """
 
     genotypes: list[str]
+    mixtures: list[dict[str, Any]] = field(default_factory=list)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def eigenvalues(self) -> dict[int, float]:
+        """Epoch (from 1) -> dominant eigenvalue, of those epochs in which it was computed."""
+        return {int(row["epoch"]): row["eigenvalue"] for row in self.history if "eigenvalue" in row}
 
-@dataclass(frozen=True)
-class Uses:
-    """Which images a half gives in one epoch, one use a row: ``index: (uses,)``, and how each is augmented: ``drawn: (uses, 3)``."""
-
-    index: torch.Tensor
-    drawn: torch.Tensor
+    @property
+    def stopped_epoch(self) -> int | None:
+        """After how many epochs the search was stopped early; None if it was not."""
+        return next((int(r["epoch"]) for r in self.rollbacks if r["method"] == "early_stop"), None)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """This process' part of a batch; see :meth:`Training._share`. ``seed``: (epoch, step, process), of what the forward pass draws."""
+    """This process' part of a batch; see :meth:`Training._prepared`. ``seed``: (epoch, step, process), of what the forward pass draws."""
 
     x: torch.Tensor
     targets: torch.Tensor
-    share: float
+    share: float | torch.Tensor
     seed: tuple[int, int, int]
 
 
@@ -79,14 +91,14 @@ def compiled(model: nn.Module) -> dict[tuple[bool, ...], nn.Module]:
     return {wanted: cast(nn.Module, torch.compile(model, backend=partial(function))) for wanted in (WEIGHTS, ARCHITECTURE, BOTH)}
 
 
-class BilevelTraining(Training):
+class BilevelTraining(WatchedTraining):
     """One differentiable search; :meth:`run` trains, resuming from ``folder`` where there is something to resume.
 
     Args:
         model: with ``architecture_parameters() -> dict[str, Parameter]`` and ``genotype() -> str``, and perhaps
-            ``begin_epoch(epoch, epochs)`` (both counts of epochs, the first from 0) and ``skips() -> int``. Parameters that require no
-            gradient are frozen: no step and no decay touches them. Forward passes may draw from torch's global generator, which is
-            seeded for each of them.
+            ``begin_epoch(epoch, epochs)`` (both counts of epochs, the first from 0), ``begin_step("weights" or "architecture")`` and
+            ``skips() -> int``. Parameters that require no gradient are frozen: no step and no decay touches them. Forward passes may draw
+            from torch's global generator, which is seeded for each of them.
         objective, images, settings, seed, folder, config, report: as in :class:`Training`.
     """
 
@@ -106,6 +118,8 @@ class BilevelTraining(Training):
         report: Report | None = None,
     ) -> None:
         super().__init__(model, objective, images, settings, seed, folder=folder, config=config, report=report)
+        if report is not None and settings.hessian_every:
+            self.report = self._reporting(report)
         self.halves = halves(len(images), settings, seed)
         sizes = [len(half) for half in self.halves]
         if min(sizes) < settings.batch_size:
@@ -139,19 +153,20 @@ class BilevelTraining(Training):
         """Train to the end. Errors are those of :meth:`Training.run`.
 
         A row of ``history`` has ``epoch``, ``loss``, ``accuracy`` (of the weights' half, in training mode), ``learning_rate``, after the
-        warm-up ``architecture_loss`` and ``architecture_accuracy`` (at the unrolled weights if the order is 2), and ``skips`` where the
-        network counts them.
+        warm-up ``architecture_loss`` and ``architecture_accuracy`` (at the unrolled weights if the order is 2), ``skips`` where the
+        network counts them, and ``eigenvalue`` in every ``hessian_every``-th epoch, the first one and the last one.
         """
         try:
             trained = super().run()
         finally:
             require([*self.architecture.values(), *self.weights.values()], [])
-        return Bilevel(trained.initial, trained.final, trained.history, trained.initial_sha256, self.genotypes)
+        return Bilevel(trained.initial, trained.final, trained.history, trained.initial_sha256, self.genotypes, self.mixtures, self.rollbacks)
 
     # -- state ------------------------------------------------------------------------------------------------------------
     def _setup(self) -> None:
         settings = self.settings
         self.genotypes = []
+        self._watch_from_start()
         self.model.to(memory_format=FORMATS[settings.memory_format])  # type: ignore[call-overload]
         self.compiled = compiled(self.model) if settings.compile else {}
         self.optimizer = sgd(self.weights.values(), settings)
@@ -196,6 +211,7 @@ class BilevelTraining(Training):
         if hasattr(model, "skips"):
             row["skips"] = int(model.skips())
         self.genotypes.append(str(model.genotype()))
+        self._watch(epoch)
 
     def _rows(self) -> list[dict[str, Any]]:
         return [{**row, "genotype": genotype} for row, genotype in zip(self.history, self.genotypes, strict=True)]
@@ -208,30 +224,36 @@ class BilevelTraining(Training):
         needed, rng = self.steps_per_epoch * self.settings.batch_size, generator(self.seed, "architecture data order", epoch)
         passes = [architecture[rng.permutation(len(architecture))] for _ in range(-(-needed // len(architecture)))]
         joint = np.concatenate([index, *passes])[: len(index) + needed]
-        drawn = self.images.augmentation.draw(self.seed, epoch, len(joint))
-        both, moved = (torch.from_numpy(array).to(self.fabric.device) for array in (joint, drawn))
-        return Uses(both[: len(index)], moved[: len(index)]), Uses(both[len(index) :], moved[len(index) :])
+        drawn, own = self.images.augmentation.draw(self.seed, epoch, len(joint)), self.objective.draw(self.seed, epoch, len(joint))
+        first, second = (self._drawn(joint[part], drawn[part], own[part]) for part in (slice(None, len(index)), slice(len(index), None)))
+        return first, second
 
-    def _batch(self, uses: Uses, targets: torch.Tensor, epoch: int, step: int) -> Batch:
-        end = min((step + 1) * self.settings.batch_size, len(uses.index))
-        chosen, share = self._share(torch.arange(step * self.settings.batch_size, end, device=self.fabric.device))
-        index = uses.index[chosen]
-        x = self._inputs(index, uses.drawn[chosen]).contiguous(memory_format=FORMATS[self.settings.memory_format])
-        return Batch(x, targets[index], share, (epoch, step, self.fabric.global_rank))
+    def _batch(self, uses: Uses, epoch: int, step: int) -> Batch:
+        x, targets, share = self._prepared(uses, step)
+        if x.ndim == 4:  # tiles of a jigsaw have a dimension more, and no such format
+            x = x.contiguous(memory_format=FORMATS[self.settings.memory_format])
+        return Batch(x, targets, share, (epoch, step, self.fabric.global_rank))
+
+    def _plan(self, epoch: int, first: int, halves: tuple[Uses, Uses]) -> None:
+        """Tell the images' source which come next, from step ``first`` on."""
+        used = halves if epoch >= self.settings.warmup_epochs else halves[:1]
+        self.pixels.plan(torch.cat([uses.index[self._share(step, uses)[0]] for step in range(first, self.steps_per_epoch) for uses in used]))
 
     def _epoch(self, epoch: int, first: int) -> None:
+        if self.stopped:
+            return
         settings, model = self.settings, cast(Any, self.model)
         if hasattr(model, "begin_epoch"):
             model.begin_epoch(epoch, settings.epochs)
-        targets = check_targets(self.objective.epoch_targets(self.images, epoch), self.images, self.objective.head(self.images).classes)
-        targets = targets.to(self.fabric.device)
+        self._begin(epoch)
         of_weights, of_architecture = self._uses(epoch)
+        self._plan(epoch, first, (of_weights, of_architecture))
         for step in range(first, self.steps_per_epoch):
-            training = self._batch(of_weights, targets, epoch, step)
+            training = self._batch(of_weights, epoch, step)
             if settings.first == "weights":
                 self._weight_step(training)
             if epoch >= settings.warmup_epochs:
-                self._architecture_step(training, self._batch(of_architecture, targets, epoch, step))
+                self._architecture_step(training, self._batch(of_architecture, epoch, step))
             if settings.first == "architecture":
                 self._weight_step(training)
             if step + 1 < self.steps_per_epoch and self._due():
@@ -240,6 +262,7 @@ class BilevelTraining(Training):
     def _weight_step(self, batch: Batch) -> None:
         clip = self.settings.gradient_clip
         require([*self.weights.values()], [*self.architecture.values()])
+        self._begin_step("weights")
         with torch_fork(self.seed, "weights forward", *batch.seed):
             outputs = self.module(batch.x)
             loss = self.objective.loss(outputs, batch.targets)
@@ -252,6 +275,7 @@ class BilevelTraining(Training):
 
     def _architecture_step(self, training: Batch, validation: Batch) -> None:
         clip, parameters, weights = self.settings.architecture_clip, [*self.architecture.values()], [*self.weights.values()]
+        self._begin_step("architecture")
         if self.settings.order == 2:
             found = unrolled_gradients(
                 lambda: self._loss(training, "weights forward"),
@@ -262,7 +286,7 @@ class BilevelTraining(Training):
                 [*self.model.buffers()],
                 rate=self.optimizer.param_groups[0]["lr"],
                 momentum=self.settings.momentum,
-                weight_decay=self.settings.weight_decay,
+                weight_decay=self.weight_decay,
                 average=self._average,
             )
         else:
@@ -276,6 +300,10 @@ class BilevelTraining(Training):
         self.architecture_stepper.step()
         self.architecture_stepper.zero_grad()
 
+    def _begin_step(self, step: str) -> None:
+        if hasattr(self.model, "begin_step"):
+            cast(Any, self.model).begin_step(step)
+
     def _loss(self, batch: Batch, purpose: str, measured: bool = False) -> torch.Tensor:
         """Of the network without DDP around it, weighed by this process' share of the batch."""
         precision = self.fabric.strategy.precision
@@ -287,6 +315,29 @@ class BilevelTraining(Training):
         if measured:
             self.meters[3:] += self._measured(loss.detach(), outputs, batch.targets)
         return loss * batch.share
+
+    def _eigenvalue(self) -> float:
+        """Of the Hessian with respect to the architecture parameters, at the weights as they are now, on the batch (images, augmentation,
+        targets, what the forward pass draws) that the first architecture step of epoch 0 has or would have: the same in all epochs."""
+        parameters = [*self.architecture.values()]
+        self._begin(0)
+        _, uses = self._uses(0)
+        self.pixels.plan(uses.index[self._share(0, uses)[0]])
+        batch = self._batch(uses, 0, 0)
+        require(parameters, [*self.weights.values()])
+        self._begin_step("architecture")
+        held, self.compiled = self.compiled, {}  # torch.compile has no second derivatives
+        try:
+            with kept([*self.model.buffers()]):
+                found = dominant_eigenvalue(
+                    lambda: self._loss(batch, "architecture forward"),
+                    parameters,
+                    weight_decay=self.settings.architecture_weight_decay,
+                    average=self._average,
+                )
+        finally:
+            self.compiled = held
+        return found.value
 
     def _average(self, gradients: Gradients) -> Gradients:
         """Over processes, in one message."""

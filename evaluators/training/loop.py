@@ -24,7 +24,7 @@ from torch import nn
 from ..data import ImageSet
 from ..errors import CheckpointError, ConfigError, TrainingError
 from ..files import atomic_write
-from ..objectives import Objective, check_targets
+from ..objectives import Crops, Objective, check_targets
 from ..randomness import generator
 from ..settings import MAY_CHANGE, TrainingSettings
 from .checkpoint import CheckpointStore, State
@@ -40,6 +40,16 @@ class Paths(Protocol):
 
 
 @dataclass(frozen=True)
+class Uses:
+    """Which images an epoch uses, one use a row: ``index: (uses,)`` of the images, on the CPU; what was drawn for each use's augmentation
+    and for the objective, on the device."""
+
+    index: torch.Tensor
+    augmentation: torch.Tensor
+    objective: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a training leaves: weights before and after (state dictionaries on the CPU), its curve, and the hash of W0's file, if it was written."""
 
@@ -50,9 +60,11 @@ class Trained:
 
 
 def cosine(settings: TrainingSettings, epoch: int) -> float:
-    """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over all epochs."""
+    """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over all epochs, times a line
+    from ``1 / n`` to 1 in the first n = ``learning_rate_warmup`` epochs (as PC-DARTS on ImageNet)."""
     low, high = settings.final_learning_rate, settings.learning_rate
-    return low + (high - low) * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+    share = min(1.0, (epoch + 1) / settings.learning_rate_warmup) if settings.learning_rate_warmup else 1.0
+    return share * (low + (high - low) * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2)
 
 
 def sgd(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.SGD:
@@ -93,7 +105,7 @@ class Training:
         report: see :data:`Report`.
     """
 
-    meter_count: ClassVar[int] = 3  # sum of losses, correct answers, images
+    meter_count: ClassVar[int] = 3  # sum of losses, correct answers, targets
 
     def __init__(
         self,
@@ -115,6 +127,7 @@ class Training:
             )
         if settings.devices > settings.batch_size // 2:
             raise ConfigError(f"batch_size >= 2 * devices must hold, but got batch_size={settings.batch_size}, devices={settings.devices}.")
+        objective.check(images)
         self.model, self.objective, self.images, self.settings, self.seed = model, objective, images, settings, seed
         self.paths, self.update_all, self.report = paths, update_all, report
         self.history: list[dict[str, float]] = []
@@ -228,7 +241,7 @@ class Training:
             lines = "".join(json.dumps(row) + "\n" for row in self._rows())
             atomic_write(self.store.folder / "metrics.jsonl", lines.encode())
         self.saved_at = time.monotonic()
-        self.pixels = self.images.images.to(fabric.device)
+        self.pixels = self.images.on(fabric.device)
         self.mean, self.std = (s.to(fabric.device)[:, None, None] for s in self.images.statistics())
         while epoch < settings.epochs:
             self.module.train()
@@ -249,46 +262,77 @@ class Training:
         if self.paths is not None:
             self.module.mark_forward_method("forward_path")
 
-    def _inputs(self, index: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """The images at ``index: (B,)``, augmented as ``drawn: (B, 3)`` and standardised: (B, 3, H, W)."""
-        x: torch.Tensor = self.images.augmentation.apply(self.pixels[index], drawn).float().div(255).sub(self.mean).div(self.std)
-        return x.double() if self.settings.precision == "64-true" else x
+    def _begin(self, epoch: int) -> None:
+        """The given classes of all images in ``epoch``, on the device; None where the objective makes its targets itself."""
+        targets, classes = self.objective.epoch_targets(self.images, epoch), self.objective.head(self.images).classes
+        self.targets = None if targets is None else check_targets(targets, self.images, classes).to(self.fabric.device)
 
-    def _share(self, joint: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """This process' part of a batch, and the weight of its mean loss: averaged over processes, every image then counts the same."""
+    def _drawn(self, index: npt.NDArray[np.int64], augmentation: npt.NDArray[Any], objective: npt.NDArray[np.int32]) -> Uses:
+        """Uses of the images at ``index``, with what was drawn for each."""
+        moved = (torch.from_numpy(np.ascontiguousarray(drawn)).to(self.fabric.device) for drawn in (augmentation, objective))
+        return Uses(torch.from_numpy(index), *moved)
+
+    def _share(self, step: int, uses: Uses) -> tuple[torch.Tensor, float]:
+        """This process' part of batch ``step`` of ``uses``, on the CPU, and the weight of its mean loss: averaged over processes, every
+        image then counts the same."""
+        joint = torch.arange(step * self.settings.batch_size, min((step + 1) * self.settings.batch_size, len(uses.index)))
         batch = joint[self.fabric.global_rank :: self.fabric.world_size]
         return batch, len(batch) * self.fabric.world_size / len(joint)
 
+    def _prepared(self, uses: Uses, step: int) -> tuple[torch.Tensor, torch.Tensor, float | torch.Tensor]:
+        """Inputs and targets of this process' part of batch ``step``, and the weight of its mean loss."""
+        batch, share = self._share(step, uses)
+        device, augmentation, objective = self.fabric.device, self.images.augmentation, self.objective
+        chosen, index = batch.to(device), uses.index[batch]
+        index = index if self.images.streamed else index.to(device)  # files are opened from the CPU: asking a GPU for numbers would wait for it
+        drawn = uses.augmentation[chosen]
+        maps = augmentation.apply_maps(self.pixels.gather_maps(index), drawn) if objective.wants_maps else None
+        x, targets = objective.prepare(
+            Crops(
+                augmentation.apply(self.pixels.gather(index), drawn),
+                None if self.targets is None else self.targets[index.to(device)],
+                maps,
+                uses.objective[chosen],
+                self.mean,
+                self.std,
+                augmentation.colour,
+                drawn,
+            )
+        )
+        weight: float | torch.Tensor = share
+        if not objective.even and self.fabric.world_size > 1:
+            count = objective.count(targets).double()
+            weight = count / cast(torch.Tensor, self.fabric.all_reduce(count.clone(), reduce_op="mean")).clamp_min(1 / self.fabric.world_size)
+        return (x.double() if self.settings.precision == "64-true" else x), targets, weight
+
     def _measured(self, loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(3,) float64 of a batch: sum of losses, number of correct answers, number of images."""
+        """(3,) float64 of a batch: sum of losses, number of correct answers, number of targets."""
         with torch.no_grad():
-            count = torch.tensor(float(len(targets)), device=targets.device)
-            return torch.stack([loss.double() * len(targets), self.objective.correct(outputs, targets).double(), count.double()])
+            count = self.objective.count(targets).double()
+            return torch.stack([loss.double() * count, self.objective.correct(outputs, targets).double(), count])
 
     def _epoch(self, epoch: int, first: int) -> None:
         """The steps of ``epoch`` from step ``first`` on."""
-        settings, fabric, images, module, optimizer = self.settings, self.fabric, self.images, self.module, self.stepper
-        device = fabric.device
-        order = torch.from_numpy(generator(self.seed, "data order", epoch).permutation(len(images))).to(device)
-        drawn = torch.from_numpy(images.augmentation.draw(self.seed, epoch, len(images))).to(device)
-        classes = self.objective.head(images).classes
-        targets = check_targets(self.objective.epoch_targets(images, epoch), images, classes).to(device)
+        settings, fabric, module, optimizer, count = self.settings, self.fabric, self.module, self.stepper, len(self.images)
+        self._begin(epoch)
+        order = generator(self.seed, "data order", epoch).permutation(count)
+        drawn, own = self.images.augmentation.draw(self.seed, epoch, count), self.objective.draw(self.seed, epoch, count)
+        uses = self._drawn(order, drawn[order], own[order])
+        self.pixels.plan(uses.index[torch.cat([self._share(step, uses)[0] for step in range(first, self.steps_per_epoch)])])
         paths = None if self.paths is None else self.paths(epoch, self.steps_per_epoch)
         if self.update_all:
             for p in self.model.parameters():
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         for step in range(first, self.steps_per_epoch):
-            joint = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            batch, share = self._share(joint)
-            x = self._inputs(batch, drawn[batch])
+            x, targets, share = self._prepared(uses, step)
             optimizer.zero_grad(set_to_none=not self.update_all)
             outputs = module(x) if paths is None else module.forward_path(x, paths[step])
-            loss = self.objective.loss(outputs, targets[batch])
-            fabric.backward(loss if share == 1 else loss * share)
+            loss = self.objective.loss(outputs, targets)
+            fabric.backward(loss * share)
             if settings.gradient_clip is not None:
                 fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()
-            self.meters += self._measured(loss.detach(), outputs, targets[batch])
+            self.meters += self._measured(loss.detach(), outputs, targets)
             if step + 1 < self.steps_per_epoch and self._due():
                 self._save(epoch, step + 1)
 
@@ -312,22 +356,3 @@ class Training:
     def _rows(self) -> Sequence[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
         return self.history
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, images: ImageSet, statistics: tuple[torch.Tensor, torch.Tensor], batch_size: int = 512) -> float:
-    """Percent of ``images`` that ``model`` in evaluation mode classifies as labelled.
-
-    Args:
-        statistics: mean and standard deviation of the *training* images, each (3,).
-    """
-    device = next(model.parameters()).device
-    dtype = next(model.parameters()).dtype
-    mean, std = (s.to(device)[:, None, None] for s in statistics)
-    model.eval()
-    correct = 0
-    for start in range(0, len(images), batch_size):
-        x = images.images[start : start + batch_size].to(device).float().div(255).sub(mean).div(std)
-        predicted = model(x.to(dtype)).argmax(1).cpu()
-        correct += int((predicted == images.labels[start : start + batch_size]).sum())
-    return 100 * correct / len(images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import nn
@@ -44,6 +44,8 @@ class MixedSupernet(nn.Module):
     wider and shared by all cells of a kind. Others learn as the options say; what does not learn has ``requires_grad=False``.
     """
 
+    cell_type: ClassVar[type[MixedCell]] = MixedCell
+
     def __init__(self, space: SearchSpace, options: MixedOptions | None = None) -> None:
         super().__init__()
         self.options = options or MixedOptions()
@@ -71,7 +73,7 @@ class MixedSupernet(nn.Module):
                 self.kinds.append(CELLS[shape.reduction])
                 inputs = [macro.source_channels(shapes, shape, p, (nodes, nodes)) for p in (0, 1)]
                 self.calibrations.append(nn.ModuleList(calibration(macro, shape, p, inputs[p], options.affine) for p in (0, 1)))
-                self.cells.append(MixedCell(EDGES, self.names[self.kinds[-1]], shape.channels, shape.reduction, options, 2))
+                self.cells.append(self.cell_type(EDGES, self.names[self.kinds[-1]], shape.channels, shape.reduction, options, 2))
             outputs = macro.output_channels(shapes[-1], (nodes, nodes))
         else:
             assert isinstance(space, NASBench201)
@@ -85,7 +87,7 @@ class MixedSupernet(nn.Module):
                     self.kinds.append("reduction")
                     outputs *= 2
                 for _ in range(space.cells_per_stage):
-                    self.cells.append(MixedCell(space.edges, self.names["cell"], outputs, False, options, 1, pool_norms=False))
+                    self.cells.append(self.cell_type(space.edges, self.names["cell"], outputs, False, options, 1, pool_norms=False))
                     self.kinds.append("cell")
             self.lastact = last_activation(outputs)
         self.classifier = head_modules.build(space.head, outputs, space.classes)

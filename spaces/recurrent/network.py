@@ -121,9 +121,17 @@ class LanguageModel(nn.Module):
             outputs.append(h)
         return torch.stack(outputs)
 
+    def dropped(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Outputs of the cell (T, B, H) after their dropout, whose mean square AWD-LSTM penalises."""
+        return self._drop(hidden, self.rates.dropout, tuple(hidden.shape[1:]))
+
+    def decode(self, dropped: torch.Tensor) -> torch.Tensor:
+        """Logits (T, B, V) of what :meth:`dropped` gave."""
+        return F.linear(self.projection(dropped), self.embedding.weight, self.bias)
+
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(T, B, H) -> (T, B, V)."""
-        return F.linear(self.projection(self._drop(hidden, self.rates.dropout, tuple(hidden.shape[1:]))), self.embedding.weight, self.bias)
+        return self.decode(self.dropped(hidden))
 
     def _mask(self, x: torch.Tensor, rate: float, shape: tuple[int, ...]) -> torch.Tensor | None:
         return x.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate) if self.training and rate else None

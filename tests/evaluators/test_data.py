@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import warnings
@@ -16,8 +17,11 @@ import torch
 from PIL import Image
 
 from evaluators.data import cifar, digits, folder, npz, sources
-from evaluators.data.images import Augmentation, ImageData, ImageSet, hold_out
-from evaluators.errors import DataError, LabelError
+from evaluators.data.augmentation import Augmentation
+from evaluators.data.colour import Colour
+from evaluators.data.crops import ResizedCrop, ScaledCrop
+from evaluators.data.images import ImageData, ImageSet, hold_out
+from evaluators.errors import ConfigError, DataError, LabelError
 from evaluators.settings import DataSettings, read
 
 REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
@@ -351,10 +355,69 @@ def test_paths_that_are_no_folder(tmp_path: Path) -> None:
         folder.load(str(tmp_path / "000.png"), 4)
 
 
-def test_more_pixels_than_memory(tmp_path: Path) -> None:
+def test_more_pixels_than_are_held_by_default_are_streamed(tmp_path: Path) -> None:
     fill(tmp_path, 3)
-    with pytest.raises(DataError, match=r"3 images of 40000x40000 pixels need 14.4 GB; at most 8 GB[\s\S]*smaller image_size"):
-        folder.load(str(tmp_path), 40_000)
+    data = folder.load(str(tmp_path), 40_000)
+    assert data.train.streamed and len(data.train) == 3 and data.train.pixel_bytes == 3 * 3 * 40_000**2
+    assert not folder.load(str(tmp_path), 4_000).train.streamed
+
+
+def test_a_rectangle_is_the_largest_centred_part_of_its_shape(tmp_path: Path) -> None:
+    wide = np.zeros((6, 20, 3), dtype=np.uint8)
+    wide[:, 4:16] = pixels(1, 6, 12)[0]
+    save(tmp_path / "a.png", wide)
+    save(tmp_path / "b.png", np.ascontiguousarray(wide[:, 4:16]))
+    data = folder.load(str(tmp_path), (6, 12)).train
+    assert data.size == (6, 12) and all(np.array_equal(image, wide[:, 4:16].transpose(2, 0, 1)) for image in data.images)
+    half = folder.load(str(tmp_path), (3, 6)).train.images[1]
+    expected = np.asarray(Image.fromarray(np.ascontiguousarray(wide[:, 4:16])).resize((6, 3), Image.Resampling.BILINEAR))
+    assert np.array_equal(half, expected.transpose(2, 0, 1))
+
+
+# Shares of classes, and the order that splits them
+
+
+def classes_of(counts: list[int]) -> ImageData:
+    """So many images of each class, in which every image's first pixel is its number."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = torch.arange(len(labels)).to(torch.uint8)[:, None, None, None].expand(-1, 3, 1, 1)
+    return ImageData(ImageSet("some/train", images, torch.from_numpy(labels)), None)
+
+
+def test_a_share_of_every_class() -> None:
+    data = classes_of([1, 16, 4, 20])
+    chosen, again, other = data.per_class(0.125, 3), data.per_class(0.125, 3), data.per_class(0.125, 4)
+    assert torch.bincount(chosen.train.labels).tolist() == [1, 2, 1, 3], "rounded, 2.5 upwards, and at least one"
+    numbers = chosen.train.images[:, 0, 0, 0]
+    assert torch.equal(data.train.labels[numbers.long()], chosen.train.labels) and numbers.diff().min() > 0
+    assert torch.equal(again.train.images, chosen.train.images) and not torch.equal(other.train.images, chosen.train.images)
+    assert len(data.per_class(1.0, 0).train) == 41
+
+
+@pytest.mark.parametrize("portion", [0.1, 0.29, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("counts", [[40, 40, 40], [100, 3, 17, 1, 60], [1] * 30 + [200], [7] * 20])
+def test_any_first_images_hold_the_same_share_of_every_class(counts: list[int], portion: float) -> None:
+    data = classes_of(counts).stratified(5)
+    first = math.floor(portion * sum(counts))
+    found = np.bincount(data.train.labels[:first].numpy(), minlength=len(counts))
+    assert np.abs(found - first / sum(counts) * np.array(counts)).max() <= 1.5
+    assert sorted(data.train.images[:, 0, 0, 0].tolist()) == list(range(sum(counts)))
+
+
+def test_equal_classes_are_split_exactly() -> None:
+    """PC-DARTS' split of ImageNet: an eighth of each class, four fifths of it for the weights."""
+    data = classes_of([80] * 3).per_class(0.125, 0).stratified(0)
+    assert len(data.train) == 30 and torch.bincount(data.train.labels[:24]).tolist() == [8, 8, 8]
+    order = [classes_of([80] * 3).stratified(seed).train.images[:, 0, 0, 0].tolist() for seed in (0, 0, 1)]
+    assert order[0] == order[1] != order[2] and order[0] != sorted(order[0])
+
+
+def test_shares_of_classes_need_classes() -> None:
+    data = ImageData(image_set(4), None)
+    with pytest.raises(DataError, match=r"some/train: per_class needs to know the images' classes[\s\S]*one folder a class, or use limit"):
+        data.per_class(0.5, 0)
+    with pytest.raises(DataError, match="split_per_class needs to know"):
+        data.stratified(0)
 
 
 def test_a_single_class_is_unwise(tmp_path: Path) -> None:
@@ -603,6 +666,51 @@ def test_settings_reach_every_source(tmp_path: Path) -> None:
     assert len(sources.load(read(DataSettings, {"source": "cifar10", "path": str(tmp_path)})).train) == 15
     assert len(sources.load(read(DataSettings, {"source": "npz", "path": path})).train) == 4
     assert len(sources.load(read(DataSettings, {"limit": 100})).train) == 100
+
+
+def test_settings_choose_the_augmentation() -> None:
+    data = sources.load(read(DataSettings, {"limit": 50, "augmentation": {"kind": "padded_crop", "flip": True}}))
+    assert data.train.augmentation == Augmentation(1, True), "digits are padded by 1 unless padding is given"
+    assert data.test is not None and data.test.augmentation == Augmentation(1, True)
+    resized = {"kind": "resized_crop", "size": 6, "scale": [0.5, 1], "hue": 0.2, "lighting": 0}
+    chosen = sources.load(read(DataSettings, {"limit": 50, "augmentation": resized})).train
+    assert chosen.augmentation == ResizedCrop(6, True, Colour(hue=0.2), (0.5, 1.0)) and chosen.size == (8, 8) and chosen.input_size == (6, 6)
+    scaled = sources.load(read(DataSettings, {"augmentation": {"kind": "scaled_crop", "size": 6, "nominal": 9, "flip": False}})).train
+    assert scaled.augmentation == ScaledCrop(6, False, Colour(lighting=0.1), 9)
+
+
+def test_settings_choose_classes() -> None:
+    data = sources.load(read(DataSettings, {"per_class": 0.5, "split_per_class": True, "limit_seed": 3})).train
+    whole = digits.load().train
+    wanted = torch.floor(0.5 * torch.bincount(whole.labels) + 0.5)
+    assert torch.equal(torch.bincount(data.labels).float(), wanted)
+    first = torch.bincount(data.labels[: len(data) // 2], minlength=10)
+    assert (first - wanted / 2).abs().max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"augmentation": {"kind": "resized_crop", "sizee": 3}}, r"^data\.augmentation\.sizee: no such key; did you mean 'size'\?"),
+        (
+            {"augmentation": {"kind": "resized_crop", "scale": [1, 0.5]}},
+            r"^data\.augmentation: scale must be two numbers above 0, the smaller one first",
+        ),
+        ({"augmentation": {"kind": "resize"}}, r"^data\.augmentation: .*expected tags: 'padded_crop', 'resized_crop', 'scaled_crop'"),
+        ({"augmentation": {"kind": "scaled_crop", "hue": 0.7}}, r"^data\.augmentation\.hue: .*less than or equal to 0\.5, but got 0\.7"),
+        ({"augmentation": {"kind": "padded_crop"}, "flip": True}, "padding and flip are part of augmentation where that is given"),
+        ({"source": "folder", "path": "x", "shape": [180, 240], "image_size": 32}, "image_size and shape both say"),
+        ({"shape": [8, 8]}, "shape only goes with source: folder or segmentation"),
+        ({"resident": True}, "resident only goes with source: folder or segmentation"),
+        ({"test_split": "val"}, "test_split only goes with source: segmentation"),
+        ({"limit": 10, "per_class": 0.5}, "limit and per_class both say how many"),
+        ({"source": "segmentation", "path": "x", "per_class": 0.5}, "per_class and split_per_class need images with one class each"),
+        ({"per_class": 0}, r"^data\.per_class: .*greater than 0, but got 0"),
+    ],
+)
+def test_settings_that_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(DataSettings, values, "data.")
 
 
 def test_identity_tells_images_apart() -> None:

@@ -47,7 +47,7 @@ def test_resume_from_a_folder(digits: ImageData, tmp_path: Path, monkeypatch: py
 
     def interrupting(self: Supervised, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         nonlocal calls
-        calls += 1
+        calls += outputs.requires_grad  # evaluations do not count
         if calls == 10:
             raise Interrupted
         return loss(self, outputs, targets)

@@ -8,16 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nni
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.space import RawFormatModelSpace, model_context
-from nni.nas.strategy import DARTS, RegularizedEvolution
+from nni.nas.strategy import DARTS
 from torch.utils.data import TensorDataset
 
 from spaces import SearchSpace, SpaceError
@@ -343,22 +341,6 @@ def test_nni_freezes_in_a_context() -> None:
     frozen = TINY.supernet().freeze(architecture.as_dict())
     for network in (inside, frozen):
         assert type(network) is type(TINY.network(architecture)) and network.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 5)
-
-
-def parameters_below(model: torch.nn.Module, limit: int) -> float:
-    """A score that is largest for networks with just below ``limit`` parameters."""
-    count = sum(p.numel() for p in model.parameters())
-    score = float(count if count < limit else -count)
-    nni.report_final_result(score)
-    return score
-
-
-def test_nni_evolution() -> None:
-    engine, strategy = SequentialExecutionEngine(max_model_count=10), RegularizedEvolution(population_size=5, sample_size=3, seed=0)
-    strategy(RawFormatModelSpace.from_model(TINY.supernet(), FunctionalEvaluator(parameters_below, limit=9000)), engine)
-    models = list(engine.list_models())
-    counts = TINY.cost_table()(TINY.encode([TINY.parse(model.sample) for model in models])).parameters
-    assert len(models) == 10 and [m.metric for m in models] == [float(c if c < 9000 else -c) for c in counts.tolist()]
 
 
 def test_nni_darts(tmp_path: Path) -> None:

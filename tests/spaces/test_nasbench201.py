@@ -15,11 +15,9 @@ import numpy as np
 import pytest
 import torch
 from nni.nas.evaluator import FunctionalEvaluator
-from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace, model_context
-from nni.nas.strategy import DARTS, Random, RegularizedEvolution
-from torch.utils.data import TensorDataset
+from nni.nas.strategy import Random, RegularizedEvolution
 
 from spaces import Architecture, NASBench201, SpaceError
 from spaces.nasbench201 import codec
@@ -312,30 +310,6 @@ def test_nni_multi_trial_strategies(make: Any, form: type[RawFormatModelSpace]) 
     assert [m.metric for m in models] == [float(c if c < 6000 else -c) for c in counts.tolist()]
     best = next(iter(strategy.list_models(limit=1)))
     assert best.metric == max(m.metric for m in models)
-
-
-def test_nni_darts(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    data = TensorDataset(torch.randn(16, 3, 8, 8), torch.randint(0, 10, (16,)))
-    evaluator = Classification(
-        train_dataloaders=DataLoader(data, batch_size=8),
-        val_dataloaders=DataLoader(data, batch_size=8),
-        num_classes=10,
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=str(tmp_path),
-    )
-    supernet = TINY.supernet()
-    before = {name: p.detach().clone() for name, p in supernet.named_parameters()}
-    strategy = DARTS()
-    strategy(RawFormatModelSpace.from_model(supernet, evaluator), SequentialExecutionEngine())
-    (found,) = strategy.list_models(limit=1)
-    assert TINY.parse(found.sample) in TINY.decode(TINY.enumerate())
-    assert any(not torch.equal(p, before[name]) for name, p in supernet.named_parameters() if name in before)
 
 
 @pytest.mark.parametrize("size", [(7, 9), (32, 32), (5, 12)])

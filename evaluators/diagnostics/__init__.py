@@ -1,0 +1,24 @@
+"""Measurements that say why a differentiable search went as it went. Importing this package imports no torch."""
+
+from spaces.lazy import lazy
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "depth": ["DepthErrors", "depth_errors"],
+        "lambdas": ["LambdaCurve", "lambda_curve"],
+        "recorded": ["Recorded", "train_recorded"],
+        "residual": ["ResidualNetwork", "freeze"],
+        "search_record": ["SearchRecord", "read_search"],
+        "settings": ["NetworkSettings", "Trainable"],
+        "variance": [
+            "EtaCurve",
+            "eta_curve",
+            "gradient_condition",
+            "input_gradient_variances",
+            "normalised_convolutions",
+            "relative_variances",
+            "weight_variances",
+        ],
+    },
+)

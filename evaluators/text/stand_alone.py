@@ -1,0 +1,100 @@
+"""Stand-alone training of one recurrent cell as an NNI evaluator: its own weights, and the perplexity of held-out text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nni
+from nni.nas.evaluator import Evaluator
+from torch import nn
+
+from spaces.architecture import Architecture
+from spaces.recurrent import RecurrentCell
+
+from ..errors import ConfigError
+from ..randomness import torch_fork
+from ..settings import read
+from ..training.loop import Report
+from .corpus import Corpus, read_corpus
+from .settings import LanguageModelSettings, TextSettings
+from .training import LanguageResult, LanguageTraining
+
+
+class LanguageModel(Evaluator):
+    """Train from scratch and measure perplexity.
+
+    Args:
+        corpus: texts, or the settings to read them (a dictionary will do).
+        settings: the defaults are those of the published comparisons on Penn Treebank.
+        space: needed to evaluate an :class:`Architecture`; its ``classes`` are replaced by the size of the vocabulary.
+        seed: of initialisation, pieces' lengths and dropout.
+        folder: for checkpoints and the curve; None keeps nothing.
+        report: called with a dictionary at the end of every epoch.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus | TextSettings | dict[str, Any],
+        settings: LanguageModelSettings | dict[str, Any] | None = None,
+        *,
+        space: RecurrentCell | None = None,
+        seed: int = 0,
+        folder: Path | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self._settings_of_text = (
+            None if isinstance(corpus, Corpus) else corpus if isinstance(corpus, TextSettings) else read(TextSettings, corpus, "corpus.")
+        )
+        self._corpus = corpus if isinstance(corpus, Corpus) else None
+        self.settings = settings if isinstance(settings, LanguageModelSettings) else read(LanguageModelSettings, settings or {}, "settings.")
+        self.space, self.seed, self.folder, self.report = space, seed, folder, report
+
+    @property
+    def corpus(self) -> Corpus:
+        """The texts, read when they are first needed."""
+        if self._corpus is None:
+            assert self._settings_of_text is not None
+            self._corpus = read_corpus(self._settings_of_text)
+        return self._corpus
+
+    def evaluate(self, model: Any) -> float:
+        """Minus the validation perplexity, for NNI's strategies prefer large values; a final result to NNI inside one of its trials."""
+        value = -self.train(model).valid
+        if nni.get_current_parameter() is not None:
+            nni.report_final_result(value)
+        return value
+
+    def _dump(self) -> dict[str, Any]:
+        """What NNI sends to a trial process: settings, never text."""
+        if self._settings_of_text is None or self.report is not None:
+            raise ConfigError(
+                "LanguageModel cannot be sent to NNI's trials with text that was read or a report function.",
+                "Pass the text's settings: LanguageModel({'path': ...}).",
+            )
+        space = None if self.space is None else self.space.config()
+        values: dict[str, Any] = {"corpus": self._settings_of_text.model_dump(), "settings": self.settings.model_dump(), "seed": self.seed}
+        return {**values, "space": space, "folder": None if self.folder is None else str(self.folder)}
+
+    @staticmethod
+    def _load(**dumped: Any) -> LanguageModel:
+        folder, space = dumped.pop("folder"), dumped.pop("space")
+        return LanguageModel(**dumped, space=None if space is None else RecurrentCell(**space), folder=None if folder is None else Path(folder))
+
+    def train(self, model: Architecture | nn.Module) -> LanguageResult:
+        """Train ``model``; an architecture gets fresh weights from ``seed`` and the settings' dropout, a network keeps its own.
+
+        Raises:
+            DataError: the texts cannot be read.
+            ConfigError: there is no space for an architecture, a network is no language model of these words, or a text is too short.
+            TrainingError: the loss or a weight is not finite.
+        """
+        corpus, config = self.corpus, dict[str, Any]()
+        if isinstance(model, Architecture):
+            if self.space is None:
+                raise ConfigError("LanguageModel needs its space to evaluate an Architecture.", "Pass space=RecurrentCell(...).")
+            space = self.space.with_classes(len(corpus.words))
+            config = {"architecture": model.as_dict(), "space": [space.name, space.config()]}
+            with torch_fork(self.seed, "initialisation"):
+                model = space.network(model, **self.settings.dropouts)
+        return LanguageTraining(model, corpus, self.settings, self.seed, folder=self.folder, config=config, report=self.report).run()
