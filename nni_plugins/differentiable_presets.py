@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .preset import DIGITS, Preset
+from .preset import CIFAR10_ON_A_GPU, DIGITS, Preset
 
 Values = dict[str, Any]
 
-_GPU = "Needs a GPU. Put CIFAR-10, as torchvision stores it, where data.path says; delete the two trialGpuNumber lines to run on a CPU."
-
-_DARTS: Values = {
+DARTS_TRAINING: Values = {
     "epochs": 50,
     "batch_size": 64,
     "learning_rate": 0.025,
@@ -27,7 +25,7 @@ _DARTS: Values = {
 """Of DARTS' search on CIFAR-10."""
 
 _PCDARTS: Values = {
-    **_DARTS,
+    **DARTS_TRAINING,
     "batch_size": 256,
     "learning_rate": 0.1,
     "final_learning_rate": 0.0,
@@ -35,7 +33,7 @@ _PCDARTS: Values = {
     "warmup_epochs": 15,
 }
 
-_CELLS: Values = {
+CELLS: Values = {
     "epochs": 100,
     "batch_size": 96,
     "learning_rate": 0.025,
@@ -97,10 +95,10 @@ DIFFERENTIABLE = {
         "RFDARTS",
         "RF-DARTS on NAS-Bench-201 with CIFAR-10: 50 epochs, three seeds, settings of the benchmark's own DARTS (Dong & Yang, ICLR 2020;\n"
         "AutoDL-Projects): Nesterov momentum, weight decay 5e-4, weights before the architecture, no running statistics, images split at\n"
-        f"random. Then NAS-Bench-201's 200-epoch recipe for each derived cell and three random ones.\n{_GPU}",
+        f"random. Then NAS-Bench-201's 200-epoch recipe for each derived cell and three random ones.\n{CIFAR10_ON_A_GPU}",
         _cifar10(
             {"name": "nasbench201", "nodes": 4, "channels": 16, "cells_per_stage": 5},
-            {**_DARTS, "nesterov": True, "weight_decay": 0.0005, "first": "weights", "shuffle_split": True},
+            {**DARTS_TRAINING, "nesterov": True, "weight_decay": 0.0005, "first": "weights", "shuffle_split": True},
             {**_RANDOM_FEATURES, "track_statistics": False},
             [777, 888, 999],
             {"epochs": 200, "batch_size": 256, "learning_rate": 0.1, "final_learning_rate": 0.0, "weight_decay": 0.0005},
@@ -111,28 +109,29 @@ DIFFERENTIABLE = {
         "DARTS",
         "DARTS on CIFAR-10 with the paper's values (Liu et al., ICLR 2019; official code): second order (order: 1 takes half the time), eight\n"
         "cells of 16 channels, four seeds. Each derived cell and four random ones are then trained for 100 epochs at that size, which is how\n"
-        f"DARTS chooses among its searches; the paper's 600 epochs of 20 cells and 36 channels are not part of this file.\n{_GPU}",
-        _cifar10(_DARTS_SPACE, {**_DARTS, "order": 2}, {"option": "B", "initialisation": "torch"}, _FOUR, _CELLS),
+        f"DARTS chooses among its searches; the paper's 600 epochs of 20 cells and 36 channels are not part of this file.\n{CIFAR10_ON_A_GPU}",
+        _cifar10(_DARTS_SPACE, {**DARTS_TRAINING, "order": 2}, {"option": "B", "initialisation": "torch"}, _FOUR, CELLS),
         hours=240,
     ),
     "pcdarts_cifar10": Preset(
         "PCDARTS",
         "PC-DARTS on CIFAR-10 with the paper's values (Xu et al., ICLR 2020; official code): a quarter of the channels, weights of edges, 15\n"
-        f"epochs before the architecture is trained. Each derived cell and four random ones are then trained for 100 epochs at that size.\n{_GPU}",
+        f"epochs before the architecture is trained. Each derived cell and four random ones are then trained for 100 epochs at that size.\n"
+        f"{CIFAR10_ON_A_GPU}",
         _cifar10(
             _DARTS_SPACE,
             _PCDARTS,
             {"option": "B", "initialisation": "torch", "partial_channels": 4, "edge_normalization": True},
             _FOUR,
-            _CELLS,
+            CELLS,
         ),
         hours=240,
     ),
     "rfdarts_cifar10": Preset(
         "RFDARTS",
         "RF-DARTS on CIFAR-10 with DARTS' space and values, first order, as the paper says; what it leaves open (initialisation, classifier)\n"
-        f"is written out below `search`. Each derived cell and four random ones are then trained for 100 epochs at that size.\n{_GPU}",
-        _cifar10(_DARTS_SPACE, _DARTS, _RANDOM_FEATURES, _FOUR, _CELLS),
+        f"is written out below `search`. Each derived cell and four random ones are then trained for 100 epochs at that size.\n{CIFAR10_ON_A_GPU}",
+        _cifar10(_DARTS_SPACE, DARTS_TRAINING, _RANDOM_FEATURES, _FOUR, CELLS),
         hours=240,
     ),
     "rfdarts_s1_cifar10": Preset(
@@ -140,13 +139,13 @@ DIFFERENTIABLE = {
         "RF-DARTS on RobustDARTS' space S1 with CIFAR-10 (Zela et al., ICLR 2020: three seeds; 8 cells of 16 channels, 600 epochs). For S2, S3\n"
         "or S4 change space.variant, and copy the searchSpace that `nni-plugins search THIS_FILE` then prints. The paper's baselines: tuner\n"
         "DARTS with search: {option: B, initialisation: torch} and training: order: 2, then weight_decay: 0.0003, 0.0009, 0.0027 or 0.0081\n"
-        f"(R-DARTS with L2), or in search drop_path: 0.0, 0.2, 0.4 or 0.6 (R-DARTS with drop path).\n{_GPU}",
+        f"(R-DARTS with L2), or in search drop_path: 0.0, 0.2, 0.4 or 0.6 (R-DARTS with drop path).\n{CIFAR10_ON_A_GPU}",
         _cifar10(
             {"name": "robustdarts", "variant": "S1", "channels": 16, "cells": 8},
-            _DARTS,
+            DARTS_TRAINING,
             {**_RANDOM_FEATURES, "drop_path": 0.0},
             [1, 2, 3],
-            {**_CELLS, "epochs": 600},
+            {**CELLS, "epochs": 600},
         ),
         hours=240,
     ),

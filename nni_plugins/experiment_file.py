@@ -13,7 +13,7 @@ from spaces.errors import closest
 
 from .objectives import build_objective
 from .portal_space import expected_trials, flow, search_space
-from .settings import EXPERIMENTS, SearchExperiment, StudySettings, check
+from .settings import EXPERIMENTS, SampleStudyExperiment, SearchExperiment, StudySettings, check
 
 NNI_KEYS = (
     "experimentName", "experimentType", "searchSpaceFile", "searchSpace", "trialCommand", "trialCodeDirectory", "trialConcurrency",
@@ -62,6 +62,12 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
             build_objective(settings.objective)
         except ConfigError as error:
             unknown.append(f"tuner.classArgs.objective: {error.problem}")
+    if isinstance(settings, SampleStudyExperiment):
+        for key, one in settings.objectives.items():
+            try:
+                build_objective(one.objective)
+            except ConfigError as error:
+                unknown.append(f"tuner.classArgs.objectives.{key}: {error.problem}")
     problems, remedy, needed = unknown, "Correct the keys named above.", search_space(settings)
     if content.get("searchSpace") != needed:
         problems.append("searchSpace: is not the one of this experiment")

@@ -14,22 +14,36 @@ import torch
 
 from evaluators.data import ImageData, ImageSet, load
 from evaluators.errors import ConfigError, LabelError
-from evaluators.objectives import Objective
+from evaluators.objectives import Objective, fitted
 from evaluators.ranking import kendall_tau
 from evaluators.stand_alone import StandAlone
 from evaluators.supernets import SupernetTraining
 from evaluators.training.loop import Report
 from spaces.base import Indices, SearchSpace
+from spaces.images import ImageSpace
 from strategies.differentiable_search import DifferentiableResult
 from strategies.differentiable_search import search as differentiable
+from strategies.gdas import search as gdas
+from strategies.random_nas import RandomNASResult
+from strategies.random_nas import search as random_nas
 from strategies.ranking import Ranked, best
 from strategies.rlnas import SearchResult, initialise, search
+from strategies.setn import SETNResult
+from strategies.setn import search as setn
 
 from .objectives import build_objective
 from .plan import random_architectures
 from .result import truth_table
 from .scores import ANGLE, Score
-from .settings import DifferentiableExperiment, RLNASExperiment, SearchExperiment, StudySettings
+from .settings import (
+    DifferentiableExperiment,
+    GDASExperiment,
+    RandomNASExperiment,
+    RLNASExperiment,
+    SearchExperiment,
+    SETNExperiment,
+    StudySettings,
+)
 
 
 def use_threads(settings: StudySettings) -> None:
@@ -38,20 +52,25 @@ def use_threads(settings: StudySettings) -> None:
         torch.set_num_threads(settings.threads)
 
 
-def require_labels(images: ImageData) -> None:
-    """Stand-alone trainings that follow a search must not fail after it.
+def require_labels(images: ImageData, target: Objective) -> None:
+    """Stand-alone trainings on ``target`` that follow a search must not fail after it.
 
     Raises:
         LabelError: they would, for want of labels.
+        ConfigError, DataError: they would for another reason; see ``Objective.check``.
     """
+    labelled = images.test is not None
     try:
-        labelled = images.test is not None and all(len(part.labels) for part in (images.train, images.test))
+        for part in (images.train, images.test):
+            if part is not None:
+                target.check(part)
     except LabelError:
         labelled = False
     if not labelled:
         raise LabelError(
             f"{images.train.name}: these images have no labels, which the stand-alone trainings after the search need.",
-            "Set tuner.classArgs.stand_alone to null (then what is found is listed, not trained), or put the images into one folder a class.",
+            "Set tuner.classArgs.stand_alone to null (then what is found is listed, not trained), or "
+            + ("add an image of labels for each image (docs/data.md)." if target.wants_maps else "put the images into one folder a class."),
         )
 
 
@@ -86,7 +105,7 @@ def _enough(settings: SearchExperiment, distinct: int) -> None:
 class Searched:
     """A search, whatever its method: ``score`` of index rows (n, D), and what its trial reports besides what all report."""
 
-    result: SearchResult | DifferentiableResult
+    result: SearchResult | DifferentiableResult | RandomNASResult
     score: Callable[[Indices], npt.NDArray[np.float64]]
     numbers: dict[str, float]
     details: dict[str, Any]
@@ -94,7 +113,7 @@ class Searched:
 
 def run_search(
     settings: SearchExperiment, seed: int, folder: Path | None, report: Report | None
-) -> tuple[SearchResult | DifferentiableResult, dict[str, Any]]:
+) -> tuple[SearchResult | DifferentiableResult | RandomNASResult, dict[str, Any]]:
     """One search; returns it and what its trial reports: ``default`` (the largest score), the same by its name, ``loss``, ``tau``, ``result``.
 
     Whatever would make the experiment fail after the training is looked for before it.
@@ -102,14 +121,14 @@ def run_search(
     objective = build_objective(settings.objective)
     data = load(settings.data)
     if settings.stand_alone is not None:
-        require_labels(data)
+        require_labels(data, build_objective(settings.target))
     table, images = truth_table(settings), data.train
     require_found(settings, settings.search_space)
-    method: Any = _rlnas if isinstance(settings, RLNASExperiment) else _differentiable
-    searched: Searched = method(settings, images, objective, seed, folder, report)
+    searched = _method(settings)(settings, images, objective, seed, folder, report)
     result, space = searched.result, settings.search_space
     _enough(settings, len(result.ranked))
     random = random_architectures(settings)
+    counted = fitted(space, objective if settings.stand_alone is None else build_objective(settings.target), images)
     value: dict[str, Any] = {
         "default": result.ranked[0].score,
         settings.score.key: result.ranked[0].score,
@@ -119,7 +138,8 @@ def run_search(
         "result": {
             "found": [_found(ranked, settings.score) for ranked in result.ranked],
             "random": searched.score(space.encode(random)).tolist() if random else [],
-            "image_size": list(images.size),
+            "image_size": list(images.input_size),
+            **({"head": [counted.head.config(), counted.classes, counted.input_channels]} if isinstance(counted, ImageSpace) else {}),
             "initial_sha256": result.trained.initial_sha256,
             **searched.details,
         },
@@ -130,7 +150,7 @@ def run_search(
 
 
 def _rlnas(settings: RLNASExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None) -> Searched:
-    supernet = initialise(settings.search_space.with_classes(objective.head(images).classes), seed)
+    supernet = initialise(fitted(settings.search_space, objective, images), seed)
     training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
     result = search(supernet, training, settings.search, settings.found)
     return Searched(result, result.table, {}, {"scored": len(result.angles)})
@@ -140,7 +160,9 @@ def _differentiable(
     settings: DifferentiableExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None
 ) -> Searched:
     space = settings.search_space
-    result = differentiable(space, images, objective, settings.search, settings.training, seed, settings.found, folder=folder, report=report)
+    run: Any = {GDASExperiment: gdas, SETNExperiment: setn}.get(type(settings), differentiable)
+    result = run(space, images, objective, settings.search, settings.training, seed, settings.found, folder=folder, report=report)
+    score = result.score if isinstance(result, SETNResult) else partial(result.mixture.score, space)
     accuracy = result.supernet_accuracy
     details = {
         "operations": result.mixture.operations,
@@ -148,7 +170,34 @@ def _differentiable(
         "genotypes": result.genotypes,
         "skips": result.skips,
     }
-    return Searched(result, partial(result.mixture.score, space), {} if accuracy is None else {"supernet_accuracy": accuracy}, details)
+    if settings.training.hessian_every:
+        details["eigenvalues"] = result.eigenvalues
+        details["stopped_epoch"] = result.trained.stopped_epoch
+        details["rollbacks"] = result.trained.rollbacks
+    if isinstance(result, SETNResult):
+        details["scored"] = len(result.candidates)
+    return Searched(result, score, {} if accuracy is None else {"supernet_accuracy": accuracy}, details)
+
+
+def _random_nas(
+    settings: RandomNASExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None
+) -> Searched:
+    supernet = initialise(fitted(settings.search_space, objective, images), seed)
+    training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
+    result = random_nas(supernet, training, settings.search, settings.found)
+    return Searched(result, result.score, {}, {"scored": len(result.indices)})
+
+
+METHODS: dict[type[SearchExperiment], Callable[..., Searched]] = {
+    RLNASExperiment: _rlnas,
+    DifferentiableExperiment: _differentiable,
+    RandomNASExperiment: _random_nas,
+}
+"""How an experiment searches, by its class or the nearest one above it."""
+
+
+def _method(settings: SearchExperiment) -> Callable[..., Searched]:
+    return next(METHODS[model] for model in type(settings).__mro__ if model in METHODS)
 
 
 def _found(ranked: Ranked, score: Score) -> dict[str, Any]:
@@ -157,15 +206,26 @@ def _found(ranked: Ranked, score: Score) -> dict[str, Any]:
 
 
 def run_stand_alone(settings: StudySettings, choices: dict[str, str], folder: Path | None, report: Report | None) -> dict[str, Any]:
-    """One stand-alone training; returns what its trial reports: ``default`` and ``accuracy`` (percent of the test images), costs, ``loss``."""
-    space = settings.search_space
-    architecture = space.architecture(choices)
-    evaluator = StandAlone(load(settings.data), settings.stand_alone, space=space, seed=settings.stand_alone_seed, folder=folder, report=report)
+    """One stand-alone training; returns what its trial reports: ``default`` (what the objective calls its metric, percent), ``accuracy``
+    (percent of the test images or pixels), for segmentation ``miou`` (percent), costs, and ``loss`` of the last epoch (nats)."""
+    target, data = build_objective(settings.target), load(settings.data)
+    architecture = settings.search_space.architecture(choices)
+    evaluator = StandAlone(
+        data,
+        settings.stand_alone,
+        space=settings.search_space,
+        seed=settings.stand_alone_seed,
+        folder=folder,
+        report=report,
+        objective=target,
+    )
     result = evaluator.train(architecture)
-    costs = space.cost_table(evaluator.data.train.size)(space.encode([architecture]))
+    space = fitted(settings.search_space, target, data.train)
+    costs = space.cost_table(data.train.input_size)(space.encode([architecture]))
+    measured = {name: number for name, number in result.metrics.items() if name != "loss"}
     return {
-        "default": result.accuracy,
-        "accuracy": result.accuracy,
+        "default": result.metrics[target.metric],
+        **measured,
         "loss": result.history[-1]["loss"],
         "parameters": int(costs.parameters[0]),
         "macs": int(costs.macs[0]),

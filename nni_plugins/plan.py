@@ -16,9 +16,10 @@ from spaces.architecture import Architecture
 from strategies.sampling import draw
 
 from .portal_space import WHOLE_SPACE
-from .settings import SearchExperiment, StudySettings
+from .sample_study_draw import draw_samples
+from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
 
-Phase = Literal["search", "found", "random"]
+Phase = Literal["search", "found", "random", "sample"]
 Status = Literal["waiting", "running", "done", "failed", "listed"]
 
 
@@ -27,7 +28,7 @@ class Job:
     """One trial: ``name`` is unique in the experiment and survives retries and restarts.
 
     ``seed``: of the search that it is, or that found its architecture; of the random draw for random ones. ``score``: what the search
-    ranked it by, in the unit of the experiment's. ``value``: what it reported.
+    ranked it by, in the unit of the experiment's. ``value``: what it reported. ``objective``: of a sample study's training, by its name there.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Job:
     status: Status = "waiting"
     crashes: int = 0
     value: dict[str, Any] = field(default_factory=dict)
+    objective: str | None = None
 
     @property
     def angle(self) -> float | None:
@@ -58,6 +60,9 @@ class Plan:
         self.jobs: dict[str, Job] = {}
         if isinstance(settings, SearchExperiment):
             self._add(Job(f"search-{seed}", "search", seed) for seed in settings.seeds)
+        if isinstance(settings, SampleStudyExperiment):
+            self._add(_samples(settings))
+            return
         random = random_architectures(settings)
         self._add(Job(f"random-{i}", "random", settings.random_seed, a.as_dict()) for i, a in enumerate(random, start=1))
 
@@ -66,7 +71,7 @@ class Plan:
 
     def next(self) -> Job | None:
         """The next waiting job, now running; searches come first, then what they found. None: nothing is ready at the moment."""
-        order = {"search": 0, "found": 1, "random": 2}
+        order = {"search": 0, "found": 1, "random": 2, "sample": 3}
         waiting = sorted((job for job in self.jobs.values() if job.status == "waiting"), key=lambda job: order[job.phase])
         if not waiting:
             return None
@@ -121,7 +126,8 @@ class Plan:
         """What the trial gets: one key an axis of the portal's graph, and ``trial``, whose ``job`` names it for ever."""
         labels = self.settings.search_space.labels
         axes = job.choices or dict.fromkeys(labels, WHOLE_SPACE)
-        return {"phase": job.phase, **axes, "trial": {"job": job.name, "seed": job.seed}}
+        objective = {} if job.objective is None else {"objective": job.objective}
+        return {"phase": job.phase, **objective, **axes, "trial": {"job": job.name, "seed": job.seed}}
 
     def state(self) -> dict[str, Any]:
         """JSON-able, for :meth:`restore`."""
@@ -131,6 +137,14 @@ class Plan:
         """Take over what :meth:`state` returned. Running jobs stay running: NNI runs interrupted trials again by itself."""
         self.jobs = {}
         self._add(Job(**{"score" if key == "angle" else key: value for key, value in job.items()}) for job in state["jobs"])
+
+
+def _samples(settings: SampleStudyExperiment) -> Iterable[Job]:
+    """One training for each seed, architecture and objective, in this order: a study that is stopped early has whole architectures."""
+    for seed in settings.seeds:
+        for i, architecture in enumerate(draw_samples(settings), start=1):
+            for objective in settings.objectives:
+                yield Job(f"sample-{i}-{objective}-{seed}", "sample", seed, architecture.as_dict(), objective=objective)
 
 
 def _score(found: dict[str, Any]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .settings import SearchExperiment, StudySettings
+from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
 
 WHOLE_SPACE = "all"
 """Stands on every axis of a search trial, which searches all values at once."""
@@ -21,11 +21,16 @@ def search_space(settings: StudySettings) -> dict[str, dict[str, Any]]:
         label: {**axis, "_value": [*axis["_value"], *([WHOLE_SPACE] if searches else [])]}
         for label, axis in settings.search_space.nni_search_space().items()
     }
+    if isinstance(settings, SampleStudyExperiment):
+        names = {"objective": {"_type": "choice", "_value": list(settings.objectives)}}
+        return {"phase": {"_type": "choice", "_value": ["sample"]}, **names, **axes}
     return {"phase": {"_type": "choice", "_value": phases}, **axes}
 
 
 def expected_trials(settings: StudySettings) -> int:
     """``maxTrialNumber``."""
+    if isinstance(settings, SampleStudyExperiment):
+        return settings.trials
     if not isinstance(settings, SearchExperiment):
         return settings.random
     found = settings.found if settings.stand_alone is not None else 0
@@ -33,5 +38,5 @@ def expected_trials(settings: StudySettings) -> int:
 
 
 def flow(value: Mapping[str, Any]) -> list[str]:
-    """``value`` as lines of YAML, one a key where it is flat."""
-    return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=1000).splitlines()
+    """``value`` as lines of YAML, one a key where it is flat and not too long."""
+    return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=130).splitlines()

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+CIFAR10_ON_A_GPU = "Needs a GPU. Put CIFAR-10, as torchvision stores it, where data.path says; delete the two trialGpuNumber lines to run on a CPU."
+"""The end of a preset's comment."""
+
 
 @dataclass(frozen=True)
 class Preset:
-    """``comment``: what the file is, above it; ``arguments``: its ``tuner.classArgs``."""
+    """``comment``: what the file is, above it; ``arguments``: its ``tuner.classArgs``; ``example``: whether ``examples/`` has it as a file."""
 
     tuner: str
     comment: str
     arguments: Mapping[str, Any]
     concurrency: int = 1
     hours: int = 1
+    example: bool = True
 
 
 DIGITS = {

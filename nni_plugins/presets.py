@@ -1,11 +1,16 @@
-"""Experiment files to start from: ``nni-plugins init``; the files under ``examples/`` are these, word for word."""
+"""Experiment files to start from: ``nni-plugins init``; the files under ``examples/`` are some of these, word for word."""
 
 from __future__ import annotations
 
 from .differentiable_presets import DIFFERENTIABLE
+from .imagenet_presets import IMAGENET
 from .portal_space import expected_trials, flow, search_space
-from .preset import DIGITS, Preset
-from .settings import EXPERIMENTS, check
+from .preset import CIFAR10_ON_A_GPU, DIGITS, Preset
+from .robust_presets import ROBUST
+from .sample_study_presets import SAMPLE_STUDIES
+from .sampling_presets import SAMPLING
+from .settings import EXPERIMENTS, SampleStudyExperiment, StudySettings, check
+from .unnas_presets import UNNAS
 
 PRESETS = {
     "rlnas_digits": Preset(
@@ -29,7 +34,7 @@ PRESETS = {
         "RLNAS",
         "RLNAS on CIFAR-10 with the paper's hyper-parameters (Zhang et al., CVPR 2021; official SPOS.config): a supernet on 25,000\n"
         "randomly labelled images, 250 epochs; then NAS-Bench-201's 200-epoch recipe for the five best cells and five random ones.\n"
-        "Needs a GPU. Put CIFAR-10, as torchvision stores it, where data.path says; delete the two trialGpuNumber lines to run on a CPU.",
+        f"{CIFAR10_ON_A_GPU}",
         {
             "optimize_mode": "maximize",
             "space": {"name": "nasbench201", "nodes": 4, "channels": 16, "cells_per_stage": 5},
@@ -60,7 +65,18 @@ PRESETS = {
         concurrency=2,
     ),
     **DIFFERENTIABLE,
+    **IMAGENET,
+    **ROBUST,
+    **SAMPLE_STUDIES,
+    **SAMPLING,
+    **UNNAS,
 }
+
+
+
+def _counted(settings: StudySettings) -> str:
+    """What the trials of an experiment are."""
+    return "architectures x objectives x seeds" if isinstance(settings, SampleStudyExperiment) else "searches + what they find + random ones"
 
 
 def render(name: str) -> str:
@@ -72,12 +88,13 @@ def render(name: str) -> str:
     lines += [f"experimentName: {name}", "trialCommand: python -m nni_plugins.trial", "trialCodeDirectory: ."]
     lines += [f"trialConcurrency: {preset.concurrency}"]
     lines += [
-        f"maxTrialNumber: {expected_trials(settings)}  # exactly: searches + what they find + random ones",
+        f"maxTrialNumber: {expected_trials(settings)}  # exactly: {_counted(settings)}",
         f"maxExperimentDuration: {preset.hours}h",
     ]
     lines += ["trainingService:", "  platform: local"]
-    if preset.arguments["data"]["source"] == "cifar10":
-        lines += ["  trialGpuNumber: 1", "  useActiveGpu: true"]
+    if "Needs a GPU" in preset.comment:
+        gpus = preset.arguments.get("training", {}).get("devices", 1)
+        lines += [f"  trialGpuNumber: {gpus}", "  useActiveGpu: true"]
     lines += ["tuner:", f"  name: {preset.tuner}", "  classArgs:"]
     lines += ["    " + line for line in flow(preset.arguments)]
     lines += ["# The axes of the portal's hyper-parameter graph; `all` is the place of a search, which has every operation at once.", "searchSpace:"]

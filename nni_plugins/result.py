@@ -14,10 +14,11 @@ from evaluators.ranking import kendall_tau, true_ranks
 from evaluators.table import Table, digits_table, read_table
 from spaces.architecture import Architecture
 from spaces.base import SearchSpace
+from spaces.images import ImageSpace
 
 from .plan import Job, Plan
 from .scores import ANGLE
-from .settings import StudySettings
+from .settings import SampleStudyExperiment, StudySettings
 
 SCHEMA_VERSION = 1
 
@@ -51,7 +52,10 @@ def versions() -> dict[str, str]:
 
 
 def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
-    """The content of ``result.json``: one entry an architecture, found and random ones together, best accuracy first, then largest score.
+    """The content of ``result.json``: one entry an architecture, found and random ones together, best ``metric`` first, then largest score.
+
+    ``metric``: which key of an entry says how good the trained network is: ``accuracy``, or for segmentation ``miou``, beside which
+    ``accuracy`` is that of the pixels; both in percent.
 
     ``score``: what ``score_name`` says, the angle in radians (which RLNAS also calls ``angle``) or a log-probability; ``accuracy`` and
     ``true_accuracy``: percent; ``true_rank``: 1 is best, of ``architectures_in_table``; ``status``: ``listed`` is what a search found with
@@ -61,15 +65,18 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
     space, table = settings.search_space, truth_table(settings)
     searches = [job for job in plan.jobs.values() if job.phase == "search"]
     random = iter(searches[0].value.get("result", {}).get("random", []) if searches else [])
-    size = next((search.value["result"].get("image_size") for search in searches if "result" in search.value), None)
+    searched: dict[str, Any] = next((search.value["result"] for search in searches if "result" in search.value), {})
+    size = searched.get("image_size")
+    sized = _headed(space, searched.get("head"))
     rows = []
     for job in plan.jobs.values():
         if job.phase == "search":
             continue
         score = job.score if job.phase == "found" else next(random, None)
-        rows.append(_row(space, table, settings, job, score, size))
-    rows.sort(key=lambda row: (-_or(row["accuracy"], -1), -_or(row["score"], -np.inf), row["job"]))
-    scored = [(row["score"], row["accuracy"]) for row in rows if row["score"] is not None and row["accuracy"] is not None]
+        rows.append(_row(sized, table, settings, job, score, size))
+    metric = settings.metric
+    rows.sort(key=lambda row: (-_or(row[metric], -1), -_or(row["score"], -np.inf), row["job"]))
+    scored = [(row["score"], row[metric]) for row in rows if row["score"] is not None and row[metric] is not None]
     tau = kendall_tau(*zip(*scored, strict=True)) if len(scored) > 1 else None
     return {
         "schema": SCHEMA_VERSION,
@@ -77,12 +84,21 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "searches": [{"seed": job.seed, "status": job.status, **job.value} for job in searches],
         "architectures": rows,
-        "mean_accuracy": {source: _mean([r["accuracy"] for r in rows if r["source"] == source]) for source in ("found", "random")},
+        "metric": metric,
+        **{
+            f"mean_{name}": {source: _mean([r[name] for r in rows if r["source"] == source]) for source in ("found", "random")}
+            for name in dict.fromkeys(("accuracy", metric))
+        },
         "kendall_tau": {"trained": _finite(tau), "table": [job.value.get("tau") for job in searches]},
         "architectures_in_table": None if table is None else len(table.architectures),
         "failed": [job.name for job in plan.jobs.values() if job.status == "failed"],
         "versions": versions(),
     }
+
+
+def _headed(space: SearchSpace, head: list[Any] | None) -> SearchSpace:
+    """``space`` with the head whose parameters and multiply-adds are counted: that of the stand-alone networks, or of the search."""
+    return space.with_head(*head) if head is not None and isinstance(space, ImageSpace) else space
 
 
 def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: Job, score: float | None, size: list[int] | None) -> dict[str, Any]:
@@ -104,6 +120,7 @@ def _row(space: SearchSpace, table: Table | None, settings: StudySettings, job: 
         "score_name": settings.score.name,
         **({"angle": score} if settings.score is ANGLE else {}),
         "accuracy": job.value.get("accuracy"),
+        **({} if settings.metric == "accuracy" else {settings.metric: job.value.get(settings.metric)}),
         **known,
         **costs,
         "status": job.status,
@@ -134,7 +151,11 @@ def _finite(value: float | None) -> float | None:
 
 
 def write_result(settings: StudySettings, plan: Plan, folder: Path) -> Path:
-    """Write ``result.json`` into ``folder`` and return its path."""
+    """Write ``result.json`` (``study.json`` of a sample study) into ``folder`` and return its path."""
+    if isinstance(settings, SampleStudyExperiment):
+        from .sample_study_result import write_study
+
+        return write_study(settings, plan, folder)
     path = folder / "result.json"
     write_json(path, summary(settings, plan))
     return path

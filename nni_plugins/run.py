@@ -15,7 +15,8 @@ from evaluators.training.checkpoint import diff
 from . import phases
 from .plan import Job, Plan
 from .result import write_result
-from .settings import SearchExperiment, StudySettings
+from .sample_study import run_sample
+from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
 
 Progress = Callable[[Job, dict[str, float] | None], None]
 """Called with a job and the epoch that it has just finished, or None when the job itself is finished."""
@@ -30,7 +31,7 @@ def run_experiment(settings: StudySettings, folder: Path, progress: Progress | N
     config, state = folder / "config.json", folder / "plan.json"
     current = settings.model_dump(mode="json")
     if config.exists():
-        changes = diff(_harmless(_read(config)), _harmless(current))
+        changes = diff(_harmless(_read(config), settings.may_change), _harmless(current, settings.may_change))
         if changes:
             raise ConfigChanged(
                 f"{folder} was started with other settings: {'; '.join(changes)}.", "Restore them to resume, or choose another folder to start over."
@@ -57,9 +58,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged ({type(error).__name__}).", f"Restore it, or delete {path.parent} to start over.") from None
 
 
-def _harmless(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those that a resumed run may change."""
-    return {k: {n: v for n, v in part.items() if n not in MAY_CHANGE} if isinstance(part, dict) else part for k, part in settings.items()}
+def _harmless(settings: dict[str, Any], may_change: frozenset[str]) -> dict[str, Any]:
+    """Settings without those that a resumed run may change: of the experiment ``may_change``, below it MAY_CHANGE."""
+    return {key: _trainings(part) for key, part in settings.items() if key not in may_change}
+
+
+def _trainings(part: Any) -> Any:
+    return {key: _trainings(value) for key, value in part.items() if key not in MAY_CHANGE} if isinstance(part, dict) else part
 
 
 def _run(settings: StudySettings, job: Job, folder: Path, progress: Progress | None) -> dict[str, Any]:
@@ -70,4 +75,7 @@ def _run(settings: StudySettings, job: Job, folder: Path, progress: Progress | N
     if job.phase == "search":
         assert isinstance(settings, SearchExperiment)
         return phases.run_search(settings, job.seed, folder, report)[1]
+    if job.objective is not None:
+        assert isinstance(settings, SampleStudyExperiment)
+        return run_sample(settings, job.objective, job.seed, job.choices or {}, folder, report)
     return phases.run_stand_alone(settings, job.choices or {}, folder, report)

@@ -1,7 +1,8 @@
-"""Scores of given architectures on a supernet that was trained before: angles, or log-probabilities of a differentiable search."""
+"""Scores of given architectures on a supernet that was trained before: angles, log-probabilities, or accuracies with its weights."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,21 +11,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from evaluators.data import load
 from evaluators.errors import CheckpointError
+from evaluators.objectives import fitted
 from evaluators.training.checkpoint import CheckpointStore
 from spaces.base import Indices
+from spaces.images import ImageSpace
 from spaces.supernet import Supernet
 from strategies.angle import VARIANTS, AngleTable
 from strategies.differentiable_search import initialise, restored
+from strategies.one_shot_ranking import OneShotScore
 
-from .settings import DifferentiableExperiment, RLNASExperiment, SearchExperiment
+from .objectives import build_objective
+from .scores import ONE_SHOT
+from .settings import DifferentiableExperiment, RandomNASExperiment, RLNASExperiment, SearchExperiment, SETNExperiment
 
 Weights = Mapping[str, torch.Tensor]
 
 
 def score(settings: SearchExperiment, supernet: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """For each architecture: ``architecture`` (native string) and its score, ``angle`` in radians or ``log_probability``, with the hash of
-    W0's file as ``initial_sha256``.
+    """For each architecture: ``architecture`` (native string) and its score, ``angle`` in radians, ``log_probability``, or
+    ``one_shot_accuracy`` in percent, with the hash of W0's file as ``initial_sha256``.
 
     Args:
         settings: of the search that trained the supernet.
@@ -43,7 +50,7 @@ def score(settings: SearchExperiment, supernet: Path, texts: Sequence[str]) -> l
     initial, found = store.keep_initial({}), store.load()
     if found is None:
         raise CheckpointError(f"{supernet} holds initial weights but no checkpoint.", "Let the search run at least until its first checkpoint.")
-    method: Any = _angles if isinstance(settings, RLNASExperiment) else _log_probabilities
+    method: Any = _angles if isinstance(settings, RLNASExperiment) else _accuracies if settings.score is ONE_SHOT else _log_probabilities
     scores: npt.NDArray[np.float64] = method(settings, supernet, initial, found[1]["model"], space.encode(architectures))
     sha, key = store.initial_sha256, settings.score.key
     return [{"architecture": space.to_string(a), key: float(value), "initial_sha256": sha} for a, value in zip(architectures, scores, strict=True)]
@@ -54,11 +61,14 @@ def _foreign(supernet: Path, what: str) -> CheckpointError:
 
 
 def _angles(settings: RLNASExperiment, supernet: Path, initial: Weights, final: Weights, indices: Indices) -> npt.NDArray[np.float64]:
-    blocks = cast(Supernet, settings.search_space.supernet()).weight_blocks()
+    space, form = settings.search_space, build_objective(settings.objective).form
+    if isinstance(space, ImageSpace):  # the names of the head's weights depend on its kind, not on the number of classes
+        space = space.with_head(form, space.classes)
+    blocks = cast(Supernet, space.supernet()).weight_blocks()
     missing = [name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters if name not in final]
     if missing:
         raise _foreign(supernet, f"it lacks {missing[0]}")
-    return AngleTable.build(settings.search_space, blocks, initial, final, VARIANTS[settings.search.angle])(indices)
+    return AngleTable.build(space, blocks, initial, final, VARIANTS[settings.search.angle])(indices)
 
 
 def _log_probabilities(
@@ -71,3 +81,28 @@ def _log_probabilities(
         if final[name].shape != parameter.shape:
             raise _foreign(supernet, f"{name} is {tuple(final[name].shape)} instead of {tuple(parameter.shape)}")
     return restored(space, settings.search, final).score(space, indices)
+
+
+def _accuracies(
+    settings: SETNExperiment | RandomNASExperiment, supernet: Path, initial: Weights, final: Weights, indices: Indices
+) -> npt.NDArray[np.float64]:
+    """On the images that the search itself evaluated with: its data are read again."""
+    from strategies import random_nas, rlnas, setn
+
+    images, objective = load(settings.data).train, build_objective(settings.objective)
+    seed = int(json.loads((supernet / "run.json").read_text())["config"]["seed"])
+    space = fitted(settings.search_space, objective, images)
+    measure: OneShotScore
+    if isinstance(settings, SETNExperiment):
+        mixed = setn.initialise(space, settings.search, seed)
+        measure = setn.one_shot_score(mixed, images, objective, settings.search, settings.training, seed)
+    else:
+        measure = random_nas.one_shot_score(rlnas.initialise(space, seed), images, objective, settings.search, seed)
+    expected = measure.supernet.state_dict()
+    for name, value in expected.items():
+        if name not in final:
+            raise _foreign(supernet, f"it lacks {name}")
+        if final[name].shape != value.shape:
+            raise _foreign(supernet, f"{name} is {tuple(final[name].shape)} instead of {tuple(value.shape)}")
+    measure.supernet.load_state_dict(dict(final))
+    return measure(indices)

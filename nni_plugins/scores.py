@@ -27,10 +27,14 @@ class Score:
 
 ANGLE = Score("angle", "angle", "rad")
 LOG_PROBABILITY = Score("log_probability", "log probability")
+ONE_SHOT = Score("one_shot_accuracy", "one-shot accuracy", "%")
+"""Of held-out images, with the weights of a supernet."""
 
 
 def outcome(value: Mapping[str, Any]) -> str:
     """A trial's final metric in a few words: the accuracy of a stand-alone training, or the best score of a search."""
+    if "miou" in value:
+        return f"{value['miou']:.2f} % mIoU"
     if "accuracy" in value:
         return f"{value['accuracy']:.2f} %"
-    return next((score.text(value[score.key]) for score in (ANGLE, LOG_PROBABILITY) if score.key in value), "done")
+    return next((score.text(value[score.key]) for score in (ANGLE, LOG_PROBABILITY, ONE_SHOT) if score.key in value), "done")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import Field, field_validator, model_validator
@@ -21,10 +21,22 @@ from strategies.differentiable_settings import (
     RFPCDARTSSettings,
     check_space,
 )
+from strategies.sampling_settings import (
+    GDASSettings,
+    RandomNASSettings,
+    RandomNASTraining,
+    SampledTraining,
+    SETNSettings,
+    SETNTraining,
+    check_candidates,
+    check_training,
+)
 from strategies.settings import RLNASSettings
+from strategies.unnas_settings import UnNASTraining
 
 from . import registry
-from .scores import ANGLE, LOG_PROBABILITY, Score
+from .sample_study_settings import SampleStudyFields
+from .scores import ANGLE, LOG_PROBABILITY, ONE_SHOT, Score
 
 
 class TruthSettings(Settings):
@@ -39,12 +51,17 @@ class StudySettings(Settings):
 
     strategy: ClassVar[str] = ""
     score: ClassVar[Score] = ANGLE
+    may_change: ClassVar[frozenset[str]] = frozenset()
+    """Settings that a run in this process may change when it is resumed: its trainings do not depend on them."""
 
     optimize_mode: Literal["maximize"] = Field("maximize", description="the portal reads it from the YAML; accuracies and scores are maximised")
     space: dict[str, Any] = Field(default={"name": "nasbench201"}, description="name of a registered space, and its arguments")
     data: DataSettings = DataSettings.model_validate({})
     stand_alone: StandAloneSettings | None = StandAloneSettings.model_validate({})
     stand_alone_seed: int = Field(0, ge=0)
+    stand_alone_objective: dict[str, Any] | None = Field(
+        None, description="what is trained stand-alone, by name and arguments; default: segmentation where the images are for it, else supervised"
+    )
     random: int = Field(5, ge=0, description="how many random architectures are trained stand-alone")
     random_seed: int = Field(0, ge=0)
     truth: TruthSettings | None = None
@@ -62,6 +79,26 @@ class StudySettings(Settings):
         if not built.takes_images:
             raise ValueError(f"networks of {built.name} take no images, and experiments train on images; use this space from Python")
         return value
+
+    @field_validator("stand_alone_objective")
+    @classmethod
+    def _stand_alone_objective(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if value is None else _registered(value)
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """The objective of stand-alone trainings."""
+        if self.stand_alone_objective is not None:
+            return self.stand_alone_objective
+        searched: dict[str, Any] = getattr(self, "objective", {})
+        if searched.get("name") == "segmentation":
+            return searched
+        return {"name": "segmentation" if self.data.source == "segmentation" else "supervised"}
+
+    @property
+    def metric(self) -> str:
+        """What says how good a stand-alone network is: ``accuracy``, or for segmentation ``miou``; both in percent, larger is better."""
+        return "miou" if self.target["name"] == "segmentation" else "accuracy"
 
     @property
     def search_space(self) -> SearchSpace:
@@ -95,11 +132,7 @@ class SearchExperiment(StudySettings):
     @field_validator("objective")
     @classmethod
     def _objective(cls, value: dict[str, Any]) -> dict[str, Any]:
-        name = value.get("name")
-        known = registry.found("objectives")
-        if name not in known:
-            raise ValueError(f"unknown objective {name!r}; {closest(str(name), known)}")
-        return value
+        return _registered(value)
 
     @field_validator("seeds")
     @classmethod
@@ -179,6 +212,87 @@ class RFPCDARTSExperiment(DifferentiableExperiment):
     search: RFPCDARTSSettings = RFPCDARTSSettings.model_validate({})
 
 
+class GDASExperiment(DifferentiableExperiment):
+    """GDAS with AutoDL-Projects' settings for NAS-Bench-201."""
+
+    strategy = "GDAS"
+    training: SampledTraining = SampledTraining.model_validate({})
+    search: GDASSettings = GDASSettings.model_validate({})
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        _checked(check_training, self.strategy, self.training)
+        return self
+
+
+class SETNExperiment(DifferentiableExperiment):
+    """SETN with AutoDL-Projects' settings for NAS-Bench-201; its candidates are ranked by their accuracy with the shared weights."""
+
+    strategy = "SETN"
+    score = ONE_SHOT
+    training: SETNTraining = SETNTraining.model_validate({})
+    search: SETNSettings = SETNSettings.model_validate({})
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        _checked(check_training, self.strategy, self.training)
+        _checked(check_candidates, self.search.candidates, self.found, "found")
+        _predictable(self)
+        return self
+
+
+class RandomNASExperiment(SearchExperiment):
+    """Random search with weight sharing: random architectures, ranked by their accuracy with the weights of a single-path supernet."""
+
+    strategy = "RandomNAS"
+    score = ONE_SHOT
+    objective: dict[str, Any] = Field(default={"name": "supervised"}, description="name of a registered objective, and its arguments")
+    training: RandomNASTraining = RandomNASTraining.model_validate({})
+    search: RandomNASSettings = RandomNASSettings.model_validate({})
+
+    @model_validator(mode="after")
+    def _candidates(self) -> Self:
+        _checked(check_candidates, self.search.candidates, self.found, "found")
+        _predictable(self)
+        return self
+
+    def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """``default``: percent of the images that the paths of the epoch got right while they were trained."""
+        return {"default": row["accuracy"], **row}
+
+
+class UnNASDARTSExperiment(DifferentiableExperiment):
+    """UnNAS-DARTS with its settings for ImageNet-1K: first-order DARTS on a pretext task, rotation unless another one is given."""
+
+    strategy = "UnNASDARTS"
+    objective: dict[str, Any] = Field(default={"name": "rotation"}, description="name of a registered objective, and its arguments")
+    training: UnNASTraining = UnNASTraining.model_validate({})
+
+
+def _registered(value: dict[str, Any]) -> dict[str, Any]:
+    """``value``, whose name must be that of an objective."""
+    name, known = value.get("name"), registry.found("objectives")
+    if name not in known:
+        raise ValueError(f"unknown objective {name!r}; {closest(str(name), known)}")
+    return value
+
+
+def _checked(check: Callable[..., None], *arguments: Any) -> None:
+    """``check``, whose errors pydantic is to collect."""
+    try:
+        check(*arguments)
+    except ConfigError as error:
+        raise ValueError(str(error).replace("\n", " ")) from None
+
+
+def _predictable(experiment: SearchExperiment) -> None:
+    if experiment.objective.get("name") == "random_labels":
+        raise ValueError(
+            f"random labels of held-out images cannot be predicted, and {experiment.strategy} ranks by accuracy on them; choose supervised, or "
+            "a pretext task such as rotation"
+        )
+
+
 class RandomSearchExperiment(StudySettings):
     """Random search: ``random`` architectures, each trained stand-alone."""
 
@@ -187,9 +301,33 @@ class RandomSearchExperiment(StudySettings):
     random: int = Field(10, ge=1)
 
 
+class SampleStudyExperiment(SampleStudyFields, StudySettings):
+    """UnNAS' sample-based experiment: ``random`` architectures, each trained on every one of ``objectives``, whose accuracies are compared."""
+
+    strategy = "SampleStudy"
+    may_change = frozenset({"measure", "analysis", "truth"})
+
+    @property
+    def trials(self) -> int:
+        """Trainings of the study."""
+        return self.random * len(self.objectives) * len(self.seeds)
+
+
 EXPERIMENTS: dict[str, type[StudySettings]] = {
     model.strategy.lower(): model
-    for model in (RLNASExperiment, RandomSearchExperiment, DARTSExperiment, PCDARTSExperiment, RFDARTSExperiment, RFPCDARTSExperiment)
+    for model in (
+        RLNASExperiment,
+        RandomSearchExperiment,
+        DARTSExperiment,
+        PCDARTSExperiment,
+        RFDARTSExperiment,
+        RFPCDARTSExperiment,
+        GDASExperiment,
+        SETNExperiment,
+        RandomNASExperiment,
+        UnNASDARTSExperiment,
+        SampleStudyExperiment,
+    )
 }
 """By the tuner's name in lower case, as NNI compares names."""
 

@@ -41,7 +41,7 @@ def _run() -> None:
 
     from evaluators.errors import ConfigError
 
-    from .settings import EXPERIMENTS, SearchExperiment, check
+    from .settings import EXPERIMENTS, SampleStudyExperiment, SearchExperiment, check
 
     parameters = own_parameters()
     if not isinstance(parameters, dict) or not isinstance(parameters.get("trial"), dict):
@@ -58,6 +58,12 @@ def _run() -> None:
         assert isinstance(settings, SearchExperiment)
         report.point = settings.curve_point
         _, value = phases.run_search(settings, int(trial["seed"]), folder, report)
+    elif isinstance(settings, SampleStudyExperiment):
+        from .sample_study import run_sample
+
+        report.point = settings.curve_point
+        choices = {label: parameters[label] for label in settings.search_space.labels}
+        value = run_sample(settings, str(parameters["objective"]), int(trial["seed"]), choices, folder, report)
     else:
         choices = {label: parameters[label] for label in settings.search_space.labels}
         value = phases.run_stand_alone(settings, choices, folder, report)

@@ -29,12 +29,17 @@ from .plan import Job, Plan
 from .result import truth_table, write_result
 from .settings import (
     DARTSExperiment,
+    GDASExperiment,
     PCDARTSExperiment,
+    RandomNASExperiment,
     RandomSearchExperiment,
     RFDARTSExperiment,
     RFPCDARTSExperiment,
     RLNASExperiment,
+    SampleStudyExperiment,
+    SETNExperiment,
     StudySettings,
+    UnNASDARTSExperiment,
     check,
     experiment_name,
 )
@@ -296,7 +301,37 @@ class RFPCDARTSTuner(PhasedTuner):
     experiment = RFPCDARTSExperiment
 
 
+class GDASTuner(PhasedTuner):
+    """``tuner.name: GDAS``; see :class:`nni_plugins.settings.GDASExperiment`."""
+
+    experiment = GDASExperiment
+
+
+class SETNTuner(PhasedTuner):
+    """``tuner.name: SETN``; see :class:`nni_plugins.settings.SETNExperiment`."""
+
+    experiment = SETNExperiment
+
+
+class RandomNASTuner(PhasedTuner):
+    """``tuner.name: RandomNAS``; see :class:`nni_plugins.settings.RandomNASExperiment`."""
+
+    experiment = RandomNASExperiment
+
+
+class UnNASDARTSTuner(PhasedTuner):
+    """``tuner.name: UnNASDARTS``; see :class:`nni_plugins.settings.UnNASDARTSExperiment`."""
+
+    experiment = UnNASDARTSExperiment
+
+
 class RandomSearchTuner(PhasedTuner):
     """``tuner.name: RandomSearch``; see :class:`nni_plugins.settings.RandomSearchExperiment`."""
 
     experiment = RandomSearchExperiment
+
+
+class SampleStudyTuner(PhasedTuner):
+    """``tuner.name: SampleStudy``; see :class:`nni_plugins.settings.SampleStudyExperiment`."""
+
+    experiment = SampleStudyExperiment

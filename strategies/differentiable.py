@@ -14,11 +14,14 @@ from nni.nas.space import RawFormatModelSpace
 from evaluators.errors import ConfigError
 from evaluators.settings import BilevelSettings, read
 from spaces.base import SearchSpace
+from spaces.recurrent import RecurrentCell
 
 from .differentiable_evaluators import DifferentiableTraining, from_classification
 from .differentiable_search import DifferentiableResult, search
 from .differentiable_settings import DifferentiableSettings, PCDARTSSettings, PCDARTSTraining, RFDARTSSettings, RFPCDARTSSettings, check_space
 from .nni_base import OneShotStrategy
+from .recurrent_darts import RecurrentDifferentiable, RecurrentResult, recurrent_training
+from .recurrent_darts import search as recurrent_search
 
 
 def _changed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +44,7 @@ class Differentiable(OneShotStrategy):
 
     defaults: ClassVar[DifferentiableSettings] = DifferentiableSettings()
     training_defaults: ClassVar[BilevelSettings] = BilevelSettings()
+    takes_recurrent: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -57,7 +61,8 @@ class Differentiable(OneShotStrategy):
         self.settings = read(DifferentiableSettings, {**given.model_dump(), **_changed(mixture or {})})
         self.top_k, self.seed, self._changes = top_k, seed, _changed(training or {})
         read(type(self.training_defaults), self._changes)
-        self.result: DifferentiableResult | None = None
+        self.result: DifferentiableResult | RecurrentResult | None = None
+        self.training: DifferentiableTraining | RecurrentDifferentiable
 
     def _initialize(self, model_space: Any, engine: Any) -> Any:
         self.space = getattr(getattr(model_space, "model_space", None), "search_space", None)
@@ -66,6 +71,10 @@ class Differentiable(OneShotStrategy):
                 f"{type(self).__name__} needs a supernet of this package, but got {type(getattr(model_space, 'model_space', model_space)).__name__}.",
                 "Pass space.supernet(), such as NASBench201().supernet().",
             )
+        if isinstance(self.space, RecurrentCell):
+            name, works = type(self).__name__, self.takes_recurrent
+            self.training = recurrent_training(name, works, self.settings, self._changes, model_space.evaluator)
+            return model_space
         check_space(self.space, self.settings)
         self.training = self._training(model_space.evaluator)
         return model_space
@@ -83,6 +92,9 @@ class Differentiable(OneShotStrategy):
     def _run(self) -> None:
         t = self.training
         assert self.space is not None and t.settings is not None
+        if isinstance(t, RecurrentDifferentiable):
+            self.result = recurrent_search(self.space, t.corpus, t.settings, t.seed, self.top_k, folder=t.folder, report=t.report)
+            return
         self.result = search(self.space, t.images, t.objective, self.settings, t.settings, t.seed, self.top_k, folder=t.folder, report=t.report)
 
     def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
@@ -101,7 +113,12 @@ class Differentiable(OneShotStrategy):
 
 
 class DARTS(Differentiable):
-    """DARTS. ``order``: 1, or 2 for the gradient through one step of the weights; None: as the evaluator's settings have it, or else 1."""
+    """DARTS. ``order``: 1, or 2 for the gradient through one step of the weights; None: as the evaluator's settings have it, or else 1.
+
+    The only one of the four that takes :class:`spaces.recurrent.RecurrentCell`, with a :class:`RecurrentDifferentiable` as evaluator.
+    """
+
+    takes_recurrent = True
 
     def __init__(self, settings: DifferentiableSettings | None = None, *, order: Literal[1, 2] | None = None, top_k: int = 10, seed: int = 0) -> None:
         super().__init__(settings, top_k, seed, training={"order": order})

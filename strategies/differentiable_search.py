@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from evaluators.data import ImageSet
-from evaluators.objectives import Objective
+from evaluators.objectives import Objective, check_fitted, fitted
 from evaluators.randomness import torch_fork
 from evaluators.settings import BilevelSettings
 from evaluators.training.bilevel import Bilevel, BilevelTraining
@@ -129,6 +129,11 @@ class DifferentiableResult:
         return [int(row["skips"]) for row in self.trained.history]
 
     @property
+    def eigenvalues(self) -> list[dict[str, float]]:
+        """``epoch`` (from 1) and ``eigenvalue`` of the Hessian, of those epochs in which it was computed and that led to the result."""
+        return [{"epoch": epoch, "eigenvalue": value} for epoch, value in self.trained.eigenvalues.items()]
+
+    @property
     def supernet_accuracy(self) -> float | None:
         """Percent of the architecture's half that the mixture got right in the last epoch, batch norms in training mode."""
         return self.trained.history[-1].get("architecture_accuracy")
@@ -146,6 +151,7 @@ def train(
 ) -> Bilevel:
     """Train a mixed supernet; see :class:`evaluators.training.bilevel.BilevelTraining`."""
     space = supernet.search_space
+    check_fitted(space, objective, images)
     config: dict[str, Any] = {"space": [space.name, space.config()], "images": images.identity(), "mixture": supernet.options.config()}
     return BilevelTraining(supernet, objective, images, training, seed, folder=folder, config=config, report=report).run()
 
@@ -162,14 +168,14 @@ def search(
     folder: Path | None = None,
     report: Report | None = None,
 ) -> DifferentiableResult:
-    """One search; ``space`` may have any number of classes, the objective says how many are needed.
+    """One search; ``space`` may have any head, the objective says which one is needed.
 
     Raises:
-        ConfigError: the space cannot be mixed, or a half of the images cannot fill a batch.
+        ConfigError: the space cannot be mixed, or the objective's head does not fit, or a half of the images cannot fill a batch.
         TrainingError, CheckpointError: as :class:`evaluators.training.bilevel.BilevelTraining`.
     """
     check_space(space, settings)
-    supernet = initialise(space.with_classes(objective.head(images).classes), settings, seed)
+    supernet = initialise(fitted(space, objective, images), settings, seed)
     trained = train(supernet, images, objective, training, seed, folder=folder, report=report)
     mixture = Mixture.of(supernet)
     return DifferentiableResult(mixture.best(supernet.search_space, top_k), mixture, trained)

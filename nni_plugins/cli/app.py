@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +18,7 @@ from spaces.errors import closest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Label-free architecture search for NNI.")
 console = Console()
-PRESET_NAMES = (
-    "rlnas_digits, rfdarts_digits or random_digits for a try on a CPU; rlnas_nasbench201, rfdarts_nasbench201, darts_cifar10, "
-    "pcdarts_cifar10, rfdarts_cifar10 or rfdarts_s1_cifar10 with the papers' values"
-)
+PRESET_HELP = "A preset, such as rlnas_digits or rfdarts_digits for a try on a CPU; nni-plugins list --presets shows all."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -44,14 +42,20 @@ def grid(*columns: str) -> Table:
 def list_plugins(
     architectures: Annotated[bool, typer.Option("--architectures", help="Show published architectures instead.")] = False,
     space: Annotated[str | None, typer.Option(help="Only architectures of this space.")] = None,
+    presets: Annotated[bool, typer.Option("--presets", help="Show the experiment files that init writes instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show all plugins, or all published architectures. Example: nni-plugins list --architectures --space darts"""
+    """Show all plugins, all published architectures or all presets. Example: nni-plugins list --architectures --space darts"""
+    if architectures and presets:
+        raise ConfigError("--architectures and --presets are two lists.", "Give one of them.")
     if architectures:
         list_architectures(space, as_json)
         return
     if space is not None:
         raise ConfigError("--space goes with --architectures.", f"nni-plugins list --architectures --space {space}")
+    if presets:
+        list_presets(as_json)
+        return
     from nni_plugins import registry
 
     value = {kind: {name: entry.value for name, entry in sorted(registry.found(kind).items())} for kind in registry.KINDS}
@@ -59,6 +63,18 @@ def list_plugins(
     for kind, plugins in value.items():
         for name, origin in plugins.items():
             table.add_row(kind, name, origin)
+    emit(value, as_json, table)
+
+
+def list_presets(as_json: bool) -> None:
+    """What ``init`` can write, with the beginning of each file's comment."""
+    from nni_plugins.presets import PRESETS
+
+    value = {name: {"tuner": preset.tuner, "comment": preset.comment} for name, preset in PRESETS.items()}
+    table = grid("preset", "tuner", "what")
+    table.columns[0].no_wrap = True
+    for name, preset in PRESETS.items():
+        table.add_row(name, preset.tuner, re.split(r"\s\(|(?<=[.:;])\s", preset.comment, maxsplit=1)[0].rstrip(":;").replace("\n", " "))
     emit(value, as_json, table)
 
 
@@ -102,7 +118,7 @@ def register(as_json: AsJson = False) -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="The experiment file to write.")],
-    preset: Annotated[str, typer.Option(help=PRESET_NAMES)] = "rlnas_digits",
+    preset: Annotated[str, typer.Option(help=PRESET_HELP)] = "rlnas_digits",
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -126,10 +142,13 @@ def search(
 ) -> None:
     """Run an experiment in this process, without NNI's manager. Example: nni-plugins search examples/rlnas_digits.yml"""
     from nni_plugins.experiment_file import from_yaml
+    from nni_plugins.settings import SampleStudyExperiment
 
     from .progress import Bars
 
     _, settings = from_yaml(config)
+    if isinstance(settings, SampleStudyExperiment):
+        raise ConfigError(f"{config} is a sample study, not a search.", f"nni-plugins sample-study {config}")
     from nni_plugins.run import run_experiment
 
     from .report import draw_best, result_table
@@ -237,4 +256,6 @@ def doctor(
         raise typer.Exit(2)
 
 
+from . import diagnose as diagnose  # noqa: E402  (registers its commands on app)
 from . import export as export  # noqa: E402  (registers its command on app)
+from . import sample_study as sample_study  # noqa: E402  (registers its command on app)

@@ -12,19 +12,22 @@ from rich.text import Text
 from nni_plugins.settings import EXPERIMENTS, build_space
 from spaces.drawing import draw_cell
 
+METRICS = {"accuracy": "accuracy", "miou": "mIoU"}
 LONGEST = 60
 """Characters of an architecture that still stands in the table; longer ones are listed below it."""
 
 
 def result_table(result: dict[str, Any]) -> Group:
     """Found and random architectures side by side, and what they say together."""
+    metric = result.get("metric", "accuracy")  # absent where an older version wrote it
+    quality = METRICS[metric]
     trained = any(row["accuracy"] is not None for row in result["architectures"])
     score = EXPERIMENTS[result["strategy"].lower()].score
-    first = "found and random architectures, best stand-alone accuracy first" if trained else f"found architectures, largest {score.name} first"
+    first = f"found and random architectures, best stand-alone {quality} first" if trained else f"found architectures, largest {score.name} first"
     table = Table(title=f"{result['strategy']}: {first}")
     table.add_column("architecture", overflow="fold")
     table.add_column("source")
-    for column in (score.heading, "accuracy (%)", "true rank", "parameters"):
+    for column in (score.heading, f"{quality} (%)", "true rank", "parameters"):
         table.add_column(column, justify="right")
     total = result["architectures_in_table"]
     numbers: dict[str, str] = {}
@@ -34,14 +37,14 @@ def result_table(result: dict[str, Any]) -> Group:
             architecture = numbers.setdefault(architecture, str(len(numbers) + 1))
         rank = "-" if row["true_rank"] is None else f"{row['true_rank']:g} of {total}"
         style = "bold" if row["source"] == "found" else ""
-        numeric = _number(row["score"], ".4f"), _number(row["accuracy"], ".2f"), rank, _number(row["parameters"], ",")
+        numeric = _number(row["score"], ".4f"), _number(row[metric], ".2f"), rank, _number(row["parameters"], ",")
         table.add_row(Text(architecture), row["source"], *numeric, style=style)
     lines = ["nothing was trained stand-alone (stand_alone: null)"] if result["settings"]["stand_alone"] is None else []
     if trained:
-        mean = result["mean_accuracy"]
-        lines.append("mean accuracy: " + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None))
+        mean = result[f"mean_{metric}"]
+        lines.append(f"mean {quality}: " + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None))
     if result["kendall_tau"]["trained"] is not None:
-        lines.append(f"Kendall tau-b of {score.name} against accuracy: {result['kendall_tau']['trained']:.3f} over the architectures above")
+        lines.append(f"Kendall tau-b of {score.name} against {quality}: {result['kendall_tau']['trained']:.3f} over the architectures above")
     for tau in result["kendall_tau"]["table"]:
         if tau is not None:
             lines.append(f"Kendall tau-b of {score.name} against true accuracy: {tau:.3f} over all {total} architectures")
@@ -76,7 +79,8 @@ def draw_best(result: dict[str, Any], folder: Path) -> Path | None:
     row = best(result)
     if row is None:
         return None
-    space = build_space(result["settings"]["space"])
-    quality = EXPERIMENTS[result["strategy"].lower()].score.text(row["score"]) if row["accuracy"] is None else f"{row['accuracy']:.2f} % stand-alone"
+    space, metric = build_space(result["settings"]["space"]), result.get("metric", "accuracy")
+    stand_alone = "stand-alone" if metric == "accuracy" else f"{METRICS[metric]} stand-alone"
+    quality = EXPERIMENTS[result["strategy"].lower()].score.text(row["score"]) if row["accuracy"] is None else f"{row[metric]:.2f} % {stand_alone}"
     title = f"{row['architecture']}\n{quality}, {row['parameters']:,} parameters"
     return draw_cell(space, space.architecture(row["choices"]), folder / "best.png", title)

@@ -26,7 +26,7 @@ from nni_plugins.presets import PRESETS, render
 from .small import CELL, OTHER, arguments, content, load, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
-COMMANDS = ("list", "register", "init", "search", "score", "show", "doctor", "export")
+COMMANDS = ("list", "register", "init", "search", "score", "show", "doctor", "export", "diagnose", "sample-study")
 
 
 class Answer(NamedTuple):
@@ -107,6 +107,9 @@ def test_wrong_usage(run: Cli, words: list[str]) -> None:
 # -- list, register, init -----------------------------------------------------------------------------------------------------------
 def test_list(run: Cli) -> None:
     assert run("list", "--json").json["spaces"]["nasbench201"] == "spaces.nasbench201:NASBench201"
+    presets = run("list", "--presets", "--json").json
+    assert set(presets) == set(PRESETS) and presets["rlnas_digits"]["tuner"] == "RLNAS"
+    assert "--presets are two lists" in run("list", "--presets", "--architectures")[2]
     out = run("list").out
     assert "random_labels" in out and "strategies.rlnas:RLNAS" in out
 

