@@ -207,12 +207,14 @@ def draw(curves: dict[str, np.ndarray], picture: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4.2), dpi=120)
     for k, (method, curve) in enumerate(curves.items()):
         queries = np.arange(1, curve.shape[1] + 1)
-        axes.plot(queries, curve.mean(axis=0), label=method, color=f"C{k}", linestyle="-" if method.startswith("NAO") else "--")
+        axes.plot(
+            queries, curve.mean(axis=0), label=f"{method} ({len(curve)} seeds)", color=f"C{k}", linestyle="-" if method.startswith("NAO") else "--"
+        )
         bands = [interval(curve[:, n - 1]) for n in CHECKPOINTS if n <= curve.shape[1]]
         at = [n * (1 + 0.015 * (k - 3)) for n in CHECKPOINTS if n <= curve.shape[1]]
         axes.vlines(at, [low for low, _ in bands], [high for _, high in bands], color=f"C{k}", alpha=0.6)
-    axes.set(xscale="log", xlim=(10, None), xlabel="queries", ylabel="mean test regret [%]", ylim=(0, 1.6))
-    axes.set_title(f"NAS-Bench-201, CIFAR-10, {max(map(len, curves.values()))} seeds; bars: 95 % bootstrap")
+    axes.set(xscale="log", xlim=(10, 550), xlabel="queries", ylabel="mean test regret [%]", ylim=(0, 1.6))
+    axes.set_title("NAS-Bench-201, CIFAR-10; bars: 95 % bootstrap over seeds")
     axes.legend(fontsize=8)
     figure.tight_layout()
     picture.parent.mkdir(parents=True, exist_ok=True)
