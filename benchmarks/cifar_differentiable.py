@@ -3,7 +3,7 @@
     python benchmarks/cifar_differentiable.py --images FOLDER --table FOLDER [--options BC] [--seeds 0 1 2] [--run runs/cifar_differentiable]
 
 ``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. One line of JSON a search; each has its folder
-under ``--run``, with the probabilities after every epoch, and a killed search continues with the same command.
+under ``--run``, with the mixture after every epoch, and a killed search continues with the same command.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import torch
 
 from evaluators import Supervised
 from evaluators.data import load
+from evaluators.diagnostics.figures import save
+from evaluators.diagnostics.search_figures import mixture_figure, skip_figure
+from evaluators.diagnostics.search_record import read_search
 from evaluators.settings import BilevelSettings, DataSettings
 from evaluators.table import NASBENCH201_METRICS, nasbench201_table
 from spaces import NASBench201
@@ -40,6 +44,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1, help="in each of the three stages")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--run", type=Path, default=Path("runs/cifar_differentiable"))
+    parser.add_argument("--pictures", type=Path, default=None, help="folder for skip connections by epoch and for the mixtures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     table = nasbench201_table(arguments.table)
@@ -62,13 +67,7 @@ def main() -> None:
             settings = DifferentiableSettings(option=option, initialisation="kaiming", track_statistics=False)
             supernet = initialise(space, settings, seed)
             started = time.perf_counter()
-
-            def report(row: dict[str, Any]) -> None:
-                operations, _ = supernet.numbers()  # noqa: B023 - called in this round only
-                with open(folder / "probabilities.jsonl", "a") as file:  # noqa: B023
-                    file.write(json.dumps({"epoch": row["epoch"], "cell": operations["cell"]}) + "\n")
-
-            trained = train(supernet, images, Supervised(), training, seed, folder=folder, report=report)
+            trained = train(supernet, images, Supervised(), training, seed, folder=folder)
             found = Mixture.of(supernet).best(space, 1)[0].architecture
             result: dict[str, Any] = {"option": option, "seed": seed, "found": space.to_string(found), "seconds": time.perf_counter() - started}
             result |= {f"test_{data}": table.value(found, metric) for data, metric in NASBENCH201_METRICS.items()}
@@ -76,6 +75,13 @@ def main() -> None:
             result |= {key: trained.history[-1][key] for key in ("accuracy", "architecture_accuracy", "loss", "architecture_loss")}
             (folder / "found.json").write_text(json.dumps(result))
             print(json.dumps(result), flush=True)
+    if arguments.pictures is not None:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+        folders = [arguments.run / f"{option}-{seed}" for option in arguments.options for seed in arguments.seeds]
+        records = [replace(read_search(folder, space), name=f"option {folder.name.replace('-', ', seed ')}") for folder in folders]
+        save(skip_figure(records), arguments.pictures / "cifar_skips.png")
+        for record, folder in zip(records, folders, strict=True):
+            save(mixture_figure(record), arguments.pictures / f"cifar_alphas_{folder.name}.png")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from .preset import Preset
 _QUICK = {"epochs": 4, "batch_size": 32, "learning_rate": 0.025, "precise_batch_norm": 128, "accelerator": "cpu"}
 
 
-def _tiny(precise: int) -> dict[str, Any]:
-    return {"epochs": 2, "batch_size": 32, "learning_rate": 0.05, "precise_batch_norm": precise, "accelerator": "cpu"}
+def _short(batch: int, rate: float, precise: int) -> dict[str, Any]:
+    return {"epochs": 4, "batch_size": batch, "learning_rate": rate, "precise_batch_norm": precise, "accelerator": "cpu"}
 
 
 def _paper(batch: int, rate: float) -> dict[str, Any]:
@@ -51,24 +51,19 @@ SAMPLE_STUDIES = {
     ),
     "sample_study_cifar10_small": Preset(
         "SampleStudy",
-        "The study of docs/sample_study.md: 40 NAS-Bench-201 cells in networks of 8 channels and 3 cells, each trained for two or three\n"
-        "epochs on a part of CIFAR-10, beside the benchmark's own 200-epoch accuracies. About 20 minutes of a CPU core. data.path is a folder\n"
+        "The study of docs/sample_study.md: 40 NAS-Bench-201 cells in networks of 8 channels and 3 cells, each trained for four epochs\n"
+        "on a part of CIFAR-10, beside the benchmark's own 200-epoch accuracies. Half an hour of a CPU core. data.path is a folder\n"
         "with train/<class>/ and test/<class>/, truth.table NAS-Bench-201 as a table (docs/tables.md); for nnictl it must be an absolute path.\n"
         "Without NNI: nni-plugins sample-study THIS_FILE",
         {
             "optimize_mode": "maximize",
             "space": {"name": "nasbench201", "channels": 8, "cells_per_stage": 1},
-            "data": {"source": "folder", "path": "cifar10", "limit": 4096},
+            "data": {"source": "folder", "path": "cifar10", "limit": 2048},
             "objectives": {
-                "supervised": {"training": _tiny(128), "limit": 1024, "test_limit": 500},
-                "rotation": {"training": _tiny(64), "limit": 320, "test_limit": 160},
-                "colorization": {"training": {**_tiny(64), "batch_size": 8}, "limit": 192, "test_limit": 64},
-                "jigsaw": {
-                    "objective": {"name": "jigsaw", "grid": 2, "permutations": 4},
-                    "training": {**_tiny(128), "epochs": 3},
-                    "limit": 2048,
-                    "test_limit": 1000,
-                },
+                "supervised": {"training": _short(32, 0.05, 256), "test_limit": 1000},
+                "rotation": {"training": _short(8, 0.05, 128), "limit": 512, "test_limit": 250},
+                "colorization": {"training": _short(8, 0.05, 64), "limit": 192, "test_limit": 64},
+                "jigsaw": {"objective": {"name": "jigsaw", "grid": 2}, "training": _short(32, 0.05, 256), "test_limit": 1000},
             },
             "random": 40,
             "truth": {"table": "nb201_table.csv.gz", "metric": "cifar10_test_200"},

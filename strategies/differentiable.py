@@ -5,8 +5,8 @@ Liu et al., "DARTS", ICLR 2019; Xu et al., "PC-DARTS", ICLR 2020; Zhang et al., 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from nni.nas.evaluator import Evaluator
 from nni.nas.space import RawFormatModelSpace
@@ -19,7 +19,8 @@ from spaces.recurrent import RecurrentCell
 from .differentiable_evaluators import DifferentiableTraining, from_classification
 from .differentiable_search import DifferentiableResult, search
 from .differentiable_settings import DifferentiableSettings, PCDARTSSettings, PCDARTSTraining, RFDARTSSettings, RFPCDARTSSettings, check_space
-from .nni_base import OneShotStrategy
+from .nni_base import RankedStrategy
+from .ranking import Ranked
 from .recurrent_darts import RecurrentDifferentiable, RecurrentResult, recurrent_training
 from .recurrent_darts import search as recurrent_search
 
@@ -29,7 +30,7 @@ def _changed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-class Differentiable(OneShotStrategy):
+class Differentiable(RankedStrategy):
     """Base of the four. The supernet given to ``NasExperiment`` only says which space is searched: the mixed supernet is built anew.
 
     ``evaluator`` is a :class:`DifferentiableTraining`, or NNI's own ``Classification``, whose images, batch size, epochs, learning rate
@@ -97,19 +98,9 @@ class Differentiable(OneShotStrategy):
             return
         self.result = search(self.space, t.images, t.objective, self.settings, t.settings, t.seed, self.top_k, folder=t.folder, report=t.report)
 
-    def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
-        """The derived architecture and the next most probable ones as frozen model spaces; at most ``top_k`` of them."""
-        if self.result is None:
-            raise ConfigError(f"{type(self).__name__} has not run yet.", "Call NasExperiment(...).run() first.")
-        for ranked in self.result.ranked[:limit]:
-            yield cast(RawFormatModelSpace, self.model_space).freeze(ranked.architecture.as_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the training's own checkpoints (``DifferentiableTraining(folder=...)``) hold everything that a resumed run needs."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load; see :meth:`state_dict`."""
+    def ranking(self) -> Sequence[Ranked] | None:
+        """Best first."""
+        return None if self.result is None else self.result.ranked
 
 
 class DARTS(Differentiable):

@@ -5,7 +5,7 @@ As AutoDL-Projects runs it on NAS-Bench-201: one part of the images trains the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ from spaces.base import Indices, SearchSpace
 from spaces.supernet import Supernet
 
 from .differentiable_evaluators import from_classification
-from .nni_base import OneShotStrategy
+from .nni_base import RankedStrategy
 from .one_shot_ranking import OneShotScore, check_objective, draw_distinct
 from .ranking import Ranked, best
 from .sampling_settings import RandomNASSettings, RandomNASTraining, check_candidates
@@ -89,7 +89,7 @@ def search(supernet: nn.Module, training: SupernetTraining, settings: RandomNASS
     return RandomNASResult(best(space, indices, accuracies, top_k), indices, accuracies, trained, score)
 
 
-class RandomNAS(OneShotStrategy):
+class RandomNAS(RankedStrategy):
     """``NasExperiment(space.supernet(), evaluator, RandomNAS()).run()``, on every space of image networks.
 
     ``evaluator`` is a :class:`evaluators.SupernetTraining`, all of whose images are given, with an objective that can be evaluated on held-out
@@ -152,16 +152,6 @@ class RandomNAS(OneShotStrategy):
             supernet.load_state_dict(fresh.state_dict())
         self.result = search(supernet, self.training, self.used, self.top_k)
 
-    def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
-        """The found architectures, best first, as frozen model spaces; at most ``top_k`` of them."""
-        if self.result is None:
-            raise ConfigError("RandomNAS has not run yet.", "Call NasExperiment(...).run() first.")
-        for ranked in self.result.ranked[:limit]:
-            yield cast(RawFormatModelSpace, self.model_space).freeze(ranked.architecture.as_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the training's own checkpoints (``SupernetTraining(folder=...)``) hold everything that a resumed run needs."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load; see :meth:`state_dict`."""
+    def ranking(self) -> Sequence[Ranked] | None:
+        """Best first."""
+        return None if self.result is None else self.result.ranked

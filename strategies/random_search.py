@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
-from nni.nas.space import RawFormatModelSpace
 
 from evaluators.errors import ConfigError
 from evaluators.randomness import generator
 from spaces.architecture import Architecture
 from spaces.base import SearchSpace
 
-from .nni_base import OneShotStrategy
+from .nni_base import RankedStrategy
 from .ranking import Ranked
 from .sampling import draw
 
 
-class RandomSearch(OneShotStrategy):
+class RandomSearch(RankedStrategy):
     """``samples`` random architectures, each scored by the experiment's evaluator in this process, best first.
-
-    Derived from NNI's one-shot base class only so that ``NasExperiment`` runs it in this process and exports several architectures.
 
     Args:
         samples: how many distinct architectures are drawn.
@@ -44,19 +41,9 @@ class RandomSearch(OneShotStrategy):
         space = cast(SearchSpace, self.model_space.model_space.search_space)
         self.ranked = search(space, self.model_space.evaluator.evaluate, self.samples, self.seed)
 
-    def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
-        """The drawn architectures as frozen model spaces, best first."""
-        if self.ranked is None:
-            raise ConfigError("RandomSearch has not run yet.", "Call NasExperiment(...).run() first.")
-        for ranked in self.ranked[:limit]:
-            yield cast(RawFormatModelSpace, self.model_space).freeze(ranked.architecture.as_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the draw is a function of the seed."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load; see :meth:`state_dict`."""
+    def ranking(self) -> Sequence[Ranked] | None:
+        """Best first."""
+        return self.ranked
 
 
 def search(space: SearchSpace, evaluate: Callable[[Architecture], float], samples: int, seed: int) -> list[Ranked]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from spaces.supernet import Supernet
 
 from .angle import VARIANTS, AngleTable
 from .evolution import EvolutionSettings, evolve
-from .nni_base import OneShotStrategy
+from .nni_base import RankedStrategy
 from .ranking import Ranked, best
 from .settings import RLNASSettings
 
@@ -72,7 +72,7 @@ def search(supernet: nn.Module, training: SupernetTraining, settings: RLNASSetti
     return SearchResult(best(space, indices, angles, top_k), indices, angles, trained, table)
 
 
-class RLNAS(OneShotStrategy):
+class RLNAS(RankedStrategy):
     """RLNAS as an NNI strategy: ``NasExperiment(space.supernet(), evaluator, RLNAS()).run()``.
 
     ``evaluator`` is a :class:`evaluators.SupernetTraining`, or NNI's own ``Classification``, whose training images, batch size, epochs,
@@ -118,16 +118,6 @@ class RLNAS(OneShotStrategy):
             supernet.load_state_dict(fresh.state_dict())
         self.result = search(supernet, self.training, self.settings, self.top_k)
 
-    def list_models(self, sort: bool = True, limit: int | None = 1) -> Iterator[RawFormatModelSpace]:
-        """The found architectures, best first, as frozen model spaces; at most ``top_k`` of them."""
-        if self.result is None:
-            raise ConfigError("RLNAS has not run yet.", "Call NasExperiment(...).run() first.")
-        for ranked in self.result.ranked[:limit]:
-            yield cast(RawFormatModelSpace, self.model_space).freeze(ranked.architecture.as_dict())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the training's own checkpoints (``SupernetTraining(folder=...)``) hold everything that a resumed run needs."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load; see :meth:`state_dict`."""
+    def ranking(self) -> Sequence[Ranked] | None:
+        """Best first."""
+        return None if self.result is None else self.result.ranked

@@ -112,8 +112,10 @@ def skip_figure(records: Sequence[SearchRecord]) -> Figure:
         ax.set_ylim(-0.3, most + 0.4)
         ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
         label(ax, "epoch", "skip connections" if ax is axes[0][0] else "", kind)
-    handles = axes[0][0].get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3 * len(kinds), len(handles)), fontsize=8, frameon=False)
+    handles, names = axes[0][0].get_legend_handles_labels()
+    entry = 0.55 + 0.075 * max(map(len, names))  # inches
+    columns = max(1, min(int(figure.get_figwidth() / entry), len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return figure
 
 

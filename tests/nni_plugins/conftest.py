@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from nni_plugins import cli
+from nni_plugins.cli import app as application
+
+from .small import Answer, Cli
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -22,3 +28,20 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("NNI_TUNER_COMMAND_CHANNEL", "NNI_TRIAL_COMMAND_CHANNEL", "NNI_CHECKPOINT_DIRECTORY"):
             patch.delenv(name, raising=False)
         yield home
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """``nni-plugins`` with these words, in this process."""
+    monkeypatch.setattr(application.console, "_width", 250)
+
+    def call(*words: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Answer(int(caught.value.code or 0), out, err)
+
+    return call

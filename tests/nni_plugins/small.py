@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -14,6 +15,21 @@ from nni_plugins.settings import EXPERIMENTS, RLNASExperiment, StudySettings, ch
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|none~1|"
 OTHER = "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|"
+
+
+class Answer(NamedTuple):
+    """What a command left: exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Answer]
 
 
 def arguments(tuner: str = "rlnas", **changes: Any) -> dict[str, Any]:

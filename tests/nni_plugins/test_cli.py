@@ -10,9 +10,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -24,39 +23,10 @@ from nni_plugins.cli import app as application
 from nni_plugins.presets import PRESETS, render
 from nni_plugins.settings import EXPERIMENTS
 
-from .small import CELL, OTHER, arguments, content, load, write
+from .small import CELL, OTHER, Answer, Cli, arguments, content, load, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
 COMMANDS = ("list", "register", "init", "search", "score", "show", "doctor", "export", "diagnose", "sample-study")
-
-
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Answer]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.setattr(application.console, "_width", 250)
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Answer(int(caught.value.code or 0), out, err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -6,49 +6,24 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from nni_plugins import cli
 from nni_plugins.cli import app as application
 from spaces.published import names, published
+
+from .small import Cli
 
 CELL = "|nor_conv_3x3~0|+|none~0|none~1|"
 
 
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Answer]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    monkeypatch.setattr(application.console, "_width", 250)
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Files are written into a temporary folder."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Answer(int(caught.value.code or 0), out, err)
-
-    return call
 
 
 # -- list ---------------------------------------------------------------------------------------------------------------------------

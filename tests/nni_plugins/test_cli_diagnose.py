@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
-from nni_plugins import cli
-from nni_plugins.cli import app as application
 from nni_plugins.diagnose_presets import PRESETS, content
 from nni_plugins.diagnose_settings import STUDIES, from_yaml
 
-from .small import write
+from .small import Cli, write
 
 NETWORK = {"block": "basic", "blocks": [1, 1], "width": 4}
 TRAINING = {"epochs": 2, "batch_size": 32, "accelerator": "cpu"}
@@ -31,33 +28,10 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Answer]
-
-
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.setattr(application.console, "_width", 250)
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["nni-plugins", "diagnose", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Answer(int(caught.value.code or 0), out, err)
-
-    return call
+def run(run: Cli) -> Cli:
+    """``nni-plugins diagnose``."""
+    return lambda *words: run("diagnose", *words)
 
 
 def tiny(folder: Path, command: str, **changes: Any) -> Path:

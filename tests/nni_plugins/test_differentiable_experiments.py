@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import nni
 import numpy as np
@@ -16,8 +14,7 @@ import pytest
 import yaml
 
 from evaluators.errors import ConfigError
-from nni_plugins import cli, phases, trial
-from nni_plugins.cli import app as application
+from nni_plugins import phases, trial
 from nni_plugins.experiment_file import from_yaml
 from nni_plugins.plan import Job, Plan
 from nni_plugins.portal_space import expected_trials, search_space
@@ -31,7 +28,7 @@ from nni_plugins.tuner import DARTSTuner, PCDARTSTuner, PhasedTuner, RFDARTSTune
 from spaces import DARTS, NASBench201, RobustDARTS
 from strategies.differentiable_search import DifferentiableResult
 
-from .small import CELL, OTHER, load, stand_alone_value, write
+from .small import CELL, OTHER, Cli, load, stand_alone_value, write
 
 METHODS = ("darts", "pcdarts", "rfdarts", "rfpcdarts")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -321,28 +318,6 @@ def test_the_spaces_of_the_examples() -> None:
 
 
 # -- the command line -------------------------------------------------------------------------------------------------------------
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    monkeypatch.setattr(application.console, "_width", 250)
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Answer(int(caught.value.code or 0), out, err)
-
-    return call
-
-
 def shrunken(name: str) -> dict[str, Any]:
     """The preset's file with two epochs of everything, one found and one random architecture."""
     value: dict[str, Any] = yaml.safe_load(render(name))
@@ -354,7 +329,7 @@ def shrunken(name: str) -> dict[str, Any]:
     return value
 
 
-def test_a_shrunken_preset_from_the_command_line(run: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_shrunken_preset_from_the_command_line(run: Cli, tmp_path: Path) -> None:
     config, folder = write(tmp_path / "x.yml", shrunken("rfdarts_digits")), tmp_path / "run"
     answer = run("search", config, "--output", folder)
     assert answer.status == 0, answer.err
@@ -379,7 +354,7 @@ def test_a_shrunken_preset_from_the_command_line(run: Callable[..., Answer], tmp
     assert answer.status == 2 and "is a supernet of another space: alphas.cell is (3, 5) instead of (6, 5)" in answer.err
 
 
-def test_without_stand_alone_training(run: Callable[..., Answer], tmp_path: Path) -> None:
+def test_without_stand_alone_training(run: Cli, tmp_path: Path) -> None:
     """Any registered objective will do, so images without labels can be searched too."""
     changes = {"stand_alone": None, "random": 0, "found": 3, "objective": {"name": "random_labels", "classes": 5}}
     answer = run("search", write(tmp_path / "x.yml", content("darts", **changes)), "--output", tmp_path / "run")
@@ -388,7 +363,7 @@ def test_without_stand_alone_training(run: Callable[..., Answer], tmp_path: Path
     assert [row["status"] for row in rows] == ["listed"] * 3 and rows[0]["score"] >= rows[1]["score"] >= rows[2]["score"]
 
 
-def test_refused_files(run: Callable[..., Answer], tmp_path: Path) -> None:
+def test_refused_files(run: Cli, tmp_path: Path) -> None:
     value = content()
     value["tuner"]["classArgs"]["space"] = {"name": "nao"}
     answer = run("search", write(tmp_path / "x.yml", value), "--output", tmp_path / "run")

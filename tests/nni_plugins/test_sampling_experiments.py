@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from evaluators.errors import ConfigError
-from nni_plugins import cli, phases
-from nni_plugins.cli import app as application
+from nni_plugins import phases
 from nni_plugins.experiment_file import from_yaml
 from nni_plugins.portal_space import expected_trials, search_space
 from nni_plugins.presets import PRESETS, render
@@ -24,7 +21,7 @@ from nni_plugins.settings import EXPERIMENTS, SearchExperiment, check
 from nni_plugins.tuner import GDASTuner, PhasedTuner, RandomNASTuner, SETNTuner
 from spaces import NASBench201
 
-from .small import CELL, OTHER, load, write
+from .small import CELL, OTHER, Cli, load, write
 
 METHODS = ("gdas", "setn", "randomnas")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -159,28 +156,6 @@ def test_examples(name: str) -> None:
 
 
 # -- the command line -------------------------------------------------------------------------------------------------------------
-class Answer(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    monkeypatch.setattr(application.console, "_width", 250)
-
-    def call(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Answer(int(caught.value.code or 0), out, err)
-
-    return call
-
-
 def shrunken() -> dict[str, Any]:
     """``randomnas_digits`` with two epochs of everything, one found and one random architecture."""
     value: dict[str, Any] = yaml.safe_load(render("randomnas_digits"))
@@ -193,7 +168,7 @@ def shrunken() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_from_the_command_line(method: str, run: Callable[..., Answer], tmp_path: Path) -> None:
+def test_from_the_command_line(method: str, run: Cli, tmp_path: Path) -> None:
     value = shrunken() if method == "randomnas" else content(method)
     config, folder = write(tmp_path / "x.yml", value), tmp_path / "run"
     answer = run("search", config, "--output", folder)
