@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from spaces.errors import closest
+from spaces.errors import closest, shown
 
 from .errors import ConfigError
 
 T = TypeVar("T", bound=BaseModel)
+LARGEST = 2**63 - 1
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -258,9 +259,26 @@ def read(model: type[T], values: Any, where: str = "") -> T:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where.rstrip('.') or 'configuration'}: must be a mapping, but got {type(values).__name__}.")
     try:
+        _bounded(values, where.rstrip("."))
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(model, where, e) for e in error.errors()), "Correct the keys named above.") from None
+        problems = error.errors()
+        places = [e["loc"] for e in problems]
+        # a list whose only entry is wrong is "too short", too
+        problems = [e for e in problems if e["type"] != "too_short" or all(at == e["loc"] or at[: len(e["loc"])] != e["loc"] for at in places)]
+        raise ConfigError("; ".join(_sentence(model, where, e) for e in problems), "Correct the keys named above.") from None
+
+
+def _bounded(value: Any, place: str) -> None:
+    """Raises ConfigError for a whole number that no library below us can hold; ``place`` is its key."""
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise ConfigError(f"{place}: whole numbers must lie between -2^63 and 2^63, but got one of {value.bit_length()} bits.")
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            _bounded(part, f"{place}.{key}".removeprefix("."))
+    elif isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            _bounded(part, f"{place}.{i}".removeprefix("."))
 
 
 def _sentence(model: type[BaseModel], where: str, error: Any) -> str:
@@ -270,8 +288,8 @@ def _sentence(model: type[BaseModel], where: str, error: Any) -> str:
         return f"{place}: no such key; {closest(keys[-1], known)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = "" if error["type"] == "missing" or isinstance(given, Mapping) else f", but got {given!r}"
-    return f"{place.rstrip('.') or 'configuration'}: {message[0].lower()}{message[1:]}{shown}"
+    got = "" if error["type"] == "missing" or isinstance(given, Mapping) else f", but got {shown(given)}"
+    return f"{place.rstrip('.') or 'configuration'}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _keys(model: type[BaseModel], place: tuple[Any, ...]) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ from evaluators.diagnostics.settings import NetworkSettings, Trainable
 from evaluators.errors import ConfigError
 from evaluators.settings import BilevelSettings, DataSettings, Settings, StandAloneSettings, TrainingSettings, read
 from spaces.base import SearchSpace
-from spaces.errors import NNIPluginsError, closest
+from spaces.errors import NNIPluginsError, closest, shown
 from strategies.differentiable_settings import DifferentiableSettings, check_space
 
 from . import registry
@@ -31,7 +31,7 @@ class Diagnosis(Settings):
     data: DataSettings = DataSettings.model_validate({})
     objective: dict[str, Any] = Field(default={"name": "supervised"}, description="name of a registered objective, and its arguments")
     training: TrainingSettings = StandAloneSettings.model_validate({})
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: torch's")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; default: torch's")
 
     @field_validator("objective")
     @classmethod
@@ -94,6 +94,18 @@ class DepthDiagnosis(Diagnosis):
     trainable: tuple[Trainable, ...] = Field(BOTH, min_length=1)
     training: StandAloneSettings = StandAloneSettings.model_validate({})
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+
+    @field_validator("networks")
+    @classmethod
+    def _names(cls, value: dict[str, NetworkSettings]) -> dict[str, NetworkSettings]:
+        """Each training's folder is called after its network, with underscores for blanks."""
+        folders = [name.replace(" ", "_") for name in value]
+        wrong = [name for name in value if not 1 <= len(name) <= 60 or name.startswith(".") or not name.isprintable() or set(name) & set("/\\")]
+        if wrong:
+            raise ValueError(f"a name is up to 60 characters without slashes, the first of them no dot, but one is {shown(wrong[0])}")
+        if len(set(folders)) != len(folders):
+            raise ValueError(f"names must differ in more than blanks and underscores, but got {list(value)}")
+        return value
 
 
 class OptionsDiagnosis(Diagnosis):

@@ -103,11 +103,24 @@ def examine(config: Path | None = None, port: int | None = None) -> list[Finding
         findings.append(Finding(f"port {port}", "ok" if free else "broken", "free" if free else "in use", "" if free else "choose another --port"))
     if config is not None:
         try:
-            tuner, _ = from_yaml(config)
-            findings.append(Finding(str(config), "ok", f"a valid experiment for tuner {tuner}"))
+            findings.append(Finding(str(config), "ok", _valid(config)))
         except NNIPluginsError as error:
             findings.append(Finding(str(config), "broken", error.problem, error.remedy))
     return findings
+
+
+def _valid(config: Path) -> str:
+    """What a valid experiment file is for.
+
+    Raises:
+        NNIPluginsError: it is not valid.
+    """
+    from .nao_experiment import check_nao, is_nao
+
+    if is_nao(config):
+        check_nao(config)
+        return "a valid experiment for tuner nao, which serves any trial command"
+    return f"a valid experiment for tuner {from_yaml(config)[0]}"
 
 
 def _shadows(folder: Path, name: str) -> bool:

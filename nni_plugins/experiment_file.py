@@ -49,6 +49,11 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
     content = load_yaml(path)
     tuner = content.get("tuner")
     name = str(tuner.get("name")).lower() if isinstance(tuner, dict) else ""
+    if name == "nao":
+        raise ConfigError(
+            f"{path}: tuner NAO serves a trial command of your own, which only NNI's manager runs.",
+            f"Check it: nni-plugins doctor {path}; start it: nnictl create --config {path}.",
+        )
     if name not in EXPERIMENTS:
         raise ConfigError(f"tuner.name: {name or 'missing'!r} is not a tuner of this package; {closest(name, EXPERIMENTS)}")
     arguments = cast(dict[str, Any], tuner).get("classArgs") or {}
@@ -61,13 +66,13 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
         try:
             build_objective(settings.objective)
         except ConfigError as error:
-            unknown.append(f"tuner.classArgs.objective: {error.problem}")
+            unknown.append(f"tuner.classArgs.objective: {error.problem.removesuffix('.')}")
     if isinstance(settings, SampleStudyExperiment):
         for key, one in settings.objectives.items():
             try:
                 build_objective(one.objective)
             except ConfigError as error:
-                unknown.append(f"tuner.classArgs.objectives.{key}: {error.problem}")
+                unknown.append(f"tuner.classArgs.objectives.{key}: {error.problem.removesuffix('.')}")
     problems, remedy, needed = unknown, "Correct the keys named above.", search_space(settings)
     if content.get("searchSpace") != needed:
         problems.append("searchSpace: is not the one of this experiment")

@@ -59,18 +59,20 @@ def require_labels(images: ImageData, target: Objective) -> None:
         LabelError: they would, for want of labels.
         ConfigError, DataError: they would for another reason; see ``Objective.check``.
     """
-    labelled = images.test is not None
+    unless = "Set tuner.classArgs.stand_alone to null (then what is found is listed, not trained), or "
     try:
         for part in (images.train, images.test):
             if part is not None:
                 target.check(part)
-    except LabelError:
-        labelled = False
-    if not labelled:
+    except LabelError as error:
         raise LabelError(
-            f"{images.train.name}: these images have no labels, which the stand-alone trainings after the search need.",
-            "Set tuner.classArgs.stand_alone to null (then what is found is listed, not trained), or "
-            + ("add an image of labels for each image (docs/data.md)." if target.wants_maps else "put the images into one folder a class."),
+            f"{error.problem.removesuffix('.')}, which the stand-alone trainings after the search need.",
+            unless + ("add an image of labels for each image (docs/data.md)." if target.wants_maps else "put the images into one folder a class."),
+        ) from None
+    if images.test is None:
+        raise LabelError(
+            f"{images.train.name}: there are no images that the stand-alone trainings after the search could be measured on.",
+            unless + "add a test part with labels (docs/data.md).",
         )
 
 

@@ -32,7 +32,7 @@ def run_experiment(settings: StudySettings, folder: Path, progress: Progress | N
     current = settings.model_dump(mode="json")
     if config.exists():
         changes = diff(_harmless(_read(config), settings.may_change), _harmless(current, settings.may_change))
-        if changes:
+        if changes and _begun(folder):
             raise ConfigChanged(
                 f"{folder} was started with other settings: {'; '.join(changes)}.", "Restore them to resume, or choose another folder to start over."
             )
@@ -49,6 +49,11 @@ def run_experiment(settings: StudySettings, folder: Path, progress: Progress | N
         if progress is not None:
             progress(job, None)
     return json.loads(write_result(settings, plan, folder).read_text())  # type: ignore[no-any-return]
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a job of the experiment in ``folder`` has left anything; before that, corrected settings may take its place."""
+    return any(path.is_dir() or path.name == "plan.json" for path in folder.iterdir())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class StudySettings(Settings):
     random_seed: int = Field(0, ge=0)
     truth: TruthSettings | None = None
     retries: int = Field(2, ge=0, description="how often a trial that crashed is tried again")
-    threads: int | None = Field(None, ge=1, description="CPU threads of each trial; default: torch's")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of each trial; default: torch's")
     run_folder: str | None = Field(None, description="where checkpoints and results go; default: the NNI experiment's folder")
 
     @field_validator("space")
@@ -114,7 +114,7 @@ class SearchExperiment(StudySettings):
 
     objective: dict[str, Any] = Field(description="name of a registered objective, and its arguments")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one search for each")
-    found: int = Field(5, ge=1, description="how many architectures of each search are listed, and trained stand-alone")
+    found: int = Field(5, ge=1, le=10_000, description="how many architectures of each search are listed, and trained stand-alone")
 
     @model_validator(mode="before")
     @classmethod

@@ -135,7 +135,9 @@ def eigenvalue_figure(records: Sequence[SearchRecord]) -> Figure:
             kept = [point for point in points if point[0] <= back.epoch][-1:]
             ax.plot(*zip(*[*kept, *sorted(back.eigenvalues.items())], strict=True), color=colour, linestyle="dashed", linewidth=1, alpha=0.7)
             done = "stopped at" if back.method == "early_stop" else "rolled back to"
-            ax.axvline(back.epoch, color=colour, linewidth=1.2, linestyle="dotted", label=f"{record.name} {done} {back.epoch}")
+            said = f"{record.name} {done} {back.epoch}"
+            known = said in ax.get_legend_handles_labels()[1]  # an adaptive search may go back to one epoch twice
+            ax.axvline(back.epoch, color=colour, linewidth=1.2, linestyle="dotted", label="_nolegend_" if known else said)
     label(ax, "epoch", "dominant eigenvalue", "Hessian of the validation loss")
     ax.legend(fontsize=8, frameon=False, loc="best")
     return figure

@@ -28,6 +28,7 @@ from ..objectives import Crops, Objective, check_targets
 from ..randomness import generator
 from ..settings import MAY_CHANGE, TrainingSettings
 from .checkpoint import CheckpointStore, State
+from .memory import named_shortage
 
 Report = Callable[[dict[str, float]], None]
 """Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
@@ -146,11 +147,11 @@ class Training:
         """Train to the end.
 
         Raises:
-            TrainingError: the loss or a weight is not finite.
+            TrainingError: the loss or a weight is not finite, or memory runs out.
             CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
         """
         self.fabric.launch()  # with several devices this starts the other processes; only the first one locks and writes
-        with self.store if self.store is not None and self.fabric.is_global_zero else nullcontext():
+        with self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(), named_shortage(self.settings.batch_size):
             return self._run()
 
     # -- state ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.errors import CheckpointError, ConfigChanged
+from evaluators.errors import CheckpointError, ConfigChanged, DataError
 from nni_plugins.run import run_experiment
 
 from .small import settings
@@ -23,6 +23,18 @@ def test_a_finished_experiment_is_not_run_again_and_harmless_settings_may_change
     assert again["architectures"] == first["architectures"]
     with pytest.raises(ConfigChanged, match=r"random: 1 -> 2"):
         run_experiment(settings(found=1, random=2), tmp_path)
+
+
+def test_settings_may_be_corrected_until_a_job_has_begun(tmp_path: Path) -> None:
+    broken = settings(found=1, random=1, data={"source": "folder", "path": str(tmp_path / "nowhere")})
+    for _ in range(2):
+        with pytest.raises(DataError, match="no such folder"):
+            run_experiment(broken, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    corrected = settings(found=1, random=1)
+    assert len(run_experiment(corrected, tmp_path / "run")["architectures"]) == 2
+    with pytest.raises(ConfigChanged, match="random: 1 -> 2"):
+        run_experiment(settings(found=1, random=2), tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["config.json", "plan.json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def test_what_is_trained_stand_alone(tmp_path: Path) -> None:
         ({"space": {"name": "nasnet"}}, "nasnet has no mixture over edges"),
         ({"training": {"epochs": 1}}, "warmup_epochs < epochs must hold, or the architecture is never trained, but got 1 and 1"),
         ({"space": {"name": "darts", "stem": "imagenett"}}, "unknown stem 'imagenett'"),
+        ({"found": 10**9}, "found: input should be less than or equal to 10000, but got 1000000000"),
+        ({"threads": 10**9}, "threads: input should be less than or equal to 1024"),
         ({"random": 1}, "random: 1 architectures cannot be trained with stand_alone: null"),
     ],
 )
@@ -130,10 +133,13 @@ def test_what_is_refused_before_the_training(camvid: Path, cityscapes: Path, mon
         raise AssertionError("a supernet is trained")
 
     monkeypatch.setattr(phases, "differentiable", refuse)
-    with pytest.raises(LabelError, match=r"no labels, which the stand-alone[\s\S]*add an image of labels for each image"):
+    with pytest.raises(LabelError, match=r"no label maps, which the stand-alone[\s\S]*add an image of labels for each image"):
         phases.run_search(settings(cityscapes, stand_alone={"epochs": 1}), 0, None, None)
     (camvid / "valannot" / "02.png").unlink()
-    with pytest.raises(LabelError, match="these images have no labels, which the stand-alone"):
+    with pytest.raises(LabelError, match=r"valannot/02\.png: this label image is missing, which the stand-alone"):
+        phases.run_search(settings(camvid, **SEGMENTATION), 0, None, None)
+    shutil.rmtree(camvid / "val")
+    with pytest.raises(LabelError, match=r"no images that the stand-alone trainings[\s\S]*add a test part"):
         phases.run_search(settings(camvid, **SEGMENTATION), 0, None, None)
 
 
