@@ -33,13 +33,14 @@ def check_nao(path: Path) -> NAOTunerSettings:
     """
     content = load_yaml(path)
     problems = [f"{key}: no such key of NNI's; {closest(str(key), NNI_KEYS)}" for key in content if key not in NNI_KEYS]
+    problems += [f"{key}: is missing; NNI needs it" for key in ("trialCommand", "trainingService") if content.get(key) is None]
     remedies: list[str] = []
     settings: NAOTunerSettings | None = None
     arguments = content["tuner"].get("classArgs")
     try:
         settings = read(NAOTunerSettings, {} if arguments is None else arguments, "tuner.classArgs.")
     except ConfigError as error:
-        problems.append(error.problem)
+        problems.append(error.problem.removesuffix("."))
     try:
         space = None if settings is None or settings.space is None else build_space(settings.space)
         ParameterCodec(_search_space(content, path.parent), space)
@@ -50,7 +51,7 @@ def check_nao(path: Path) -> NAOTunerSettings:
         problems += _endless(settings, content)
     problems = problems or _refused_by_nni(path)
     if problems:
-        raise ConfigError(f"{path}: {'; '.join(problems)}.", " ".join(["Correct the keys named above.", *remedies]))
+        raise ConfigError(f"{path}: {'; '.join(problems)}", " ".join(["Correct the keys named above.", *remedies]))
     assert settings is not None  # or there was a problem
     return settings
 

@@ -73,7 +73,6 @@ PRESETS = {
 }
 
 
-
 def _counted(settings: StudySettings) -> str:
     """What the trials of an experiment are."""
     return "architectures x objectives x seeds" if isinstance(settings, SampleStudyExperiment) else "searches + what they find + random ones"
