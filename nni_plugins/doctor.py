@@ -26,7 +26,7 @@ OPTIONAL = {
 
 @dataclass(frozen=True)
 class Finding:
-    """``state``: ok, missing (an optional part) or broken (something will fail); ``remedy``: what to type."""
+    """``state``: ok, missing (an optional part, or data that trials elsewhere may have) or broken (something will fail); ``remedy``: what to type."""
 
     subject: str
     state: str
@@ -106,6 +106,8 @@ def examine(config: Path | None = None, port: int | None = None) -> list[Finding
             findings.append(Finding(str(config), "ok", _valid(config)))
         except NNIPluginsError as error:
             findings.append(Finding(str(config), "broken", error.problem, error.remedy))
+        else:
+            findings += _images(config)
     return findings
 
 
@@ -121,6 +123,18 @@ def _valid(config: Path) -> str:
         check_nao(config)
         return "a valid experiment for tuner nao, which serves any trial command"
     return f"a valid experiment for tuner {from_yaml(config)[0]}"
+
+
+def _images(config: Path) -> list[Finding]:
+    """Whether the images of a valid experiment file are where it says; they may be missing here if trials run elsewhere."""
+    from .nao_experiment import is_nao
+
+    path = None if is_nao(config) else from_yaml(config)[1].data.path
+    if path is None:
+        return []
+    if Path(path).expanduser().exists():
+        return [Finding("data.path", "ok", path)]
+    return [Finding("data.path", "missing", f"{path}: not on this machine", "put the images there, or correct data.path")]
 
 
 def _shadows(folder: Path, name: str) -> bool:

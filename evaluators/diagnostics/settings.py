@@ -23,7 +23,7 @@ class NetworkSettings(Settings):
         "bottleneck", description="two 3x3 convolutions, or 1x1, 3x3 and 1x1 with a quarter of the channels"
     )
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field((3, 4, 6, 3), min_length=1, max_length=6, description="blocks of each stage")
-    width: int = Field(64, ge=1, description="channels of the 3x3 convolutions of the first stage")
+    width: int = Field(64, ge=1, le=4096, description="channels of the 3x3 convolutions of the first stage")
     initialisation: Literal["kaiming", "xavier", "torch"] = Field("kaiming", description="of convolutions")
 
     @property

@@ -356,6 +356,9 @@ def test_figures_show_the_numbers(tmp_path: Path) -> None:
     [ax] = eigenvalue_figure([record]).axes
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([0, 0.1, 0.2]) and ax.lines[1].get_ydata().tolist() == pytest.approx([0.1, 4.0])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["search-0", "search-0 stopped at 2"]
+    twice = read_search(tmp_path / "search-0", NASBench201(nodes=3), [Rollback("adaptive", 2, {3: 4.0}), Rollback("adaptive", 2, {3: 3.0})])
+    [ax] = eigenvalue_figure([twice]).axes
+    assert len(ax.lines) == 5 and [text.get_text() for text in ax.get_legend().get_texts()] == ["search-0", "search-0 rolled back to 2"]
     [ax] = entropy_figure(record).axes
     assert ax.lines[0].get_ydata()[0] == pytest.approx(record.edges[0].entropy[0])
 

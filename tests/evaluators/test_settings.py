@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from evaluators.errors import ConfigError
 from evaluators.settings import DataSettings, Settings, StandAloneSettings, SupernetSettings, TrainingSettings, read
@@ -106,3 +106,33 @@ def test_values_out_of_range(model: type[BaseModel], key: str, value: Any) -> No
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         TrainingSettings().epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [({"epochs": 10**400}, "x.epochs"), ({"betas": [0, -(2**63)]}, "x.betas.1"), ({"a": {"b": [{"c": 2**63}]}}, "x.a.b.0.c")],
+)
+def test_numbers_that_nothing_can_hold(values: dict[str, Any], place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(SupernetSettings, values, "x.")
+    assert caught.value.problem.startswith(f"{place}: whole numbers must lie between -2^63 and 2^63") and len(caught.value.problem) < 120
+
+
+def test_a_long_value_is_cut() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(SupernetSettings, {"epochs": "e" * 10_000})
+    assert "epochs: input should be a valid integer" in caught.value.problem and len(caught.value.problem) < 200
+
+
+class Numbers(Settings):
+    """A list that needs an entry, each of them positive."""
+
+    numbers: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+
+
+def test_a_list_with_a_wrong_entry_is_not_called_too_short() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(Numbers, {"numbers": [0]})
+    assert caught.value.problem == "numbers.0: input should be greater than or equal to 1, but got 0"
+    with pytest.raises(ConfigError, match="numbers: tuple should have at least 1 item"):
+        read(Numbers, {"numbers": []})

@@ -93,7 +93,10 @@ def test_register_twice_and_nni_knows_the_tuners(run: Cli, tmp_path: Path, monke
     first, status = run("register", "--json").json, (tmp_path / "nni" / "registered_algorithms.yml").read_text()
     ours = [experiment.strategy for experiment in EXPERIMENTS.values()]
     assert sorted(first["tuners"]) == sorted([*ours, "NAO"]) and Path(first["meta"]).exists()
+    said = f"registered tuners: {', '.join(first['tuners'])}"
     assert run("register").out.startswith("registered tuners: RLNAS, RandomSearch")
+    page = Path(__file__).resolve().parents[2] / "docs" / "demo.md"
+    assert f"`{said}`" in page.read_text(), "the page shows what the demo prints"
     assert (tmp_path / "nni" / "registered_algorithms.yml").read_text() == status
     assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * (len(ours) + 1)
     (tmp_path / "checkpoint").mkdir()
@@ -172,6 +175,15 @@ def test_doctor(run: Cli, config: Path) -> None:
     assert free.status == 0, free.out
     assert f"port {port}" in free.out and "nnictl" in free.out
     assert all(known[name]["state"] == "ok" for name in ("python", "packages", "torch", "nni", "nnictl", "spaces", "tuner RLNAS"))
+
+
+def test_doctor_looks_for_the_images(run: Cli, tmp_path: Path) -> None:
+    value = content()
+    value["tuner"]["classArgs"]["data"] = {"source": "folder", "path": str(tmp_path / "photos")}
+    for state in ("missing", "ok"):
+        found = {finding["subject"]: finding for finding in run("doctor", write(tmp_path / "x.yml", value), "--json").json}
+        assert found["data.path"]["state"] == state and found[str(tmp_path / "x.yml")]["state"] == "ok"
+        (tmp_path / "photos").mkdir(exist_ok=True)
 
 
 def test_doctor_on_a_broken_file(run: Cli, tmp_path: Path) -> None:
