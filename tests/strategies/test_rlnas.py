@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,8 @@ from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.experiment import NasExperiment
-from nni.nas.experiment import experiment as nni_experiment
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from nni.nas.space import RawFormatModelSpace
-from nni.tools.nnictl.config_utils import Experiments
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from evaluators import ConfigError, DataError, ImageSet, RandomLabels, SupernetSettings, SupernetTraining, Supervised, Table, TableLookup, load
@@ -126,23 +123,6 @@ def test_a_diverging_search_says_so(images: ImageSet) -> None:
 
 
 # Through NNI's experiment
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., NasExperiment]:
-    """Runs an experiment that writes only below ``tmp_path``."""
-    monkeypatch.setattr(nni_experiment, "Experiments", functools.partial(Experiments, home_dir=str(tmp_path)))
-
-    def start(model_space: Any, evaluator: Any, strategy: Any) -> NasExperiment:
-        experiment = NasExperiment(model_space, evaluator, strategy)
-        experiment.config.experiment_working_directory = str(tmp_path)
-        try:
-            experiment.run()
-        finally:
-            experiment.stop()
-        return experiment
-
-    return start
 
 
 def test_nni_runs_rlnas_and_exports_several(images: ImageSet, run: Callable[..., NasExperiment]) -> None:

@@ -13,8 +13,6 @@ import torch
 from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.experiment import NasExperiment
-from nni.nas.experiment import experiment as nni_experiment
-from nni.tools.nnictl.config_utils import Experiments
 from torch.utils.data import TensorDataset
 
 from evaluators import ConfigChanged, ConfigError, ImageSet, RandomLabels, Rotation, SupernetTraining, Supervised, load
@@ -240,23 +238,6 @@ def test_a_supernet_that_learns_ranks_better_than_chance(images: ImageSet) -> No
 
 
 # -- through NNI's experiment -----------------------------------------------------------------------------------------------------
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., NasExperiment]:
-    """Runs an experiment that writes only below ``tmp_path``."""
-    monkeypatch.setattr(nni_experiment, "Experiments", functools.partial(Experiments, home_dir=str(tmp_path)))
-
-    def start(model_space: Any, evaluator: Any, strategy: Any) -> NasExperiment:
-        experiment = NasExperiment(model_space, evaluator, strategy)
-        experiment.config.experiment_working_directory = str(tmp_path)
-        try:
-            experiment.run()
-        finally:
-            experiment.stop()
-        return experiment
-
-    return start
-
-
 def test_nni_runs_them_and_exports_several(images: ImageSet, run: Callable[..., NasExperiment]) -> None:
     one: Any = GDAS()
     experiment = run(SPACE.supernet(), DifferentiableTraining(images, settings=short()), one)
