@@ -12,15 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from nni.nas.evaluator.pytorch import Classification, DataLoader
-from nni.nas.execution import SequentialExecutionEngine
-from nni.nas.space import RawFormatModelSpace, model_context
-from nni.nas.strategy import DARTS
-from torch.utils.data import TensorDataset
 
 from spaces import SearchSpace, SpaceError
 from spaces.mobilenet import RLNAS_MOBILENET, MobileNetLike
-from spaces.mobilenet.supernet import MobileNetLikeSupernet
 from spaces.staged import Stage
 from spaces.testing import SpaceContract
 from strategies.angle import VARIANTS, AngleTable
@@ -329,40 +323,3 @@ def test_angle_equals_a_literal_concatenation(variant: str) -> None:
                     vector.append(torch.eye(block.outputs, dtype=torch.float64).flatten())
         first, second = (torch.cat(vector) for vector in vectors)
         assert abs(angle - float(torch.arccos(first @ second / (first.norm() * second.norm())))) < 1e-10
-
-
-# NNI's own strategies on our supernet
-
-
-def test_nni_freezes_in_a_context() -> None:
-    (architecture,) = TINY.decode(TINY.sample(np.random.default_rng(0), 1))
-    with model_context(architecture.as_dict()):
-        inside = MobileNetLikeSupernet(**TINY.config())
-    frozen = TINY.supernet().freeze(architecture.as_dict())
-    for network in (inside, frozen):
-        assert type(network) is type(TINY.network(architecture)) and network.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 5)
-
-
-def test_nni_darts(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    data = TensorDataset(torch.randn(8, 3, 32, 32), torch.randint(0, 5, (8,)))
-    evaluator = Classification(
-        train_dataloaders=DataLoader(data, batch_size=4),
-        val_dataloaders=DataLoader(data, batch_size=4),
-        num_classes=5,
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=str(tmp_path),
-    )
-    supernet = TINY.supernet()
-    before = {name: p.detach().clone() for name, p in supernet.named_parameters()}
-    strategy = DARTS()
-    strategy(RawFormatModelSpace.from_model(supernet, evaluator), SequentialExecutionEngine())
-    (found,) = strategy.list_models(limit=1)
-    assert TINY.check(TINY.parse(found.sample))
-    moved = {name.split(".")[2] for name, p in supernet.named_parameters() if name.startswith("blocks.") and not torch.equal(p, before[name])}
-    assert moved == set(TINY.decisions[0].values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import nni
@@ -12,17 +11,15 @@ import pytest
 import torch
 from nni.mutable import SampleValidationError
 from nni.nas.evaluator import FunctionalEvaluator
-from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.execution import SequentialExecutionEngine
-from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace, model_context
-from nni.nas.strategy import DARTS, GridSearch, Random, RandomOneShot, RegularizedEvolution
-from torch.utils.data import TensorDataset
+from nni.nas.space import SimplifiedModelSpace
+from nni.nas.strategy import GridSearch
 
 from spaces import SpaceError
 from spaces.nasbench101 import NASBench101, codec
 from spaces.nasbench101.network import Halving, NASBench101Network
 from spaces.nasbench101.relaxation import Relaxed
-from spaces.nasbench101.supernet import NASBench101Supernet, SearchCell
+from spaces.nasbench101.supernet import SearchCell
 
 TINY = NASBench101(nodes=3, max_edges=5, channels=8, stacks=2, cells_per_stack=1)
 WIDE = NASBench101(channels=7, stacks=2, cells_per_stack=2, classes=3)
@@ -251,28 +248,6 @@ def parameters_below(model: torch.nn.Module, limit: int) -> float:
     return score
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: Random(seed=0),
-        lambda: RegularizedEvolution(population_size=5, sample_size=3, mutation_prob=0.3, seed=0),
-        lambda: RegularizedEvolution(population_size=5, sample_size=3, mutation_prob=0.1, crossover=True, seed=0),
-    ],
-)
-@pytest.mark.parametrize("form", [RawFormatModelSpace, SimplifiedModelSpace])
-def test_nni_multi_trial_strategies(make: Any, form: type[RawFormatModelSpace]) -> None:
-    engine = SequentialExecutionEngine(max_model_count=12)
-    strategy = make()
-    strategy(form.from_model(TINY.supernet(), FunctionalEvaluator(parameters_below, limit=3000)), engine)
-    models = list(engine.list_models())
-    architectures = [TINY.parse(model.sample) for model in models]
-    assert len(models) == 12 == len(set(architectures))
-    counts = TINY.cost_table(8)(TINY.encode(architectures)).parameters
-    assert [m.metric for m in models] == [float(c if c < 3000 else -c) for c in counts.tolist()]
-    best = next(iter(strategy.list_models(limit=1)))
-    assert best.metric == max(m.metric for m in models)
-
-
 def test_nni_grid_is_the_space() -> None:
     space = NASBench101(nodes=1, channels=2, stacks=1, cells_per_stack=1)
     engine = SequentialExecutionEngine()
@@ -311,42 +286,3 @@ def test_samples_that_are_not_cells() -> None:
         supernet.freeze({**good, "op_3": "conv5x5"})
     with pytest.raises(SampleValidationError, match="missing"):
         supernet.freeze({label: value for label, value in good.items() if label != "e_0_1"})
-
-
-def test_nni_builds_the_network_in_a_context() -> None:
-    (architecture,) = TINY.decode(TINY.sample(np.random.default_rng(3), 1))
-    with model_context(architecture.as_dict()):
-        inside = NASBench101Supernet(**TINY.config())
-    frozen = TINY.supernet().freeze(architecture.as_dict())
-    shapes = [[(n, tuple(p.shape)) for n, p in m.named_parameters()] for m in (inside, frozen, TINY.network(architecture))]
-    assert shapes[0] == shapes[1] == shapes[2] and isinstance(inside, NASBench101Network)
-
-
-@pytest.mark.parametrize("strategy", [DARTS, RandomOneShot])
-def test_nni_one_shot_strategies(strategy: Any, tmp_path: Path) -> None:
-    """They choose each edge for itself, so the limit on edges is lifted here."""
-    torch.manual_seed(0)
-    space = NASBench101(nodes=2, max_edges=6, channels=4, stacks=1, cells_per_stack=1)
-    data = TensorDataset(torch.randn(16, 3, 8, 8), torch.randint(0, 10, (16,)))
-    evaluator = Classification(
-        train_dataloaders=DataLoader(data, batch_size=8),
-        val_dataloaders=DataLoader(data, batch_size=8),
-        num_classes=10,
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        default_root_dir=str(tmp_path),
-    )
-    supernet = space.supernet()
-    before = {name: p.detach().clone() for name, p in supernet.named_parameters()}
-    running = strategy()
-    running(RawFormatModelSpace.from_model(supernet, evaluator), SequentialExecutionEngine())
-    assert any(not torch.equal(p, before[name]) for name, p in supernet.named_parameters() if name in before)
-    try:
-        (found,) = running.list_models(limit=1)
-        assert space.parse(found.sample)
-    except SpaceError as error:
-        assert "no path" in str(error)

@@ -10,18 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nni
 import numpy as np
 import pytest
 import torch
-from nni.nas.evaluator import FunctionalEvaluator
-from nni.nas.execution import SequentialExecutionEngine
-from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace, model_context
-from nni.nas.strategy import Random, RegularizedEvolution
 
 from spaces import Architecture, NASBench201, SpaceError
 from spaces.nasbench201 import codec
-from spaces.nasbench201.supernet import NASBench201Supernet
 
 REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 SPACE = NASBench201()
@@ -270,46 +264,6 @@ def test_images_that_are_refused(shape: tuple[int, ...]) -> None:
     for run in (space.network(architecture), supernet, lambda x: supernet.forward_path(x, space.sample_paths(np.random.default_rng(0), 1, True)[0])):
         with pytest.raises(SpaceError, match=r"\(B, 3, H, W\) with H, W >= 4"):
             run(torch.zeros(shape))
-
-
-# NNI's own strategies on our supernet
-
-TINY = NASBench201(nodes=3, channels=4, cells_per_stage=1)
-
-
-def test_nni_freezes_in_a_context() -> None:
-    (architecture,) = TINY.decode(TINY.sample(np.random.default_rng(0), 1))
-    with model_context(architecture.as_dict()):
-        inside = NASBench201Supernet(**TINY.config())
-        same = TINY.supernet()
-    after = TINY.supernet().freeze(architecture.as_dict())
-    names = [[(n, tuple(p.shape)) for n, p in sorted(m.named_parameters())] for m in (inside, same, after)]
-    assert names[0] == names[1] == names[2]
-    assert after(torch.zeros(2, 3, 8, 8)).shape == inside(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
-
-
-def parameters_below(model: torch.nn.Module, limit: int) -> float:
-    """A score that is largest for cells with just below ``limit`` parameters."""
-    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
-    count = sum(p.numel() for p in model.parameters())
-    score = float(count if count < limit else -count)
-    nni.report_final_result(score)
-    return score
-
-
-@pytest.mark.parametrize("make", [lambda: Random(seed=0), lambda: RegularizedEvolution(population_size=5, sample_size=3, mutation_prob=0.3, seed=0)])
-@pytest.mark.parametrize("form", [RawFormatModelSpace, SimplifiedModelSpace])
-def test_nni_multi_trial_strategies(make: Any, form: type[RawFormatModelSpace]) -> None:
-    engine = SequentialExecutionEngine(max_model_count=12)
-    strategy = make()
-    strategy(form.from_model(TINY.supernet(affine=True), FunctionalEvaluator(parameters_below, limit=6000)), engine)
-    models = list(engine.list_models())
-    architectures = [TINY.parse(model.sample) for model in models]
-    assert len(models) == 12 == len(set(architectures))
-    counts = TINY.cost_table(8)(TINY.encode(architectures)).parameters
-    assert [m.metric for m in models] == [float(c if c < 6000 else -c) for c in counts.tolist()]
-    best = next(iter(strategy.list_models(limit=1)))
-    assert best.metric == max(m.metric for m in models)
 
 
 @pytest.mark.parametrize("size", [(7, 9), (32, 32), (5, 12)])

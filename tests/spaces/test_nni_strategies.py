@@ -13,7 +13,7 @@ from nni.nas.evaluator import FunctionalEvaluator
 from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.nn.pytorch import ModelSpace
-from nni.nas.space import RawFormatModelSpace, model_context
+from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace, model_context
 from nni.nas.strategy import DARTS as NNIDARTS
 from nni.nas.strategy import Random, RegularizedEvolution
 from torch.utils.data import TensorDataset
@@ -48,12 +48,20 @@ def score(model: torch.nn.Module, space: ImageSpace, side: int) -> float:
 
 
 @pytest.mark.parametrize(("space", "side"), SPACES, ids=IDS)
-@pytest.mark.parametrize("make", [lambda: Random(seed=0), lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.3, seed=0)])
-def test_multi_trial(make: Any, space: ImageSpace, side: int) -> None:
+@pytest.mark.parametrize(
+    ("make", "form"),
+    [
+        (lambda: Random(seed=0), RawFormatModelSpace),
+        (lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.3, seed=0), SimplifiedModelSpace),
+        (lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.1, crossover=True, seed=0), RawFormatModelSpace),
+    ],
+    ids=["random", "evolution", "crossover"],
+)
+def test_multi_trial(make: Any, form: type[RawFormatModelSpace], space: ImageSpace, side: int) -> None:
     engine = SequentialExecutionEngine(max_model_count=8)
     strategy = make()
     supernet = space.supernet()
-    strategy(RawFormatModelSpace.from_model(supernet, FunctionalEvaluator(score, space=space, side=side)), engine)
+    strategy(form.from_model(supernet, FunctionalEvaluator(score, space=space, side=side)), engine)
     models = list(engine.list_models())
     architectures = [space.parse(model.sample) for model in models]
     assert len(models) == 8 == len(set(architectures))
