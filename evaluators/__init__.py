@@ -11,6 +11,7 @@ __getattr__, __dir__ = lazy(
         "one_shot": ["one_shot_accuracy", "one_shot_measures"],
         "ranking": ["Agreement", "agreement", "kendall_tau", "true_ranks"],
         "settings": ["BilevelSettings", "DataSettings", "StandAloneSettings", "SupernetSettings", "TrainingSettings"],
+        "shared_images": ["SharedImages"],
         "stand_alone": ["StandAlone", "StandAloneResult"],
         "supernets": ["SupernetTraining"],
         "lookup": ["TableLookup"],

@@ -117,19 +117,23 @@ def _valid(config: Path) -> str:
     Raises:
         NNIPluginsError: it is not valid.
     """
+    from .compare.config_file import is_compare, read_compare
     from .nao_experiment import check_nao, is_nao
 
     if is_nao(config):
         check_nao(config)
         return "a valid experiment for tuner nao, which serves any trial command"
+    if is_compare(config):
+        return f"a valid experiment for tuner compare, {read_compare(config).expected_trials} trials"
     return f"a valid experiment for tuner {from_yaml(config)[0]}"
 
 
 def _images(config: Path) -> list[Finding]:
     """Whether the images of a valid experiment file are where it says; they may be missing here if trials run elsewhere."""
+    from .compare.config_file import is_compare
     from .nao_experiment import is_nao
 
-    path = None if is_nao(config) else from_yaml(config)[1].data.path
+    path = None if is_nao(config) or is_compare(config) else from_yaml(config)[1].data.path
     if path is None:
         return []
     if Path(path).expanduser().exists():

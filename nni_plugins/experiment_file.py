@@ -54,6 +54,8 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
             f"{path}: tuner NAO serves a trial command of your own, which only NNI's manager runs.",
             f"Check it: nni-plugins doctor {path}; start it: nnictl create --config {path}.",
         )
+    if name == "compare":
+        raise ConfigError(f"{path} is a comparison, not a search.", f"nni-plugins compare {path}")
     if name not in EXPERIMENTS:
         raise ConfigError(f"tuner.name: {name or 'missing'!r} is not a tuner of this package; {closest(name, EXPERIMENTS)}")
     arguments = cast(dict[str, Any], tuner).get("classArgs") or {}

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from evaluators.data import ImageData, ImageSet, load
+from evaluators.data import ImageData, load
 from evaluators.errors import ConfigError, LabelError
 from evaluators.objectives import Objective, fitted
 from evaluators.ranking import kendall_tau
 from evaluators.stand_alone import StandAlone
-from evaluators.supernets import SupernetTraining
 from evaluators.training.loop import Report
-from spaces.base import Indices, SearchSpace
+from spaces.base import SearchSpace
 from spaces.images import ImageSpace
-from strategies.differentiable_search import DifferentiableResult
-from strategies.differentiable_search import search as differentiable
-from strategies.gdas import search as gdas
-from strategies.random_nas import RandomNASResult
-from strategies.random_nas import search as random_nas
 from strategies.ranking import Ranked, best
-from strategies.rlnas import SearchResult, initialise, search
-from strategies.setn import SETNResult
-from strategies.setn import search as setn
 
+from .methods import Result, method
 from .objectives import build_objective
 from .plan import random_architectures
 from .result import truth_table
 from .scores import ANGLE, Score
 from .settings import (
-    DifferentiableExperiment,
-    GDASExperiment,
-    RandomNASExperiment,
     RLNASExperiment,
     SearchExperiment,
-    SETNExperiment,
     StudySettings,
 )
 
@@ -103,19 +87,7 @@ def _enough(settings: SearchExperiment, distinct: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Searched:
-    """A search, whatever its method: ``score`` of index rows (n, D), and what its trial reports besides what all report."""
-
-    result: SearchResult | DifferentiableResult | RandomNASResult
-    score: Callable[[Indices], npt.NDArray[np.float64]]
-    numbers: dict[str, float]
-    details: dict[str, Any]
-
-
-def run_search(
-    settings: SearchExperiment, seed: int, folder: Path | None, report: Report | None
-) -> tuple[SearchResult | DifferentiableResult | RandomNASResult, dict[str, Any]]:
+def run_search(settings: SearchExperiment, seed: int, folder: Path | None, report: Report | None) -> tuple[Result, dict[str, Any]]:
     """One search; returns it and what its trial reports: ``default`` (the largest score), the same by its name, ``loss``, ``tau``, ``result``.
 
     Whatever would make the experiment fail after the training is looked for before it.
@@ -126,7 +98,7 @@ def run_search(
         require_labels(data, build_objective(settings.target))
     table, images = truth_table(settings), data.train
     require_found(settings, settings.search_space)
-    searched = _method(settings)(settings, images, objective, seed, folder, report)
+    searched = method(settings)(settings, images, objective, seed, folder, report)
     result, space = searched.result, settings.search_space
     _enough(settings, len(result.ranked))
     random = random_architectures(settings)
@@ -134,72 +106,25 @@ def run_search(
     value: dict[str, Any] = {
         "default": result.ranked[0].score,
         settings.score.key: result.ranked[0].score,
-        "loss": result.trained.history[-1]["loss"],
+        "loss": searched.history[-1]["loss"],
         **searched.numbers,
         # One key for everything that is not a number: the portal draws an axis for each key.
         "result": {
             "found": [_found(ranked, settings.score) for ranked in result.ranked],
-            "random": searched.score(space.encode(random)).tolist() if random else [],
+            "random": searched.scores(space.encode(random)),
             "image_size": list(images.input_size),
             **({"head": [counted.head.config(), counted.classes, counted.input_channels]} if isinstance(counted, ImageSpace) else {}),
-            "initial_sha256": result.trained.initial_sha256,
+            "initial_sha256": searched.initial_sha256,
             **searched.details,
         },
     }
     if table is not None and settings.truth is not None:
-        value["tau"] = kendall_tau(searched.score(space.encode(table.architectures)), table.metric(settings.truth.metric))
+        scores = searched.scores(space.encode(table.architectures))
+        known = [score is not None for score in scores]
+        if sum(known) > 1:
+            value["tau"] = kendall_tau([s for s in scores if s is not None], table.metric(settings.truth.metric)[known])
+            value["result"]["scored_in_table"] = sum(known)
     return result, value
-
-
-def _rlnas(settings: RLNASExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None) -> Searched:
-    supernet = initialise(fitted(settings.search_space, objective, images), seed)
-    training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
-    result = search(supernet, training, settings.search, settings.found)
-    return Searched(result, result.table, {}, {"scored": len(result.angles)})
-
-
-def _differentiable(
-    settings: DifferentiableExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None
-) -> Searched:
-    space = settings.search_space
-    run: Any = {GDASExperiment: gdas, SETNExperiment: setn}.get(type(settings), differentiable)
-    result = run(space, images, objective, settings.search, settings.training, seed, settings.found, folder=folder, report=report)
-    score = result.score if isinstance(result, SETNResult) else partial(result.mixture.score, space)
-    accuracy = result.supernet_accuracy
-    details = {
-        "operations": result.mixture.operations,
-        "shares": result.mixture.shares,
-        "genotypes": result.genotypes,
-        "skips": result.skips,
-    }
-    if settings.training.hessian_every:
-        details["eigenvalues"] = result.eigenvalues
-        details["stopped_epoch"] = result.trained.stopped_epoch
-        details["rollbacks"] = result.trained.rollbacks
-    if isinstance(result, SETNResult):
-        details["scored"] = len(result.candidates)
-    return Searched(result, score, {} if accuracy is None else {"supernet_accuracy": accuracy}, details)
-
-
-def _random_nas(
-    settings: RandomNASExperiment, images: ImageSet, objective: Objective, seed: int, folder: Path | None, report: Report | None
-) -> Searched:
-    supernet = initialise(fitted(settings.search_space, objective, images), seed)
-    training = SupernetTraining(images, objective, settings.training, seed=seed, folder=folder, report=report)
-    result = random_nas(supernet, training, settings.search, settings.found)
-    return Searched(result, result.score, {}, {"scored": len(result.indices)})
-
-
-METHODS: dict[type[SearchExperiment], Callable[..., Searched]] = {
-    RLNASExperiment: _rlnas,
-    DifferentiableExperiment: _differentiable,
-    RandomNASExperiment: _random_nas,
-}
-"""How an experiment searches, by its class or the nearest one above it."""
-
-
-def _method(settings: SearchExperiment) -> Callable[..., Searched]:
-    return next(METHODS[model] for model in type(settings).__mro__ if model in METHODS)
 
 
 def _found(ranked: Ranked, score: Score) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .compare.presets import COMPARISONS
 from .differentiable_presets import DIFFERENTIABLE
 from .imagenet_presets import IMAGENET
 from .portal_space import expected_trials, flow, search_space
@@ -10,6 +11,7 @@ from .robust_presets import ROBUST
 from .sample_study_presets import SAMPLE_STUDIES
 from .sampling_presets import SAMPLING
 from .settings import EXPERIMENTS, SampleStudyExperiment, StudySettings, check
+from .shared_weights_presets import SHARED_WEIGHTS
 from .unnas_presets import UNNAS
 
 PRESETS = {
@@ -64,11 +66,13 @@ PRESETS = {
         {"optimize_mode": "maximize", **DIGITS, "random": 10},
         concurrency=2,
     ),
+    **COMPARISONS,
     **DIFFERENTIABLE,
     **IMAGENET,
     **ROBUST,
     **SAMPLE_STUDIES,
     **SAMPLING,
+    **SHARED_WEIGHTS,
     **UNNAS,
 }
 
@@ -81,6 +85,10 @@ def _counted(settings: StudySettings) -> str:
 def render(name: str) -> str:
     """The text of a preset's experiment file, valid for ``nnictl create --config``."""
     preset = PRESETS[name]
+    if preset.tuner == "Compare":
+        from .compare.config_file import render as render_comparison
+
+        return render_comparison(name, preset)
     settings = check(EXPERIMENTS[preset.tuner.lower()], preset.arguments)
     lines = ["# " + line for line in preset.comment.splitlines()]
     lines += ["# Start: nnictl create --config THIS_FILE --port 8080", ""]

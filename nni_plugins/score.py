@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from evaluators.data import load
 from evaluators.errors import CheckpointError
@@ -20,11 +21,19 @@ from spaces.images import ImageSpace
 from spaces.supernet import Supernet
 from strategies.angle import VARIANTS, AngleTable
 from strategies.differentiable_search import initialise, restored
-from strategies.one_shot_ranking import OneShotScore
 
 from .objectives import build_objective
 from .scores import ONE_SHOT
-from .settings import DifferentiableExperiment, RandomNASExperiment, RLNASExperiment, SearchExperiment, SETNExperiment
+from .settings import (
+    DifferentiableExperiment,
+    ENASExperiment,
+    NAOV2Experiment,
+    OneShotExperiment,
+    RandomNASExperiment,
+    RLNASExperiment,
+    SearchExperiment,
+    SETNExperiment,
+)
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -35,13 +44,17 @@ def score(settings: SearchExperiment, supernet: Path, texts: Sequence[str]) -> l
 
     Args:
         settings: of the search that trained the supernet.
-        supernet: its folder of checkpoints, such as ``runs/digits/search-0``.
+        supernet: its folder of checkpoints, such as ``runs/digits/search-0``; of NAO-V2 and ENAS also one cycle's, such as
+            ``runs/digits/search-0/cycle-1``.
         texts: architectures in any form that the space reads.
 
     Raises:
         CheckpointError: the folder holds no finished or interrupted training of this space.
         SpaceError: an architecture that is none.
     """
+    cycles = sorted(supernet.glob("cycle-*/initial.json"), key=lambda path: int(path.parent.name.removeprefix("cycle-")))
+    if cycles:  # searches that train in cycles: the weights of the last one
+        supernet = cycles[-1].parent
     if not (supernet / "initial.json").exists():
         raise CheckpointError(f"{supernet} holds no supernet training.", "Pass the folder of a search, such as runs/digits/search-0.")
     space = settings.search_space
@@ -84,25 +97,34 @@ def _log_probabilities(
 
 
 def _accuracies(
-    settings: SETNExperiment | RandomNASExperiment, supernet: Path, initial: Weights, final: Weights, indices: Indices
+    settings: OneShotExperiment | SETNExperiment, supernet: Path, initial: Weights, final: Weights, indices: Indices
 ) -> npt.NDArray[np.float64]:
     """On the images that the search itself evaluated with: its data are read again."""
+    from evaluators.shared_images import SharedImages
     from strategies import random_nas, rlnas, setn
+    from strategies.sampling_settings import RandomNASSettings
 
     images, objective = load(settings.data).train, build_objective(settings.objective)
     seed = int(json.loads((supernet / "run.json").read_text())["config"]["seed"])
     space = fitted(settings.search_space, objective, images)
-    measure: OneShotScore
+    measure: Callable[[Indices], npt.NDArray[np.float64]]
+    network: nn.Module
     if isinstance(settings, SETNExperiment):
         mixed = setn.initialise(space, settings.search, seed)
-        measure = setn.one_shot_score(mixed, images, objective, settings.search, settings.training, seed)
+        measure, network = setn.one_shot_score(mixed, images, objective, settings.search, settings.training, seed), mixed
+    elif isinstance(settings, RandomNASExperiment):
+        network = rlnas.initialise(space, seed)
+        measure = random_nas.one_shot_score(network, images, objective, settings.search, seed)
     else:
-        measure = random_nas.one_shot_score(rlnas.initialise(space, seed), images, objective, settings.search, seed)
-    expected = measure.supernet.state_dict()
+        assert isinstance(settings, ENASExperiment | NAOV2Experiment)
+        evaluation: dict[str, Any] = settings.search.model_dump(include=set(RandomNASSettings.model_fields) - {"candidates"})
+        shared = SharedImages(space, images, objective, settings.training, seed=seed, **evaluation)
+        measure, network = shared.scores, shared.supernet
+    expected = network.state_dict()
     for name, value in expected.items():
         if name not in final:
             raise _foreign(supernet, f"it lacks {name}")
         if final[name].shape != value.shape:
             raise _foreign(supernet, f"{name} is {tuple(final[name].shape)} instead of {tuple(value.shape)}")
-    measure.supernet.load_state_dict(dict(final))
+    network.load_state_dict(dict(final))
     return measure(indices)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from evaluators.errors import ConfigError
-from evaluators.settings import BilevelSettings, DataSettings, Settings, StandAloneSettings, SupernetSettings, read
-from spaces.base import SearchSpace
-from spaces.errors import NNIPluginsError, closest
+from evaluators.settings import BilevelSettings, StandAloneSettings, SupernetSettings, read
 from strategies.differentiable_settings import (
     DifferentiableSettings,
     PCDARTSSettings,
@@ -21,6 +18,8 @@ from strategies.differentiable_settings import (
     RFPCDARTSSettings,
     check_space,
 )
+from strategies.enas_settings import ENASSettings, ENASTraining
+from strategies.naov2_settings import NAOV2Settings, NAOV2Training, NAOWSSettings, NAOWSTraining, check_found
 from strategies.sampling_settings import (
     GDASSettings,
     RandomNASSettings,
@@ -34,116 +33,13 @@ from strategies.sampling_settings import (
 from strategies.settings import RLNASSettings
 from strategies.unnas_settings import UnNASTraining
 
-from . import registry
 from .sample_study_settings import SampleStudyFields
-from .scores import ANGLE, LOG_PROBABILITY, ONE_SHOT, Score
-
-
-class TruthSettings(Settings):
-    """A table of known accuracies, used to judge what a search found and never by the search: ``digits``, or a CSV or NPZ file."""
-
-    table: str = "digits"
-    metric: str = "accuracy"
-
-
-class StudySettings(Settings):
-    """What every experiment has: a space, images, stand-alone training, and random architectures to compare with."""
-
-    strategy: ClassVar[str] = ""
-    score: ClassVar[Score] = ANGLE
-    may_change: ClassVar[frozenset[str]] = frozenset()
-    """Settings that a run in this process may change when it is resumed: its trainings do not depend on them."""
-
-    optimize_mode: Literal["maximize"] = Field("maximize", description="the portal reads it from the YAML; accuracies and scores are maximised")
-    space: dict[str, Any] = Field(default={"name": "nasbench201"}, description="name of a registered space, and its arguments")
-    data: DataSettings = DataSettings.model_validate({})
-    stand_alone: StandAloneSettings | None = StandAloneSettings.model_validate({})
-    stand_alone_seed: int = Field(0, ge=0)
-    stand_alone_objective: dict[str, Any] | None = Field(
-        None, description="what is trained stand-alone, by name and arguments; default: segmentation where the images are for it, else supervised"
-    )
-    random: int = Field(5, ge=0, description="how many random architectures are trained stand-alone")
-    random_seed: int = Field(0, ge=0)
-    truth: TruthSettings | None = None
-    retries: int = Field(2, ge=0, description="how often a trial that crashed is tried again")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of each trial; default: torch's")
-    run_folder: str | None = Field(None, description="where checkpoints and results go; default: the NNI experiment's folder")
-
-    @field_validator("space")
-    @classmethod
-    def _space(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            built = build_space(value)
-        except NNIPluginsError as error:
-            raise ValueError(str(error).replace("\n", " ")) from None
-        if not built.takes_images:
-            raise ValueError(f"networks of {built.name} take no images, and experiments train on images; use this space from Python")
-        return value
-
-    @field_validator("stand_alone_objective")
-    @classmethod
-    def _stand_alone_objective(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        return None if value is None else _registered(value)
-
-    @property
-    def target(self) -> dict[str, Any]:
-        """The objective of stand-alone trainings."""
-        if self.stand_alone_objective is not None:
-            return self.stand_alone_objective
-        searched: dict[str, Any] = getattr(self, "objective", {})
-        if searched.get("name") == "segmentation":
-            return searched
-        return {"name": "segmentation" if self.data.source == "segmentation" else "supervised"}
-
-    @property
-    def metric(self) -> str:
-        """What says how good a stand-alone network is: ``accuracy``, or for segmentation ``miou``; both in percent, larger is better."""
-        return "miou" if self.target["name"] == "segmentation" else "accuracy"
-
-    @property
-    def search_space(self) -> SearchSpace:
-        """The space, built."""
-        return build_space(self.space)
-
-
-class SearchExperiment(StudySettings):
-    """An experiment with searches: one a seed, then its best architectures beside random ones.
-
-    ``stand_alone: null`` leaves it at the searches, for images without labels: what they find is listed with its score, and not trained.
-    """
-
-    objective: dict[str, Any] = Field(description="name of a registered objective, and its arguments")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one search for each")
-    found: int = Field(5, ge=1, le=10_000, description="how many architectures of each search are listed, and trained stand-alone")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_to_compare_with(cls, values: Any) -> Any:
-        """Without stand-alone training, ``random`` is 0 unless it is given."""
-        without = isinstance(values, Mapping) and "stand_alone" in values and values["stand_alone"] is None
-        return {"random": 0, **values} if without else values
-
-    @model_validator(mode="after")
-    def _no_random(self) -> Self:
-        if self.stand_alone is None and self.random:
-            raise ValueError(f"random: {self.random} architectures cannot be trained with stand_alone: null; leave random out, or set it to 0")
-        return self
-
-    @field_validator("objective")
-    @classmethod
-    def _objective(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _registered(value)
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) != len(value) or min(value) < 0:
-            raise ValueError("seeds must be distinct and not negative")
-        return value
-
-    def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What the portal gets of an epoch of a search: ``default``, and every other number."""
-        return {"default": row["loss"], **row}
+from .scores import LOG_PROBABILITY, ONE_SHOT
+from .study_settings import SearchExperiment as SearchExperiment
+from .study_settings import StudySettings as StudySettings
+from .study_settings import TruthSettings as TruthSettings
+from .study_settings import build_space as build_space
+from .study_settings import checked, predictable
 
 
 class RLNASExperiment(SearchExperiment):
@@ -221,7 +117,7 @@ class GDASExperiment(DifferentiableExperiment):
 
     @model_validator(mode="after")
     def _sampled(self) -> Self:
-        _checked(check_training, self.strategy, self.training)
+        checked(check_training, self.strategy, self.training)
         return self
 
 
@@ -235,30 +131,73 @@ class SETNExperiment(DifferentiableExperiment):
 
     @model_validator(mode="after")
     def _sampled(self) -> Self:
-        _checked(check_training, self.strategy, self.training)
-        _checked(check_candidates, self.search.candidates, self.found, "found")
-        _predictable(self)
+        checked(check_training, self.strategy, self.training)
+        checked(check_candidates, self.search.candidates, self.found, "found")
+        predictable(self)
         return self
 
 
-class RandomNASExperiment(SearchExperiment):
-    """Random search with weight sharing: random architectures, ranked by their accuracy with the weights of a single-path supernet."""
+class OneShotExperiment(SearchExperiment):
+    """A search that ends by evaluating candidates with the weights of a single-path supernet. Base of the methods below."""
 
-    strategy = "RandomNAS"
     score = ONE_SHOT
     objective: dict[str, Any] = Field(default={"name": "supervised"}, description="name of a registered objective, and its arguments")
-    training: RandomNASTraining = RandomNASTraining.model_validate({})
-    search: RandomNASSettings = RandomNASSettings.model_validate({})
 
     @model_validator(mode="after")
-    def _candidates(self) -> Self:
-        _checked(check_candidates, self.search.candidates, self.found, "found")
-        _predictable(self)
+    def _held_out(self) -> Self:
+        predictable(self)
         return self
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """``default``: percent of the images that the paths of the epoch got right while they were trained."""
         return {"default": row["accuracy"], **row}
+
+
+class RandomNASExperiment(OneShotExperiment):
+    """Random search with weight sharing: random architectures, ranked by their accuracy with the weights of a single-path supernet."""
+
+    strategy = "RandomNAS"
+    training: RandomNASTraining = RandomNASTraining.model_validate({})
+    search: RandomNASSettings = RandomNASSettings.model_validate({})
+
+    @model_validator(mode="after")
+    def _candidates(self) -> Self:
+        checked(check_candidates, self.search.candidates, self.found, "found")
+        return self
+
+
+class ENASExperiment(OneShotExperiment):
+    """ENAS: a controller learns by REINFORCE which architectures to train and, at the end, to evaluate."""
+
+    strategy = "ENAS"
+    training: ENASTraining = ENASTraining.model_validate({})
+    search: ENASSettings = ENASSettings.model_validate({})
+
+    @model_validator(mode="after")
+    def _candidates(self) -> Self:
+        checked(check_candidates, self.search.candidates, self.found, "found")
+        return self
+
+
+class NAOV2Experiment(OneShotExperiment):
+    """NAO-V2 with its settings for CIFAR-10: a fresh supernet for every pool, larger architectures trained more often."""
+
+    strategy = "NAOV2"
+    training: NAOV2Training = NAOV2Training.model_validate({})
+    search: NAOV2Settings = NAOV2Settings.model_validate({})
+
+    @model_validator(mode="after")
+    def _ranked(self) -> Self:
+        checked(check_found, self.search, self.found, "found")
+        return self
+
+
+class NAOWSExperiment(NAOV2Experiment):
+    """NAO-WS, the baseline: one supernet through all rounds, architectures drawn evenly."""
+
+    strategy = "NAOWS"
+    training: NAOWSTraining = NAOWSTraining.model_validate({})
+    search: NAOWSSettings = NAOWSSettings.model_validate({})
 
 
 class UnNASDARTSExperiment(DifferentiableExperiment):
@@ -267,30 +206,6 @@ class UnNASDARTSExperiment(DifferentiableExperiment):
     strategy = "UnNASDARTS"
     objective: dict[str, Any] = Field(default={"name": "rotation"}, description="name of a registered objective, and its arguments")
     training: UnNASTraining = UnNASTraining.model_validate({})
-
-
-def _registered(value: dict[str, Any]) -> dict[str, Any]:
-    """``value``, whose name must be that of an objective."""
-    name, known = value.get("name"), registry.found("objectives")
-    if name not in known:
-        raise ValueError(f"unknown objective {name!r}; {closest(str(name), known)}")
-    return value
-
-
-def _checked(check: Callable[..., None], *arguments: Any) -> None:
-    """``check``, whose errors pydantic is to collect."""
-    try:
-        check(*arguments)
-    except ConfigError as error:
-        raise ValueError(str(error).replace("\n", " ")) from None
-
-
-def _predictable(experiment: SearchExperiment) -> None:
-    if experiment.objective.get("name") == "random_labels":
-        raise ValueError(
-            f"random labels of held-out images cannot be predicted, and {experiment.strategy} ranks by accuracy on them; choose supervised, or "
-            "a pretext task such as rotation"
-        )
 
 
 class RandomSearchExperiment(StudySettings):
@@ -325,6 +240,9 @@ EXPERIMENTS: dict[str, type[StudySettings]] = {
         GDASExperiment,
         SETNExperiment,
         RandomNASExperiment,
+        ENASExperiment,
+        NAOV2Experiment,
+        NAOWSExperiment,
         UnNASDARTSExperiment,
         SampleStudyExperiment,
     )
@@ -338,17 +256,6 @@ def experiment_name(model: type[StudySettings]) -> str:
 
 
 S = TypeVar("S", bound=StudySettings)
-
-
-def build_space(value: Mapping[str, Any]) -> SearchSpace:
-    """``{"name": ..., **arguments}`` -> the space; ``classes`` is not asked for, it follows from data or objective."""
-    arguments = dict(value)
-    factory = registry.get("spaces", str(arguments.pop("name", "(no name)")))
-    known = [name for name in inspect.signature(factory).parameters if name != "classes"]
-    unknown = [f"{key}: no such argument of the space; {closest(key, known)}" for key in arguments if key not in known]
-    if unknown:
-        raise ConfigError("; ".join(unknown))
-    return cast(SearchSpace, factory(**arguments))
 
 
 def check(model: type[S], arguments: Mapping[str, Any], where: str = "tuner.classArgs.") -> S:

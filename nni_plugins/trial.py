@@ -47,6 +47,11 @@ def _run() -> None:
     if not isinstance(parameters, dict) or not isinstance(parameters.get("trial"), dict):
         raise ConfigError("this trial got no job.", "Start it through nnictl create with one of our tuners; nni-plugins search runs without NNI.")
     trial = parameters["trial"]
+    if trial["experiment"] == "compare":
+        from .compare.trial import run_trial
+
+        nni.report_final_result(run_trial(parameters, Path(trial_env_vars.NNI_OUTPUT_DIR or ".").resolve()))
+        return
     settings = check(EXPERIMENTS[trial["experiment"]], trial["settings"], "settings.")
     from . import phases
 

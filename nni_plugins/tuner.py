@@ -27,22 +27,7 @@ from .journal import cancelled_by_user
 from .manager import Manager
 from .plan import Job, Plan
 from .result import truth_table, write_result
-from .settings import (
-    DARTSExperiment,
-    GDASExperiment,
-    PCDARTSExperiment,
-    RandomNASExperiment,
-    RandomSearchExperiment,
-    RFDARTSExperiment,
-    RFPCDARTSExperiment,
-    RLNASExperiment,
-    SampleStudyExperiment,
-    SETNExperiment,
-    StudySettings,
-    UnNASDARTSExperiment,
-    check,
-    experiment_name,
-)
+from .settings import StudySettings, check, experiment_name
 
 _logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -90,13 +75,22 @@ class PhasedTuner(Tuner):
         self._manager = Manager.of_tuner()
         self._problem: NNIPluginsError | None = None
         try:
-            self.settings = check(self.experiment, arguments)
-            self.plan = Plan(self.settings)
-            self._prepare_folder()
+            self._begin(arguments)
         except NNIPluginsError as error:
             # Raising here would only show "Tuner did not connect in 10 seconds" in the portal; the first request reports it instead.
             self._problem = error
             _logger.error("%s", error)
+
+    def _begin(self, arguments: dict[str, Any]) -> None:
+        """Check the arguments and plan the experiment; whatever is wrong is raised here."""
+        self.settings = check(self.experiment, arguments)
+        self.plan = Plan(self.settings)
+        self._prepare_folder()
+
+    @property
+    def experiment_key(self) -> str:
+        """What a trial's parameters name as its experiment."""
+        return experiment_name(self.experiment)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -197,7 +191,7 @@ class PhasedTuner(Tuner):
         self._issued += 1
         settings = {**self.settings.model_dump(mode="json"), "run_folder": str(self.folder)}
         parameters = self.plan.parameters(job)
-        return {**parameters, "trial": {**parameters["trial"], "experiment": experiment_name(self.experiment), "settings": settings}}
+        return {**parameters, "trial": {**parameters["trial"], "experiment": self.experiment_key, "settings": settings}}
 
     def _done(self, name: str, value: Any) -> None:
         self.plan.done(name, value)
@@ -269,69 +263,3 @@ class PhasedTuner(Tuner):
                 self.plan.release(job.name)
             elif trial["status"] in ENDED_WITHOUT_RESULT:
                 self._crashed(job.name)
-
-
-class RLNASTuner(PhasedTuner):
-    """``tuner.name: RLNAS``; see :class:`nni_plugins.settings.RLNASExperiment`."""
-
-    experiment = RLNASExperiment
-
-
-class DARTSTuner(PhasedTuner):
-    """``tuner.name: DARTS``; see :class:`nni_plugins.settings.DARTSExperiment`."""
-
-    experiment = DARTSExperiment
-
-
-class PCDARTSTuner(PhasedTuner):
-    """``tuner.name: PCDARTS``; see :class:`nni_plugins.settings.PCDARTSExperiment`."""
-
-    experiment = PCDARTSExperiment
-
-
-class RFDARTSTuner(PhasedTuner):
-    """``tuner.name: RFDARTS``; see :class:`nni_plugins.settings.RFDARTSExperiment`."""
-
-    experiment = RFDARTSExperiment
-
-
-class RFPCDARTSTuner(PhasedTuner):
-    """``tuner.name: RFPCDARTS``; see :class:`nni_plugins.settings.RFPCDARTSExperiment`."""
-
-    experiment = RFPCDARTSExperiment
-
-
-class GDASTuner(PhasedTuner):
-    """``tuner.name: GDAS``; see :class:`nni_plugins.settings.GDASExperiment`."""
-
-    experiment = GDASExperiment
-
-
-class SETNTuner(PhasedTuner):
-    """``tuner.name: SETN``; see :class:`nni_plugins.settings.SETNExperiment`."""
-
-    experiment = SETNExperiment
-
-
-class RandomNASTuner(PhasedTuner):
-    """``tuner.name: RandomNAS``; see :class:`nni_plugins.settings.RandomNASExperiment`."""
-
-    experiment = RandomNASExperiment
-
-
-class UnNASDARTSTuner(PhasedTuner):
-    """``tuner.name: UnNASDARTS``; see :class:`nni_plugins.settings.UnNASDARTSExperiment`."""
-
-    experiment = UnNASDARTSExperiment
-
-
-class RandomSearchTuner(PhasedTuner):
-    """``tuner.name: RandomSearch``; see :class:`nni_plugins.settings.RandomSearchExperiment`."""
-
-    experiment = RandomSearchExperiment
-
-
-class SampleStudyTuner(PhasedTuner):
-    """``tuner.name: SampleStudy``; see :class:`nni_plugins.settings.SampleStudyExperiment`."""
-
-    experiment = SampleStudyExperiment

@@ -7,31 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from nni.nas.evaluator import Evaluator
-from nni.nas.evaluator.pytorch import Classification
-from nni.nas.space import RawFormatModelSpace
 from torch import nn
 
+from evaluators import shared_images
 from evaluators.data import ImageSet
-from evaluators.errors import ConfigError
 from evaluators.objectives import Objective, check_fitted
 from evaluators.randomness import generator, torch_fork
-from evaluators.settings import BilevelSettings, SupernetSettings, read
 from evaluators.supernets import SupernetTraining
 from evaluators.training import Trained
-from evaluators.training.bilevel import halves
-from spaces.base import Indices, SearchSpace
+from spaces.base import Indices
 from spaces.supernet import Supernet
 
-from .differentiable_evaluators import from_classification
-from .nni_base import RankedStrategy
 from .one_shot_ranking import OneShotScore, check_objective, draw_distinct
 from .ranking import Ranked, best
 from .sampling_settings import RandomNASSettings, RandomNASTraining, check_candidates
+from .single_path import SinglePathStrategy, training_of
 
 
 @dataclass(frozen=True)
@@ -52,15 +47,7 @@ def parts(images: ImageSet, settings: RandomNASSettings, seed: int) -> tuple[Ima
     Raises:
         ConfigError: one of them has fewer than two.
     """
-    split = BilevelSettings(portion=settings.portion, shuffle_split=settings.shuffle_split)
-    training, held_out = halves(len(images), split, seed)
-    if min(len(training), len(held_out)) < 2:
-        raise ConfigError(
-            f"{images.name}: portion={settings.portion} splits {len(images)} images into {len(training)} for the weights and {len(held_out)} for "
-            "the evaluation, but each part needs at least 2.",
-            "Use more images, or a portion nearer to 0.5.",
-        )
-    return images.subset(training, f"{images.name}, the weights' part"), images.subset(held_out, f"{images.name}, held out")
+    return shared_images.parts(images, settings.portion, settings.shuffle_split, seed)
 
 
 def one_shot_score(supernet: nn.Module, images: ImageSet, objective: Objective, settings: RandomNASSettings, seed: int) -> OneShotScore:
@@ -89,7 +76,7 @@ def search(supernet: nn.Module, training: SupernetTraining, settings: RandomNASS
     return RandomNASResult(best(space, indices, accuracies, top_k), indices, accuracies, trained, score)
 
 
-class RandomNAS(RankedStrategy):
+class RandomNAS(SinglePathStrategy):
     """``NasExperiment(space.supernet(), evaluator, RandomNAS()).run()``, on every space of image networks.
 
     ``evaluator`` is a :class:`evaluators.SupernetTraining`, all of whose images are given, with an objective that can be evaluated on held-out
@@ -103,49 +90,20 @@ class RandomNAS(RankedStrategy):
         reinitialise: draw the supernet's initial weights from the seed; False keeps those that it comes with.
     """
 
+    method: ClassVar[str] = "RandomNAS"
+
     def __init__(self, settings: RandomNASSettings | None = None, *, top_k: int = 10, seed: int = 0, reinitialise: bool = True) -> None:
-        super().__init__()
-        if top_k < 1:
-            raise ConfigError(f"top_k >= 1 must hold, but got top_k={top_k}.")
-        self.settings, self.top_k, self.seed = settings or RandomNASSettings(), top_k, seed
+        super().__init__(top_k, seed)
+        self.settings, self.reinitialise = settings or RandomNASSettings(), reinitialise
         check_candidates(self.settings.candidates, top_k, "top_k")
-        self.reinitialise = reinitialise
         self.result: RandomNASResult | None = None
 
-    def _initialize(self, model_space: Any, engine: Any) -> Any:
-        space = getattr(getattr(model_space, "model_space", None), "search_space", None)
-        if not isinstance(model_space, RawFormatModelSpace) or not isinstance(space, SearchSpace):
-            raise ConfigError(
-                f"RandomNAS needs a supernet of this package, but got {type(getattr(model_space, 'model_space', model_space)).__name__}.",
-                "Pass space.supernet(), such as NASBench201().supernet().",
-            )
-        self.training, self.used = self._training(model_space.evaluator)
-        check_objective("RandomNAS", self.training.objective)
-        check_fitted(space, self.training.objective, self.training.images)
-        return model_space
-
-    def _training(self, evaluator: Evaluator | None) -> tuple[SupernetTraining, RandomNASSettings]:
-        """How the supernet is trained, and the settings with the split that ``evaluator`` asks for."""
-        if isinstance(evaluator, SupernetTraining):
-            return evaluator, self.settings
-        if not isinstance(evaluator, Classification):
-            raise ConfigError(
-                f"RandomNAS trains with SupernetTraining or NNI's Classification, but got {type(evaluator).__name__}.",
-                "Pass evaluators.SupernetTraining(images, Supervised(), strategies.RandomNASTraining()).",
-            )
-        defaults = RandomNASTraining()
-        shared = set(BilevelSettings.model_fields) & set(RandomNASTraining.model_fields)
-        bilevel = BilevelSettings(**defaults.model_dump(include=shared), portion=self.settings.portion)
-        taken = from_classification(evaluator, "RandomNAS", bilevel, self.seed)
-        assert taken.settings is not None
-        values = {**defaults.model_dump(), **taken.settings.model_dump(include=shared)}
-        given = evaluator.val_dataloaders is not None  # then the two parts are given, one behind the other
-        split = {"portion": taken.settings.portion, "shuffle_split": self.settings.shuffle_split and not given}
-        training = SupernetTraining(taken.images, taken.objective, read(SupernetSettings, values), seed=self.seed)
-        return training, self.settings.model_copy(update=split)
+    def _take(self, evaluator: Evaluator | None) -> SupernetTraining:
+        training, self.used = training_of(evaluator, self.method, self.settings, RandomNASTraining(), self.seed)
+        return training
 
     def _run(self) -> None:
-        supernet = cast(nn.Module, self.model_space.model_space)
+        supernet = self.supernet
         if self.reinitialise:
             with torch_fork(self.training.seed, "initialisation"):
                 fresh = cast(nn.Module, cast(Supernet, supernet).fresh())

@@ -7,13 +7,12 @@ so a run that is killed anywhere and resumed computes the very numbers that the 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,19 +24,18 @@ from ..data import ImageSet
 from ..errors import CheckpointError, ConfigError, TrainingError
 from ..files import atomic_write
 from ..objectives import Crops, Objective, check_targets
-from ..randomness import generator
+from ..randomness import generator, torch_fork
 from ..settings import MAY_CHANGE, TrainingSettings
+from ..shared_weights import Companion, Cycle
 from .checkpoint import CheckpointStore, State
 from .memory import named_shortage
+from .paths import DropPath, Paths
+from .schedule import cosine as cosine
+from .schedule import sgd as sgd
+from .schedule import steps as steps
 
 Report = Callable[[dict[str, float]], None]
 """Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
-
-
-class Paths(Protocol):
-    """Which single path each step of an epoch trains: (steps, repeats, decisions). None of it for a stand-alone network."""
-
-    def __call__(self, epoch: int, steps: int) -> npt.NDArray[np.int8]: ...
 
 
 @dataclass(frozen=True)
@@ -60,32 +58,6 @@ class Trained:
     initial_sha256: str | None
 
 
-def cosine(settings: TrainingSettings, epoch: int) -> float:
-    """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over all epochs, times a line
-    from ``1 / n`` to 1 in the first n = ``learning_rate_warmup`` epochs (as PC-DARTS on ImageNet)."""
-    low, high = settings.final_learning_rate, settings.learning_rate
-    share = min(1.0, (epoch + 1) / settings.learning_rate_warmup) if settings.learning_rate_warmup else 1.0
-    return share * (low + (high - low) * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2)
-
-
-def sgd(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.SGD:
-    """Stochastic gradient descent as ``settings`` have it."""
-    return torch.optim.SGD(
-        parameters,
-        settings.learning_rate,
-        settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.nesterov and settings.momentum > 0,
-        foreach=True,
-    )
-
-
-def steps(images: int, settings: TrainingSettings) -> int:
-    """Batches in an epoch of ``images`` images. A last batch with less than two images a device is left out: batch norm has no variance there."""
-    full, rest = divmod(images, settings.batch_size)
-    return full + (rest >= 2 * settings.devices)
-
-
 def to_cpu(state: State) -> State:
     """A copy of a state dictionary on the CPU, in the order of its names."""
     return {name: state[name].detach().to("cpu", copy=True) for name in sorted(state)}
@@ -103,6 +75,11 @@ class Training:
         paths: makes this a supernet training: every step calls ``model.forward_path(x, path)``.
         update_all: decay and momentum also move parameters that the step's path does not touch, as in the official code, where
             gradients are zeroed rather than absent.
+        drop_path: of a supernet that can drop; None: nothing is dropped.
+        cycle: this is one of several trainings of a supernet. It lasts ``cycle.epochs`` epochs, counted through all cycles in the curve and
+            in all draws; the learning rate is that of ``cycle.schedule``.
+        optimizer_state: what :meth:`optimizer_state` gave of the cycle before, if momentum is kept.
+        companion: what is trained beside the network; see :class:`evaluators.shared_weights.Companion`.
         report: see :data:`Report`.
     """
 
@@ -120,6 +97,10 @@ class Training:
         config: State | None = None,
         paths: Paths | None = None,
         update_all: bool = False,
+        drop_path: DropPath | None = None,
+        cycle: Cycle | None = None,
+        optimizer_state: State | None = None,
+        companion: Companion | None = None,
         report: Report | None = None,
     ) -> None:
         if len(images) < 2 * settings.devices:
@@ -131,8 +112,13 @@ class Training:
         objective.check(images)
         self.model, self.objective, self.images, self.settings, self.seed = model, objective, images, settings, seed
         self.paths, self.update_all, self.report = paths, update_all, report
+        self.drop_path, self.cycle, self.companion, self.given_state = drop_path, cycle, companion, optimizer_state
+        self.first_epoch, self.epochs = (0, settings.epochs) if cycle is None else (cycle.first_epoch, cycle.epochs)
         self.history: list[dict[str, float]] = []
         identity = {"settings": settings.model_dump(exclude=set(MAY_CHANGE)), "seed": seed, "objective": [type(objective).__name__, vars(objective)]}
+        if drop_path is not None:
+            drop_path.check(model)
+        identity |= {name: asdict(given) for name, given in (("drop_path", drop_path), ("cycle", cycle)) if given is not None}
         self.store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
         # A single path leaves most of a supernet without gradients, which DDP must be told.
         strategy = "ddp_find_unused_parameters_true" if settings.devices > 1 else "auto"
@@ -154,30 +140,45 @@ class Training:
         with self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(), named_shortage(self.settings.batch_size):
             return self._run()
 
+    def rate(self, epoch: int) -> float:
+        """Learning rate of ``epoch``, counted from 0 through all cycles."""
+        if self.cycle is None:
+            return cosine(self.settings, epoch)
+        return cosine(self.settings, *self.cycle.schedule(epoch - self.first_epoch))
+
     # -- state ------------------------------------------------------------------------------------------------------------
-    def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
+    def optimizer_state(self) -> State:
+        """``momentum`` by parameter, on the CPU, and ``precision``, the loss scale of mixed precision."""
         momenta = {
             name: self.optimizer.state[p]["momentum_buffer"]
             for name, p in sorted(self.model.named_parameters())
             if self.optimizer.state.get(p, {}).get("momentum_buffer") is not None
         }
+        return {"momentum": to_cpu(momenta), "precision": self.fabric.strategy.precision.state_dict()}
+
+    def _restore_optimizer(self, state: State) -> None:
+        parameters = dict(self.model.named_parameters())
+        for name, momentum in state["momentum"].items():  # a copy: on the CPU the buffer would be the caller's tensor
+            self.optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device, copy=True)
+        if state.get("precision"):
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
         return {
             "model": to_cpu(self.model.state_dict()),
-            "momentum": to_cpu(momenta),
-            "precision": self.fabric.strategy.precision.state_dict(),
+            **self.optimizer_state(),
             "meters": meters.cpu(),
             "epoch": epoch,
             "step": step,
             "history": json.dumps(self.history),
+            **({} if self.companion is None else {"companion": self.companion.state_dict()}),
         }
 
     def _restore(self, state: State) -> tuple[int, int]:
         self.model.load_state_dict(state["model"])
-        parameters = dict(self.model.named_parameters())
-        for name, momentum in state["momentum"].items():
-            self.optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device)
-        if state.get("precision"):
-            self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self._restore_optimizer(state)
+        if self.companion is not None:
+            self.companion.load_state_dict(state["companion"])
         if self.fabric.is_global_zero:  # they are the sums over all processes
             self.meters.copy_(state["meters"])
         self.history = json.loads(state["history"])
@@ -211,7 +212,7 @@ class Training:
         raise TrainingError(f"{broken} in epoch {epoch + 1}.", f"{self._remedy(epoch)}{intact}.")
 
     def _remedy(self, epoch: int) -> str:
-        return f"Lower the learning rate (it is {cosine(self.settings, epoch):g}) or set gradient_clip"
+        return f"Lower the learning rate (it is {self.rate(epoch):g}) or set gradient_clip"
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.store is not None and self.fabric.is_global_zero:
@@ -224,7 +225,7 @@ class Training:
 
     # -- the loop ---------------------------------------------------------------------------------------------------------
     def _run(self) -> Trained:
-        settings, fabric = self.settings, self.fabric
+        fabric = self.fabric
         initial = to_cpu(self.model.state_dict())
         if self.store is not None:
             if fabric.is_global_zero:
@@ -236,7 +237,9 @@ class Training:
         self.meters = torch.zeros(self.meter_count, dtype=torch.float64, device=fabric.device)
         self.history = []
         found = self.store.load() if self.store is not None else None
-        epoch, step = self._restore(found[1]) if found is not None else (0, 0)
+        epoch, step = self._restore(found[1]) if found is not None else (self.first_epoch, 0)
+        if found is None and self.given_state is not None:
+            self._restore_optimizer(self.given_state)
         fabric.barrier()  # no process may still be reading when the first one writes
         if self.store is not None and fabric.is_global_zero:
             lines = "".join(json.dumps(row) + "\n" for row in self._rows())
@@ -244,15 +247,18 @@ class Training:
         self.saved_at = time.monotonic()
         self.pixels = self.images.on(fabric.device)
         self.mean, self.std = (s.to(fabric.device)[:, None, None] for s in self.images.statistics())
-        while epoch < settings.epochs:
+        end = self.first_epoch + self.epochs
+        while epoch < end:
             self.module.train()
             for group in self.optimizer.param_groups:
-                group["lr"] = cosine(settings, epoch)
+                group["lr"] = self.rate(epoch)
             self._epoch(epoch, step)
             self._finish(epoch)
             epoch, step = epoch + 1, 0
-        if self.store is not None and (found is None or found[0] < settings.epochs * self.steps_per_epoch):
+        if self.store is not None and (found is None or found[0] < end * self.steps_per_epoch):
             self._save(epoch, 0)
+        if self.drop_path is not None:
+            self.drop_path.apply(self.model, 0.0)
         sha = self.store.initial_sha256 if self.store is not None else None
         return Trained(initial, to_cpu(self.model.state_dict()), self.history, sha)
 
@@ -327,7 +333,7 @@ class Training:
         for step in range(first, self.steps_per_epoch):
             x, targets, share = self._prepared(uses, step)
             optimizer.zero_grad(set_to_none=not self.update_all)
-            outputs = module(x) if paths is None else module.forward_path(x, paths[step])
+            outputs = module(x) if paths is None else self._forward_path(x, paths[step], epoch, step)
             loss = self.objective.loss(outputs, targets)
             fabric.backward(loss * share)
             if settings.gradient_clip is not None:
@@ -337,10 +343,21 @@ class Training:
             if step + 1 < self.steps_per_epoch and self._due():
                 self._save(epoch, step + 1)
 
+    def _forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8], epoch: int, step: int) -> torch.Tensor:
+        """What is dropped is a function of (seed, epoch, step, process)."""
+        if self.drop_path is None:
+            return cast(torch.Tensor, self.module.forward_path(x, path))
+        done = (epoch - self.first_epoch) * self.steps_per_epoch + step + 1
+        self.drop_path.apply(self.model, done / (self.epochs * self.steps_per_epoch))
+        with torch_fork(self.seed, "drop path", epoch, step, self.fabric.global_rank):
+            return cast(torch.Tensor, self.module.forward_path(x, path))
+
     def _finish(self, epoch: int) -> None:
         total = self._total()
         self._check_finite(epoch, total)
         self._note(epoch, total)
+        if self.companion is not None:
+            self.history[-1] |= self.companion.after_epoch(epoch)
         self.meters.zero_()
         self._log(self._rows()[-1])
         if self._due():
@@ -351,7 +368,7 @@ class Training:
     def _note(self, epoch: int, total: torch.Tensor) -> None:
         """Add the row of ``epoch`` to the curve. ``total``: the meters, summed over all processes."""
         loss, correct, count = total.tolist()[:3]
-        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": cosine(self.settings, epoch)}
+        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": self.rate(epoch)}
         self.history.append(row)
 
     def _rows(self) -> Sequence[dict[str, Any]]:

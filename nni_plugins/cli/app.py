@@ -256,6 +256,9 @@ def doctor(
         raise typer.Exit(2)
 
 
+from . import compare as compare  # noqa: E402  (registers its command on app)
 from . import diagnose as diagnose  # noqa: E402  (registers its commands on app)
 from . import export as export  # noqa: E402  (registers its command on app)
+from . import rank_study as rank_study  # noqa: E402  (registers its command on app)
 from . import sample_study as sample_study  # noqa: E402  (registers its command on app)
+from . import sharing_study as sharing_study  # noqa: E402  (registers its command on app)

@@ -45,9 +45,11 @@ def result_table(result: dict[str, Any]) -> Group:
         lines.append(f"mean {quality}: " + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None))
     if result["kendall_tau"]["trained"] is not None:
         lines.append(f"Kendall tau-b of {score.name} against {quality}: {result['kendall_tau']['trained']:.3f} over the architectures above")
-    for tau in result["kendall_tau"]["table"]:
+    for tau, search in zip(result["kendall_tau"]["table"], result["searches"], strict=True):
         if tau is not None:
-            lines.append(f"Kendall tau-b of {score.name} against true accuracy: {tau:.3f} over all {total} architectures")
+            scored = search.get("result", {}).get("scored_in_table", total)  # of the others no weights were trained
+            some = f"all {total} architectures" if scored == total else f"the {scored} of {total} architectures whose weights were trained"
+            lines.append(f"Kendall tau-b of {score.name} against true accuracy: {tau:.3f} over {some}")
     if result["failed"]:
         lines.append(f"failed: {', '.join(result['failed'])}")
     return Group(table, *([_listed(numbers)] if numbers else []), *lines)

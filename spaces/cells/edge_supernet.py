@@ -18,14 +18,17 @@ from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from .darts import DARTS, EDGES, NODES, EdgeSpace, RobustDARTS
 from .macro import CellShape
-from .network import CellStem, calibration
+from .network import CellStem, calibration, drop_path
 from .space import CELLS
 
 SPACES: dict[str, type[EdgeSpace]] = {"darts": DARTS, "robustdarts": RobustDARTS}
 
 
 class EdgeCell(nn.Module):
-    """All operations on all edges of one cell."""
+    """All operations on all edges of one cell; drop-path as in :class:`spaces.cells.slot_supernet.SlotCell`."""
+
+    drop_path: float = 0.0
+    drop_identity: bool = True
 
     def __init__(self, space: EdgeSpace, shape: CellShape, inputs: tuple[int, int], affine: bool, pool_affine: bool) -> None:
         super().__init__()
@@ -45,9 +48,11 @@ class EdgeCell(nn.Module):
         for node in range(2, NODES + 2):
             total: torch.Tensor | None = None
             for i in range(node):
-                for operation, weight in zip(cast(nn.ModuleList, self.edges[edge]), weights[edge], strict=True):
+                for name, operation, weight in zip(self.names[edge], cast(nn.ModuleList, self.edges[edge]), weights[edge], strict=True):
                     if isinstance(weight, torch.Tensor) or weight:
                         y = operation(states[i])
+                        if self.training and self.drop_path > 0 and (self.drop_identity or name != "skip_connect"):
+                            y = drop_path(y, self.drop_path)
                         y = y * weight if isinstance(weight, torch.Tensor) else y
                         total = y if total is None else total + y
                 edge += 1
@@ -80,6 +85,12 @@ class EdgeSupernet(PathSupernet):
 
     def fresh(self) -> EdgeSupernet:
         return EdgeSupernet(self.search_space.name, self.affine, self.pool_affine, **self.search_space.config())
+
+    def set_drop_path(self, probability: float, identity: bool = True) -> None:
+        """As :meth:`spaces.cells.slot_supernet.SlotSupernet.set_drop_path`."""
+        for k, module in enumerate(self.cells):
+            cell = cast(EdgeCell, module)
+            cell.drop_path, cell.drop_identity = probability * (k + 1) / len(self.cells), identity
 
     def _run(self, x: torch.Tensor, weights: Sequence[Sequence[Sequence[Any]]]) -> torch.Tensor:
         """``weights[cell][edge][operation]``."""

@@ -18,7 +18,7 @@ from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from .macro import CellShape
 from .nasnet import NAO, NASNet, SlotSpace
-from .network import CellStem, calibration
+from .network import CellStem, calibration, drop_path
 from .space import CELLS
 
 SPACES: dict[str, type[SlotSpace]] = {"nasnet": NASNet, "nao": NAO}
@@ -50,7 +50,13 @@ def share_statistics(modules: Sequence[nn.Module], affine: bool) -> nn.ModuleLis
 
 
 class SlotCell(nn.Module):
-    """All operations of one cell: for each slot and operation one module an input."""
+    """All operations of one cell: for each slot and operation one module an input.
+
+    In training each result is dropped, sample by sample, with probability ``drop_path``; those of skip connections if ``drop_identity``.
+    """
+
+    drop_path: float = 0.0
+    drop_identity: bool = True
 
     def __init__(self, space: SlotSpace, shape: CellShape, inputs: tuple[int, int], affine: bool) -> None:
         super().__init__()
@@ -84,6 +90,8 @@ class SlotCell(nn.Module):
                     for o, weight in enumerate(row):
                         if isinstance(weight, torch.Tensor) or weight:
                             y = cast(nn.ModuleList, slot[o])[i](states[i])
+                            if self.training and self.drop_path > 0 and (self.drop_identity or self.names[o] != "skip_connect"):
+                                y = drop_path(y, self.drop_path)
                             y = y * weight if isinstance(weight, torch.Tensor) else y
                             total = y if total is None else total + y
             states.append(cast(torch.Tensor, total))
@@ -125,6 +133,13 @@ class SlotSupernet(PathSupernet):
 
     def fresh(self) -> SlotSupernet:
         return SlotSupernet(self.search_space.name, self.affine, **self.search_space.config())
+
+    def set_drop_path(self, probability: float, identity: bool = True) -> None:
+        """Of operations in training: ``probability`` in the last cell, growing linearly from the first (NAO-V2). ``identity``: also of skip
+        connections, as NAO-V2's code has it since March 2020."""
+        for k, module in enumerate(self.cells):
+            cell = cast(SlotCell, module)
+            cell.drop_path, cell.drop_identity = probability * (k + 1) / len(self.cells), identity
 
     def _run(self, x: torch.Tensor, weights: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> torch.Tensor:
         if x.ndim == 5:  # the tiles of a jigsaw

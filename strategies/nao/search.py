@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from evaluators import ranking_metrics
 from evaluators.errors import ConfigError
 from evaluators.randomness import generator
 from spaces.architecture import Architecture
@@ -83,11 +85,8 @@ def next_rows(
 
 def pairwise_accuracy(guesses: Values, values: Values) -> float | None:
     """Share of the pairs with different ``values: (n,)`` that ``guesses: (n,)`` order alike, a tie counting half; None without such pairs."""
-    first, second = np.triu_indices(len(values), 1)
-    truth = np.sign(values[first] - values[second])
-    agree = np.sign(guesses[first] - guesses[second]) * truth
-    pairs = truth != 0
-    return float((1 + agree[pairs]).mean() / 2) if pairs.any() else None
+    share = ranking_metrics.pairwise_accuracy(guesses, values, "untied") if len(values) > 1 else math.nan
+    return None if math.isnan(share) else share
 
 
 def nao(space: SearchSpace, evaluate: Evaluate, settings: NAOSettings, seed: int, initial: Sequence[Architecture] | None = None) -> NAOResult:

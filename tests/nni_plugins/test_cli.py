@@ -26,7 +26,10 @@ from nni_plugins.settings import EXPERIMENTS
 from .small import CELL, OTHER, Answer, Cli, arguments, content, load, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
-COMMANDS = ("list", "register", "init", "search", "score", "show", "doctor", "export", "diagnose", "sample-study")
+COMMANDS = (
+    "list", "register", "init", "search", "score", "show", "doctor", "export", "diagnose",
+    "sample-study", "rank-study", "sharing-study", "compare",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +95,13 @@ def test_register_twice_and_nni_knows_the_tuners(run: Cli, tmp_path: Path, monke
     assert {f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")} == {"broken"}
     first, status = run("register", "--json").json, (tmp_path / "nni" / "registered_algorithms.yml").read_text()
     ours = [experiment.strategy for experiment in EXPERIMENTS.values()]
-    assert sorted(first["tuners"]) == sorted([*ours, "NAO"]) and Path(first["meta"]).exists()
+    assert sorted(first["tuners"]) == sorted([*ours, "NAO", "Compare"]) and Path(first["meta"]).exists()
     said = f"registered tuners: {', '.join(first['tuners'])}"
     assert run("register").out.startswith("registered tuners: RLNAS, RandomSearch")
     page = Path(__file__).resolve().parents[2] / "docs" / "demo.md"
     assert f"`{said}`" in page.read_text(), "the page shows what the demo prints"
     assert (tmp_path / "nni" / "registered_algorithms.yml").read_text() == status
-    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * (len(ours) + 1)
+    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * (len(ours) + 2)
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     tuner = create_builtin_class_instance("RLNAS", arguments(), "tuners")

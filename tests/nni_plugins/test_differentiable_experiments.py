@@ -24,7 +24,8 @@ from nni_plugins.result import summary
 from nni_plugins.scores import ANGLE, LOG_PROBABILITY, outcome
 from nni_plugins.settings import EXPERIMENTS, DifferentiableExperiment, RandomSearchExperiment, RLNASExperiment, SearchExperiment, check
 from nni_plugins.trial import Reporter
-from nni_plugins.tuner import DARTSTuner, PCDARTSTuner, PhasedTuner, RFDARTSTuner, RFPCDARTSTuner, job_of
+from nni_plugins.tuner import PhasedTuner, job_of
+from nni_plugins.tuners import DARTSTuner, PCDARTSTuner, RFDARTSTuner, RFPCDARTSTuner
 from spaces import DARTS, NASBench201, RobustDARTS
 from strategies.differentiable_search import DifferentiableResult
 
@@ -169,7 +170,7 @@ def test_tuners(tuner: type[PhasedTuner], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     method = tuner.experiment.strategy.lower()
     built = tuner(**arguments(search={"partial_channels": 2}))
-    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.tuner.{tuner.__name__}"]
+    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.tuners.{tuner.__name__}"]
     assert built._problem is None and entry["builtinName"] == tuner.experiment.strategy
     sent: list[Any] = []
     (given,) = built.generate_multiple_parameters([0], st_callback=lambda number, parameters: sent.append((number, parameters)))

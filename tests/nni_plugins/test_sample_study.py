@@ -26,7 +26,8 @@ from nni_plugins.sample_study_result import measurements, study_of, write_study
 from nni_plugins.sample_study_settings import AnalysisSettings
 from nni_plugins.sample_study_summaries import analyse, read_summaries, read_summary
 from nni_plugins.settings import SampleStudyExperiment, check
-from nni_plugins.tuner import SampleStudyTuner, job_of
+from nni_plugins.tuner import job_of
+from nni_plugins.tuners import SampleStudyTuner
 
 from .small import content as experiment_file
 from .small import load, write

@@ -18,7 +18,8 @@ from nni_plugins.registration import _entries
 from nni_plugins.sampling_presets import SAMPLING
 from nni_plugins.scores import LOG_PROBABILITY, ONE_SHOT, outcome
 from nni_plugins.settings import EXPERIMENTS, SearchExperiment, check
-from nni_plugins.tuner import GDASTuner, PhasedTuner, RandomNASTuner, SETNTuner
+from nni_plugins.tuner import PhasedTuner
+from nni_plugins.tuners import GDASTuner, RandomNASTuner, SETNTuner
 from spaces import NASBench201
 
 from .small import CELL, OTHER, Cli, load, write
@@ -107,7 +108,7 @@ def test_tuners(tuner: type[PhasedTuner], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     method = tuner.experiment.strategy.lower()
     built = tuner(**arguments(method))
-    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.tuner.{tuner.__name__}"]
+    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.tuners.{tuner.__name__}"]
     assert built._problem is None and entry["builtinName"] == tuner.experiment.strategy
     (given,) = built.generate_multiple_parameters([0], st_callback=lambda number, parameters: None)
     assert given["phase"] == "search" and given["e_0_1"] == "all" and given["trial"]["experiment"] == method

@@ -17,7 +17,8 @@ import pytest
 
 from nni_plugins.journal import cancelled_by_user
 from nni_plugins.manager import ManagerError
-from nni_plugins.tuner import PhasedTuner, RandomSearchTuner, RLNASTuner, job_of
+from nni_plugins.tuner import PhasedTuner, job_of
+from nni_plugins.tuners import RandomSearchTuner, RLNASTuner
 from spaces.errors import NNIPluginsError
 
 from .small import arguments, load, search_value, stand_alone_value, value_of
@@ -113,7 +114,7 @@ def test_the_tuner_needs_no_torch(experiment: Path) -> None:
     code = f"""
 import sys, time
 start = time.monotonic()
-from nni_plugins.tuner import RLNASTuner
+from nni_plugins.tuners import RLNASTuner
 tuner = RLNASTuner(**{arguments(truth={"table": "digits"}, space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1})!r})
 assert tuner._problem is None, tuner._problem
 print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys.modules)), time.monotonic() - start < 10)

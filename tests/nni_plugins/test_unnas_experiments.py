@@ -24,7 +24,8 @@ from nni_plugins.registration import _entries
 from nni_plugins.run import run_experiment
 from nni_plugins.scores import LOG_PROBABILITY, outcome
 from nni_plugins.settings import RandomSearchExperiment, UnNASDARTSExperiment, check
-from nni_plugins.tuner import UnNASDARTSTuner, job_of
+from nni_plugins.tuner import job_of
+from nni_plugins.tuners import UnNASDARTSTuner
 from nni_plugins.unnas_presets import TABLE, Row
 from spaces import DARTS
 from strategies import UnNASTraining
@@ -210,7 +211,7 @@ def test_the_example_of_the_readers_own_photographs(tmp_path: Path) -> None:
 def test_tuner(camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
-    (entry,) = [entry for entry in _entries() if entry["className"] == "nni_plugins.tuner.UnNASDARTSTuner"]
+    (entry,) = [entry for entry in _entries() if entry["className"] == "nni_plugins.tuners.UnNASDARTSTuner"]
     built = UnNASDARTSTuner(**arguments(camvid, **SEGMENTATION))
     assert built._problem is None and entry["builtinName"] == "UnNASDARTS"
     sent: list[Any] = []

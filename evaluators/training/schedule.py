@@ -1,0 +1,37 @@
+"""The optimizer of a training, its learning rate, and how many steps an epoch has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from ..settings import TrainingSettings
+
+
+def cosine(settings: TrainingSettings, epoch: int, period: int | None = None) -> float:
+    """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over ``period`` epochs, by
+    default all of them, times a line from ``1 / n`` to 1 in the first n = ``learning_rate_warmup`` epochs (as PC-DARTS on ImageNet)."""
+    low, high, period = settings.final_learning_rate, settings.learning_rate, period or settings.epochs
+    share = min(1.0, (epoch + 1) / settings.learning_rate_warmup) if settings.learning_rate_warmup else 1.0
+    return share * (low + (high - low) * (1 + math.cos(math.pi * min(epoch, period) / period)) / 2)
+
+
+def sgd(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.SGD:
+    """Stochastic gradient descent as ``settings`` have it."""
+    return torch.optim.SGD(
+        parameters,
+        settings.learning_rate,
+        settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.nesterov and settings.momentum > 0,
+        foreach=True,
+    )
+
+
+def steps(images: int, settings: TrainingSettings) -> int:
+    """Batches in an epoch of ``images`` images. A last batch with less than two images a device is left out: batch norm has no variance there."""
+    full, rest = divmod(images, settings.batch_size)
+    return full + (rest >= 2 * settings.devices)

@@ -1,0 +1,98 @@
+"""Files of comparisons to start from."""
+
+from __future__ import annotations
+
+from ..preset import DIGITS, Preset
+
+_TPE = {"kind": "queries", "method": "TPE", "queries": 25, "arguments": {"n_startup_jobs": 10}}
+_EVOLUTION = {
+    "kind": "queries",
+    "method": "RegularizedEvolution",
+    "queries": 25,
+    "arguments": {"population_size": 10, "sample_size": 3, "mutation_prob": 0.33},
+}
+_NAO = {
+    "kind": "queries",
+    "method": "NAO",
+    "queries": 25,
+    "arguments": {"initial": 10, "controller": {"epochs": 40, "learning_rate": 0.005}, "proposals": {"seeds": 5, "new": 5}},
+}
+
+COMPARISONS = {
+    "compare_digits_table": Preset(
+        "Compare",
+        "Four methods that ask for values against random draws, ten seeds each, on the table of 125 three-node cells on scikit-learn's\n"
+        "digits: no training, so it takes seconds. They are told the accuracy of one training (validation), and judged by the mean of five.",
+        {
+            "optimize_mode": "maximize",
+            "title": "125 cells on digits, 25 queries of a table",
+            "space": {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1},
+            "seeds": list(range(10)),
+            "evaluation": {"kind": "table", "table": "digits", "metric": "accuracy_seed0", "test_metric": "accuracy"},
+            "policies": {
+                "best-of-25": {"kind": "queries", "method": "Random", "queries": 25},
+                "TPE": _TPE,
+                "evolution": _EVOLUTION,
+                "NAO": _NAO,
+            },
+            "connected": True,
+            "threads": 1,
+        },
+        concurrency=2,
+    ),
+    "compare_digits": Preset(
+        "Compare",
+        "Two searches with weight sharing against random draws on scikit-learn's digits: five seeds each, every architecture trained from\n"
+        "scratch with one seed. Minutes on two cores; five seeds and small networks show how it works, not which method is better.",
+        {
+            "optimize_mode": "maximize",
+            "title": "RLNAS and RandomNAS on digits",
+            "space": DIGITS["space"],
+            "seeds": [0, 1, 2, 3, 4],
+            "evaluation": {
+                "kind": "stand_alone",
+                "data": {"source": "digits"},
+                "settings": {"epochs": 12, "batch_size": 64, "learning_rate": 0.025, "accelerator": "cpu"},
+            },
+            "policies": {
+                "RLNAS": {"kind": "experiment", "strategy": "RLNAS", "training": {"epochs": 60, "accelerator": "cpu"}},
+                "RandomNAS": {
+                    "kind": "experiment",
+                    "strategy": "RandomNAS",
+                    "training": {"epochs": 60, "accelerator": "cpu"},
+                    "search": {"candidates": 60},
+                },
+            },
+            "connected": True,
+            "threads": 1,
+        },
+        concurrency=2,
+    ),
+    "compare_nasbench201_table": Preset(
+        "Compare",
+        "Methods that ask for values against random draws on NAS-Bench-201: told CIFAR-10's validation accuracy after 200 epochs, judged by\n"
+        "the test accuracy, 20 seeds and 100 queries each. A minute or two on one core. evaluation.table is NAS-Bench-201 as a table\n"
+        "(docs/tables.md), relative to this file; for nnictl it must be an absolute path.",
+        {
+            "optimize_mode": "maximize",
+            "title": "NAS-Bench-201, CIFAR-10, 100 queries of a table",
+            "space": {"name": "nasbench201"},
+            "seeds": list(range(20)),
+            "evaluation": {"kind": "table", "table": "nb201_table.csv.gz", "metric": "cifar10_val_200", "test_metric": "cifar10_test_200"},
+            "policies": {
+                "best-of-100": {"kind": "queries", "method": "Random", "queries": 100},
+                "TPE": {"kind": "queries", "method": "TPE", "queries": 100},
+                "evolution": {
+                    "kind": "queries",
+                    "method": "RegularizedEvolution",
+                    "queries": 100,
+                    "arguments": {"population_size": 20, "sample_size": 5, "mutation_prob": 0.17},
+                },
+            },
+            "connected": True,
+            "threads": 1,
+        },
+        concurrency=2,
+        hours=4,
+    ),
+}

@@ -1,0 +1,1 @@
+"""``nni-plugins rank-study``: how well one-shot evaluation ranks architectures."""

@@ -1,0 +1,1 @@
+"""``nni-plugins sharing-study``: settings, and running one in this process."""

@@ -1,0 +1,361 @@
+"""Statistics, sentences and reports of a comparison of search policies."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evaluators.comparison import Comparison, Run, analyse, holm, permutation_test, read_comparison, stability, summary, welch, welch_of, write_report
+from evaluators.comparison.figures import curve_measure, looks
+from evaluators.comparison.sections import stability_table
+from evaluators.comparison.sentences import p_text
+from evaluators.comparison.single_networks import pooled
+from evaluators.comparison.statistics import (
+    detectable_ratio,
+    effect,
+    paired_effect,
+    paired_permutation_test,
+    paired_t,
+    small_sample_factor,
+)
+from evaluators.errors import ConfigError
+
+NINE = np.array([0.1, 1.3, -0.4, 0.9, 2.2, 0.0, -1.1, 0.3, 0.8])
+SIX = np.array([1.2, 2.9, 0.7, 1.1, 3.3, 1.6])
+
+
+def compared(larger: bool = True, unit: str = "", **groups: Sequence[float]) -> Comparison:
+    runs = [Run(policy, 1268 + i, None, "", value) for policy, values in groups.items() for i, value in enumerate(values)]
+    return Comparison("a title", "accuracy" if larger else "perplexity", unit, larger, "random", tuple(runs))
+
+
+def shaped(mean: float, std: float, n: int = 10) -> list[float]:
+    """n numbers with exactly this mean and sample deviation."""
+    z = np.arange(n) - (n - 1) / 2
+    return (mean + std * z / z.std(ddof=1)).tolist()
+
+
+def test_welch_is_scipys() -> None:
+    ours, theirs = welch(NINE, SIX), stats.ttest_ind(NINE, SIX, equal_var=False)
+    interval = theirs.confidence_interval(0.95)
+    assert (ours.t, ours.degrees, ours.p) == pytest.approx((theirs.statistic, theirs.df, theirs.pvalue), rel=1e-12)
+    assert (ours.interval.low, ours.interval.high) == pytest.approx((interval.low, interval.high), rel=1e-12)
+    paired, reference = paired_t(NINE[:6], SIX), stats.ttest_rel(NINE[:6], SIX)
+    assert (paired.t, paired.degrees, paired.p) == pytest.approx((reference.statistic, 5, reference.pvalue), rel=1e-12)
+
+
+def test_the_published_comparison_of_enas_is_not_significant() -> None:
+    """Yu et al., ICLR 2020, table 1: ENAS 61.91 ± 0.50, random 62.50 ± 0.86, ten seeds each."""
+    found = welch_of(62.50, 0.86, 10, 61.91, 0.50, 10)
+    reference = stats.ttest_ind_from_stats(62.50, 0.86, 10, 61.91, 0.50, 10, equal_var=False)
+    assert found.t == pytest.approx(1.8755, abs=1e-4) and found.p == pytest.approx(reference.pvalue, rel=1e-12)
+    assert (found.interval.low, found.interval.high) == pytest.approx((-0.0827, 1.2627), abs=1e-4)
+
+
+def test_summary() -> None:
+    found = summary([1.0, 2.0, 6.0], larger_is_better=False)
+    assert (found.n, found.mean, found.median, found.best, found.worst) == (3, 3, 2, 1, 6)
+    assert found.std == pytest.approx(math.sqrt(7)) and found.population_std == pytest.approx(math.sqrt(14 / 3))
+    assert (found.t_interval.low, found.t_interval.high) == pytest.approx(stats.t.interval(0.95, 2, 3, math.sqrt(7 / 3)))
+    bootstrap = summary(NINE).bootstrap_interval
+    reference = stats.bootstrap((NINE,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(3)).confidence_interval
+    assert (bootstrap.low, bootstrap.high) == pytest.approx((reference.low, reference.high), abs=0.04)
+    assert summary(NINE, seed=1).bootstrap_interval != bootstrap == summary(NINE).bootstrap_interval
+    assert summary([0.1] * 3).std == 0  # whose mean is not exactly 0.1
+
+
+def test_permutations_are_all_looked_at() -> None:
+    both, observed = np.concatenate([NINE[:4], SIX[:3]]), abs(NINE[:4].mean() - SIX[:3].mean())
+    splits = [(list(chosen), [i for i in range(7) if i not in chosen]) for chosen in itertools.combinations(range(7), 4)]
+    hits = sum(abs(both[a].mean() - both[b].mean()) >= observed - 1e-12 for a, b in splits)
+    found = permutation_test(NINE[:4], SIX[:3])
+    assert (found.p, found.permutations, found.exact) == (hits / 35, 35, True)
+    # planted: the extreme split of 5 + 5, and its mirror
+    assert permutation_test([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]).p == found_smallest(5) == pytest.approx(2 / 252)
+    turned = paired_permutation_test([1.0, 2.0, 3.0, 4.0], [0.5, 1.0, 1.0, 5.0])  # differences 0.5, 1, 2, -1
+    signs = [abs(np.dot(s, [0.5, 1, 2, -1])) >= 2.5 for s in itertools.product([1, -1], repeat=4)]
+    assert (turned.p, turned.permutations, turned.smallest) == (sum(signs) / 16, 16, 1 / 8)
+    ties = permutation_test([0.1, 0.2, 0.3], [0.3, 0.2, 0.1])
+    assert ties.p == 1
+
+
+def found_smallest(n: int) -> float:
+    return permutation_test(range(n), range(n)).smallest
+
+
+def test_many_permutations_are_drawn() -> None:
+    exact = permutation_test(NINE, SIX)
+    drawn = permutation_test(NINE, SIX, exact=1000, resamples=20_000)
+    assert (exact.exact, exact.permutations, drawn.exact, drawn.permutations) == (True, 5005, False, 20_000)
+    assert drawn.p == pytest.approx(exact.p, abs=4 * math.sqrt(exact.p / 20_000)) and drawn == permutation_test(NINE, SIX, 0, 1000, 20_000)
+    planted = permutation_test(range(20), range(100, 120), resamples=999)
+    assert planted.p == planted.smallest == 1 / 1000  # (0 + 1) / (999 + 1), never 0
+
+
+def test_p_values_are_uniform_without_a_difference() -> None:
+    rng = np.random.default_rng(5)
+    p = np.array([permutation_test(x[:5], x[5:]).p for x in rng.exponential(size=(400, 10))])
+    for level in (0.05, 0.2, 0.5):
+        assert (p <= level).mean() == pytest.approx(level, abs=3.5 * math.sqrt(level / 400))
+
+
+def test_effect_sizes_by_hand() -> None:
+    found = effect([2.0, 4.0, 6.0], [1.0, 3.0])  # means 4, 2; squares 8 + 2 over 3 degrees
+    factor = math.gamma(1.5) / (math.sqrt(1.5) * math.gamma(1))
+    g = 2 / math.sqrt(10 / 3) * factor
+    half = stats.norm.ppf(0.975) * math.sqrt(5 / 6 + g * g / 10)
+    assert found.g == pytest.approx(g) and (found.g_interval.low, found.g_interval.high) == pytest.approx((g - half, g + half))
+    assert found.cliffs_delta == pytest.approx((5 - 1) / 6) and found.superiority == pytest.approx(5 / 6)
+    assert small_sample_factor(18) == pytest.approx(1 - 3 / (4 * 18 - 1), abs=2e-4)
+    pairs = paired_effect([1.0, 2.0, 3.0], [0.0, 0.0, 3.0])  # differences 1, 2, 0
+    assert pairs.g == pytest.approx(1 * small_sample_factor(2)) and pairs.superiority == pytest.approx((2 + 0.5) / 3)
+    assert math.isnan(effect([1, 1], [2, 2]).g) and effect([1, 1], [2, 2]).cliffs_delta == -1
+    assert math.isnan(paired_effect([1, 2], [0, 0]).g)  # one degree of freedom: no mean
+    mann_whitney = stats.mannwhitneyu(NINE, SIX).statistic
+    assert effect(NINE, SIX).superiority == pytest.approx(mann_whitney / 54)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x .01; 2 x .03; 1 x .04, raised to .06
+    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.2]) == [0.2] and holm([]) == []
+
+
+@pytest.mark.parametrize("degrees", [2, 5.5, 18])
+def test_detectable_differences_have_power_080(degrees: float) -> None:
+    ratio, critical = detectable_ratio(degrees), stats.t.ppf(0.975, degrees)
+    assert stats.nct.sf(critical, degrees, ratio) + stats.nct.cdf(-critical, degrees, ratio) == pytest.approx(0.8, abs=1e-4)
+    assert welch(NINE, SIX).detectable > welch(np.tile(NINE, 4), np.tile(SIX, 4)).detectable
+
+
+def said(larger: bool = True, paired: bool = False, unit: str = "", **groups: Sequence[float]) -> str:
+    (found,) = analyse(compared(larger, unit, **groups), paired).sentences
+    return found
+
+
+def test_sentence_of_the_published_numbers() -> None:
+    found = said(larger=False, ENAS=shaped(61.91, 0.5), random=shaped(62.5, 0.86))
+    assert found == (
+        "With 10 seeds each, ENAS is 0.59 better than random on average (95 % interval -0.08 to 1.26, p = 0.081): "
+        "the evidence does not separate them; a true difference of 0.95 would be found four times in five."
+    )
+    worse = said(larger=True, ENAS=shaped(61.91, 0.5), random=shaped(62.5, 0.86), unit="%")
+    assert "ENAS is 0.59 percentage points worse than random on average (95 % interval -0.08 to 1.26," in worse
+
+
+@pytest.mark.parametrize(
+    ("policy", "random", "part"),
+    [
+        (
+            shaped(75, 1),
+            shaped(70, 1),
+            "5.00 better than random on average (95 % interval 4.06 to 5.94, p < 0.001): in this setting the evidence says",
+        ),
+        (shaped(65, 1), shaped(70, 1), "in this setting the evidence says that A is worse."),
+        ([69.99] * 10, shaped(69.69, 2.44), ", where every seed of A gave the same value: the evidence does not separate them;"),
+        ([70.0] * 3, [70.0] * 3, "With 3 seeds each, A and random gave the same value every time: nothing tells them apart."),
+        (
+            [71.0] * 2,
+            [70.0] * 2,
+            "(no interval, as the difference is the same for all seeds, permutation test p = 0.33): so few seeds do not separate",
+        ),
+        ([71.0] * 6, [70.0] * 6, "permutation test p = 0.0022): in this setting the evidence says that A is better."),
+        ([71.0, 71.01], [70.0, 70.01], "a permutation test of so few seeds cannot (its smallest p is 0.33); run more seeds."),
+        (shaped(70, 1, 4), shaped(70, 1, 6), "With 4 seeds of A and 6 of random, A and random are equal on average to 2 decimals"),
+    ],
+)
+def test_sentences(policy: list[float], random: list[float], part: str) -> None:
+    assert part in said(A=policy, random=random)
+
+
+def test_sentences_of_several_policies_are_corrected() -> None:
+    groups = {name: shaped(70 + shift, 1) for name, shift in (("A", 1.1), ("B", 0.1), ("C", -0.1), ("D", 3.0))}
+    found = analyse(compared(**groups, random=shaped(70, 1)))
+    first, _, _, last = found.differences
+    assert first.p < 0.05 < first.p_holm == pytest.approx(3 * first.p) and first.verdict == "not after correction"
+    assert "after correction for 4 comparisons): alone this would count as evidence, but not as one of 4 comparisons." in found.sentences[0]
+    assert last.verdict == "better" and list(found.summaries) == ["A", "B", "C", "D", "random"]
+
+
+def test_a_t_test_alone_settles_nothing() -> None:
+    """Three values that happen to lie close together make Welch's error small; dealing all twelve out anew shows that it may be chance."""
+    random = [0.1, -0.5, 0.4, 1.3, 0.9, -0.7, -1.3, -0.6, 0.0]
+    (found,) = analyse(compared(A=[0.8, 0.8, 0.9], random=random)).differences
+    assert found.t_test.p == pytest.approx(0.0127, abs=1e-4) and found.permutation.p == 26 / 220 and found.verdict == "unconfirmed"
+    assert said(A=[0.8, 0.8, 0.9], random=random).endswith("but a permutation test does not (p = 0.12); run more seeds.")
+
+
+def test_pairs_see_what_the_seeds_share() -> None:
+    random = shaped(70, 5, 8)
+    policy = [value + step for value, step in zip(random, [1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7], strict=True)]
+    assert "does not separate" in said(A=policy, random=random)
+    paired = said(paired=True, A=policy, random=random)
+    assert paired.startswith("With 8 seeds, paired, A is 1.00 better") and paired.endswith("the evidence says that A is better.")
+    rounded = said(paired=True, A=[1.1, 1.2, 1.3], random=[0.1, 0.2, 0.3])  # 1.1 - 0.1 and 1.2 - 0.2 differ in the last digit
+    assert rounded.endswith(
+        "(no interval, as the difference is the same for all seeds, permutation test p = 0.25): so few seeds do not separate them."
+    )
+    with pytest.raises(ConfigError, match=r"random has the seeds \[1268, 1269\], but A has \[1268, 1269, 1270\]"):
+        analyse(compared(A=[1, 2, 3], random=[1, 2]), paired=True)
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.04996, "p = 0.0500"), (0.0499, "p = 0.0499"), (0.0123, "p = 0.012"), (1.0, "p = 1"), (1e-9, "p < 0.001")])
+def test_p_values_in_words(p: float, text: str) -> None:
+    assert p_text(p) == text
+
+
+def test_stability_has_the_published_deviations() -> None:
+    """NAO-V2, table 5; its "variance" is the population deviation."""
+    table = {"NAO-V2": [2.60, 2.63, 2.65, 2.71, 2.77], "- more updates": [2.84, 2.77, 2.81, 2.98, 2.92], "ENAS": [3.09, 3.00, 2.97, 2.79, 3.07]}
+    runs = [Run(policy, 0, None, "", 0.0, {"error": e}, rank=rank) for policy, errors in table.items() for rank, e in enumerate(errors)]
+    found = stability(runs, "error")
+    assert [(row.name, round(row.mean, 2)) for row in found.rows] == [("NAO-V2", 2.67), ("- more updates", 2.86), ("ENAS", 2.98)]
+    assert [round(row.population_std, 3) for row in found.rows] == [0.061, 0.076, 0.107] and found.by == "rank"
+    assert found.rows[0].std == pytest.approx(np.std(table["NAO-V2"], ddof=1))
+    assert list(stability_table(found).rows[0]) == ["NAO-V2", "2.60", "2.63", "2.65", "2.71", "2.77", "2.67", "0.07", "0.06"]
+    again = stability([*runs, *(replace(run, seed=1, measures={"error": run.measures["error"] + 1}) for run in runs)], "error")
+    assert [row.name for row in again.rows][:3] == ["NAO-V2, seed 0", "NAO-V2, seed 1", "- more updates, seed 0"]
+    merged = pooled(again)
+    assert merged.rows[0].values == pytest.approx([v + 0.5 for v in table["NAO-V2"]]) and merged.rows[0].std == pytest.approx(found.rows[0].std)
+    by_seed = stability([replace(run, seed=run.rank, rank=0) for run in runs], "error")
+    assert by_seed.columns == tuple(f"seed {i}" for i in range(5)) and by_seed.rows[0].values == found.rows[0].values
+    for wrong, problem in ((runs[:1], "at least two networks"), ([], "needs runs")):
+        with pytest.raises(ConfigError, match=problem):
+            stability(wrong, "error")
+    with pytest.raises(ConfigError, match="no accuracy of seed 0, rank 0"):
+        stability(runs, "accuracy")
+
+
+def test_what_is_no_comparison() -> None:
+    good = compared(A=[1, 2], random=[1, 2])
+
+    def refused(**changes: object) -> str:
+        with pytest.raises(ConfigError) as caught:
+            replace(good, **changes)  # type: ignore[arg-type]
+        return str(caught.value)
+
+    assert "no run of the baseline 'rendom' (did you mean 'random'?)" in refused(baseline="rendom")
+    assert "these have fewer: A 1" in refused(runs=good.runs[1:])
+    assert "these have fewer: A 1" in refused(runs=(replace(good.runs[0], rank=1), *good.runs[1:]))
+    assert "only the baseline" in refused(runs=good.runs[2:])
+    assert "more than one run of (policy, seed, rank): ('A', 1268, 0)" in refused(runs=(good.runs[0], *good.runs))
+    both = refused(runs=(*good.runs, replace(good.runs[0], seed=3, value=math.nan, cost={"queries": math.inf})))
+    assert "A seed 3 value = nan, A seed 3 queries = inf" in both
+    for function in (welch, permutation_test, effect):
+        with pytest.raises(ConfigError, match="at least 2 finite numbers"):
+            function([1.0], [1.0, 2.0])
+    with pytest.raises(ConfigError, match="resamples >= 100 must hold, but got 3"):
+        analyse(good, resamples=3)
+
+
+def full() -> Comparison:
+    """Two policies and random, 4 seeds; curves with a perplexity that is not finite at first; two networks of each search of one policy."""
+    runs = []
+    for p, (policy, mean) in enumerate({"<b>DARTS</b>": 63.3, "ENAS|x": 61.9, "random": 62.5}.items()):
+        for seed in range(4):
+            value = mean + [0.1, -0.3, 0.4, -0.2][seed] * (p + 1)
+            start = math.inf if seed == 0 else 200.0
+            curve = [{"epoch": e, "loss": 1.0 / e, "valid_perplexity": start if e == 1 else value + 5 / e, "learning_rate": 1.0} for e in range(1, 7)]
+            choices = {"node0": "tanh" if policy == "ENAS|x" else ["relu", "tanh"][seed % 2]}
+            measures = {"valid_perplexity": value, "test_perplexity": value - 2, "parameters": 1000.0 + seed}
+            cost = {"search_epochs": 0.0 if policy == "random" else 50.0 * (p + 1)}
+            runs.append(Run(policy, seed, choices, "<script>alert(1)</script>", value, measures, curve, curve[:3] if p else [], cost))
+            if p == 1:
+                runs.append(Run(policy, seed, choices, "second", value + 0.2, measures, rank=1))
+    return Comparison("Cells & <PTB>", "validation perplexity", "", False, "random", tuple(runs), {"space": "<recurrent>", "seeds": [0, 1, 2, 3]})
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_report(full(), tmp_path_factory.mktemp("report"), resamples=500)
+
+
+def test_round_trip(written: dict[str, Path]) -> None:
+    whole = full()
+    again = Comparison.from_json(json.loads(json.dumps(whole.to_json(), allow_nan=False)))
+    assert math.isnan(again.runs[0].curve[0]["valid_perplexity"]) and again.runs[0].curve[1:] == whole.runs[0].curve[1:]
+    finite = replace(whole, runs=tuple(replace(run, curve=run.curve[1:], search_curve=[]) for run in whole.runs))
+    assert Comparison.from_json(json.loads(json.dumps(finite.to_json()))) == finite
+    assert read_comparison(written["comparison.json"]).to_json() == whole.to_json()
+
+
+def test_files_that_are_no_comparison(tmp_path: Path) -> None:
+    value = full().to_json()
+    run = value["runs"][0]
+    cases = {
+        "schema_version 1, but got 2": {**value, "schema_version": 2},
+        "without metric and with unknown metrix": {**{k: v for k, v in value.items() if k != "metric"}, "metrix": ""},
+        "a run without policy": {**value, "runs": [{k: v for k, v in run.items() if k != "policy"}]},
+        "a run that cannot be read": {**value, "runs": [{**run, "value": "high"}]},
+        "runs must be a list": {**value, "runs": 3},
+        "a run must be a mapping": {**value, "runs": [3]},
+    }
+    for problem, wrong in cases.items():
+        with pytest.raises(ConfigError, match=problem):
+            Comparison.from_json(wrong)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ConfigError, match="is no JSON file"):
+        read_comparison(tmp_path / "broken.json")
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_comparison(tmp_path / "missing.json")
+
+
+def test_the_html_page_stands_alone(written: dict[str, Path]) -> None:
+    page = written["report.html"].read_text()
+    assert "<script" not in page and "<b>DARTS" not in page and "&lt;script&gt;" in page and "&lt;b&gt;DARTS&lt;/b&gt;" in page
+    assert "<h1>Cells &amp; &lt;PTB&gt;</h1>" in page and page.count('src="data:image/svg+xml;base64,') == 4
+    assert "http" not in page and 'src="distribution' not in page
+
+
+def test_both_reports_say_everything(written: dict[str, Path]) -> None:
+    markdown, page = written["report.md"].read_text(), written["report.html"].read_text()
+    for policy in ("&lt;b&gt;DARTS&lt;/b&gt;", "random"):
+        assert f"| {policy} | 4 | " in markdown and f"<td>{policy}</td><td>4</td>" in page
+    assert "| ENAS\\|x | 4 | 61.90 ± 0.63 | 59.90 ± 0.63 | 61.30 | 59.30 |" in markdown
+    for heading in ("What the runs say", "Results", "Differences to random", "Learning curves", "Stability", "How to read this", "Setting"):
+        assert f"## {heading}\n" in markdown and f"<h2>{heading}</h2>" in page
+    assert "Budgets differ in search epochs:" in page and "random spends nothing on a search" in page
+    assert "Few seeds" in page and "All 4 seeds of ENAS|x ended with the same architecture, so what they show varies by training alone." in page
+    assert "space: <recurrent>" in markdown and "space: &lt;recurrent&gt;" in page
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert all(line.replace("\\|", "").count("|") > 3 for line in rows)
+    assert all((written["report.md"].parent / name).stat().st_size > 5000 for name in written if name.endswith(".svg"))
+
+
+def test_data_files(written: dict[str, Path]) -> None:
+    rows = list(csv.DictReader(io.StringIO(written["runs.csv"].read_text())))
+    assert len(rows) == 16 and [row["policy"] for row in rows[-4:]] == ["random"] * 4
+    assert (rows[5]["policy"], rows[5]["rank"], rows[5]["label"], rows[5]["cost_search_epochs"]) == ("ENAS|x", "1", "second", "")
+    assert float(rows[4]["value"]) == 62.1 and json.loads(rows[4]["architecture"]) == {"node0": "tanh"}
+    value = json.loads(written["statistics.json"].read_text())
+    assert value["differences"][1]["improvement"] == pytest.approx(0.6) and value["summaries"]["random"]["n"] == 4
+    assert "NaN" not in written["statistics.json"].read_text()
+
+
+def test_equal_comparisons_give_equal_files(written: dict[str, Path], tmp_path: Path) -> None:
+    again = write_report(full(), tmp_path, resamples=500)
+    assert {name: path.read_bytes() for name, path in again.items()} == {name: path.read_bytes() for name, path in written.items()}
+
+
+def test_curves_that_are_drawn() -> None:
+    whole = full()
+    assert curve_measure(whole) == ("epoch", "valid_perplexity") == curve_measure(whole, "search_curve")
+    assert curve_measure(compared(A=[1, 2], random=[1, 2])) is None
+    colours = looks(whole)
+    assert list(colours)[-1] == "random" and len(set(colours.values())) == 3
+
+
+def test_no_torch_is_imported() -> None:
+    code = "import evaluators.comparison.report, sys; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
