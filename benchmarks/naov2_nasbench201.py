@@ -61,7 +61,9 @@ def run(variant: str, seed: int, images: Any, table: Any, arguments: argparse.Na
         "final": None,
         **VARIANTS[variant],
     }
-    training = NAOV2Training(epochs=arguments.epochs // (2 if variant == "fewer" else 1), drop_path=0.0, update="active")
+    training = NAOV2Training(
+        epochs=arguments.epochs // (2 if variant == "fewer" else 1), drop_path=0.0, update="active", learning_rate=arguments.learning_rate
+    )
     started = time.process_time()
     folder = arguments.run / f"{variant}-{seed}"
     result = search(space, images, Supervised(), NAOV2Settings.model_validate(values), training, seed, 5, folder=folder)
@@ -125,6 +127,8 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--limit", type=int, default=4000)
+    parser.add_argument("--size", type=int, help="side that images of a folder are resized to; default 32")
+    parser.add_argument("--learning-rate", type=float, default=0.025)
     parser.add_argument("--epochs", type=int, default=12, help="of one cycle")
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--pool", type=int, default=120)
@@ -139,7 +143,9 @@ def main() -> None:
         parser.error("--images and --table are needed, or --report")
     torch.set_num_threads(arguments.threads)
     table = nasbench201_table(arguments.table)
-    images = load(DataSettings(source=arguments.source, path=arguments.images, limit=arguments.limit, padding=4, flip=True)).train
+    images = load(
+        DataSettings(source=arguments.source, path=arguments.images, limit=arguments.limit, image_size=arguments.size, padding=4, flip=True)
+    ).train
     for seed in arguments.seeds:
         for variant in arguments.variants:
             path = arguments.run / f"{variant}-{seed}.json"

@@ -20,21 +20,22 @@ from .one_shot import Statistics, one_shot_accuracy
 from .randomness import generator, torch_fork, torch_seed
 from .settings import BilevelSettings, SupernetSettings
 from .shared_weights import Companion, Cycle, Draw
+from .split import check_classes, halves
 from .training import Training
-from .training.bilevel import halves
 from .training.checkpoint import State
 from .training.loop import Report, steps
 from .training.paths import DropPath
 
 
-def parts(images: ImageSet, portion: float, shuffle: bool, seed: int) -> tuple[ImageSet, ImageSet]:
+def parts(images: ImageSet, portion: float, shuffle: bool, seed: int, objective: Objective | None = None) -> tuple[ImageSet, ImageSet]:
     """The images that train the shared weights, a share of ``portion``, and those that evaluate architectures.
 
     Args:
         shuffle: draw them by ``seed``; otherwise the first images train the weights.
+        objective: where it learns classes, both parts must have all of them.
 
     Raises:
-        ConfigError: one of them has fewer than two.
+        ConfigError: one of them has fewer than two, or lacks a class.
     """
     training, held_out = halves(len(images), BilevelSettings(portion=portion, shuffle_split=shuffle), seed)
     if min(len(training), len(held_out)) < 2:
@@ -43,6 +44,8 @@ def parts(images: ImageSet, portion: float, shuffle: bool, seed: int) -> tuple[I
             "the evaluation, but each part needs at least 2.",
             "Use more images, or a portion nearer to 0.5.",
         )
+    if objective is not None:
+        check_classes(images, objective, (training, held_out))
     return images.subset(training, f"{images.name}, the weights' part"), images.subset(held_out, f"{images.name}, held out")
 
 
@@ -93,7 +96,7 @@ class SharedImages:
                 "random labels of held-out images cannot be predicted, and shared weights are judged by that.",
                 "Choose supervised, or a pretext task such as rotation.",
             )
-        self.images, self.held_out = parts(images, portion, shuffle_split, seed)
+        self.images, self.held_out = parts(images, portion, shuffle_split, seed, objective)
         self.objective, self.settings, self.drop_path, self.seed = objective, settings, drop_path, seed
         self.evaluation_images, self.evaluation_batch, self.statistics = evaluation_images, evaluation_batch, statistics
         self.folder, self.report = folder, report

@@ -41,18 +41,18 @@ class RandomNASResult:
     score: OneShotScore
 
 
-def parts(images: ImageSet, settings: RandomNASSettings, seed: int) -> tuple[ImageSet, ImageSet]:
+def parts(images: ImageSet, settings: RandomNASSettings, seed: int, objective: Objective | None = None) -> tuple[ImageSet, ImageSet]:
     """The images that train the shared weights, and those that evaluate the candidates.
 
     Raises:
         ConfigError: one of them has fewer than two.
     """
-    return shared_images.parts(images, settings.portion, settings.shuffle_split, seed)
+    return shared_images.parts(images, settings.portion, settings.shuffle_split, seed, objective)
 
 
 def one_shot_score(supernet: nn.Module, images: ImageSet, objective: Objective, settings: RandomNASSettings, seed: int) -> OneShotScore:
     """Of a trained supernet; ``images`` are all of them, of which it has seen one part."""
-    training, held_out = parts(images, settings, seed)
+    training, held_out = parts(images, settings, seed, objective)
     return OneShotScore(supernet, held_out, objective, settings, training.statistics(), seed)
 
 
@@ -67,7 +67,7 @@ def search(supernet: nn.Module, training: SupernetTraining, settings: RandomNASS
     check_objective("RandomNAS", training.objective)
     check_candidates(settings.candidates, top_k, "top_k")
     check_fitted(space, training.objective, training.images)
-    of_weights, _ = parts(training.images, settings, training.seed)
+    of_weights, _ = parts(training.images, settings, training.seed, training.objective)
     part = SupernetTraining(of_weights, training.objective, training.settings, seed=training.seed, folder=training.folder, report=training.report)
     trained = part.evaluate(supernet)
     score = one_shot_score(supernet, training.images, training.objective, settings, training.seed)

@@ -17,7 +17,7 @@ from evaluators.data import ImageSet
 from evaluators.objectives import Objective, fitted
 from evaluators.randomness import torch_fork
 from evaluators.settings import BilevelSettings
-from evaluators.training.bilevel import halves
+from evaluators.split import halves
 from evaluators.training.loop import Report
 from spaces.base import SearchSpace
 from spaces.mixed import UniformSupernet

@@ -6,14 +6,12 @@ the official code computes all of them in both steps, which for DARTS' network c
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -22,6 +20,7 @@ from ..errors import ConfigError
 from ..objectives import Objective
 from ..randomness import generator, torch_fork
 from ..settings import BilevelSettings
+from ..split import check_classes, halves
 from .checkpoint import State
 from .hessian import dominant_eigenvalue
 from .loop import Report, Trained, Uses, cosine, sgd, steps, to_cpu
@@ -62,15 +61,6 @@ class Batch:
     targets: torch.Tensor
     share: float | torch.Tensor
     seed: tuple[int, int, int]
-
-
-def halves(images: int, settings: BilevelSettings, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Indices of the images that train the weights, and of those that train the architecture parameters; both sorted."""
-    order: npt.NDArray[np.int64] = generator(seed, "split").permutation(images) if settings.shuffle_split else np.arange(images)
-    split = math.floor(settings.portion * images + 1e-9)  # 0.29 * 100 is a little less than 29
-    weights: npt.NDArray[np.int64] = np.sort(order[:split])
-    architecture: npt.NDArray[np.int64] = np.sort(order[split:])
-    return weights, architecture
 
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -121,6 +111,7 @@ class BilevelTraining(WatchedTraining):
         if report is not None and settings.hessian_every:
             self.report = self._reporting(report)
         self.halves = halves(len(images), settings, seed)
+        check_classes(images, objective, self.halves)
         sizes = [len(half) for half in self.halves]
         if min(sizes) < settings.batch_size:
             possible = f"batch_size <= {min(sizes)}, or a portion nearer to 0.5" if min(sizes) > 1 else "more images, or a portion nearer to 0.5"

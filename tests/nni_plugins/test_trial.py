@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from evaluators.errors import ConfigError, LabelError
-from nni_plugins import phases, trial
+from nni_plugins import methods, phases, trial
 from nni_plugins.manager import Manager
 from nni_plugins.plan import Plan
 from nni_plugins.settings import RLNASExperiment, check
@@ -226,7 +226,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a supernet is trained")
 
-    monkeypatch.setattr(phases, "search", refuse)
+    monkeypatch.setattr(methods, "search", refuse)
 
 
 def test_labels_that_will_be_needed_are_missed_before_the_search(photos: Path, no_training: None) -> None:

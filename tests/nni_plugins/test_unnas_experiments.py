@@ -15,7 +15,7 @@ from PIL import Image
 
 from evaluators.data import load
 from evaluators.errors import ConfigError, LabelError
-from nni_plugins import phases
+from nni_plugins import methods, phases
 from nni_plugins.cli.report import best, draw_best, result_table
 from nni_plugins.experiment_file import from_yaml
 from nni_plugins.objectives import build_objective
@@ -133,7 +133,7 @@ def test_what_is_refused_before_the_training(camvid: Path, cityscapes: Path, mon
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a supernet is trained")
 
-    monkeypatch.setattr(phases, "differentiable", refuse)
+    monkeypatch.setattr(methods, "differentiable", refuse)
     with pytest.raises(LabelError, match=r"no label maps, which the stand-alone[\s\S]*add an image of labels for each image"):
         phases.run_search(settings(cityscapes, stand_alone={"epochs": 1}), 0, None, None)
     (camvid / "valannot" / "02.png").unlink()
