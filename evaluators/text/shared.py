@@ -8,6 +8,7 @@ begins with zeros. A step moves only the matrices that its architecture uses: th
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,7 +76,7 @@ class SharedTextTraining(TextTraining):
         report: Report | None = None,
     ) -> None:
         space = supernet.search_space
-        about = {"number": cycle.number, "count": cycle.count, "reset": cycle.reset, "period": cycle.period, "companion": companion is not None}
+        about = {**asdict(cycle), "companion": companion is not None}
         config = {"space": [space.name, space.config()], "cycle": about}
         super().__init__(
             DrawnPath(supernet), corpus, settings.model_copy(update={"epochs": cycle.epochs}), seed, folder=folder, config=config, report=report
