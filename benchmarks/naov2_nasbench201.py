@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.025)
     parser.add_argument("--epochs", type=int, default=12, help="of one cycle")
     parser.add_argument("--channels", type=int, default=8)
-    parser.add_argument("--pool", type=int, default=120)
+    parser.add_argument("--pool", type=int, default=80)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run", type=Path, default=Path("runs/naov2"))
     parser.add_argument("--report", type=Path, metavar="PICTURE", help="only sum up what is there")

@@ -16,7 +16,7 @@ from spaces.architecture import Architecture
 from strategies.sampling import draw
 
 from .portal_space import WHOLE_SPACE
-from .sample_study_draw import draw_samples
+from .sample_study.draw import draw_samples
 from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
 
 Phase = Literal["search", "found", "random", "sample"]

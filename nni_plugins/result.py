@@ -153,7 +153,7 @@ def _finite(value: float | None) -> float | None:
 def write_result(settings: StudySettings, plan: Plan, folder: Path) -> Path:
     """Write ``result.json`` (``study.json`` of a sample study) into ``folder`` and return its path."""
     if isinstance(settings, SampleStudyExperiment):
-        from .sample_study_result import write_study
+        from .sample_study.result import write_study
 
         return write_study(settings, plan, folder)
     path = folder / "result.json"

@@ -15,7 +15,7 @@ from evaluators.training.checkpoint import diff
 from . import phases
 from .plan import Job, Plan
 from .result import write_result
-from .sample_study import run_sample
+from .sample_study.trials import run_sample
 from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
 
 Progress = Callable[[Job, dict[str, float] | None], None]

@@ -33,7 +33,7 @@ from strategies.sampling_settings import (
 from strategies.settings import RLNASSettings
 from strategies.unnas_settings import UnNASTraining
 
-from .sample_study_settings import SampleStudyFields
+from .sample_study.settings import SampleStudyFields
 from .scores import LOG_PROBABILITY, ONE_SHOT
 from .study_settings import SearchExperiment as SearchExperiment
 from .study_settings import StudySettings as StudySettings

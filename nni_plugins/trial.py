@@ -64,7 +64,7 @@ def _run() -> None:
         report.point = settings.curve_point
         _, value = phases.run_search(settings, int(trial["seed"]), folder, report)
     elif isinstance(settings, SampleStudyExperiment):
-        from .sample_study import run_sample
+        from .sample_study.trials import run_sample
 
         report.point = settings.curve_point
         choices = {label: parameters[label] for label in settings.search_space.labels}

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.markup import escape
 
 from evaluators.errors import ConfigError
-from nni_plugins.diagnose_settings import STUDIES, from_yaml
+from nni_plugins.diagnose.settings import STUDIES, from_yaml
 
 from .app import AsJson, app, console, emit, grid
 
@@ -54,7 +54,7 @@ def init(
 ) -> None:
     """Write a study's file, small enough for digits on one core. Example: nni-plugins diagnose init lambda.yml --study lambda"""
     from evaluators.files import atomic_write
-    from nni_plugins.diagnose_presets import render
+    from nni_plugins.diagnose.presets import render
     from spaces.errors import closest
 
     if study not in STUDIES:
@@ -73,7 +73,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Draw a search that has run, and say whether it collapsed to skips. Example: nni-plugins diagnose search runs/search"""
-    from nni_plugins.diagnosis import diagnose_search
+    from nni_plugins.diagnose.diagnosis import diagnose_search
 
     folder = output or run / "diagnosis"
     _show(diagnose_search(run, folder, picture_format), folder, as_json)
@@ -82,7 +82,7 @@ def search(
 def _study(name: str) -> Callable[..., None]:
     def command(config: Config, output: Output = None, picture_format: Format = "png", as_json: AsJson = False) -> None:
         settings = from_yaml(config, name)
-        from nni_plugins.diagnosis import diagnose as run_study
+        from nni_plugins.diagnose.diagnosis import diagnose as run_study
         from nni_plugins.plan import Job
 
         from .progress import Bars

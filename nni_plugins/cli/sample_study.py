@@ -30,8 +30,8 @@ def sample_study(
         raise ConfigError("either CONFIG or --summaries must be given.", "Example: nni-plugins sample-study examples/sample_study_digits.yml")
     folder = output.resolve()
     if summaries is not None:
-        from nni_plugins.sample_study_settings import AnalysisSettings
-        from nni_plugins.sample_study_summaries import analyse
+        from nni_plugins.sample_study.settings import AnalysisSettings
+        from nni_plugins.sample_study.summaries import analyse
 
         studies = analyse(summaries, folder, AnalysisSettings(seed=seed, pictures=pictures))
         parts = [part for space, value in studies.items() for part in _tables(value, output / space)]
@@ -60,7 +60,7 @@ def _run(config: Path, folder: Path, quiet: bool) -> dict[str, Any]:
 
 
 def _tables(value: dict[str, Any], folder: Path) -> list[RenderableType]:
-    from nni_plugins.sample_study_report import shown
+    from nni_plugins.sample_study.report import shown
 
     table = grid("ranked by", "compared with", "Spearman", "Kendall tau-b", "pairs in order")
     for row in value["correlations"]:

@@ -13,7 +13,7 @@ from spaces.errors import NNIPluginsError, closest, shown
 from ..experiment_file import NNI_KEYS, load_yaml
 from ..objectives import build_objective
 from ..portal_space import flow
-from ..preset import Preset
+from ..presets.base import Preset
 from .plan import ComparePlan, portal_space
 from .policy_settings import ExperimentPolicy
 from .settings import CompareSettings

@@ -18,7 +18,7 @@ import torch
 import typer
 from PIL import Image
 
-from nni_plugins import cli, phases
+from nni_plugins import cli, methods, phases
 from nni_plugins.cli import app as application
 from nni_plugins.presets import PRESETS, render
 from nni_plugins.settings import EXPERIMENTS
@@ -281,7 +281,7 @@ def photos(tmp_path: Path) -> Path:
 def test_a_folder_without_labels(run: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"source": "folder", "path": str(photos), "image_size": 8}
     with monkeypatch.context() as patch:
-        patch.setattr(phases, "search", lambda *arguments: pytest.fail("a supernet is trained"))
+        patch.setattr(methods, "search", lambda *arguments: pytest.fail("a supernet is trained"))
         status, _, err = run("search", write(tmp_path / "x.yml", content(data=data)), "--output", tmp_path / "no")
     assert status == 2 and "these images have no labels" in err and "stand_alone to null" in err
     config = write(tmp_path / "y.yml", content(data=data, stand_alone=None, random=0, found=3))

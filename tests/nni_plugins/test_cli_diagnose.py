@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nni_plugins.diagnose_presets import PRESETS, content
-from nni_plugins.diagnose_settings import STUDIES, from_yaml
+from nni_plugins.diagnose.presets import PRESETS, content
+from nni_plugins.diagnose.settings import STUDIES, from_yaml
 
 from .small import Cli, write
 
@@ -137,7 +137,7 @@ def test_missing_and_broken_files(run: Cli, tmp_path: Path) -> None:
 
 
 def test_settings_import_no_torch() -> None:
-    code = "import nni_plugins.diagnose_settings, nni_plugins.diagnose_presets, nni_plugins.cli.diagnose, sys\nprint('torch' in sys.modules)"
+    code = "import nni_plugins.diagnose.settings, nni_plugins.diagnose.presets, nni_plugins.cli.diagnose, sys\nprint('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (answer.stdout.strip(), answer.returncode) == ("False", 0), answer.stderr
 

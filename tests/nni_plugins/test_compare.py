@@ -24,12 +24,12 @@ from nni_plugins.compare import jobs, runner
 from nni_plugins.compare.config_file import is_compare, read_compare
 from nni_plugins.compare.measure import images_of, split
 from nni_plugins.compare.plan import CompareJob, ComparePlan, portal_space, random_architectures
-from nni_plugins.compare.presets import COMPARISONS
 from nni_plugins.compare.runner import report_only, run_comparison
 from nni_plugins.compare.settings import CompareSettings
 from nni_plugins.compare.trial import run_trial
 from nni_plugins.compare.tuner import CompareTuner
 from nni_plugins.presets import render
+from nni_plugins.presets.comparisons import COMPARISONS
 from strategies.random_search import RandomSearch
 from strategies.ranking import Ranked
 

@@ -16,15 +16,15 @@ import pytest
 from evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, LabelError
 from evaluators.sample_study import correlation
 from nni_plugins import cli, trial
-from nni_plugins import sample_study as trials
 from nni_plugins.cli import app as application
 from nni_plugins.plan import Plan
 from nni_plugins.portal_space import expected_trials, search_space
 from nni_plugins.run import run_experiment
-from nni_plugins.sample_study_draw import draw_samples
-from nni_plugins.sample_study_result import measurements, study_of, write_study
-from nni_plugins.sample_study_settings import AnalysisSettings
-from nni_plugins.sample_study_summaries import analyse, read_summaries, read_summary
+from nni_plugins.sample_study import trials
+from nni_plugins.sample_study.draw import draw_samples
+from nni_plugins.sample_study.result import measurements, study_of, write_study
+from nni_plugins.sample_study.settings import AnalysisSettings
+from nni_plugins.sample_study.summaries import analyse, read_summaries, read_summary
 from nni_plugins.settings import SampleStudyExperiment, check
 from nni_plugins.tuner import job_of
 from nni_plugins.tuners import SampleStudyTuner

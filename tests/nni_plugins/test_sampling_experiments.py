@@ -14,8 +14,8 @@ from nni_plugins import phases
 from nni_plugins.experiment_file import from_yaml
 from nni_plugins.portal_space import expected_trials, search_space
 from nni_plugins.presets import PRESETS, render
+from nni_plugins.presets.sampling import SAMPLING
 from nni_plugins.registration import _entries
-from nni_plugins.sampling_presets import SAMPLING
 from nni_plugins.scores import LOG_PROBABILITY, ONE_SHOT, outcome
 from nni_plugins.settings import EXPERIMENTS, SearchExperiment, check
 from nni_plugins.tuner import PhasedTuner

@@ -20,13 +20,13 @@ from nni_plugins.cli.report import best, draw_best, result_table
 from nni_plugins.experiment_file import from_yaml
 from nni_plugins.objectives import build_objective
 from nni_plugins.presets import PRESETS, render
+from nni_plugins.presets.unnas import TABLE, Row
 from nni_plugins.registration import _entries
 from nni_plugins.run import run_experiment
 from nni_plugins.scores import LOG_PROBABILITY, outcome
 from nni_plugins.settings import RandomSearchExperiment, UnNASDARTSExperiment, check
 from nni_plugins.tuner import job_of
 from nni_plugins.tuners import UnNASDARTSTuner
-from nni_plugins.unnas_presets import TABLE, Row
 from spaces import DARTS
 from strategies import UnNASTraining
 

@@ -19,7 +19,7 @@ from evaluators.errors import ConfigError, LabelError
 from evaluators.objectives import Colorization, Jigsaw, Objective, RandomLabels, Rotation, Segmentation, Supervised, fitted
 from evaluators.settings import BilevelSettings, DataSettings, SupernetSettings
 from nni_plugins.objectives import build_objective
-from nni_plugins.unnas_presets import TABLE, UNNAS, Row
+from nni_plugins.presets.unnas import TABLE, UNNAS, Row
 from spaces import DARTS, NASBench201
 from spaces.base import SearchSpace
 from spaces.mixed import MixedSupernet

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .differentiable_presets import CELLS, DARTS_TRAINING, Values
-from .preset import CIFAR10_ON_A_GPU, Preset
+from .base import CIFAR10_ON_A_GPU, Preset
+from .differentiable import CELLS, DARTS_TRAINING, Values
 
 _OTHERS = "For S2, S3 or S4 change space.variant, and copy the searchSpace that `nni-plugins search THIS_FILE` then prints."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .preset import Preset
+from .base import Preset
 
 _COMMENT = (
     "on an eighth of ImageNet with PC-DARTS' values (Xu et al., ICLR 2020; official code): of every class 10 % of the images train the\n"

@@ -13,7 +13,7 @@ from spaces.architecture import Architecture
 from spaces.base import Indices, SearchSpace
 
 if TYPE_CHECKING:
-    from .settings import SampleStudyExperiment
+    from ..settings import SampleStudyExperiment
 
 COUNTED = 100_000
 """In spaces of at most this many architectures those that can be drawn are counted; in others drawing ends when nothing new comes."""

@@ -10,9 +10,9 @@ import numpy as np
 from evaluators.errors import TableError
 from evaluators.sample_study import Measurements
 
-from .plan import Plan
-from .sample_study_report import Study, write
-from .settings import SampleStudyExperiment
+from ..plan import Plan
+from ..settings import SampleStudyExperiment
+from .report import Study, write
 
 
 def measurements(settings: SampleStudyExperiment, plan: Plan) -> Measurements:
@@ -20,7 +20,7 @@ def measurements(settings: SampleStudyExperiment, plan: Plan) -> Measurements:
 
     The metric of ``settings.truth`` stands beside them as ``table METRIC``.
     """
-    from .result import truth_table
+    from ..result import truth_table
 
     space, jobs = settings.search_space, [job for job in plan.jobs.values() if job.phase == "sample"]
     drawn = {space.to_string(space.architecture(job.choices or {})): job.choices or {} for job in jobs}
@@ -49,7 +49,7 @@ def _truth_name(settings: SampleStudyExperiment) -> str:
 
 def study_of(settings: SampleStudyExperiment, plan: Plan) -> Study:
     """Every objective against the reference, and all of them against the table, where one is given."""
-    from .result import versions
+    from ..result import versions
 
     others = [name for name in settings.objectives if name != settings.reference]
     pairs, curves = [(name, settings.reference) for name in others], [(name, settings.reference) for name in (*others, settings.reference)]

@@ -23,9 +23,9 @@ from evaluators.training.loop import Report
 from spaces.base import SearchSpace
 from spaces.errors import NNIPluginsError
 
-from .objectives import build_objective
-from .sample_study_settings import SampleObjective
-from .settings import SampleStudyExperiment
+from ..objectives import build_objective
+from ..settings import SampleStudyExperiment
+from .settings import SampleObjective
 
 SAMPLE = "sample.json"
 """What a finished training leaves of itself, besides its curve."""

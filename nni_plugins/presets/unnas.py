@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .preset import Preset
+from .base import Preset
 
 Values = dict[str, Any]
 

@@ -28,12 +28,12 @@ from spaces.architecture import Architecture
 from spaces.base import SearchSpace
 from strategies.option_study import run_option, summarise
 
-from . import registry
-from .diagnose_settings import DepthDiagnosis, Diagnosis, EtaDiagnosis, LambdaDiagnosis, OptionsDiagnosis
-from .objectives import build_objective
-from .phases import use_threads
-from .result import truth_table, versions
-from .settings import StudySettings
+from .. import registry
+from ..objectives import build_objective
+from ..phases import use_threads
+from ..result import truth_table, versions
+from ..settings import StudySettings
+from .settings import DepthDiagnosis, Diagnosis, EtaDiagnosis, LambdaDiagnosis, OptionsDiagnosis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from evaluators.settings import DataSettings, Settings, StandAloneSettings
 from spaces.errors import closest
 
-from . import registry
+from .. import registry
 
 UNUSED = ("stand_alone", "stand_alone_seed", "stand_alone_objective")
 """Settings of other experiments: here, every objective has its own training."""

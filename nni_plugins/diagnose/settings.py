@@ -16,9 +16,9 @@ from spaces.base import SearchSpace
 from spaces.errors import NNIPluginsError, closest, shown
 from strategies.differentiable_settings import DifferentiableSettings, check_space
 
-from . import registry
-from .experiment_file import resolve_paths
-from .settings import TruthSettings, build_space
+from .. import registry
+from ..experiment_file import resolve_paths
+from ..settings import TruthSettings, build_space
 
 BOTH: tuple[Trainable, ...] = ("all", "norms")
 

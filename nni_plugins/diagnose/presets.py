@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .preset import DIGITS
+from ..presets.base import DIGITS
 
 SMALL = {"block": "bottleneck", "blocks": [3, 4, 3], "width": 8}
 TRAINING = {"epochs": 20, "batch_size": 64, "learning_rate": 0.1, "accelerator": "cpu"}

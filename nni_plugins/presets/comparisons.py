@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..preset import DIGITS, Preset
+from .base import DIGITS, Preset
 
 _TPE = {"kind": "queries", "method": "TPE", "queries": 25, "arguments": {"n_startup_jobs": 10}}
 _EVOLUTION = {

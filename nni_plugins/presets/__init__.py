@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .compare.presets import COMPARISONS
-from .differentiable_presets import DIFFERENTIABLE
-from .imagenet_presets import IMAGENET
-from .portal_space import expected_trials, flow, search_space
-from .preset import CIFAR10_ON_A_GPU, DIGITS, Preset
-from .robust_presets import ROBUST
-from .sample_study_presets import SAMPLE_STUDIES
-from .sampling_presets import SAMPLING
-from .settings import EXPERIMENTS, SampleStudyExperiment, StudySettings, check
-from .shared_weights_presets import SHARED_WEIGHTS
-from .unnas_presets import UNNAS
+from ..portal_space import expected_trials, flow, search_space
+from ..settings import EXPERIMENTS, SampleStudyExperiment, StudySettings, check
+from .base import CIFAR10_ON_A_GPU, DIGITS, Preset
+from .comparisons import COMPARISONS
+from .differentiable import DIFFERENTIABLE
+from .imagenet import IMAGENET
+from .robust import ROBUST
+from .sample_study import SAMPLE_STUDIES
+from .sampling import SAMPLING
+from .shared_weights import SHARED_WEIGHTS
+from .unnas import UNNAS
 
 PRESETS = {
     "rlnas_digits": Preset(
@@ -86,7 +86,7 @@ def render(name: str) -> str:
     """The text of a preset's experiment file, valid for ``nnictl create --config``."""
     preset = PRESETS[name]
     if preset.tuner == "Compare":
-        from .compare.config_file import render as render_comparison
+        from ..compare.config_file import render as render_comparison
 
         return render_comparison(name, preset)
     settings = check(EXPERIMENTS[preset.tuner.lower()], preset.arguments)

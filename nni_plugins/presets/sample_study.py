@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .preset import Preset
+from .base import Preset
 
 _QUICK = {"epochs": 4, "batch_size": 32, "learning_rate": 0.025, "precise_batch_norm": 128, "accelerator": "cpu"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .preset import CIFAR10_ON_A_GPU, DIGITS, Preset
+from .base import CIFAR10_ON_A_GPU, DIGITS, Preset
 
 Values = dict[str, Any]
 

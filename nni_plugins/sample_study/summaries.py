@@ -16,8 +16,8 @@ import numpy as np
 from evaluators.errors import DataError
 from evaluators.sample_study import Measurements
 
-from .sample_study_report import Study, write
-from .sample_study_settings import AnalysisSettings
+from .report import Study, write
+from .settings import AnalysisSettings
 
 FILE = "sweep_summary.json"
 REFERENCE = "cls"
