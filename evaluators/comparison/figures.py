@@ -25,7 +25,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 RANDOM = "#4d4d4d"
 WIDTH = 7.2
 """Inches."""
-AXES = ("epoch", "step", "round", "iteration")
+AXES = ("epoch", "step", "round", "iteration", "query")
 """What a curve may be drawn over, best first."""
 Floats = npt.NDArray[np.float64]
 
@@ -113,8 +113,8 @@ def difference_figure(analysis: Analysis) -> Figure:
 
 
 def curve_measure(comparison: Comparison, which: str = "curve") -> tuple[str, str] | None:
-    """(axis, measure) that the rows of all first choices have: of the measures one that validates, else accuracy, perplexity, loss, else the
-    first; None where there are no curves, or no common measure."""
+    """(axis, measure) that the rows of all first choices have: of the measures one that validates, else the best so far, accuracy, perplexity,
+    loss, else the first; None where there are no curves, or no common measure."""
     curves = [getattr(run, which) for run in comparison.runs if run.rank == 0 and getattr(run, which)]
     if not curves:
         return None
@@ -123,7 +123,7 @@ def curve_measure(comparison: Comparison, which: str = "curve") -> tuple[str, st
     measures = [name for name in common if name not in AXES and "learning_rate" not in name]
     if axis is None or not measures:
         return None
-    wanted = [m for part in ("valid", "accuracy", "perplexity", "loss") for m in measures if part in m]
+    wanted = [m for part in ("valid", "best", "accuracy", "perplexity", "loss") for m in measures if part in m]
     return axis, (wanted or measures)[0]
 
 

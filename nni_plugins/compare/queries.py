@@ -54,10 +54,10 @@ class Asked:
                     write_json(self._path, self._kept)
             self.values[key], self.choices[key] = self._kept[key], choices
         best = max(self.values.values())
-        row = {"epoch": float(len(self.curve) + 1), "value": self.values[key], "best": best, "loss": -best}
+        row = {"query": float(len(self.curve) + 1), "value": self.values[key], "best": best}
         self.curve.append(row)
-        if self._report is not None:
-            self._report(row)
+        if self._report is not None:  # in the words of trainings, which a progress bar understands
+            self._report({"epoch": row["query"], "value": row["value"], "best": best, "loss": -best})
         return self.values[key]
 
     def best(self, k: int) -> list[tuple[Choices, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Outcome:
 
 
 def comparison_of(settings: CompareSettings, plan: ComparePlan, about: dict[str, Any]) -> Comparison:
-    """The finished runs; policies with fewer than two finished seeds are left out.
+    """The finished runs; policies with fewer than two finished seeds are left out, and of pairs the seeds that another policy lacks.
 
     Raises:
         ConfigError: nothing is left to compare.
@@ -58,6 +59,9 @@ def comparison_of(settings: CompareSettings, plan: ComparePlan, about: dict[str,
         if len({run.seed for run in mine if run.rank == 0}) >= 2:
             firsts = {run.seed for run in mine if run.rank == 0}
             runs += [run for run in mine if run.seed in firsts]
+    if settings.report.paired:
+        common = set.intersection(*({r.seed for r in runs if r.policy == name} for name in {r.policy for r in runs})) if runs else set()
+        runs = [run for run in runs if run.seed in common]
     evaluation = settings.evaluation
     setting = {**settings.model_dump(mode="json", exclude={"report", "retries", "run_folder"}), "finished": about}
     return Comparison(settings.title, evaluation.metric_name, evaluation.unit, evaluation.larger_is_better, settings.baseline, tuple(runs), setting)
@@ -98,13 +102,11 @@ def conclude(settings: CompareSettings, plan: ComparePlan, folder: Path) -> Outc
         if not missing and not failed:  # everything is there, so it is the values that cannot be compared
             raise
     else:
-        from evaluators.comparison.analysis import analyse
-        from evaluators.comparison.report import statistics as numbers
         from evaluators.comparison.report import write_report
 
         judged = settings.report
         files = write_report(comparison, folder / REPORT, judged.paired, judged.seed, judged.resamples)
-        statistics = numbers(analyse(comparison, judged.paired, judged.seed, judged.resamples))
+        statistics = json.loads(files["statistics.json"].read_text())
     outcome = Outcome(folder, files, statistics, missing, failed, len(done) - reused, reused)
     write_json(folder / "result.json", outcome.to_json())
     return outcome

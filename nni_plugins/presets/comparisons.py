@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .base import DIGITS, Preset
+import copy
+from typing import Any
+
+from .base import CIFAR10_ON_A_GPU, DIGITS, Preset
 
 _TPE = {"kind": "queries", "method": "TPE", "queries": 25, "arguments": {"n_startup_jobs": 10}}
 _EVOLUTION = {
@@ -17,6 +20,30 @@ _NAO = {
     "queries": 25,
     "arguments": {"initial": 10, "controller": {"epochs": 40, "learning_rate": 0.005}, "proposals": {"seeds": 5, "new": 5}},
 }
+
+
+def _naov2(training: dict[str, Any], search: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """NAO-V2 and what the paper's table 5 takes away from it, one at a time. ``training`` has an even number of epochs."""
+
+    def row(strategy: str = "NAOV2", epochs: int = training["epochs"], **changes: Any) -> dict[str, Any]:
+        values = {
+            "kind": "experiment",
+            "strategy": strategy,
+            "objective": {"name": "supervised"},
+            "training": {**training, "epochs": epochs},
+            "search": {**search, **changes},
+            **more,
+        }
+        return copy.deepcopy(values)  # shared parts would be written as YAML's anchors
+
+    return {
+        "NAO-V2": row(),
+        "minus-more-updates": row(epochs=training["epochs"] // 2),
+        "minus-independent": row(reset="none"),
+        "minus-proportional": row(sampling="uniform"),
+        "NAO-WS": row("NAOWS", epochs=training["epochs"] // 2, reset="none", sampling="uniform"),
+    }
+
 
 COMPARISONS = {
     "compare_digits_table": Preset(
@@ -94,5 +121,65 @@ COMPARISONS = {
         },
         concurrency=2,
         hours=4,
+    ),
+    "stability_digits": Preset(
+        "Compare",
+        "How stable is NAO-V2, and which of its ingredients matter? The paper's table 5 in miniature: three searches of each row on scikit-learn's\n"
+        "digits with real supernets, the five best cells of each looked up in the table of 125 cells. Some minutes on two cores; so small a\n"
+        "study shows how it works, not which row is better.",
+        {
+            "optimize_mode": "maximize",
+            "title": "NAO-V2 and its ablations on digits",
+            "space": DIGITS["space"],
+            "seeds": [0, 1, 2],
+            "per_search": 5,
+            "evaluation": {"kind": "table", "table": "digits", "metric": "accuracy_seed0", "test_metric": "accuracy"},
+            "policies": _naov2(
+                {"epochs": 30, "batch_size": 64, "learning_rate": 0.025, "drop_path": 0.0, "accelerator": "cpu"},
+                {
+                    "iterations": 3,
+                    "initial": 30,
+                    "kept": 10,
+                    "evaluation_images": None,
+                    "controller": {"targets": "rank", "epochs": 60, "learning_rate": 0.005},
+                    "proposals": {"seeds": 10, "new": 10},
+                    "final": None,
+                },
+                data={"source": "digits"},
+            ),
+            "connected": True,
+            "threads": 1,
+        },
+        concurrency=2,
+    ),
+    "stability_cifar10": Preset(
+        "Compare",
+        "Table 5 of NAO-V2's paper (Luo et al., 2019) on CIFAR-10: one search a row and a seed, its five best architectures trained for 600\n"
+        "epochs with 36 channels and 20 cells. The recipe lacks cutout, drop-path and the auxiliary head of the paper.\n"
+        f"{CIFAR10_ON_A_GPU}",
+        {
+            "optimize_mode": "maximize",
+            "title": "NAO-V2 and its ablations on CIFAR-10",
+            "space": {"name": "nao", "channels": 20, "cells": 11},
+            "seeds": [0, 1],
+            "per_search": 5,
+            "evaluation": {
+                "kind": "stand_alone",
+                "data": {"source": "cifar10", "path": "data"},
+                "settings": {
+                    "epochs": 600,
+                    "batch_size": 128,
+                    "learning_rate": 0.025,
+                    "final_learning_rate": 0.0,
+                    "nesterov": False,
+                    "weight_decay": 0.0005,
+                    "gradient_clip": 5.0,
+                },
+                "network": {"channels": 36, "cells": 20},
+            },
+            "policies": _naov2({"epochs": 50, "batch_size": 64, "learning_rate": 0.025}, {"iterations": 4}),
+        },
+        hours=2400,
+        example=False,
     ),
 }
