@@ -22,6 +22,22 @@ _NAO = {
 }
 
 
+_TEXT = {
+    "epochs": 8,
+    "batch_size": 10,
+    "bptt": 20,
+    "learning_rate": 5,
+    "gradient_clip": 0.25,
+    "dropout": 0.1,
+    "dropouth": 0.05,
+    "dropoutx": 0.1,
+    "dropouti": 0,
+    "beta": 0,
+    "accelerator": "cpu",
+}
+"""Language models of 32 units that learn in minutes; Yu et al. train 850 units for 1000 epochs."""
+
+
 def _naov2(training: dict[str, Any], search: dict[str, Any], **more: Any) -> dict[str, Any]:
     """NAO-V2 and what the paper's table 5 takes away from it, one at a time. ``training`` has an even number of epochs."""
 
@@ -181,5 +197,46 @@ COMPARISONS = {
         },
         hours=2400,
         example=False,
+    ),
+    "compare_two_nodes": Preset(
+        "Compare",
+        "DARTS, NAO, ENAS and random search with weight sharing against random cells: the two-node study of Yu et al. (ICLR 2020, section 4.2) with\n"
+        "the changes that they make for two nodes (NAO: 6 cells first, the 4 best as seeds, 3 new ones a round, 250 epochs of the controller; ENAS:\n"
+        "10 batches of text a cell), scaled down to 32 units, 40,000 words and 8 epochs. evaluation.text.path is a folder with a text for\n"
+        "training, one for validation and one for tests (docs/language_models.md), relative to this file; for nnictl it must be an absolute path.",
+        {
+            "optimize_mode": "minimize",
+            "title": "Recurrent cells of two nodes",
+            "space": {"name": "recurrent", "nodes": 2, "hidden": 32},
+            "seeds": list(range(10)),
+            "evaluation": {
+                "kind": "language_model",
+                "text": {"path": "data/text", "tokens": "split", "max_words": 500, "limit_tokens": 40_000, "limit_evaluation_tokens": 15_000},
+                "settings": {**_TEXT, "dropoute": 0, "evaluation_batch": 20, "test_batch": 20},
+            },
+            "policies": {
+                "DARTS": {"kind": "recurrent", "method": "DARTS", "settings": dict(_TEXT)},
+                "NAO": {
+                    "kind": "recurrent",
+                    "method": "NAO",
+                    "settings": {
+                        "training": {**_TEXT, "epochs": 2, "evaluation_batch": 20},
+                        "search": {"iterations": 4, "initial": 6, "kept": 4, "controller": {"epochs": 250}, "proposals": {"seeds": 4, "new": 3}},
+                    },
+                },
+                "ENAS": {
+                    "kind": "recurrent",
+                    "method": "ENAS",
+                    "settings": {
+                        "training": {**_TEXT, "evaluation_batch": 20},
+                        "search": {"batches_per_architecture": 10, "controller_steps": 20, "samples": 5, "candidates": 10},
+                    },
+                },
+                "RandomNAS": {"kind": "recurrent", "method": "RandomNAS", "settings": {"training": {**_TEXT, "evaluation_batch": 20}}},
+            },
+            "threads": 1,
+        },
+        concurrency=2,
+        hours=10,
     ),
 }
