@@ -19,7 +19,6 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,11 @@ class Queries:
         self.labels = table.space.labels
         self.rows: list[int] = []
 
+    @property
+    def curve(self) -> list[int]:
+        """One entry a query, as ``nni_plugins.compare`` counts them."""
+        return self.rows
+
     def __call__(self, parameters: dict[str, str]) -> float:
         row = self.numbers[tuple(parameters[label] for label in self.labels)]
         self.rows.append(row)
@@ -65,56 +69,12 @@ def drive(tuner: Any, space: dict[str, Any], look: Queries, queries: int) -> Non
         tuner.trial_end(number, True)
 
 
-def evolution(look: Queries, queries: int, seed: int, space: dict[str, Any], **arguments: Any) -> None:
-    """NNI's RegularizedEvolution, unchanged, on a space that is a dictionary and an engine that looks values up."""
-    from nni.mutable import Categorical, MutableDict
-    from nni.nas.execution.engine import ExecutionEngine
-    from nni.nas.execution.event import ModelEventType, TrainingEndEvent
-    from nni.nas.space import ModelStatus
-    from nni.nas.strategy import RegularizedEvolution
-
-    class Model:
-        def __init__(self, sample: dict[str, str]) -> None:
-            self.sample, self.metric = dict(sample), None
-
-    class Space:
-        inner = MutableDict({key: Categorical(entry["_value"], label=key) for key, entry in space.items()})
-
-        def random(self, memo: dict[str, str], random_state: Any) -> Model:
-            self.inner.random(memo=memo, random_state=random_state)
-            return Model(memo)
-
-        def simplify(self) -> Any:
-            return self.inner.simplify()
-
-        def freeze(self, sample: dict[str, str]) -> Model:
-            self.inner.validate(sample)
-            return Model(sample)
-
-    class Engine(ExecutionEngine):  # type: ignore[misc]
-        def submit_models(self, *models: Any) -> None:
-            for model in models:
-                model.metric = look(model.sample)
-                self.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained))
-
-        def list_models(self, status: Any = None) -> Iterator[Any]:
-            return iter(())
-
-        def idle_worker_available(self) -> bool:
-            return True
-
-        def budget_available(self) -> bool:
-            return len(look.rows) < queries
-
-    assert ModelEventType.TrainingEnd == TrainingEndEvent.event_type
-    RegularizedEvolution(seed=seed, **arguments)(Space(), Engine())
-
-
 def run(method: str, seed: int, look: Queries, queries: int) -> None:
     """``queries`` look-ups by ``method``."""
     from nni.algorithms.hpo.random_tuner import RandomTuner
     from nni.algorithms.hpo.tpe_tuner import TpeTuner
 
+    from nni_plugins.compare.queries import evolution
     from nni_plugins.nao_tuner import NAOTuner
 
     space = look.table.space.nni_search_space()
@@ -123,9 +83,9 @@ def run(method: str, seed: int, look: Queries, queries: int) -> None:
     elif method == "TPE":
         drive(TpeTuner(optimize_mode="maximize", seed=seed), space, look, queries)
     elif method == "RegularizedEvolution":
-        evolution(look, queries, seed, space)
+        evolution(look.table.space, look, queries, seed, {})  # type: ignore[arg-type]
     elif method == "RegularizedEvolution, small":
-        evolution(look, queries, seed, space, population_size=20, sample_size=5, mutation_prob=1 / 6)
+        evolution(look.table.space, look, queries, seed, {"population_size": 20, "sample_size": 5, "mutation_prob": 1 / 6})  # type: ignore[arg-type]
     else:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["NNI_CHECKPOINT_DIRECTORY"] = folder

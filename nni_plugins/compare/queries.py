@@ -118,8 +118,8 @@ def _nao(space: SearchSpace, asked: Asked, queries: int, seed: int, arguments: d
             return
 
 
-def _evolution(space: SearchSpace, asked: Asked, queries: int, seed: int, arguments: dict[str, Any]) -> None:
-    """NNI's strategy class, on a space that is a dictionary and an engine that asks."""
+def evolution(space: SearchSpace, asked: Asked, queries: int, seed: int, arguments: dict[str, Any]) -> None:
+    """NNI's RegularizedEvolution, unchanged, on a space that is a dictionary and an engine that asks."""
     from nni.mutable import Categorical, MutableDict
     from nni.nas.execution.engine import ExecutionEngine
     from nni.nas.execution.event import TrainingEndEvent
@@ -169,6 +169,6 @@ def _evolution(space: SearchSpace, asked: Asked, queries: int, seed: int, argume
 METHODS: dict[str, Callable[[SearchSpace, Asked, int, int, dict[str, Any]], None]] = {
     "Random": _random,
     "TPE": _tpe,
-    "RegularizedEvolution": _evolution,
+    "RegularizedEvolution": evolution,
     "NAO": _nao,
 }
