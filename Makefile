@@ -10,7 +10,7 @@ demo: $(VENV)/.core
 	$(BIN)/python -m nni_plugins.demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
