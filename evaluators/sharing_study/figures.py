@@ -113,5 +113,5 @@ def amount_figure(study: Study, found: Sequence[Amounts]) -> Figure:
             ax.scatter(groups + shift, values, color=colour, s=26, label=name, alpha=0.8, linewidths=0)
         ax.set_ylim(len(true) + 0.7, 0.3)
         label(ax, "shared matrices before the searched node", "position", f"sharing: {one.key}")
-    grid[0][0].legend(fontsize=8, frameon=False)
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
