@@ -103,10 +103,10 @@ def report(folder: Path, picture: Path) -> None:
         analysis = analyse(comparison)
         differences = {difference.policy: difference for difference in analysis.differences}
         for label, s in analysis.summaries.items():
-            line = f"  {label:18s} n={s.n}  {s.mean:8.3f} +- {s.std:.3f}  [{s.t_interval[0]:.3f}, {s.t_interval[1]:.3f}]"
+            line = f"  {label:18s} n={s.n}  {s.mean:8.3f} +- {s.std:.3f}  [{s.t_interval.low:.3f}, {s.t_interval.high:.3f}]"
             if label in differences:
                 d = differences[label]
-                low, high = d.t_test.interval
+                low, high = d.t_test.interval.low, d.t_test.interval.high
                 line += f"   difference {d.improvement:+.3f} [{low:+.3f}, {high:+.3f}], p {d.p:.3f}, Holm {d.p_holm:.3f}: {d.verdict}"
             print(line)
         for x, name in enumerate(names):
