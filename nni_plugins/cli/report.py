@@ -45,7 +45,9 @@ def result_table(result: dict[str, Any]) -> Group:
         lines.append(f"mean {quality}: " + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None))
     if result["kendall_tau"]["trained"] is not None:
         lines.append(f"Kendall tau-b of {score.name} against {quality}: {result['kendall_tau']['trained']:.3f} over the architectures above")
-    for tau, search in zip(result["kendall_tau"]["table"], result["searches"], strict=True):
+    searches = iter(result.get("searches", []))
+    for tau in result["kendall_tau"]["table"]:
+        search: dict[str, Any] = next(searches, {})
         if tau is not None:
             scored = search.get("result", {}).get("scored_in_table", total)  # of the others no weights were trained
             some = f"all {total} architectures" if scored == total else f"the {scored} of {total} architectures whose weights were trained"
