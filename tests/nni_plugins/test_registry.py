@@ -55,7 +55,7 @@ def test_ours_are_found_and_can_be_imported() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match=r"unknown space 'nasbench-201'; did you mean 'nasbench201' or"):
         registry.get("spaces", "nasbench-201")
-    with pytest.raises(ConfigError, match=r"unknown strategy 'x'; known: darts, enas, gdas, naov2, naows, pcdarts, random_search, .*rfdarts, rfpcdarts, rlnas"):
+    with pytest.raises(ConfigError, match=r"unknown strategy 'x'; known: darts, enas, gdas, naov2, .*random_search, .*rfdarts, rfpcdarts, rlnas"):
         registry.get("strategies", "x")
 
 
