@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -42,3 +45,11 @@ class Bars:
             self.progress.update(task.id, completed=row["epoch"], note=f"loss {row['loss']:.3f}")
         else:
             self.progress.update(task.id, total=task.completed, note=outcome(job.value))
+
+
+def followed(study: Callable[..., dict[str, Any]], settings: Any, folder: Path, quiet: bool) -> dict[str, Any]:
+    """``study(settings, folder, progress)`` with a bar for each of its trainings, by their names."""
+    from .app import console
+
+    with Bars(console, quiet=quiet) as bars:
+        return study(settings, folder.resolve(), lambda name, row: bars(Job(name, "search", 0), row))

@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from .app import AsJson, app, console, emit, grid
+from .app import AsJson, app, emit, grid
 
 FOLDER = Path("runs/rank-study")
 
@@ -24,13 +24,11 @@ def rank_study(
     from nni_plugins.rank_study.settings import from_yaml
 
     settings = from_yaml(config)
-    from nni_plugins.plan import Job
     from nni_plugins.rank_study.run import rank_study as run_study
 
-    from .progress import Bars
+    from .progress import followed
 
-    with Bars(console, quiet=as_json) as bars:
-        value = run_study(settings, run_folder.resolve(), lambda name, row: bars(Job(name, "search", 0), row))
+    value = followed(run_study, settings, run_folder, as_json)
     emit(value, as_json, Group(*_shown(value, run_folder)))
 
 
