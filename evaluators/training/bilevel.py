@@ -247,8 +247,7 @@ class BilevelTraining(WatchedTraining):
                 self._architecture_step(training, self._batch(of_architecture, epoch, step))
             if settings.first == "architecture":
                 self._weight_step(training)
-            if step + 1 < self.steps_per_epoch and self._due():
-                self._save(epoch, step + 1)
+            self._after_step(epoch, step)
 
     def _weight_step(self, batch: Batch) -> None:
         clip = self.settings.gradient_clip

@@ -1,4 +1,4 @@
-"""The training loop, on Lightning Fabric: devices, mixed precision and DDP are Fabric's; the order of random numbers and exact resume are ours.
+"""Training of supernets and stand-alone networks for the searches: our objectives, our augmentation on the device, single paths.
 
 Everything random in epoch ``e`` - order of the images, crops and flips, single paths, targets - is a function of (seed, purpose, e),
 so a run that is killed anywhere and resumed computes the very numbers that the undisturbed run computes.
@@ -6,13 +6,9 @@ so a run that is killed anywhere and resumed computes the very numbers that the 
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,21 +17,20 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ..data import ImageSet
-from ..errors import CheckpointError, ConfigError, TrainingError
-from ..files import atomic_write
+from ..errors import ConfigError
 from ..objectives import Crops, Objective, check_targets
 from ..randomness import generator, torch_fork
 from ..settings import MAY_CHANGE, TrainingSettings
 from ..shared_weights import Companion, Cycle
+from .base import Loop
+from .base import Report as Report
+from .base import Trained as Trained
+from .base import to_cpu as to_cpu
 from .checkpoint import CheckpointStore, State
-from .memory import named_shortage
 from .paths import DropPath, Paths
 from .schedule import cosine as cosine
 from .schedule import sgd as sgd
 from .schedule import steps as steps
-
-Report = Callable[[dict[str, float]], None]
-"""Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +43,7 @@ class Uses:
     objective: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves: weights before and after (state dictionaries on the CPU), its curve, and the hash of W0's file, if it was written."""
-
-    initial: State
-    final: State
-    history: list[dict[str, float]]
-    initial_sha256: str | None
-
-
-def to_cpu(state: State) -> State:
-    """A copy of a state dictionary on the CPU, in the order of its names."""
-    return {name: state[name].detach().to("cpu", copy=True) for name in sorted(state)}
-
-
-class Training:
+class Training(Loop):
     """One training of one network; :meth:`run` trains it, resuming from ``folder`` where there is something to resume.
 
     Args:
@@ -82,8 +62,6 @@ class Training:
         companion: what is trained beside the network; see :class:`evaluators.shared_weights.Companion`.
         report: see :data:`Report`.
     """
-
-    meter_count: ClassVar[int] = 3  # sum of losses, correct answers, targets
 
     def __init__(
         self,
@@ -110,35 +88,24 @@ class Training:
         if settings.devices > settings.batch_size // 2:
             raise ConfigError(f"batch_size >= 2 * devices must hold, but got batch_size={settings.batch_size}, devices={settings.devices}.")
         objective.check(images)
-        self.model, self.objective, self.images, self.settings, self.seed = model, objective, images, settings, seed
-        self.paths, self.update_all, self.report = paths, update_all, report
+        self.objective, self.images, self.settings, self.seed = objective, images, settings, seed
+        self.paths, self.update_all = paths, update_all
         self.drop_path, self.cycle, self.companion, self.given_state = drop_path, cycle, companion, optimizer_state
-        self.first_epoch, self.epochs = (0, settings.epochs) if cycle is None else (cycle.first_epoch, cycle.epochs)
-        self.history: list[dict[str, float]] = []
         identity = {"settings": settings.model_dump(exclude=set(MAY_CHANGE)), "seed": seed, "objective": [type(objective).__name__, vars(objective)]}
         if drop_path is not None:
             drop_path.check(model)
         identity |= {name: asdict(given) for name, given in (("drop_path", drop_path), ("cycle", cycle)) if given is not None}
-        self.store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
+        store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
         # A single path leaves most of a supernet without gradients, which DDP must be told.
         strategy = "ddp_find_unused_parameters_true" if settings.devices > 1 else "auto"
-        self.fabric = Fabric(accelerator=settings.accelerator, strategy=strategy, devices=settings.devices, precision=settings.precision)
+        fabric = Fabric(accelerator=settings.accelerator, strategy=strategy, devices=settings.devices, precision=settings.precision)
+        epochs = (0, settings.epochs) if cycle is None else (cycle.first_epoch, cycle.epochs)
+        super().__init__(model, settings, fabric, epochs, store, report)
 
     @property
     def steps_per_epoch(self) -> int:
         """Of :func:`steps`."""
         return steps(len(self.images), self.settings)
-
-    def run(self) -> Trained:
-        """Train to the end.
-
-        Raises:
-            TrainingError: the loss or a weight is not finite, or memory runs out.
-            CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
-        """
-        self.fabric.launch()  # with several devices this starts the other processes; only the first one locks and writes
-        with self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(), named_shortage(self.settings.batch_size):
-            return self._run()
 
     def rate(self, epoch: int) -> float:
         """Learning rate of ``epoch``, counted from 0 through all cycles."""
@@ -163,104 +130,34 @@ class Training:
         if state.get("precision"):
             self.fabric.strategy.precision.load_state_dict(state["precision"])
 
-    def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
-        return {
-            "model": to_cpu(self.model.state_dict()),
-            **self.optimizer_state(),
-            "meters": meters.cpu(),
-            "epoch": epoch,
-            "step": step,
-            "history": json.dumps(self.history),
-            **({} if self.companion is None else {"companion": self.companion.state_dict()}),
-        }
+    def _extra_state(self) -> State:
+        return {} if self.companion is None else {"companion": self.companion.state_dict()}
 
-    def _restore(self, state: State) -> tuple[int, int]:
-        self.model.load_state_dict(state["model"])
-        self._restore_optimizer(state)
+    def _restore_extra(self, state: State) -> None:
         if self.companion is not None:
             self.companion.load_state_dict(state["companion"])
-        if self.fabric.is_global_zero:  # they are the sums over all processes
-            self.meters.copy_(state["meters"])
-        self.history = json.loads(state["history"])
-        return int(state["epoch"]), int(state["step"])
-
-    def _due(self) -> bool:
-        """Whether it is time to save. Processes agree on it, because saving adds up their meters."""
-        due = time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds
-        if self.fabric.world_size == 1:
-            return due
-        return bool(self.fabric.all_reduce(torch.tensor(float(due), device=self.fabric.device), reduce_op="sum") > 0)
-
-    def _total(self) -> torch.Tensor:
-        """The meters, summed over all processes."""
-        return cast(torch.Tensor, self.fabric.all_reduce(self.meters.clone(), reduce_op="sum"))
-
-    def _save(self, epoch: int, step: int) -> None:
-        meters = self._total()
-        self._check_finite(epoch, meters)
-        if self.store is not None and self.fabric.is_global_zero:
-            self.store.save(epoch * self.steps_per_epoch + step, self._snapshot(epoch, step, meters))
-        self.saved_at = time.monotonic()
-
-    def _check_finite(self, epoch: int, meters: torch.Tensor) -> None:
-        """The loss is that of before the step, so the weights are looked at too: a checkpoint never holds broken ones."""
-        weights = torch.stack([torch.isfinite(p).all() for p in self.model.parameters()]).all()
-        if bool(torch.isfinite(meters).all() & weights):
-            return
-        broken = f"the loss became {float(meters[~torch.isfinite(meters)][0])}" if bool(weights) else "weights became infinite or NaN"
-        intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
-        raise TrainingError(f"{broken} in epoch {epoch + 1}.", f"{self._remedy(epoch)}{intact}.")
-
-    def _remedy(self, epoch: int) -> str:
-        return f"Lower the learning rate (it is {self.rate(epoch):g}) or set gradient_clip"
-
-    def _log(self, row: dict[str, Any]) -> None:
-        if self.store is not None and self.fabric.is_global_zero:
-            path = self.store.folder / "metrics.jsonl"
-            try:
-                with open(path, "a") as file:
-                    file.write(json.dumps(row) + "\n")
-            except OSError as error:
-                raise CheckpointError(f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again.") from None
 
     # -- the loop ---------------------------------------------------------------------------------------------------------
-    def _run(self) -> Trained:
-        fabric = self.fabric
-        initial = to_cpu(self.model.state_dict())
-        if self.store is not None:
-            if fabric.is_global_zero:
-                self.store.keep_initial(initial)
-            fabric.barrier()
-            initial = self.store.keep_initial(initial)
-            self.model.load_state_dict(initial)
-        self._setup()
-        self.meters = torch.zeros(self.meter_count, dtype=torch.float64, device=fabric.device)
-        self.history = []
-        found = self.store.load() if self.store is not None else None
-        epoch, step = self._restore(found[1]) if found is not None else (self.first_epoch, 0)
-        if found is None and self.given_state is not None:
+    def _begin_fresh(self) -> None:
+        if self.given_state is not None:
             self._restore_optimizer(self.given_state)
-        fabric.barrier()  # no process may still be reading when the first one writes
-        if self.store is not None and fabric.is_global_zero:
-            lines = "".join(json.dumps(row) + "\n" for row in self._rows())
-            atomic_write(self.store.folder / "metrics.jsonl", lines.encode())
-        self.saved_at = time.monotonic()
-        self.pixels = self.images.on(fabric.device)
-        self.mean, self.std = (s.to(fabric.device)[:, None, None] for s in self.images.statistics())
-        end = self.first_epoch + self.epochs
-        while epoch < end:
-            self.module.train()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(epoch)
-            self._epoch(epoch, step)
-            self._finish(epoch)
-            epoch, step = epoch + 1, 0
-        if self.store is not None and (found is None or found[0] < end * self.steps_per_epoch):
-            self._save(epoch, 0)
+
+    def _begin_training(self) -> None:
+        self.pixels = self.images.on(self.fabric.device)
+        self.mean, self.std = (s.to(self.fabric.device)[:, None, None] for s in self.images.statistics())
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.module.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(epoch)
+
+    def _end_training(self) -> None:
         if self.drop_path is not None:
             self.drop_path.apply(self.model, 0.0)
-        sha = self.store.initial_sha256 if self.store is not None else None
-        return Trained(initial, to_cpu(self.model.state_dict()), self.history, sha)
+
+    def _enrich(self, epoch: int) -> None:
+        if self.companion is not None:
+            self.history[-1] |= self.companion.after_epoch(epoch)
 
     def _setup(self) -> None:
         """Make the optimizers; give them and the network to Fabric."""
@@ -340,8 +237,7 @@ class Training:
                 fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             optimizer.step()
             self.meters += self._measured(loss.detach(), outputs, targets)
-            if step + 1 < self.steps_per_epoch and self._due():
-                self._save(epoch, step + 1)
+            self._after_step(epoch, step)
 
     def _forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8], epoch: int, step: int) -> torch.Tensor:
         """What is dropped is a function of (seed, epoch, step, process)."""
@@ -351,26 +247,3 @@ class Training:
         self.drop_path.apply(self.model, done / (self.epochs * self.steps_per_epoch))
         with torch_fork(self.seed, "drop path", epoch, step, self.fabric.global_rank):
             return cast(torch.Tensor, self.module.forward_path(x, path))
-
-    def _finish(self, epoch: int) -> None:
-        total = self._total()
-        self._check_finite(epoch, total)
-        self._note(epoch, total)
-        if self.companion is not None:
-            self.history[-1] |= self.companion.after_epoch(epoch)
-        self.meters.zero_()
-        self._log(self._rows()[-1])
-        if self._due():
-            self._save(epoch + 1, 0)
-        if self.report is not None and self.fabric.is_global_zero:
-            self.report(self.history[-1])
-
-    def _note(self, epoch: int, total: torch.Tensor) -> None:
-        """Add the row of ``epoch`` to the curve. ``total``: the meters, summed over all processes."""
-        loss, correct, count = total.tolist()[:3]
-        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": self.rate(epoch)}
-        self.history.append(row)
-
-    def _rows(self) -> Sequence[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``."""
-        return self.history

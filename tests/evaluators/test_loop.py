@@ -22,7 +22,7 @@ from evaluators.errors import CheckpointError, ConfigError, LabelError, Training
 from evaluators.objectives import RandomLabels, Supervised
 from evaluators.randomness import generator
 from evaluators.settings import TrainingSettings
-from evaluators.training import CheckpointStore, Trained, Training, accuracy, loop
+from evaluators.training import CheckpointStore, Trained, Training, accuracy, base
 from evaluators.training.loop import cosine
 
 from .tiny import CLASSES, Interrupted, TwoPaths, at, images, linear, settings, training
@@ -336,7 +336,7 @@ def test_a_full_disk_while_the_curve_is_written(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"metrics.jsonl: No space left on device"):
-        patch.setattr(loop, "open", refuse, raising=False)
+        patch.setattr(base, "open", refuse, raising=False)
         training(tmp_path).run()
     assert training(tmp_path).run().history == training().run().history == lines(tmp_path)
 

@@ -1,0 +1,254 @@
+"""What every training on Fabric does: the lock, the initial weights, checkpoints, meters, the curve, resuming.
+
+A subclass says what an epoch is. Where it resumes, all that follows must be a function of (seed, purpose, epoch, step), so that a run that
+was killed anywhere computes the very numbers that the undisturbed run computes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ..errors import CheckpointError, TrainingError
+from ..files import atomic_write
+from .checkpoint import CheckpointStore, State
+from .memory import named_shortage
+
+Report = Callable[[dict[str, float]], None]
+"""Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
+
+
+class LoopSettings(Protocol):
+    """What a loop reads of its settings."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def checkpoint_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: weights before and after (state dictionaries on the CPU), its curve, and the hash of W0's file, if it was written."""
+
+    initial: State
+    final: State
+    history: list[dict[str, float]]
+    initial_sha256: str | None
+
+
+def to_cpu(state: State) -> State:
+    """A copy of a state dictionary on the CPU, in the order of its names."""
+    return {name: state[name].detach().to("cpu", copy=True) for name in sorted(state)}
+
+
+class Loop(ABC):
+    """One training of one network.
+
+    Args:
+        model: trained in place. Its initial weights are the caller's affair (``randomness.torch_fork``).
+        settings: batch size, and how often to save.
+        fabric: devices and precision.
+        epochs: ``first_epoch`` (from 0) and how many.
+        store: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
+        report: see :data:`Report`.
+    """
+
+    meter_count: ClassVar[int] = 3  # sum of losses, correct answers, targets
+
+    def __init__(
+        self, model: nn.Module, settings: LoopSettings, fabric: Fabric, epochs: tuple[int, int], store: CheckpointStore | None, report: Report | None
+    ) -> None:
+        self.model, self.fabric, self.store, self.report = model, fabric, store, report
+        self.loop_settings, (self.first_epoch, self.epochs) = settings, epochs
+        self.history: list[dict[str, float]] = []
+
+    # -- what a subclass says ---------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int: ...
+
+    @abstractmethod
+    def rate(self, epoch: int) -> float:
+        """Learning rate of ``epoch`` (from 0), at its beginning."""
+
+    @abstractmethod
+    def _setup(self) -> None:
+        """Make the optimizers; give them and the network to Fabric."""
+
+    @abstractmethod
+    def _begin_training(self) -> None:
+        """Before the first epoch of this process, when everything is restored."""
+
+    @abstractmethod
+    def _begin_epoch(self, epoch: int) -> None: ...
+
+    @abstractmethod
+    def _epoch(self, epoch: int, first: int) -> None:
+        """The steps of ``epoch`` from step ``first`` on; :meth:`_after_step` after each of them."""
+
+    @abstractmethod
+    def optimizer_state(self) -> State:
+        """On the CPU."""
+
+    @abstractmethod
+    def _restore_optimizer(self, state: State) -> None: ...
+
+    def _extra_state(self) -> State:
+        """What a checkpoint holds besides."""
+        return {}
+
+    def _restore_extra(self, state: State) -> None:  # noqa: B027
+        """Back from it."""
+
+    def _begin_fresh(self) -> None:  # noqa: B027
+        """Where nothing is resumed."""
+
+    def _end_training(self) -> None:  # noqa: B027
+        """After the last epoch."""
+
+    def _enrich(self, epoch: int) -> None:  # noqa: B027
+        """Add to the newest row of the curve."""
+
+    def run(self) -> Trained:
+        """Train to the end.
+
+        Raises:
+            TrainingError: the loss or a weight is not finite, or memory runs out.
+            CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
+        """
+        self.fabric.launch()  # with several devices this starts the other processes; only the first one locks and writes
+        with self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(), named_shortage(self.loop_settings.batch_size):
+            return self._run()
+
+    # -- state ------------------------------------------------------------------------------------------------------------
+    def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
+        return {
+            "model": to_cpu(self.model.state_dict()),
+            **self.optimizer_state(),
+            "meters": meters.cpu(),
+            "epoch": epoch,
+            "step": step,
+            "history": json.dumps(self.history),
+            **self._extra_state(),
+        }
+
+    def _restore(self, state: State) -> tuple[int, int]:
+        self.model.load_state_dict(state["model"])
+        self._restore_optimizer(state)
+        self._restore_extra(state)
+        if self.fabric.is_global_zero:  # they are the sums over all processes
+            self.meters.copy_(state["meters"])
+        self.history = json.loads(state["history"])
+        return int(state["epoch"]), int(state["step"])
+
+    def _due(self) -> bool:
+        """Whether it is time to save. Processes agree on it, because saving adds up their meters."""
+        due = time.monotonic() - self.saved_at >= self.loop_settings.checkpoint_seconds
+        if self.fabric.world_size == 1:
+            return due
+        return bool(self.fabric.all_reduce(torch.tensor(float(due), device=self.fabric.device), reduce_op="sum") > 0)
+
+    def _total(self) -> torch.Tensor:
+        """The meters, summed over all processes."""
+        return cast(torch.Tensor, self.fabric.all_reduce(self.meters.clone(), reduce_op="sum"))
+
+    def _save(self, epoch: int, step: int) -> None:
+        meters = self._total()
+        self._check_finite(epoch, meters)
+        if self.store is not None and self.fabric.is_global_zero:
+            self.store.save(epoch * self.steps_per_epoch + step, self._snapshot(epoch, step, meters))
+        self.saved_at = time.monotonic()
+
+    def _check_finite(self, epoch: int, meters: torch.Tensor) -> None:
+        """The loss is that of before the step, so the weights are looked at too: a checkpoint never holds broken ones."""
+        weights = torch.stack([torch.isfinite(p).all() for p in self.model.parameters()]).all()
+        if bool(torch.isfinite(meters).all() & weights):
+            return
+        broken = f"the loss became {float(meters[~torch.isfinite(meters)][0])}" if bool(weights) else "weights became infinite or NaN"
+        intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
+        raise TrainingError(f"{broken} in epoch {epoch + 1}.", f"{self._remedy(epoch)}{intact}.")
+
+    def _remedy(self, epoch: int) -> str:
+        return f"Lower the learning rate (it is {self.rate(epoch):g}) or set gradient_clip"
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.store is not None and self.fabric.is_global_zero:
+            path = self.store.folder / "metrics.jsonl"
+            try:
+                with open(path, "a") as file:
+                    file.write(json.dumps(row) + "\n")
+            except OSError as error:
+                raise CheckpointError(f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again.") from None
+
+    # -- the loop ---------------------------------------------------------------------------------------------------------
+    def _run(self) -> Trained:
+        fabric = self.fabric
+        initial = to_cpu(self.model.state_dict())
+        if self.store is not None:
+            if fabric.is_global_zero:
+                self.store.keep_initial(initial)
+            fabric.barrier()
+            initial = self.store.keep_initial(initial)
+            self.model.load_state_dict(initial)
+        self._setup()
+        self.meters = torch.zeros(self.meter_count, dtype=torch.float64, device=fabric.device)
+        self.history = []
+        found = self.store.load() if self.store is not None else None
+        epoch, step = self._restore(found[1]) if found is not None else (self.first_epoch, 0)
+        if found is None:
+            self._begin_fresh()
+        fabric.barrier()  # no process may still be reading when the first one writes
+        if self.store is not None and fabric.is_global_zero:
+            lines = "".join(json.dumps(row) + "\n" for row in self._rows())
+            atomic_write(self.store.folder / "metrics.jsonl", lines.encode())
+        self.saved_at = time.monotonic()
+        self._begin_training()
+        end = self.first_epoch + self.epochs
+        while epoch < end:
+            self._begin_epoch(epoch)
+            self._epoch(epoch, step)
+            self._finish(epoch)
+            epoch, step = epoch + 1, 0
+        if self.store is not None and (found is None or found[0] < end * self.steps_per_epoch):
+            self._save(epoch, 0)
+        self._end_training()
+        sha = self.store.initial_sha256 if self.store is not None else None
+        return Trained(initial, to_cpu(self.model.state_dict()), self.history, sha)
+
+    def _after_step(self, epoch: int, step: int) -> None:
+        """Save in the middle of an epoch, if it is time."""
+        if step + 1 < self.steps_per_epoch and self._due():
+            self._save(epoch, step + 1)
+
+    def _finish(self, epoch: int) -> None:
+        total = self._total()
+        self._check_finite(epoch, total)
+        self._note(epoch, total)
+        self._enrich(epoch)
+        self.meters.zero_()
+        self._log(self._rows()[-1])
+        if self._due():
+            self._save(epoch + 1, 0)
+        if self.report is not None and self.fabric.is_global_zero:
+            self.report(self.history[-1])
+
+    def _note(self, epoch: int, total: torch.Tensor) -> None:
+        """Add the row of ``epoch`` to the curve. ``total``: the meters, summed over all processes."""
+        loss, correct, count = total.tolist()[:3]
+        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": self.rate(epoch)}
+        self.history.append(row)
+
+    def _rows(self) -> Sequence[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        return self.history
