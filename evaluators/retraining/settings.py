@@ -158,6 +158,16 @@ class EMASettings(Settings):
     warmup: bool = Field(False, description="timm's rise of the decay over the first updates")
 
 
+class PictureSettings(Settings):
+    """Labelled images, as they are: resizing is the recipe's affair."""
+
+    path: str = Field(min_length=1, description="a folder or file, or 'digits'")
+    source: Literal["auto", "digits", "folder", "cifar10", "cifar100", "svhn", "npz"] = Field("auto", description="auto: by what lies there")
+    limit: int | None = Field(None, ge=2, description="use at most this many training images, a seeded uniform draw")
+    limit_seed: int = Field(0, ge=0)
+    test_limit: int | None = Field(None, ge=1, description="the same for test images")
+
+
 MAY_CHANGE_IN_RETRAINING = frozenset({"checkpoint_seconds", "accelerator", "workers"})
 """Settings that a resumed run may change: none of them changes a number on the same kind of device."""
 
