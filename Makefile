@@ -1,10 +1,12 @@
 # Two commands do everything: `make demo` and `make test`. Each creates .venv and installs what it needs, once.
+# `make install-mmlab` adds mmdet and mmseg; mmcv's operators are compiled once for each torch, into a folder of $(WHEELS).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+WHEELS ?= $(HOME)/.cache/nni-plugins/wheels
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint install-mmlab clean
 
 demo: $(VENV)/.core
 	$(BIN)/python -m nni_plugins.demo
@@ -31,6 +33,13 @@ $(VENV)/.core: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) --no-build-isolation --editable '.[dev]'
 	touch $@
+
+install-mmlab: $(VENV)/.core
+	$(BIN)/python -m evaluators.mmlab.install --wheels "$(WHEELS)" --constraint constraints.txt
+	touch $(VENV)/.mmlab
+
+$(VENV)/.mmlab: $(VENV)/.core evaluators/mmlab/install.py
+	$(MAKE) install-mmlab
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -15,6 +15,7 @@ __getattr__, __dir__ = lazy(
         "stand_alone": ["StandAlone", "StandAloneResult"],
         "supernets": ["SupernetTraining"],
         "lookup": ["TableLookup"],
+        "retraining.evaluator": ["RetrainResult", "TimmRetrain"],
         "text": ["Corpus", "LanguageModel", "LanguageModelSettings", "TextSettings"],
         "table": ["Table", "digits_table", "nasbench201_table", "read_table"],
         "training": ["Bilevel", "BilevelTraining", "Trained", "Training", "evaluate"],

@@ -11,7 +11,7 @@ from torch import nn
 
 from .errors import CheckpointError
 from .randomness import torch_seed
-from .training.checkpoint import load_weights
+from .training.checkpoint import State, load_weights
 
 
 def settle(network: nn.Module, example: torch.Tensor) -> None:
@@ -32,8 +32,12 @@ def settle(network: nn.Module, example: torch.Tensor) -> None:
     network.train(training)
 
 
+WEIGHTS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys that hold a checkpoint's weights, in timm's order: a moving average, where there is one, before the weights that it is of."""
+
+
 def load_into(network: nn.Module, file: Path | str) -> None:
-    """Load a state dictionary into ``network``: plain, or under ``model`` or ``state_dict`` as our and timm's checkpoints have it.
+    """Load a state dictionary into ``network``: plain, or under one of :data:`WEIGHTS` as our and timm's checkpoints have it.
 
     Weights of an auxiliary head are left out where the network has none.
 
@@ -41,13 +45,28 @@ def load_into(network: nn.Module, file: Path | str) -> None:
         CheckpointError: unreadable, or weights that do not fit; the first three of each kind are named.
     """
     path = Path(file)
+    fit(network, weights_of(read_weights(path)), str(path))
+
+
+def read_weights(path: Path) -> State:
+    """The dictionary in a file of weights.
+
+    Raises:
+        CheckpointError: unreadable, or not a file of plain weights.
+    """
     try:
-        state = load_weights(path.read_bytes(), str(path))
+        return load_weights(path.read_bytes(), str(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from None
-    for key in ("model", "state_dict"):
-        if isinstance(state.get(key), Mapping):
-            state = state[key]
+
+
+def weights_of(content: State) -> State:
+    """The weights within a checkpoint, or ``content`` itself."""
+    return next((content[key] for key in WEIGHTS if isinstance(content.get(key), Mapping)), content)
+
+
+def fit(network: nn.Module, state: State, name: str, remedy: str = "Pass the space arguments that it was trained with.") -> None:
+    """Load ``state``, which is called ``name`` in errors; see :func:`load_into`."""
     wanted = network.state_dict()
     state = {key: value for key, value in state.items() if key in wanted or not str(key).startswith("auxiliary.")}
     shapes = {key: tuple(getattr(value, "shape", ())) for key, value in state.items()}
@@ -60,5 +79,5 @@ def load_into(network: nn.Module, file: Path | str) -> None:
     }
     if any(problems.values()):
         parts = [f"{len(keys):,} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" for what, keys in problems.items() if keys]
-        raise CheckpointError(f"{path} does not fit this network: {'; '.join(parts)}.", "Pass the space arguments that it was trained with.")
+        raise CheckpointError(f"{name} does not fit this network: {'; '.join(parts)}.", remedy)
     network.load_state_dict(state)

@@ -18,8 +18,6 @@ from .shadow import shadowed
 
 OPTIONAL = {
     "timm": "pip install -e '.[timm]'",
-    "mmdet": "pip install -e '.[detection]'",
-    "mmseg": "pip install -e '.[segmentation]'",
     "graphviz": "pip install -e '.[draw]'",
 }
 
@@ -76,6 +74,23 @@ def _module(name: str) -> Finding:
     return Finding(name, "ok", str(getattr(module, "__version__", "installed")))
 
 
+def _mmlab() -> list[Finding]:
+    """mmcv with its compiled operators, mmengine, mmdet, mmseg."""
+    from evaluators.mmlab.installation import PACKAGES, check, compiled, installed, remedy
+
+    findings = []
+    for name in PACKAGES:
+        known = installed(name)
+        try:
+            check(name)
+        except NNIPluginsError as error:
+            detail = error.problem if known else "optional, not installed"
+            findings.append(Finding(name, "broken" if known else "missing", detail, remedy()))
+        else:
+            findings.append(Finding(name, "ok", f"{known}, {compiled()}" if name == "mmcv" else str(known)))
+    return findings
+
+
 def examine(config: Path | None = None, port: int | None = None) -> list[Finding]:
     """Everything that can be checked before an experiment starts; ``config``: an experiment file to check too."""
     findings = [Finding("python", "ok", sys.version.split()[0])]
@@ -86,6 +101,7 @@ def examine(config: Path | None = None, port: int | None = None) -> list[Finding
         remedy = "rename it, or start experiments from another folder"
         findings.append(Finding("this folder", "broken", f"{', '.join(inside)} here would be imported by trials instead of ours", remedy))
     findings += [_module(name) for name in ("torch", "nni", "lightning_fabric", "sklearn", "matplotlib", *OPTIONAL)]
+    findings += _mmlab()
     try:
         findings.append(Finding("nnictl", "ok", nnictl()))
     except NnictlMissing as error:

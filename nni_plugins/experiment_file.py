@@ -87,10 +87,18 @@ def from_yaml(path: Path) -> tuple[str, StudySettings]:
 
 
 def resolve_paths(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """``data.path`` and ``truth.table`` relative to ``folder``, as NNI treats paths in a YAML file."""
+    """``data.path``, ``truth.table`` and the follow-ups' ``data`` relative to ``folder``, as NNI treats paths in a YAML file."""
     resolved = dict(arguments)
     for section, key in (("data", "path"), ("truth", "table")):
         value = resolved.get(section)
         if isinstance(value, Mapping) and isinstance(value.get(key), str) and (section, value[key]) != ("truth", "digits"):
             resolved[section] = {**value, key: str((folder / Path(value[key]).expanduser()).resolve())}
+    follow_ups = resolved.get("follow_ups")
+    if isinstance(follow_ups, Mapping):
+        resolved["follow_ups"] = {
+            name: {**one, "data": str((folder / Path(one["data"]).expanduser()).resolve())}
+            if isinstance(one, Mapping) and isinstance(one.get("data"), str) and one["data"] != "digits"
+            else one
+            for name, one in follow_ups.items()
+        }
     return resolved

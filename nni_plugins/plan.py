@@ -15,11 +15,12 @@ from evaluators.randomness import generator
 from spaces.architecture import Architecture
 from strategies.sampling import draw
 
+from .follow_up_settings import FollowUpSettings
 from .portal_space import WHOLE_SPACE
 from .sample_study.draw import draw_samples
 from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
 
-Phase = Literal["search", "found", "random", "sample"]
+Phase = Literal["search", "found", "random", "sample", "follow_up"]
 Status = Literal["waiting", "running", "done", "failed", "listed"]
 
 
@@ -29,6 +30,7 @@ class Job:
 
     ``seed``: of the search that it is, or that found its architecture; of the random draw for random ones. ``score``: what the search
     ranked it by, in the unit of the experiment's. ``value``: what it reported. ``objective``: of a sample study's training, by its name there.
+    ``follow_up``: which of the experiment's follow-ups it is; ``of``: the phase that its architecture comes from.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Job:
     crashes: int = 0
     value: dict[str, Any] = field(default_factory=dict)
     objective: str | None = None
+    follow_up: str | None = None
+    of: Literal["found", "random"] | None = None
 
     @property
     def angle(self) -> float | None:
@@ -65,13 +69,20 @@ class Plan:
             return
         random = random_architectures(settings)
         self._add(Job(f"random-{i}", "random", settings.random_seed, a.as_dict()) for i, a in enumerate(random, start=1))
+        for name, follow in self._follow_ups.items():
+            chosen = enumerate(random[: follow.random], start=1)
+            self._add(Job(f"{name}-random-{i}", "follow_up", settings.random_seed, a.as_dict(), follow_up=name, of="random") for i, a in chosen)
+
+    @property
+    def _follow_ups(self) -> dict[str, FollowUpSettings]:
+        return self.settings.follow_ups if isinstance(self.settings, SearchExperiment) else {}
 
     def _add(self, jobs: Iterable[Job]) -> None:
         self.jobs.update((job.name, job) for job in jobs)
 
     def next(self) -> Job | None:
-        """The next waiting job, now running; searches come first, then what they found. None: nothing is ready at the moment."""
-        order = {"search": 0, "found": 1, "random": 2, "sample": 3}
+        """The next waiting job, now running; searches first, then what they found, follow-ups last. None: nothing is ready at the moment."""
+        order = {"search": 0, "found": 1, "random": 2, "sample": 3, "follow_up": 4}
         waiting = sorted((job for job in self.jobs.values() if job.status == "waiting"), key=lambda job: order[job.phase])
         if not waiting:
             return None
@@ -90,6 +101,19 @@ class Plan:
                 Job(f"found-{job.seed}-{rank}", "found", job.seed, dict(found["choices"]), _score(found), status)
                 for rank, found in enumerate(value["result"]["found"], start=1)
             )
+            for name, follow in self._follow_ups.items():
+                self._add(
+                    Job(
+                        f"{name}-found-{job.seed}-{rank}",
+                        "follow_up",
+                        job.seed,
+                        dict(found["choices"]),
+                        _score(found),
+                        follow_up=name,
+                        of="found",
+                    )
+                    for rank, found in enumerate(value["result"]["found"][: follow.found], start=1)
+                )
 
     def crashed(self, name: str, again: bool) -> bool:
         """Record that a job ended without a result; True if it will be tried again, which ``again=False`` forbids."""
@@ -110,6 +134,7 @@ class Plan:
         """Jobs that still have to be handed out, those of unfinished searches included."""
         unknown = sum(job.phase == "search" and job.status in ("waiting", "running") for job in self.jobs.values())
         found = self.settings.found if isinstance(self.settings, SearchExperiment) and self.settings.stand_alone is not None else 0
+        found += sum(follow.found for follow in self._follow_ups.values())
         return unknown * found + sum(job.status == "waiting" for job in self.jobs.values())
 
     @property
@@ -127,7 +152,7 @@ class Plan:
         labels = self.settings.search_space.labels
         axes = job.choices or dict.fromkeys(labels, WHOLE_SPACE)
         objective = {} if job.objective is None else {"objective": job.objective}
-        return {"phase": job.phase, **objective, **axes, "trial": {"job": job.name, "seed": job.seed}}
+        return {"phase": job.follow_up or job.phase, **objective, **axes, "trial": {"job": job.name, "seed": job.seed}}
 
     def state(self) -> dict[str, Any]:
         """JSON-able, for :meth:`restore`."""

@@ -16,7 +16,7 @@ WHOLE_SPACE = "all"
 def search_space(settings: StudySettings) -> dict[str, dict[str, Any]]:
     """One axis for the phase and one for each decision, with :data:`WHOLE_SPACE` where there are search trials."""
     searches = isinstance(settings, SearchExperiment)
-    phases = ["search", "found", "random"] if searches else ["random"]
+    phases = ["search", "found", "random", *settings.follow_ups] if isinstance(settings, SearchExperiment) else ["random"]
     axes = {
         label: {**axis, "_value": [*axis["_value"], *([WHOLE_SPACE] if searches else [])]}
         for label, axis in settings.search_space.nni_search_space().items()
@@ -34,7 +34,9 @@ def expected_trials(settings: StudySettings) -> int:
     if not isinstance(settings, SearchExperiment):
         return settings.random
     found = settings.found if settings.stand_alone is not None else 0
-    return len(settings.seeds) * (1 + found) + settings.random
+    follow_ups = settings.follow_ups.values()
+    later = sum(follow.found for follow in follow_ups)
+    return len(settings.seeds) * (1 + found + later) + settings.random + sum(follow.random for follow in follow_ups)
 
 
 def flow(value: Mapping[str, Any]) -> list[str]:

@@ -16,9 +16,10 @@ from spaces.architecture import Architecture
 from spaces.base import SearchSpace
 from spaces.images import ImageSpace
 
+from .follow_up_settings import METRICS as FOLLOW_UP_METRICS
 from .plan import Job, Plan
 from .scores import ANGLE
-from .settings import SampleStudyExperiment, StudySettings
+from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
 
 SCHEMA_VERSION = 1
 
@@ -70,7 +71,7 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
     sized = _headed(space, searched.get("head"))
     rows = []
     for job in plan.jobs.values():
-        if job.phase == "search":
+        if job.phase in ("search", "follow_up"):
             continue
         score = job.score if job.phase == "found" else next(random, None)
         rows.append(_row(sized, table, settings, job, score, size))
@@ -84,6 +85,7 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "searches": [{"seed": job.seed, "status": job.status, **job.value} for job in searches],
         "architectures": rows,
+        "follow_ups": follow_ups(settings, plan),
         "metric": metric,
         **{
             f"mean_{name}": {source: _mean([r[name] for r in rows if r["source"] == source]) for source in ("found", "random")}
@@ -94,6 +96,32 @@ def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
         "failed": [job.name for job in plan.jobs.values() if job.status == "failed"],
         "versions": versions(),
     }
+
+
+def follow_ups(settings: StudySettings, plan: Plan) -> dict[str, Any]:
+    """By the name of each follow-up: ``task``, ``metric`` (a key of the rows' ``measured``) and ``rows``, best first; empty without any."""
+    if not isinstance(settings, SearchExperiment):
+        return {}
+    entries: dict[str, Any] = {}
+    for name, follow in settings.follow_ups.items():
+        jobs = [job for job in plan.jobs.values() if job.follow_up == name]
+        rows: list[dict[str, Any]] = [
+            {
+                "job": job.name,
+                "source": job.of,
+                "seed": job.seed,
+                "architecture": settings.search_space.to_string(settings.search_space.architecture(job.choices or {})),
+                "choices": job.choices,
+                "score": job.score,
+                "measured": {key: value for key, value in job.value.items() if key != "default"},
+                "value": job.value.get("default"),
+                "status": job.status,
+            }
+            for job in jobs
+        ]
+        rows.sort(key=lambda row: (-_or(row["value"], -1), row["job"]))
+        entries[name] = {"task": follow.task, "metric": FOLLOW_UP_METRICS[follow.task], "recipe": follow.recipe, "data": follow.data, "rows": rows}
+    return entries
 
 
 def _headed(space: SearchSpace, head: list[Any] | None) -> SearchSpace:

@@ -80,6 +80,11 @@ def _run(settings: StudySettings, job: Job, folder: Path, progress: Progress | N
     if job.phase == "search":
         assert isinstance(settings, SearchExperiment)
         return phases.run_search(settings, job.seed, folder, report)[1]
+    if job.follow_up is not None:
+        assert isinstance(settings, SearchExperiment)
+        from .follow_ups import run_follow_up
+
+        return run_follow_up(settings, job.follow_up, job.choices or {}, folder, report)
     if job.objective is not None:
         assert isinstance(settings, SampleStudyExperiment)
         return run_sample(settings, job.objective, job.seed, job.choices or {}, folder, report)

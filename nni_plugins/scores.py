@@ -33,6 +33,9 @@ ONE_SHOT = Score("one_shot_accuracy", "one-shot accuracy", "%")
 
 def outcome(value: Mapping[str, Any]) -> str:
     """A trial's final metric in a few words: the accuracy of a stand-alone training, or the best score of a search."""
+    for key, name in (("top1", "top-1"), ("bbox_mAP", "box mAP"), ("mIoU", "mIoU")):
+        if key in value:
+            return f"{value[key]:.2f} % {name}"
     if "miou" in value:
         return f"{value['miou']:.2f} % mIoU"
     if "accuracy" in value:

@@ -15,6 +15,7 @@ from spaces.base import SearchSpace
 from spaces.errors import NNIPluginsError, closest
 
 from . import registry
+from .follow_up_settings import FollowUpSettings, check_names
 from .scores import ANGLE, Score
 
 
@@ -94,6 +95,9 @@ class SearchExperiment(StudySettings):
     objective: dict[str, Any] = Field(description="name of a registered objective, and its arguments")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one search for each")
     found: int = Field(5, ge=1, le=10_000, description="how many architectures of each search are listed, and trained stand-alone")
+    follow_ups: dict[str, FollowUpSettings] = Field(
+        default_factory=dict, description="trainings of the best found and of random architectures, by names of yours such as detection"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +110,11 @@ class SearchExperiment(StudySettings):
     def _no_random(self) -> Self:
         if self.stand_alone is None and self.random:
             raise ValueError(f"random: {self.random} architectures cannot be trained with stand_alone: null; leave random out, or set it to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _follow_ups(self) -> Self:
+        check_names(self.follow_ups, self.found, self.random)
         return self
 
     @field_validator("objective")

@@ -63,6 +63,13 @@ def _run() -> None:
         assert isinstance(settings, SearchExperiment)
         report.point = settings.curve_point
         _, value = phases.run_search(settings, int(trial["seed"]), folder, report)
+    elif isinstance(settings, SearchExperiment) and parameters["phase"] in settings.follow_ups:
+        from .follow_ups import reporter, run_follow_up
+
+        name = str(parameters["phase"])
+        choices = {label: parameters[label] for label in settings.search_space.labels}
+        report = reporter(settings, name, output, folder)
+        value = run_follow_up(settings, name, choices, folder, report)
     elif isinstance(settings, SampleStudyExperiment):
         from .sample_study.trials import run_sample
 

@@ -44,12 +44,23 @@ def read_image(file: str, row: npt.NDArray[np.uint8]) -> str | None:
 
     def read(image: Image.Image) -> None:
         image.draft(None, (2 * width, 2 * height))  # type: ignore[arg-type]  # JPEG: decode at a fraction of the size, but at least twice ours
-        _ranged(image)
-        shallow = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image
-        resized = shallow.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, box=box(image.size, height, width))
+        resized = _rgb(image).resize((width, height), Image.Resampling.BILINEAR, box=box(image.size, height, width))
         row[...] = np.asarray(resized).transpose(2, 0, 1)
 
     return _attempt(file, read)
+
+
+def open_rgb(file: str) -> Image.Image | str:
+    """The image in RGB at its own size, decoded, or what is wrong with the file. A camera's rotation mark is not applied."""
+    found: list[Image.Image] = []
+    return _attempt(file, lambda image: found.append(_rgb(image))) or found[0]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """16-bit grey keeps its upper eight bits."""
+    _ranged(image)
+    shallow = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image
+    return shallow.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,18 @@ def inspect(file: str) -> tuple[int, str | None]:
     except OSError as error:
         return 0, error.strerror
     return size, _attempt(file, _ranged)
+
+
+def measure(file: str) -> tuple[int, tuple[int, int], str | None]:
+    """By the header: the file's size in bytes, (height, width) in pixels, and what is wrong with it (then the sizes are 0)."""
+    found: list[tuple[int, int]] = []
+
+    def look(image: Image.Image) -> None:
+        _ranged(image)
+        found.append((image.size[1], image.size[0]))
+
+    problem = _attempt(file, look)
+    return (0, (0, 0), problem) if problem is not None else (os.path.getsize(file), found[0], None)
 
 
 def image_size(file: str) -> tuple[int, int] | None:

@@ -28,15 +28,15 @@ LAYOUT = (
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Files in a fixed order, and labels (N,) int64 where there are class folders."""
 
     files: list[str]
     labels: npt.NDArray[Any] | None
     classes: tuple[str, ...]
 
-    def take(self, index: npt.NDArray[Any]) -> _Part:
-        return _Part([self.files[i] for i in index], None if self.labels is None else self.labels[index], self.classes)
+    def take(self, index: npt.NDArray[Any]) -> Part:
+        return Part([self.files[i] for i in index], None if self.labels is None else self.labels[index], self.classes)
 
 
 def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -> ImageData:
@@ -52,14 +52,7 @@ def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -
     Raises:
         DataError: no such folder, no images, a layout that is none of ours, or too many unreadable images.
     """
-    root = Path(os.path.expanduser(path))
-    if not root.is_dir():
-        found = "is a file, not a folder" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {found}.", LAYOUT)
-    try:
-        parts = _parts(root)
-    except OSError as error:
-        raise DataError(f"{root}: cannot be listed: {error}.", "Check the permissions.") from None
+    root, parts = listed(path)
     if len(parts["train"].classes) == 1:
         only = parts["train"].classes[0]
         warnings.warn(f"{root}: {only} is taken for a class, the only one. If it is none, move its images up by one folder.", stacklevel=2)
@@ -75,7 +68,23 @@ def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -
     return ImageData(built("train"), built("test") if "test" in parts else None)
 
 
-def _parts(root: Path) -> dict[str, _Part]:
+def listed(path: str) -> tuple[Path, dict[str, Part]]:
+    """The folder, and its files by part: ``train`` and perhaps ``test``. No file is opened.
+
+    Raises:
+        DataError: as :func:`load`.
+    """
+    root = Path(os.path.expanduser(path))
+    if not root.is_dir():
+        found = "is a file, not a folder" if root.exists() else "no such folder"
+        raise DataError(f"{root}: {found}.", LAYOUT)
+    try:
+        return root, _parts(root)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be listed: {error}.", "Check the permissions.") from None
+
+
+def _parts(root: Path) -> dict[str, Part]:
     """``train`` and, unless the images have no labels and no test part of their own, ``test``."""
     folders = {folder.name.lower(): folder for folder in _folders(root)}
     held_out = next((folders[name] for name in HELD_OUT if name in folders), None)
@@ -96,7 +105,7 @@ def _parts(root: Path) -> dict[str, _Part]:
     return {"train": whole.take(train_index), "test": whole.take(test_index)}
 
 
-def _part(folder: Path) -> _Part:
+def _part(folder: Path) -> Part:
     """The images of a flat folder, or of class folders. A sub-folder without images is no class."""
     seen = _above(folder) | {_identity(place) for place in _folders(folder)}
     classes = {place.name: files for place in _folders(folder) if (files := list(_walk(place, set(seen))))}
@@ -107,13 +116,13 @@ def _part(folder: Path) -> _Part:
             "Move one of the two elsewhere: an image has either a class folder around it, or none of them has.",
         )
     if flat:
-        return _Part(flat, None, ())
+        return Part(flat, None, ())
     if not classes:
         kinds = Counter(Path(file).suffix.lower() or "no suffix" for _, _, files in os.walk(folder) for file in files)
         others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
         raise DataError(f"{folder}: holds no images ({'found: ' + others if others else 'it is empty'}).", LAYOUT)
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
-    return _Part([file for files in classes.values() for file in files], labels.astype(np.int64), tuple(classes))
+    return Part([file for files in classes.values() for file in files], labels.astype(np.int64), tuple(classes))
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import DataError
 from . import streaming
-from .decoding import inspect, read_image
+from .decoding import inspect, measure, read_image
 from .images import ImageData
 from .streaming import CHUNK, Files, each
 
@@ -47,6 +47,31 @@ def held(root: Path, parts: Mapping[str, Sequence[str]], shape: tuple[int, int, 
     found = {name: (_decoded if hold else _inspected)(root, files, shape) for name, files in parts.items()}
     judge(root, count, [problem for _, problems in found.values() for problem in problems])
     return {name: part for name, (part, _) in found.items()}
+
+
+Measured = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Indices (K,) of files, their sizes in bytes (K,), and (height, width) in pixels (K, 2)."""
+
+
+def measured(root: Path, parts: Mapping[str, Sequence[str]]) -> dict[str, Measured]:
+    """The readable files of each part by their headers.
+
+    Raises:
+        DataError: as :func:`held`.
+    """
+
+    def look(files: Sequence[str]) -> list[tuple[int, tuple[int, int], str | None]]:
+        return [measure(file) for file in files]
+
+    found, problems = {}, []
+    for name, files in parts.items():
+        seen = [one for chunk in each(look, (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))) for one in chunk]
+        problems += [f"{file} ({problem})" for file, (_, _, problem) in zip(files, seen, strict=True) if problem is not None]
+        kept = np.array([i for i, (_, _, problem) in enumerate(seen) if problem is None], dtype=np.int64)
+        sizes = np.array([size for _, size, _ in seen], dtype=np.int64).reshape(-1, 2)[kept]
+        found[name] = kept, np.array([length for length, _, _ in seen], dtype=np.int64)[kept], sizes
+    judge(root, sum(map(len, parts.values())), problems)
+    return found
 
 
 def settled(data: ImageData, resident: bool | None) -> ImageData:

@@ -36,7 +36,7 @@ CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """``maps``: the label file of each image, whether it exists or not; None if there is no folder of them."""
 
     files: list[str]
@@ -58,6 +58,27 @@ def load(path: str, size: int | Size | None = None, resident: bool | None = None
         DataError: no such folder, none of the two layouts, no images, or too many unreadable ones.
     """
     root = Path(os.path.expanduser(path))
+    parts, classes, table = layout(root, test_split)
+    height, width = _size(parts["train"].files, size)
+    read = held(root, {name: part.files for name, part in parts.items()}, (3, height, width), resident)
+    augmentation = Augmentation(padding=max(1, min(height, width) // 8), flip=True)
+
+    def built(name: str) -> ImageSet:
+        (images, kept), part = read[name], parts[name]
+        maps = None if part.maps is None else [part.maps[i] for i in kept]
+        reader = None if maps is None else MapReader(table, dict(zip(maps, (part.files[i] for i in kept), strict=True)))
+        files = None if maps is None or reader is None else Files(os.fspath(root), maps, (height, width), reader)
+        return ImageSet(f"{root.absolute().name}/{name}", images, None, classes, augmentation, files)
+
+    return ImageData(built("train"), built("test") if "test" in parts else None)
+
+
+def layout(root: Path, test_split: Literal["val", "test"] | None = None) -> tuple[dict[str, Part], tuple[str, ...], Table]:
+    """The files of the parts ``train`` and, if there are any, ``test``; the classes; and the class of each number in a label file.
+
+    Raises:
+        DataError: as :func:`load`, but no image is looked at.
+    """
     if not root.is_dir():
         raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}.", LAYOUT)
     cityscapes = (root / "leftImg8bit").is_dir()
@@ -71,19 +92,8 @@ def load(path: str, size: int | Size | None = None, resident: bool | None = None
             parts[name] = _cityscapes(root, split) if cityscapes else _camvid(root, split)
         elif name == "train" or test_split is not None:
             raise DataError(f"{root}: has no folder {'leftImg8bit/' if cityscapes else ''}{split}.", LAYOUT)
-    classes, table = _cityscapes_classes(parts["train"]) if cityscapes else _camvid_classes(root / "classes.txt")
-    height, width = _size(parts["train"].files, size)
-    read = held(root, {name: part.files for name, part in parts.items()}, (3, height, width), resident)
-    augmentation = Augmentation(padding=max(1, min(height, width) // 8), flip=True)
-
-    def built(name: str) -> ImageSet:
-        (images, kept), part = read[name], parts[name]
-        maps = None if part.maps is None else [part.maps[i] for i in kept]
-        reader = None if maps is None else MapReader(table, dict(zip(maps, (part.files[i] for i in kept), strict=True)))
-        files = None if maps is None or reader is None else Files(os.fspath(root), maps, (height, width), reader)
-        return ImageSet(f"{root.absolute().name}/{name}", images, None, classes, augmentation, files)
-
-    return ImageData(built("train"), built("test") if "test" in parts else None)
+    classes, table = _cityscapes_classes(parts["train"]) if cityscapes else class_list(root / "classes.txt")
+    return parts, classes, table
 
 
 def _size(files: Sequence[str], size: int | Size | None) -> Size:
@@ -102,13 +112,13 @@ def _images(folder: Path) -> list[str]:
     return files
 
 
-def _camvid(root: Path, split: str) -> _Part:
+def _camvid(root: Path, split: str) -> Part:
     """Labels have the image's name, and are PNG whatever the image is."""
     files, labels = _images(root / split), root / f"{split}annot"
-    return _Part(files, [str(labels / f"{Path(file).stem}.png") for file in files] if labels.is_dir() else None)
+    return Part(files, [str(labels / f"{Path(file).stem}.png") for file in files] if labels.is_dir() else None)
 
 
-def _camvid_classes(file: Path) -> tuple[tuple[str, ...], Table]:
+def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
     """From lines of ``number name``; a name that ends in ``(ignore)`` is none. Without the file, the 11 classes that CamVid is used with.
 
     Raises:
@@ -134,7 +144,7 @@ def _camvid_classes(file: Path) -> tuple[tuple[str, ...], Table]:
     return tuple(names[i] for i in sorted(names)), table
 
 
-def _cityscapes(root: Path, split: str) -> _Part:
+def _cityscapes(root: Path, split: str) -> Part:
     """Every image of every city. Labels are ``labelTrainIds`` where the first image has them, otherwise ``labelIds``."""
     cities = sorted(place for place in (root / "leftImg8bit" / split).iterdir() if place.is_dir())
     files = [file for city in cities for file in _images(city) if file.endswith("_leftImg8bit.png")]
@@ -142,13 +152,13 @@ def _cityscapes(root: Path, split: str) -> _Part:
         raise DataError(f"{root / 'leftImg8bit' / split}: holds no folder of a city with *_leftImg8bit.png in it.", LAYOUT)
     labels = root / "gtFine" / split
     if not labels.is_dir():
-        return _Part(files, None)
+        return Part(files, None)
     stems = [str(labels / Path(file).parent.name / Path(file).name.removesuffix("_leftImg8bit.png")) for file in files]
     kind = next((kind for kind in ("labelTrainIds", "labelIds") if os.path.exists(f"{stems[0]}_gtFine_{kind}.png")), "labelTrainIds")
-    return _Part(files, [f"{stem}_gtFine_{kind}.png" for stem in stems])
+    return Part(files, [f"{stem}_gtFine_{kind}.png" for stem in stems])
 
 
-def _cityscapes_classes(train: _Part) -> tuple[tuple[str, ...], Table]:
+def _cityscapes_classes(train: Part) -> tuple[tuple[str, ...], Table]:
     if train.maps is not None and train.maps[0].endswith("_labelIds.png"):
         table = np.full(256, IGNORED, dtype=np.int16)
         table[list(CITYSCAPES_IDS)] = range(len(CITYSCAPES))

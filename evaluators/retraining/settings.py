@@ -47,12 +47,23 @@ class ScheduleSettings(Settings):
     rate: float = Field(0.97, gt=0, lt=1, description="of exponential, an epoch")
     warmup_epochs: int = Field(0, ge=0)
     warmup_from: float = Field(0.0, ge=0, le=1, description="factor of the learning rate at the beginning of the warm-up")
-    warmup: Literal["replace", "multiply", "step_multiply"] = Field(
+    warmup: Literal["replace", "multiply", "step_replace", "step_multiply"] = Field(
         "replace",
         description="in the first n = warmup_epochs epochs, with f = from + (1 - from) e / n: replace: the rate is f * lr (timm); multiply: f times "
-        "what the schedule says (pycls); step_multiply: (e + 1) / n times the full rate lr (PC-DARTS)",
+        "what the schedule says (pycls); step_replace, step_multiply: the same with (e + 1) / n for f, e whole epochs (PC-DARTS; RLNAS)",
     )
     cooldown_epochs: int = Field(0, ge=0, description="epochs at the final rate, part of the recipe's epochs")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        problems = []
+        if self.name == "linear_tail" and self.per != "epoch":
+            problems.append("linear_tail goes by epochs, so per must be 'epoch'")
+        if self.cooldown_epochs and self.name not in ("cosine", "linear"):
+            problems.append(f"cooldown_epochs goes with cosine and linear, which have a final rate, but the schedule is {self.name}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class InputSettings(Settings):
@@ -99,6 +110,12 @@ class MixSettings(Settings):
     probability: Strength = 1.0
     switch: Strength = Field(0.5, description="probability of cutmix where both are on")
     epochs: int | None = Field(None, ge=1, description="only in the first so many epochs; default: all")
+
+    @model_validator(mode="after")
+    def _mixes(self) -> Self:
+        if not self.mixup and not self.cutmix:
+            raise ValueError("mixup, cutmix or both must be above 0; leave mix out (null) to mix nothing")
+        return self
 
 
 class LossSettings(Settings):

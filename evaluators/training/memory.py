@@ -10,19 +10,28 @@ import torch
 from ..errors import TrainingError
 
 
-@contextmanager
-def named_shortage(batch_size: int) -> Iterator[None]:
-    """Inside, an allocation that fails, on the CPU or the accelerator, is a :class:`TrainingError`; ``batch_size`` is shown.
+def shortage(error: BaseException) -> str | None:
+    """The allocator's words if ``error`` is of memory that ran out, on the CPU or the accelerator; None if it is not.
 
     PyTorch has a type for accelerators only; on the CPU its allocator raises ``RuntimeError``.
     """
+    message = str(error)
+    if isinstance(error, TrainingError) and isinstance(error.__cause__, BaseException):
+        return shortage(error.__cause__)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in message):
+        return message.splitlines()[0] if message else type(error).__name__
+    return None
+
+
+@contextmanager
+def named_shortage(batch_size: int) -> Iterator[None]:
+    """Inside, an allocation that fails is a :class:`TrainingError`; ``batch_size`` is shown."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        message = str(error)
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in message:
+        detail = shortage(error)
+        if detail is None:
             raise
-        detail = message.splitlines()[0] if message else type(error).__name__
         raise TrainingError(
             f"memory ran out with batch_size={batch_size}: {detail}", "Use smaller images or crops, a smaller batch_size, or a smaller network."
         ) from error

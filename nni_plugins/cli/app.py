@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evaluators.errors import ConfigError
-from spaces.errors import closest
+from spaces.errors import closest, shown
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Label-free architecture search for NNI.")
 console = Console()
@@ -182,12 +182,15 @@ def score(
     emit(rows, as_json, table)
 
 
-def _argument(text: str) -> tuple[str, Any]:
+def _argument(text: str, option: str = "--set") -> tuple[str, Any]:
     """``key=value`` with the value read as YAML."""
     key, sign, value = text.partition("=")
     if not sign:
-        raise ConfigError(f"--set {text}: must be key=value, such as nodes=3.")
-    return key, yaml.safe_load(value)
+        raise ConfigError(f"{option} {text}: must be key=value, such as nodes=3.")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{option} {text}: {shown(value)} is not YAML: {' '.join(str(error).split())[:120]}.") from None
 
 
 @app.command()
@@ -260,5 +263,7 @@ from . import compare as compare  # noqa: E402  (registers its command on app)
 from . import diagnose as diagnose  # noqa: E402  (registers its commands on app)
 from . import export as export  # noqa: E402  (registers its command on app)
 from . import rank_study as rank_study  # noqa: E402  (registers its command on app)
+from . import retrain as retrain  # noqa: E402  (registers its commands on app)
 from . import sample_study as sample_study  # noqa: E402  (registers its command on app)
 from . import sharing_study as sharing_study  # noqa: E402  (registers its command on app)
+from . import transfer as transfer  # noqa: E402  (registers its commands on app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,9 @@ from evaluators.errors import ConfigError, ExportError
 from .app import AsJson, app, emit, grid
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from spaces.architecture import Architecture
     from spaces.base import SearchSpace
 
@@ -47,14 +51,58 @@ def resolve(text: str, space: str | None, arguments: dict[str, Any]) -> tuple[Se
     return built, built.parse(text)
 
 
+def _network(
+    text: str, space: str | None, arguments: dict[str, Any], image_size: int | None, weights: Path | None
+) -> tuple[nn.Module, torch.Tensor, dict[str, Any]]:
+    """The network that an architecture means, an example of its images, and what is reported of it."""
+    from spaces.images import ImageSpace
+
+    built, parsed = resolve(text, space, arguments)
+    if not isinstance(built, ImageSpace):
+        raise ExportError(f"only networks of images are exported, but {built.name} has none.")
+    import torch
+
+    from evaluators.export import usual_image_size
+    from evaluators.randomness import torch_fork
+    from evaluators.weights import load_into, settle
+
+    with torch_fork(0, "initialisation"):
+        network = built.network(parsed)
+    if weights is not None:
+        load_into(network, weights)
+    side = image_size or usual_image_size(built)
+    tiles = (built.head.tiles,) if built.head.kind == "jigsaw" else ()
+    example = torch.zeros(2, *tiles, built.input_channels, side, side)
+    if weights is None:
+        settle(network, example)
+    drawn = "random" if weights is None else str(weights)
+    return network, example, {"space": repr(built), "architecture": built.to_string(parsed), "weights": drawn, "image_size": side}
+
+
+def _checkpoint(file: str, image_size: int | None, given: list[str]) -> tuple[nn.Module, torch.Tensor, dict[str, Any]]:
+    """The same of a checkpoint of ``nni-plugins retrain``; ``given``: options that say what it says itself."""
+    if given:
+        raise ConfigError(f"{', '.join(given)}: a checkpoint says that itself.", f"Leave {'it' if len(given) == 1 else 'them'} out.")
+    import torch
+
+    from evaluators.retraining.checkpoints import load
+
+    loaded = load(file)
+    side = image_size or loaded.image_size
+    example = torch.zeros(2, 3, side, side, dtype=next(loaded.network.parameters()).dtype)
+    known = loaded.description
+    space = None if known["space"] is None else "{}({})".format(known["space"][0], ", ".join(f"{k}={v!r}" for k, v in known["space"][1].items()))
+    return loaded.network, example, {"space": space, "architecture": known["text"] or known["name"], "weights": file, "image_size": side}
+
+
 @app.command()
 def export(
-    architecture: Annotated[str, typer.Argument(help="A published name, a native string or JSON.")],
+    architecture: Annotated[str, typer.Argument(help="A published name, a native string, JSON, or a checkpoint of nni-plugins retrain.")],
     onnx: Annotated[Path | None, typer.Option(help="Write this ONNX file.")] = None,
     torch_export: Annotated[Path | None, typer.Option(help="Write this torch.export archive (.pt2).")] = None,
     space: Annotated[str | None, typer.Option(help="The space's registered name, for a native string. [default: nasbench201]")] = None,
     argument: Annotated[list[str] | None, typer.Option("--set", help="An argument of the space, such as channels=16; may be repeated.")] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels a side; by default 224, or 32 behind a CIFAR stem.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels a side; by default a checkpoint's, 224, or 32 behind a CIFAR stem.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A file of trained weights; random ones otherwise.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
     as_json: AsJson = False,
@@ -68,37 +116,20 @@ def export(
     for file in files.values():
         if file.exists() and not force:
             raise ConfigError(f"{file} exists.", "Choose another name, or pass --force to overwrite it.")
-    built, parsed = resolve(architecture, space, dict(_argument(text) for text in argument or []))
-    from spaces.images import ImageSpace
+    from spaces.published import names
 
-    if not isinstance(built, ImageSpace):
-        raise ExportError(f"only networks of images are exported, but {built.name} has none.")
-    import torch
+    if architecture not in names() and os.path.isfile(architecture):
+        options = {"--space": space, "--set": argument, "--weights": weights}
+        network, example, value = _checkpoint(architecture, image_size, [name for name, option in options.items() if option])
+    else:
+        network, example, value = _network(architecture, space, dict(_argument(text) for text in argument or []), image_size, weights)
+    from evaluators.export import export_onnx, export_torch
 
-    from evaluators.export import export_onnx, export_torch, usual_image_size
-    from evaluators.randomness import torch_fork
-    from evaluators.weights import load_into, settle
-
-    with torch_fork(0, "initialisation"):
-        network = built.network(parsed)
-    if weights is not None:
-        load_into(network, weights)
-    side = image_size or usual_image_size(built)
-    tiles = (built.head.tiles,) if built.head.kind == "jigsaw" else ()
-    example = torch.zeros(2, *tiles, built.input_channels, side, side)
-    if weights is None:
-        settle(network, example)
     written = [{"onnx": export_onnx, "torch": export_torch}[name](network, example, file) for name, file in files.items()]
-    value = {
-        "space": repr(built),
-        "architecture": built.to_string(parsed),
-        "weights": "random" if weights is None else str(weights),
-        "image_size": side,
-        "files": [{**asdict(one), "file": str(one.file)} for one in written],
-    }
+    value["files"] = [{**asdict(one), "file": str(one.file)} for one in written]
     table = grid("", "")
     for key, entry in value.items():
-        if key != "files":
+        if key != "files" and entry is not None:
             table.add_row(key, escape(str(entry)))
     for one in written:
         table.add_row("file", f"{escape(str(one.file))} ({one.format}, {one.bytes / 1e6:,.1f} MB)")

@@ -54,7 +54,22 @@ def result_table(result: dict[str, Any]) -> Group:
             lines.append(f"Kendall tau-b of {score.name} against true accuracy: {tau:.3f} over {some}")
     if result["failed"]:
         lines.append(f"failed: {', '.join(result['failed'])}")
-    return Group(table, *([_listed(numbers)] if numbers else []), *lines)
+    later = [_follow_up(name, one, numbers) for name, one in result.get("follow_ups", {}).items()]
+    return Group(table, *later, *([_listed(numbers)] if numbers else []), *lines)
+
+
+def _follow_up(name: str, follow: dict[str, Any], numbers: dict[str, str]) -> Table:
+    """Best first; long architectures by their number in the list below."""
+    table = Table(title=f"{name}: {follow['task']} by {follow['recipe']}")
+    table.add_column("architecture", overflow="fold")
+    table.add_column("source")
+    table.add_column(f"{follow['metric']} (%)", justify="right")
+    for row in follow["rows"]:
+        text = row["architecture"]
+        text = numbers.setdefault(text, str(len(numbers) + 1)) if len(text) > LONGEST else text
+        value = row["status"] if row["value"] is None else f"{row['value']:.2f}"
+        table.add_row(Text(text), row["source"], value, style="bold" if row["source"] == "found" else "")
+    return table
 
 
 def _listed(numbers: dict[str, str]) -> Table:

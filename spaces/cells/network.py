@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -17,10 +17,10 @@ from .genotype import CellGenotype, Genotype
 from .macro import CellShape, Macro
 
 
-def drop_path(x: torch.Tensor, probability: float) -> torch.Tensor:
+def drop_path(x: torch.Tensor, probability: float | torch.Tensor) -> torch.Tensor:
     """Zero whole samples of ``x: (B, C, H, W)`` with ``probability`` and scale the others up (FractalNet; per sample, as in DARTS)."""
     keep = torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device) >= probability
-    return x * keep / (1 - probability)
+    return x * (keep.to(x.dtype) / (1 - probability))
 
 
 def calibration(macro: Macro, shape: CellShape, position: int, inputs: int, affine: bool = True) -> nn.Module:
@@ -51,7 +51,10 @@ class CellStem(nn.Module):
 class Cell(nn.Module):
     """A fixed cell: every node adds the results of its pairs, the output joins the states of ``genotype.concat``."""
 
-    drop_path: float = 0.0
+    drop_probability: torch.Tensor
+    """0-dimensional: of dropping an edge's output in training. A buffer, for torch.compile takes a number to be constant and compiles again
+    when it changes; it is no part of the state dictionary."""
+    drops: bool = False
 
     def __init__(self, genotype: CellGenotype, macro: Macro, shape: CellShape, inputs: tuple[int, int]) -> None:
         super().__init__()
@@ -62,6 +65,7 @@ class Cell(nn.Module):
         )
         unread = [state for state in genotype.concat if state < 2] if shape.reduction else []
         self.joined = nn.ModuleDict({str(state): FactorizedReduce(shape.channels, shape.channels) for state in unread})
+        self.register_buffer("drop_probability", torch.zeros(()), persistent=False)
 
     def forward(self, s0: torch.Tensor, s1: torch.Tensor) -> torch.Tensor:
         states = [calibrate(s) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
@@ -71,8 +75,8 @@ class Cell(nn.Module):
             for _, state in node:
                 operation = next(operations)
                 y = operation(states[state])
-                if self.training and self.drop_path > 0 and not isinstance(operation, nn.Identity):
-                    y = drop_path(y, self.drop_path)
+                if self.training and self.drops and not isinstance(operation, nn.Identity):
+                    y = drop_path(y, self.drop_probability)
                 total = y if total is None else total + y
             states.append(cast(torch.Tensor, total))
         joined = [self.joined[str(s)](states[s]) if str(s) in self.joined else states[s] for s in self.genotype.concat]
@@ -131,10 +135,18 @@ class CellNetwork(StagedNetwork):
         self.classifier = head_modules.build(macro.head, outputs[-1], macro.classes)
         self.set_drop_path(drop_path)
 
-    def set_drop_path(self, probability: float) -> None:
-        """Change the probability of dropping an edge's output in training; recipes raise it with the epochs."""
-        for cell in self.cells:
-            cast(Cell, cell).drop_path = probability
+    def set_drop_path(self, probability: float, shares: Sequence[float] | None = None, active: bool | None = None) -> None:
+        """Change the probability of dropping an edge's output in training; recipes raise it with the epochs.
+
+        Args:
+            probability: 0 <= probability < 1.
+            shares: factors of it, one for each cell; all 1 by default.
+            active: whether anything is drawn; by default where ``probability`` is above 0. A compiled network is compiled again only when this
+                changes, so a ramp that begins at 0 says ``True`` from the beginning.
+        """
+        for cell, share in zip(self.cells, [1.0] * len(self.cells) if shares is None else shares, strict=True):
+            cast(Cell, cell).drop_probability.fill_(probability * share)
+            cast(Cell, cell).drops = probability > 0 if active is None else active
 
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         s0, s1 = self.stem(x)

@@ -187,6 +187,17 @@ def test_weights(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
     assert all(torch.equal(value, trained.state_dict()[key]) for key, value in fresh.state_dict().items())
 
 
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
+def test_a_moving_average_precedes_the_weights_that_it_is_of(key: str, tmp_path: Path) -> None:
+    own, average, fresh = (network("nasbench201") for _ in range(3))
+    with torch.no_grad():
+        for parameter in average.parameters():
+            parameter.fill_(0.5)
+    torch.save({"state_dict": own.state_dict(), "model": own.state_dict(), key: average.state_dict()}, tmp_path / "w.pt")
+    load_into(fresh, tmp_path / "w.pt")
+    assert all(torch.equal(value, average.state_dict()[name]) for name, value in fresh.state_dict().items())
+
+
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     state: dict[str, Any] = dict(network("nasbench201").state_dict())
     del state["stem.0.weight"]

@@ -28,7 +28,7 @@ from .small import CELL, OTHER, Answer, Cli, arguments, content, load, write
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
 COMMANDS = (
     "list", "register", "init", "search", "score", "show", "doctor", "export", "diagnose",
-    "sample-study", "rank-study", "sharing-study", "compare",
+    "sample-study", "rank-study", "sharing-study", "compare", "retrain", "recipes", "validate", "width",
 )  # fmt: skip
 
 
@@ -196,6 +196,25 @@ def test_doctor_on_a_broken_file(run: Cli, tmp_path: Path) -> None:
     path = write(tmp_path / "x.yml", value)
     answer = run("doctor", path, "--json")
     assert answer.status == 2 and "fond: no such key; did you mean 'found'" in findings(answer)[str(path)]["detail"]
+
+
+def test_doctor_on_openmmlabs_packages(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evaluators.mmlab import installation
+
+    def check(name: str) -> None:
+        if name in ("mmcv", "mmdet"):
+            raise installation.WrongBuild(f"{name}: operators of another torch.", "Type: something")
+
+    monkeypatch.setattr(installation, "check", check)
+    monkeypatch.setattr(installation, "installed", lambda name: None if name == "mmdet" else f"onedl-{name} 2.3.6")
+    known = findings(run("doctor", "--json"))
+    assert known["mmcv"]["state"] == "broken" and known["mmcv"]["detail"] == "mmcv: operators of another torch."
+    assert known["mmdet"]["state"] == "missing" and known["mmdet"]["detail"] == "optional, not installed"
+    assert all(known[name]["remedy"].endswith("install-mmlab") for name in ("mmcv", "mmdet"))
+    assert known["mmseg"] == {"subject": "mmseg", "state": "ok", "detail": "onedl-mmseg 2.3.6", "remedy": ""}
+    monkeypatch.setattr(installation, "check", lambda *names: None)
+    monkeypatch.setattr(installation, "compiled", lambda: "operators for torch 2.11.0 and the CPU only")
+    assert findings(run("doctor", "--json"))["mmcv"]["detail"] == "onedl-mmcv 2.3.6, operators for torch 2.11.0 and the CPU only"
 
 
 def test_doctor_in_a_folder_with_our_packages_names(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,278 @@
+"""Retraining as an evaluator: a network, a recipe and images in; accuracy, weights for timm and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nni
+import yaml
+from nni.nas.evaluator import Evaluator
+from torch import nn
+
+from spaces.architecture import Architecture
+from spaces.images import ImageSpace
+
+from ..backends import require
+from ..errors import ConfigError
+from ..files import atomic_write, write_json
+from ..settings import read
+from ..training.base import Report
+from ..training.checkpoint import CheckpointStore
+from . import checkpoints, recipes
+from .card import write_card
+from .checkpoints import BEST, LAST
+from .loop import Processes, Progress, Retraining
+from .network import Subject, build, describe, subject
+from .pictures import PictureData, open_pictures
+from .settings import MAY_CHANGE_IN_RETRAINING, PictureSettings, Recipe
+from .summary import Summary
+
+SCHEMA_VERSION = 1
+"""Of ``result.json``."""
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """What a retraining measured, in percent of the test images, with the moving average's weights where there is one.
+
+    ``top1``, ``top5`` (from 6 classes on) and ``loss`` (nats): after the last epoch. ``best_top1`` is that of the best epoch, chosen on the
+    very images that it is measured on, so it flatters. ``description``: see :func:`evaluators.retraining.network.describe`.
+    """
+
+    top1: float
+    top5: float | None
+    loss: float
+    best_top1: float
+    best_epoch: int
+    history: list[dict[str, float]]
+    description: dict[str, Any]
+    folder: Path | None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers of it, with ``parameters`` and ``macs``."""
+        numbers = {"top1": self.top1, **({} if self.top5 is None else {"top5": self.top5}), "loss": self.loss, "best_top1": self.best_top1}
+        return numbers | {name: self.description[name] for name in ("parameters", "macs")}
+
+
+class TimmRetrain(Evaluator):
+    """Train from scratch by a recipe, built from timm's parts.
+
+    Args:
+        data: where the images are.
+        recipe: a recipe's name, a recipe, or its values.
+        recipe_name: what the recipe is called in reports; by default its own name, or "own".
+        space: needed for architectures given as native text.
+        seed: of initialisation, order, augmentation and the network's own randomness.
+        folder: gets ``last.pth.tar`` and ``model_best.pth.tar`` (timm's format), ``summary.csv``, ``README.md`` (the model card),
+            ``recipe.yml``, ``result.json``, and ``training/`` for resuming; None keeps nothing.
+        report: called with a dictionary at the end of every epoch.
+        progress: see :data:`evaluators.retraining.loop.Progress`.
+        tensorboard: write event files besides, into ``folder/tensorboard``.
+    """
+
+    def __init__(
+        self,
+        data: PictureData | PictureSettings | Mapping[str, Any],
+        recipe: str | Recipe | Mapping[str, Any],
+        *,
+        recipe_name: str | None = None,
+        space: ImageSpace | None = None,
+        seed: int = 0,
+        folder: Path | str | None = None,
+        report: Report | None = None,
+        progress: Progress | None = None,
+        tensorboard: bool = False,
+    ) -> None:
+        require("timm", "timm")
+        self.data_settings = (
+            None if isinstance(data, PictureData) else data if isinstance(data, PictureSettings) else read(PictureSettings, data, "data.")
+        )
+        self._data = data if isinstance(data, PictureData) else None
+        given = recipes.recipe(recipe) if isinstance(recipe, str) else recipe if isinstance(recipe, Recipe) else read(Recipe, recipe, "recipe.")
+        self.recipe_name = recipe_name or (recipe if isinstance(recipe, str) else "own")
+        self.recipe = _for_processes(given)
+        self.space, self.seed = space, seed
+        self.folder = None if folder is None else Path(folder)
+        self.report, self.progress, self.tensorboard = report, progress, tensorboard
+        if tensorboard and folder is None:
+            raise ConfigError("tensorboard needs a folder to write into.", "Pass folder=....")
+
+    @property
+    def data(self) -> PictureData:
+        """The images, opened when they are first needed."""
+        if self._data is None:
+            assert self.data_settings is not None
+            self._data = open_pictures(self.data_settings)
+        return self._data
+
+    def evaluate(self, model: Any) -> float:
+        """Top-1 accuracy in percent of an architecture, a network's name or a network after the last epoch; a final result to NNI, if this
+        runs inside a trial of an NNI strategy."""
+        value = self.train(model).top1
+        if nni.get_current_parameter() is not None:
+            nni.report_final_result(value)
+        return value
+
+    def train(self, model: str | Architecture | Subject | nn.Module) -> RetrainResult:
+        """Train ``model`` to the last epoch, from where an earlier call with the same folder was stopped.
+
+        Args:
+            model: an architecture or a name gets fresh weights from ``seed``; a network is trained as it is, and its checkpoints hold weights
+                that only it can load.
+
+        Raises:
+            ConfigError: the recipe does not fit the network or the images.
+            DataError: images that cannot be read or are too small, or classes that differ between train and test.
+            CheckpointError: the folder belongs to another training.
+            TrainingError: a loss that is not finite, or too little memory.
+        """
+        data, recipe = self.data, self.recipe
+        classes = data.train.classes
+        if isinstance(model, nn.Module):
+            network, description = model, _own(model)
+        else:
+            chosen = model if isinstance(model, Subject) else subject(model, self.space)
+            description = describe(chosen, recipe, len(classes))
+            network = build(chosen, recipe, len(classes), self.seed)
+        store = None
+        if self.folder is not None:
+            identity = {
+                "recipe": recipe.model_dump(mode="json", exclude=set(MAY_CHANGE_IN_RETRAINING)),
+                "network": description,
+                "seed": self.seed,
+                "train": data.train.identity(),
+                "test": data.test.identity(),
+                "classes": list(classes),
+            }
+            store = CheckpointStore(self.folder / "training", identity)
+        outputs = None if self.folder is None else _Outputs(self, self.folder, description)
+        training = Retraining(
+            network,
+            data,
+            recipe,
+            self.seed,
+            store=store,
+            after_epoch=outputs,
+            report=self.report,
+            progress=self.progress,
+        )
+        training.run()
+        result = _result(training.history, description, self.folder)
+        if outputs is not None and training.fabric.is_global_zero:
+            outputs.close(training, result)
+        return result
+
+    def _dump(self) -> dict[str, Any]:
+        """What NNI sends to a trial process: settings, never images."""
+        if self.data_settings is None or self.report is not None or self.progress is not None:
+            raise ConfigError(
+                "TimmRetrain cannot be sent to NNI's trials with opened images or report functions.", "Pass the data's settings: {'path': ...}."
+            )
+        return {
+            "data": self.data_settings.model_dump(),
+            "recipe": self.recipe.model_dump(),
+            "recipe_name": self.recipe_name,
+            "space": None if self.space is None else {"name": self.space.name, **self.space.config()},
+            "seed": self.seed,
+            "folder": None if self.folder is None else str(self.folder),
+            "tensorboard": self.tensorboard,
+        }
+
+    @staticmethod
+    def _load(**dumped: Any) -> TimmRetrain:
+        from spaces.registered import build as build_space
+
+        space = dumped.pop("space")
+        built = None if space is None else build_space(space.pop("name"), space)
+        assert built is None or isinstance(built, ImageSpace)
+        return TimmRetrain(**dumped, space=built)
+
+
+def _for_processes(recipe: Recipe) -> Recipe:
+    """Under torchrun the number of devices is that of its processes."""
+    world = Processes.of(recipe).world
+    return recipe if world == recipe.devices else read(Recipe, {**recipe.model_dump(), "devices": world}, "recipe.")
+
+
+def _own(network: nn.Module) -> dict[str, Any]:
+    """The description of a network that no name makes again; multiply-adds are not counted."""
+    count = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary."))
+    name = type(network).__name__
+    return {"name": name, "space": None, "architecture": None, "text": None, "timm": None, "parameters": count, "macs": None}
+
+
+def _result(history: list[dict[str, float]], description: dict[str, Any], folder: Path | None) -> RetrainResult:
+    last, best = history[-1], max(history, key=lambda row: row["top1"])  # the first of equals
+    return RetrainResult(last["top1"], last.get("top5"), last["test_loss"], best["top1"], int(best["epoch"]), history, description, folder)
+
+
+class _Outputs:
+    """What a retraining writes for others to read, after every epoch and at the end."""
+
+    def __init__(self, evaluator: TimmRetrain, folder: Path, description: dict[str, Any]) -> None:
+        self.evaluator, self.folder, self.description = evaluator, folder, description
+        self.summary: Summary | None = None
+
+    def __call__(self, training: Retraining) -> None:
+        if self.summary is None:
+            self.summary = Summary(self.folder, tensorboard=self.evaluator.tensorboard)
+        self.summary(training.history)
+        row = training.history[-1]
+        self._checkpoint(training, LAST)
+        if all(row["top1"] > earlier["top1"] for earlier in training.history[:-1]):
+            self._checkpoint(training, BEST)
+
+    def _checkpoint(self, training: Retraining, name: str) -> None:
+        evaluator, row = self.evaluator, training.history[-1]
+        checkpoints.save(
+            self.folder / name,
+            network=training.model,
+            ema=None if training.ema is None else training.ema.module,
+            description=self.description,
+            recipe=evaluator.recipe,
+            classes=training.pictures.train.classes,
+            normalisation=training.normalisation,
+            epoch=int(row["epoch"]),
+            metrics=row,
+            seed=evaluator.seed,
+            data=self._data(training),
+            recipe_name=evaluator.recipe_name,
+        )
+
+    def _data(self, training: Retraining) -> dict[str, Any]:
+        train, test = training.pictures.train, training.pictures.test
+        return {"name": train.name, "train": len(train), "test": len(test)}
+
+    def close(self, training: Retraining, result: RetrainResult) -> None:
+        """The model card, the recipe and ``result.json``."""
+        evaluator = self.evaluator
+        write_card(
+            self.folder,
+            description=self.description,
+            recipe=evaluator.recipe,
+            recipe_name=evaluator.recipe_name,
+            classes=training.pictures.train.classes,
+            normalisation=training.normalisation,
+            data=self._data(training),
+            seed=evaluator.seed,
+            history=result.history,
+        )
+        atomic_write(self.folder / "recipe.yml", yaml.safe_dump(evaluator.recipe.model_dump(mode="json"), sort_keys=False).encode())
+        write_json(
+            self.folder / "result.json",
+            {
+                "schema": SCHEMA_VERSION,
+                "recipe": evaluator.recipe_name,
+                "seed": evaluator.seed,
+                "data": self._data(training),
+                "network": self.description,
+                **result.metrics,
+                "best_epoch": result.best_epoch,
+                "history": result.history,
+                "versions": checkpoints.versions(),
+            },
+        )

@@ -1,0 +1,296 @@
+"""Training a network to the end by a recipe: timm's parts, our order of random numbers, exact resume.
+
+Everything random in an update - order, crops, mixing, dropped paths - is a function of (seed, purpose, epoch, update or image), so a run
+that is killed anywhere and resumed computes the very numbers that the undisturbed run computes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ..backends import require
+from ..errors import ConfigError, TrainingError
+from ..randomness import torch_fork, torch_seed
+from ..training.base import Loop, Report, Trained, to_cpu
+from ..training.checkpoint import CheckpointStore, State
+from ..training.memory import shortage
+from . import schedules
+from .batches import Part, TrainingBatches, normalisation, test_batches
+from .drop_path import set_drop_path
+from .losses import Losses, main
+from .optimizers import optimizer
+from .pictures import PictureData
+from .settings import Recipe
+from .validation import evaluate
+
+Progress = Callable[[dict[str, float]], None]
+"""Called about once a second with ``epoch`` (from 1), ``update`` (of the epoch, from 1), ``updates`` (of an epoch), ``images_per_second``,
+``seconds_left`` (of the whole training) and ``loss`` (the epoch's mean so far, nats)."""
+EVERY = 1.0
+"""Seconds between two calls of it."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes share the work, and how many of them run on this machine."""
+
+    world: int
+    local: int
+    launched: bool
+    """By torchrun; otherwise Fabric starts them."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Processes:
+        """Those that torchrun has started, or as many as the recipe has devices."""
+        if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+            return cls(int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"]), True)
+        return cls(recipe.devices, recipe.devices, False)
+
+
+class Retraining(Loop):
+    """One training of one network by ``recipe``; :meth:`run` resumes where there is something to resume.
+
+    Args:
+        model: with timm's interface, trained in place; its initial weights are the caller's affair.
+        pictures: train and test images.
+        seed: of order, augmentation, mixing and the network's own randomness.
+        store: None keeps everything in memory.
+        after_epoch: called with this training at the end of every epoch, when the newest row of ``history`` is complete.
+        report: called with the newest row, and ``images_per_second`` besides.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pictures: PictureData,
+        recipe: Recipe,
+        seed: int,
+        *,
+        store: CheckpointStore | None = None,
+        after_epoch: Callable[[Retraining], None] | None = None,
+        report: Report | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        processes = Processes.of(recipe)
+        if processes.world != recipe.devices:
+            raise ConfigError(f"the recipe says devices={recipe.devices}, but torchrun started {processes.world} processes.", "Leave devices out.")
+        strategy = "ddp" if processes.world > 1 or processes.launched else "auto"
+        fabric = Fabric(
+            accelerator=recipe.accelerator,
+            strategy=strategy,
+            devices=processes.local,
+            num_nodes=processes.world // processes.local,
+            precision=recipe.precision,
+        )
+        if recipe.sync_batchnorm and fabric.device.type != "cuda":
+            raise ConfigError(f"sync_batchnorm works on CUDA only, and this is {fabric.device.type}.", "Leave it out.")
+        super().__init__(model, recipe, fabric, (0, recipe.epochs), store, None)
+        self.pictures, self.recipe, self.seed = pictures, recipe, seed
+        self.after_epoch, self.row_report, self.progress = after_epoch, report, progress
+        self.losses = Losses(recipe.loss)
+        self.normalisation = normalisation(recipe, pictures.train)
+        self.ema: Any = None
+        self.images_per_second = float("nan")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates an epoch."""
+        return self.batches.updates
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose accuracy counts: the moving average where there is one."""
+        return self.model if self.ema is None else cast(nn.Module, self.ema.module)
+
+    def run(self) -> Trained:
+        """Train to the end.
+
+        Raises:
+            TrainingError: the loss or a weight is not finite; or memory runs out, then with the number of images at once that fits.
+            CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
+        """
+        with torch_fork(self.seed, "retraining"):  # what follows seeds torch's generators; the caller's stay as they are
+            try:
+                return super().run()
+            except Exception as error:
+                cause = shortage(error)
+                if cause is None:
+                    raise
+        raise self._named(cause)
+
+    def rate(self, epoch: int) -> float:
+        return schedules.rate(self.recipe, epoch, epoch * self.steps_per_epoch, self.steps_per_epoch)
+
+    # -- state ------------------------------------------------------------------------------------------------------------
+    def optimizer_state(self) -> State:
+        """timm's optimizer with its groups, and the loss scale of mixed precision."""
+        state = self.optimizer.state_dict()
+        return {"optimizer": _on_cpu(state), "precision": self.fabric.strategy.precision.state_dict()}
+
+    def _restore_optimizer(self, state: State) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state.get("precision"):
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _extra_state(self) -> State:
+        return {} if self.ema is None else {"ema": to_cpu(self.ema.module.state_dict())}
+
+    def _restore_extra(self, state: State) -> None:
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+
+    # -- the loop ---------------------------------------------------------------------------------------------------------
+    def _setup(self) -> None:
+        recipe, device = self.recipe, self.fabric.device
+        if recipe.sync_batchnorm:
+            self.model = require("timm.layers", "timm").convert_sync_batchnorm(self.model)
+        if recipe.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = self.model.to(device)
+        self.batches = TrainingBatches(
+            self.pictures.train, recipe, self.normalisation, self.seed, rank=self.fabric.global_rank, world=self.fabric.world_size, device=device
+        )
+        self.optimizer = optimizer(self.model, recipe.optimizer)
+        self.scheduler = schedules.scheduler(self.optimizer, recipe, self.steps_per_epoch)
+        if recipe.ema is not None:
+            utils = require("timm.utils", "timm")
+            self.ema = utils.ModelEmaV3(self.model, decay=recipe.ema.decay, use_warmup=recipe.ema.warmup)
+        module: Any = torch.compile(self.model) if recipe.compile else self.model
+        self.module, self.stepper = self.fabric.setup(module, self.optimizer)
+
+    def _begin_training(self) -> None:
+        self.begun, self.seen, self.reported = time.monotonic(), 0, 0.0
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.module.train()
+        self.epoch_begun, self.epoch_seen = time.monotonic(), 0
+
+    def _epoch(self, epoch: int, first: int) -> None:
+        recipe, fabric, updates = self.recipe, self.fabric, self.steps_per_epoch
+        for step, parts in enumerate(self.batches.epoch(epoch, first), start=first):
+            update = epoch * updates + step
+            schedules.set_rate(self.scheduler, recipe, epoch, update)
+            set_drop_path(self.model, recipe.network, epoch=epoch, epochs=recipe.epochs, update=update, updates=recipe.epochs * updates)
+            self.stepper.zero_grad(set_to_none=True)
+            for number, part in enumerate(parts):
+                with fabric.no_backward_sync(self.module, enabled=number + 1 < len(parts)):
+                    self._part(epoch, step, number, part)
+            if recipe.optimizer.gradient_clip is not None:
+                fabric.clip_gradients(self.module, self.stepper, max_norm=recipe.optimizer.gradient_clip, error_if_nonfinite=False)
+            self.stepper.step()
+            if self.ema is not None:
+                self.ema.update(self.model, step=update + 1)
+            self._tell(epoch, step, sum(len(part.images) for part in parts) * fabric.world_size)
+            self._after_step(epoch, step)
+        self.images_per_second = self.epoch_seen / max(time.monotonic() - self.epoch_begun, 1e-9)
+
+    def _part(self, epoch: int, step: int, number: int, part: Part) -> None:
+        """Gradients of one part of a batch, and its meters. What the network draws is a function of (seed, epoch, step, part, process)."""
+        images = part.images.double() if self.recipe.precision == "64-true" else part.images
+        torch.manual_seed(torch_seed(self.seed, "network noise", epoch, step, number, self.fabric.global_rank))
+        outputs = self.module(images)
+        loss = self.losses(outputs, part.targets)
+        self.fabric.backward(loss * part.weight)
+        with torch.no_grad():
+            correct, count = (main(outputs).argmax(1) == part.labels).sum(), len(part.labels)
+            self.meters += torch.stack([loss.detach().double() * count, correct.double(), correct.new_tensor(count).double()])
+
+    def _tell(self, epoch: int, step: int, images: int) -> None:
+        """Speed and time left, about once a second: to read the loss waits for the device."""
+        self.seen, self.epoch_seen, now = self.seen + images, self.epoch_seen + images, time.monotonic()
+        if self.progress is None or not self.fabric.is_global_zero or (now - self.reported < EVERY and step + 1 < self.steps_per_epoch):
+            return
+        loss, _, count = self.meters.tolist()
+        speed = self.seen / max(now - self.begun, 1e-9)
+        left = (self.recipe.epochs - epoch) * self.steps_per_epoch - step - 1
+        numbers = {"epoch": epoch + 1, "update": step + 1, "updates": self.steps_per_epoch, "images_per_second": speed}
+        self.progress({**numbers, "seconds_left": left * self.recipe.batch_size / speed, "loss": loss / max(count, 1)})
+        self.reported = time.monotonic()
+
+    def _enrich(self, epoch: int) -> None:
+        """The test images' numbers; then whatever the caller writes down."""
+        row = self.history[-1]
+        own = self._measured(self.model)
+        counted = dict(own) if self.ema is None else self._measured(self.ema.module)
+        row["test_loss"] = counted.pop("loss")
+        row.update(counted)
+        if self.ema is not None:
+            row["top1_raw"] = own["top1"]
+        if self.after_epoch is not None and self.fabric.is_global_zero:
+            self.after_epoch(self)
+        if self.row_report is not None and self.fabric.is_global_zero:
+            self.row_report({**row, "images_per_second": self.images_per_second})
+
+    def _measured(self, network: nn.Module) -> dict[str, float]:
+        """Every process measures its share; all with the statistics of the first one's batch norms, which are those that are saved."""
+        fabric = self.fabric
+        if fabric.world_size > 1:
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        batches = test_batches(self.pictures.test, self.recipe, self.normalisation, fabric.device, rank=fabric.global_rank, world=fabric.world_size)
+
+        def total(sums: torch.Tensor) -> torch.Tensor:
+            return cast(torch.Tensor, fabric.all_reduce(sums, reduce_op="sum"))
+
+        with fabric.autocast():
+            return evaluate(network, batches, reduce=total)
+
+    def _remedy(self, epoch: int) -> str:
+        return f"Lower optimizer.learning_rate (it is {self.rate(epoch):g}) or set optimizer.gradient_clip"
+
+    # -- memory -----------------------------------------------------------------------------------------------------------
+    def _named(self, detail: str) -> TrainingError:
+        """What fits, found by trying halves."""
+        recipe, at_once = self.recipe, self.recipe.part_size
+        problem = f"memory ran out with {at_once} images at once (batch_size={recipe.batch_size}): {detail}"
+        fitting, tried = 0, at_once // 2
+        while tried >= 2 and not fitting:
+            fitting = tried if self._fits(tried) else 0
+            tried //= 2
+        choices = [
+            n
+            for n in range(recipe.accumulate + 1, recipe.batch_size // (2 * recipe.devices) + 1)
+            if recipe.batch_size % (n * recipe.devices) == 0 and recipe.batch_size // (n * recipe.devices) <= fitting
+        ]
+        if not choices:
+            return TrainingError(problem, "Not even 2 images fit: use smaller images or a smaller network (--set input.size=..., network.sizes).")
+        count = recipe.batch_size // (choices[0] * recipe.devices)
+        return TrainingError(
+            problem, f"{count} at once fit: add --set accumulate={choices[0]} (the batch stays {recipe.batch_size}), or use smaller images."
+        )
+
+    def _fits(self, count: int) -> bool:
+        """Whether a step of ``count`` images of zeros goes through."""
+        self.model.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        side = self.recipe.input.size
+        kind = torch.float64 if self.recipe.precision == "64-true" else torch.float32
+        try:
+            with self.fabric.autocast():
+                outputs = self.model.train()(torch.zeros(count, 3, side, side, dtype=kind, device=self.fabric.device))
+                self.losses(outputs, torch.zeros(count, dtype=torch.int64, device=self.fabric.device)).backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            if shortage(error) is None:
+                raise
+            return False
+        return True
+
+
+def _on_cpu(value: Any) -> Any:
+    """A copy with all tensors on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(part) for part in value)
+    return value

@@ -1,0 +1,241 @@
+"""Labelled images at their own size: files stay files, arrays stay arrays."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from ..data import cifar, digits, folder, npz
+from ..data.decoding import open_rgb
+from ..data.images import ImageData, ImageSet
+from ..data.reading import measured
+from ..errors import DataError, LabelError
+from ..randomness import generator
+from . import svhn
+from .settings import PictureSettings
+
+LAYOUTS = (
+    "Expected 'digits'; a folder with one folder of image files a class, or with train and val (or test) that hold such folders; torchvision's "
+    "CIFAR-10, CIFAR-100 or SVHN; or a file of numpy.savez(path, images=..., labels=...). See docs/retraining_data.md."
+)
+MAX_SMALL = 0.05
+"""A data set may have this share of images whose shorter side is less than half of what the network sees; they are enlarged."""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Files by their headers. Names are kept as an array, because a list of them would be copied by every process that reads.
+
+    Args:
+        root: what the names are relative to.
+        names: (N,) bytes.
+        lengths: (N,) bytes of each file.
+        sizes: (N, 2) height and width in pixels.
+    """
+
+    root: str
+    names: npt.NDArray[np.bytes_]
+    lengths: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, i: int) -> str:
+        return os.path.join(self.root, os.fsdecode(self.names[i].item()))
+
+    def take(self, index: npt.NDArray[Any]) -> ImageFiles:
+        return ImageFiles(self.root, self.names[index], self.lengths[index], self.sizes[index])
+
+
+class Pictures:
+    """N labelled images.
+
+    Args:
+        name: for messages, such as ``"cifar10/train"``.
+        images: (N, 3, H, W) uint8, or files.
+        labels: (N,) int64.
+        classes: their names, in the order of the labels.
+    """
+
+    def __init__(self, name: str, images: torch.Tensor | ImageFiles, labels: torch.Tensor, classes: tuple[str, ...]) -> None:
+        if len(images) == 0:
+            raise DataError(f"{name}: there are no images.", "Check the path.")
+        if len(images) != len(labels) or int(labels.min()) < 0 or int(labels.max()) >= len(classes):
+            found = f"{len(labels)} labels in {int(labels.min())} ... {int(labels.max())}"
+            raise DataError(f"{name}: {len(images)} images of {len(classes)} classes need as many labels below that, but there are {found}.")
+        self.name, self.labels, self.classes, self._images = name, labels, classes, images
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, i: int) -> Image.Image:
+        """RGB at its own size; a camera's rotation mark is not applied (as timm does).
+
+        Raises:
+            DataError: the file cannot be decoded, though its header was in order.
+        """
+        if isinstance(self._images, torch.Tensor):
+            return Image.fromarray(np.ascontiguousarray(self._images[i].numpy().transpose(1, 2, 0)))
+        path = self._images.path(i)
+        opened = open_rgb(path)
+        if isinstance(opened, str):
+            raise DataError(f"{path}: cannot be read ({opened}).", "Repair or remove it, then run the same command again.")
+        return opened
+
+    def subset(self, index: npt.NDArray[Any]) -> Pictures:
+        """The images at ``index``, in that order."""
+        chosen = torch.from_numpy(np.ascontiguousarray(index))
+        images = self._images[chosen] if isinstance(self._images, torch.Tensor) else self._images.take(index)
+        return Pictures(self.name, images, self.labels[chosen], self.classes)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """(N, 2): height and width in pixels."""
+        if isinstance(self._images, ImageFiles):
+            return self._images.sizes
+        same: npt.NDArray[np.int64] = np.broadcast_to(np.array(self._images.shape[2:], dtype=np.int64), (len(self), 2))
+        return same
+
+    def check_size(self, size: int) -> None:
+        """Refuse images that a network of ``size`` by ``size`` pixels would see blown up to more than twice their size.
+
+        Raises:
+            DataError: more than 5 % of them are so small.
+        """
+        shorter: npt.NDArray[np.int64] = self.sizes.min(axis=1)
+        small, least = int((2 * shorter < size).sum()), int(shorter.argmin())
+        if small > MAX_SMALL * len(self):
+            height, width = (int(side) for side in self.sizes[least])
+            which = f" ({self._images.path(least)})" if isinstance(self._images, ImageFiles) else ""
+            raise DataError(
+                f"{self.name}: {small:,} of {len(self):,} images have a shorter side of less than half of input.size, which is {size}; "
+                f"the smallest is {width}x{height} pixels{which}.",
+                f"Train at the size of the images: --set input.size={int(np.median(shorter))}",
+            )
+
+    def identity(self) -> dict[str, object]:
+        """What tells these images from others when a training is resumed: their number, and checksums of the labels, the classes' names, and the
+        pixels, or, of files, their names and lengths. JSON-able.
+        """
+        labels = zlib.crc32(np.ascontiguousarray(self.labels.numpy()).tobytes())
+        known: dict[str, object] = {"name": self.name, "images": len(self), "labels": labels, "classes": zlib.crc32("\0".join(self.classes).encode())}
+        if isinstance(self._images, ImageFiles):
+            names = zlib.crc32(b"\0".join(self._images.names.tolist()))
+            return {**known, "files": zlib.crc32(np.ascontiguousarray(self._images.lengths).tobytes(), names)}
+        return {**known, "pixels": zlib.crc32(np.ascontiguousarray(self._images.numpy()).data)}
+
+
+@dataclass(frozen=True)
+class PictureData:
+    """What a network is trained on, and what its accuracy is measured on.
+
+    Raises:
+        DataError: their classes differ, or there is only one.
+    """
+
+    train: Pictures
+    test: Pictures
+
+    def __post_init__(self) -> None:
+        train, test = self.train.classes, self.test.classes
+        if train != test:
+            raise DataError(
+                f"{self.train.name} has the classes {', '.join(train[:5])} ({len(train)}), but {self.test.name} {', '.join(test[:5])} ({len(test)}).",
+                "Make them the same, in the same order.",
+            )
+        if len(train) < 2:
+            raise DataError(
+                f"{self.train.name}: there is only one class, {train[0]}.", f"If it is the folder of the data set, give its path. {LAYOUTS}"
+            )
+
+
+def open_pictures(settings: PictureSettings) -> PictureData:
+    """The images that ``settings`` name; ``limit`` and ``test_limit`` are uniform draws with ``limit_seed``.
+
+    Raises:
+        DataError: nothing there, a layout that is none of ours, a damaged file; the message says what was found.
+        LabelError: images without labels.
+    """
+    source = recognised(settings.path) if settings.source == "auto" else settings.source
+    data = _from_folder(settings.path) if source == "folder" else _from_arrays(_arrays(settings.path, source))
+    train = _limited(data.train, settings.limit, settings.limit_seed, "data limit")
+    return PictureData(train, _limited(data.test, settings.test_limit, settings.limit_seed, "test limit"))
+
+
+def recognised(path: str) -> str:
+    """The source that lies at ``path``.
+
+    Raises:
+        DataError: none of ours, or several.
+    """
+    if path == "digits":
+        return "digits"
+    place = Path(os.path.expanduser(path))
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder.", LAYOUTS)
+    if not place.is_dir():
+        if place.suffix.lower() == ".npz":
+            return "npz"
+        packed = place.suffix.lower() in (".tar", ".gz", ".tgz", ".xz", ".bz2", ".zip")
+        raise DataError(f"{place}: is a file{', an archive' if packed else ''}.", ("Unpack it and give the folder. " if packed else "") + LAYOUTS)
+    signs = {
+        "cifar10": (place / cifar.FORMATS["cifar10"].folder).is_dir() or (place / "data_batch_1").is_file(),
+        "cifar100": (place / cifar.FORMATS["cifar100"].folder).is_dir() or ((place / "train").is_file() and (place / "test").is_file()),
+        "svhn": any((place / name).is_file() for name in svhn.FILES.values()),
+    }
+    found = [source for source, there in signs.items() if there]
+    if len(found) > 1:
+        raise DataError(f"{place}: holds {' and '.join(found)}.", f"Say which one: source {' or '.join(found)}.")
+    return found[0] if found else "folder"
+
+
+def _arrays(path: str, source: str) -> ImageData:
+    if source == "digits":
+        return digits.load()
+    if source == "svhn":
+        return svhn.load(path)
+    return npz.load(path) if source == "npz" else cifar.load(path, source)
+
+
+def _from_arrays(data: ImageData) -> PictureData:
+    def pictures(images: ImageSet) -> Pictures:
+        return Pictures(images.name, images.images, images.labels, images.classes)
+
+    train = pictures(data.train)  # a LabelError where there are no labels; with labels there is a test part
+    return PictureData(train, pictures(data.test or data.train))
+
+
+def _from_folder(path: str) -> PictureData:
+    root, parts = folder.listed(path)
+    if "test" not in parts or parts["train"].labels is None or parts["test"].labels is None:
+        raise LabelError(f"{root}: holds {len(parts['train'].files):,} images without class folders; retraining needs labels.", LAYOUTS)
+    if len(parts["train"].classes) < 2:
+        only = parts["train"].classes[0]
+        raise DataError(
+            f"{root}: holds one folder of images only, {only}; retraining needs two classes.", f"If it is the data set, give its path. {LAYOUTS}"
+        )
+    headers = measured(root, {name: part.files for name, part in parts.items()})
+
+    def pictures(name: str) -> Pictures:
+        part, (kept, lengths, sizes) = parts[name], headers[name]
+        assert part.labels is not None
+        names = np.array([os.fsencode(os.path.relpath(part.files[i], root)) for i in kept], dtype=np.bytes_)
+        files = ImageFiles(str(root.absolute()), names, lengths, sizes)
+        return Pictures(f"{root.absolute().name}/{name}", files, torch.from_numpy(part.labels[kept]), part.classes)
+
+    return PictureData(pictures("train"), pictures("test"))
+
+
+def _limited(pictures: Pictures, limit: int | None, seed: int, purpose: str) -> Pictures:
+    if limit is None or limit >= len(pictures):
+        return pictures
+    return pictures.subset(np.sort(generator(seed, purpose).permutation(len(pictures))[:limit]))

@@ -1,0 +1,109 @@
+"""What a person sees of a retraining: its bar, and the table at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from .app import grid
+
+if TYPE_CHECKING:
+    from evaluators.retraining.evaluator import RetrainResult
+    from nni_plugins.retrain.request import Request
+
+INSIDE = ("training", "tensorboard")
+"""Folders of a run whose files are not listed one by one."""
+
+
+class Bar:
+    """Epoch, loss, images a second and time left; nothing at all if ``quiet``."""
+
+    def __init__(self, console: Console, epochs: int, quiet: bool) -> None:
+        columns = TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn("{task.fields[note]}")
+        self.progress = Progress(*columns, console=console, disable=quiet)
+        self.epochs = epochs
+        self.task = self.progress.add_task("", total=None, epoch="-", epochs=epochs, note="preparing")
+
+    def __enter__(self) -> Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def __call__(self, row: dict[str, float]) -> None:
+        """See :data:`evaluators.retraining.loop.Progress`."""
+        updates, epoch = int(row["updates"]), int(row["epoch"])
+        note = f"loss {row['loss']:.3f}  {row['images_per_second']:,.0f} img/s  {remaining(row['seconds_left'])} left"
+        done = (epoch - 1) * updates + int(row["update"])
+        self.progress.update(self.task, total=self.epochs * updates, completed=done, epoch=epoch, note=note)
+
+
+def remaining(seconds: float) -> str:
+    """``2 d 03:04:05``, days only where there are some."""
+    days, rest = divmod(round(max(seconds, 0)), 86_400)
+    text = f"{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
+    return f"{days} d {text}" if days else text
+
+
+def report(request: Request, result: RetrainResult, folder: Path) -> tuple[dict[str, Any], RenderableType]:
+    """What ``--json`` prints, and the table."""
+    found = request.origin
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files += [f"{name}/" for name in INSIDE if (folder / name).is_dir()]
+    value = {
+        "architecture": found.text,
+        "origin": found.about,
+        "recipe": request.recipe_name,
+        "data": request.data.model_dump(mode="json"),
+        "seed": request.seed,
+        "epochs": int(result.history[-1]["epoch"]),
+        **result.metrics,
+        "best_epoch": result.best_epoch,
+        "network": result.description,
+        "folder": str(folder),
+        "files": files,
+    }
+    table = grid("", "")
+    table.add_row("architecture", escape(found.text))
+    if "file" in found.about:
+        table.add_row("from", escape(_from(found.about)))
+    for key in ("parameters", "macs"):
+        number = result.metrics.get(key)
+        table.add_row({"macs": "multiply-adds"}.get(key, key), "-" if number is None else f"{number:,}")
+    last = f"{result.top1:.2f} %" + ("" if result.top5 is None else f"   top-5 {result.top5:.2f} %") + f"   loss {result.loss:.4f}"
+    table.add_row(f"top-1, epoch {value['epochs']}", last)
+    table.add_row(f"top-1, best (epoch {result.best_epoch})", f"{result.best_top1:.2f} %")
+    for key in ("left_out", "notes"):
+        for line in result.description.get(key, []):
+            table.add_row(key.replace("_", " "), escape(line))
+    table.add_row("folder", escape(str(folder)))
+    table.add_row("files", escape(", ".join(files)))
+    lines = ["The best epoch was chosen on the very images that it is measured on, so it flatters; quote the last one."]
+    return value, Group(table, *lines, *map(escape, _beside(found.about)))
+
+
+def _from(about: dict[str, Any]) -> str:
+    job = f", {about['job']}" if "job" in about else ""
+    experiment = f" (NNI experiment {about['experiment']})" if "experiment" in about else ""
+    return f"{about['file']}{job}{experiment}"
+
+
+def _beside(about: dict[str, Any]) -> list[str]:
+    """What random architectures reached in the search or comparison that chose this one."""
+    means = {name: mean for name, mean in about.get("means", {}).items() if mean["mean"] is not None}
+    if about["kind"] not in ("search", "comparison"):
+        return []
+    chosen_by = about["strategy"] if about["kind"] == "search" else "the comparison"
+    searches = about.get("searches", 0)
+    count = f" with {searches} seed{'s' if searches > 1 else ''}" if searches else ""
+    if not means:
+        return [f"{chosen_by}{count} trained nothing stand-alone, so no random architectures stand beside this one."]
+    listed = ", ".join(f"{name} {mean['mean']:.2f} ({mean['trained']})" for name, mean in means.items())
+    rest = [] if about.get("baseline", "random") in means else ["There are no random architectures to compare it with."]
+    return [f"{chosen_by}{count}, by its own shorter training, mean {about['metric']} (architectures): {listed}.", *rest]

@@ -1,0 +1,186 @@
+"""``nni-plugins transfer``: architectures as backbones of detectors (mmdet) and segmentation networks (mmseg)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from evaluators.errors import ConfigError
+
+from .app import AsJson, _argument, app, emit, grid
+
+if TYPE_CHECKING:
+    from nni_plugins.transfer import TransferRequest
+
+ARCHITECTURE = (
+    "A name (ours or timm's), an architecture as text or JSON, a file, a search's folder or result.json, an NNI experiment's id, or a checkpoint."
+)
+transfer = typer.Typer(no_args_is_help=True, help="Detection and segmentation with an architecture as backbone (mmdet, mmseg).")
+app.add_typer(transfer, name="transfer")
+
+Architecture = Annotated[str | None, typer.Argument(help=ARCHITECTURE)]
+Data = Annotated[str | None, typer.Option(help="The folder of the data set; docs/transfer.md has the layouts.")]
+Recipe = Annotated[str, typer.Option(help="A name that nni-plugins transfer recipes shows, or a YAML file.")]
+Checkpoint = Annotated[str | None, typer.Option(help="Weights of the backbone in timm's format, such as retrain's model_best.pth.tar.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of everything. [default: one in runs/transfer for this very training]")]
+Change = Annotated[list[str] | None, typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.01; may be repeated.")]
+Option = Annotated[list[str] | None, typer.Option("--config-option", help="A key of the written configuration file; may be repeated.")]
+Space = Annotated[str | None, typer.Option(help="The space's registered name, for a native string. [default: nasbench201]")]
+Argument = Annotated[list[str] | None, typer.Option("--argument", help="An argument of the space, such as channels=24; may be repeated.")]
+Amp = Annotated[bool, typer.Option("--amp", help="Mixed precision.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of initialisation, order and augmentation.")]
+Rank = Annotated[int, typer.Option(help="Of a search or comparison: its so manieth architecture, 1 is best.")]
+Job = Annotated[str | None, typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: torch's]")]
+Dry = Annotated[bool, typer.Option("--dry-run", help="Only check everything and write the configuration file.")]
+
+
+@transfer.command()
+def detection(
+    architecture: Architecture = None,
+    data: Data = None,
+    recipe: Recipe = "retinanet_small",
+    checkpoint: Checkpoint = None,
+    out: Out = None,
+    change: Change = None,
+    config_option: Option = None,
+    space: Space = None,
+    argument: Argument = None,
+    amp: Amp = False,
+    seed: Seed = 0,
+    rank: Rank = 1,
+    job: Job = None,
+    threads: Threads = None,
+    dry_run: Dry = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a detector and measure its mAP. Example: nni-plugins transfer detection darts_v2 --data bccd --recipe retinanet_small
+
+    The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede.
+    """
+    _transfer("detection", locals())
+
+
+@transfer.command()
+def segmentation(
+    architecture: Architecture = None,
+    data: Data = None,
+    recipe: Recipe = "deeplabv3_small",
+    checkpoint: Checkpoint = None,
+    out: Out = None,
+    change: Change = None,
+    config_option: Option = None,
+    space: Space = None,
+    argument: Argument = None,
+    amp: Amp = False,
+    seed: Seed = 0,
+    rank: Rank = 1,
+    job: Job = None,
+    threads: Threads = None,
+    dry_run: Dry = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a segmentation network and measure its mIoU. Example: nni-plugins transfer segmentation darts_v2 --data camvid
+
+    The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede.
+    """
+    _transfer("segmentation", locals())
+
+
+@transfer.command("recipes")
+def recipes_(name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None, as_json: AsJson = False) -> None:
+    """Show all recipes of detection and segmentation, or all values of one. Example: nni-plugins transfer recipes retinanet_small > own.yml"""
+    import yaml
+
+    from evaluators.mmlab.recipes import names, recipe
+
+    if name is not None:
+        value = recipe(name).model_dump(mode="json")
+        if as_json:
+            emit(value, True, "")
+        else:
+            print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=130), end="")
+        return
+    found = {one: recipe(one) for one in names()}
+    table = grid("recipe", "task", "length", "batch", "after")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for one, each in found.items():
+        length = f"{each.epochs:,} epochs" if each.epochs is not None else f"{each.iterations:,} iterations"
+        table.add_row(one, each.task, length, str(each.batch_size), escape(each.source.partition(",")[0].partition(" (")[0]))
+    emit({one: each.model_dump(mode="json") for one, each in found.items()}, as_json, table)
+
+
+def _transfer(task: str, given: dict[str, Any]) -> None:
+    from nni_plugins.retrain.request import first_process
+    from nni_plugins.retrain.trial import in_trial
+    from nni_plugins.transfer import TransferRequest, run_trial
+
+    same = {key: given[key] for key in ("architecture", "data", "recipe", "checkpoint", "seed", "amp", "space", "rank", "job")}
+    request = TransferRequest(
+        task,
+        **same,
+        changes=dict(_argument(text) for text in given["change"] or []),
+        options=dict(_argument(text, "--config-option") for text in given["config_option"] or []),
+        arguments=dict(_argument(text, "--argument") for text in given["argument"] or []),
+    )
+    if given["threads"] is not None:
+        import torch
+
+        torch.set_num_threads(given["threads"])
+    out: Path | None = given["out"]
+    if in_trial():
+        if out is not None or given["dry_run"]:
+            raise ConfigError("--out and --dry-run: a trial of NNI keeps its files in its own output folder, and trains.", "Leave them out.")
+        run_trial(request)
+        return
+    folder = request.folder() if out is None else out
+    if given["dry_run"]:
+        file = request.transfer.write(request.backbone[0], folder)
+        emit({"config": str(file)}, given["as_json"], f"{file} written; run it: python -m evaluators.mmlab.run {file}")
+        return
+    quiet = given["as_json"] or not first_process()
+    with _Bar(Console(stderr=True), quiet) as bar:
+        result = request.train(folder, progress=bar)
+    if first_process():
+        emit({**result, "folder": str(folder)}, given["as_json"], _table(request, result, folder))
+
+
+class _Bar(Progress):
+    """Iteration, loss and time left; nothing at all if ``quiet``. On standard error, as OpenMMLab's output is kept from standard output."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        super().__init__(TextColumn("iteration"), BarColumn(), TextColumn("{task.fields[note]}"), console=console, disable=quiet)
+        self.bar = self.add_task("", total=None, note="preparing")
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        from .retrain_report import remaining
+
+        note = f"{row['iteration']:,}/{row['iterations']:,}  loss {row['loss']:.3f}  {remaining(row['seconds_left'])} left without evaluation"
+        self.update(self.bar, total=row["iterations"], completed=row["iteration"], note=note)
+
+
+def _table(request: TransferRequest, result: dict[str, Any], folder: Path) -> RenderableType:
+    table = grid("", "")
+    table.add_row("backbone", escape(result["backbone"]["name"]))
+    weights = result["backbone"]["checkpoint"]
+    table.add_row("weights at the start", "random" if weights is None else escape(weights))
+    table.add_row("parameters", f"{result['parameters']['backbone']:,} of the backbone, {result['parameters']['model']:,} in all")
+    table.add_row("recipe", escape(request.recipe))
+    table.add_row("images", ", ".join(f"{key} {count:,}" for key, count in result["data"]["images"].items()))
+    for key, value in result["metrics"].items():
+        table.add_row(f"{key}, {result['tested_on']}", f"{value:.2f} %")
+    table.add_row("folder", escape(str(folder)))
+    table.add_row("files", escape(", ".join([*result["files"], "result.json"])))
+    if not result["history"]:
+        return table
+    curve = grid("epoch", "iteration", "loss", *(f"{key} (val)" for key in result["metrics"]))
+    for row in result["history"][-10:]:
+        loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
+        curve.add_row(str(row["epoch"]), f"{row['iteration']:,}", loss, *(f"{row[key]:.2f}" if key in row else "-" for key in result["metrics"]))
+    return Group(table, "", curve)

@@ -1,0 +1,279 @@
+"""The loop of retraining: resumed equals undisturbed, parts equal the whole, and the same numbers as timm's own steps in a plain loop."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from evaluators.errors import CheckpointError, ConfigChanged, ConfigError, TrainingError
+from evaluators.retraining import batches as pipeline
+from evaluators.retraining import loop
+from evaluators.retraining.batches import TrainingBatches, normalisation
+from evaluators.retraining.evaluator import RetrainResult, TimmRetrain
+from evaluators.retraining.pictures import open_pictures
+from evaluators.retraining.settings import PictureSettings
+
+from . import retraining_job as job
+from .tiny import Interrupted
+
+pytest.importorskip("timm")
+
+
+class At:
+    """Raises at the ``number``-th update."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.seen = number, 0
+
+    def __call__(self, row: dict[str, float]) -> None:
+        self.seen += 1
+        if self.seen == self.number:
+            raise Interrupted
+
+
+def weights(folder: Path, name: str = "last.pth.tar") -> dict[str, torch.Tensor]:
+    state = torch.load(folder / name, weights_only=True)
+    return {f"{part}.{key}": value for part in ("state_dict", "state_dict_ema") for key, value in state[part].items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RetrainResult]:
+    """The undisturbed training."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, job.train(folder)
+
+
+def test_what_a_row_holds(whole: tuple[Path, RetrainResult]) -> None:
+    folder, result = whole
+    keys = {"epoch", "loss", "accuracy", "learning_rate", "test_loss", "top1", "top5", "top1_raw"}
+    assert [set(row) for row in result.history] == [keys] * 3
+    assert [row["learning_rate"] for row in result.history] == pytest.approx([0.0, 0.05 * 0.75, 0.05 * 0.25])
+    assert [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()] == result.history
+    best = max(row["top1"] for row in result.history)
+    assert result.best_top1 == best and result.history[result.best_epoch - 1]["top1"] == best and result.top1 == result.history[-1]["top1"]
+
+
+def test_what_a_folder_holds(whole: tuple[Path, RetrainResult]) -> None:
+    folder, result = whole
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "last.pth.tar", "model_best.pth.tar", "recipe.yml", "result.json", "summary.csv", "training",
+    }  # fmt: skip
+    written = json.loads((folder / "result.json").read_text())
+    assert written["top1"] == result.top1 and written["best_top1"] == result.best_top1 and written["network"]["parameters"] > 0
+    assert torch.load(folder / "model_best.pth.tar", weights_only=True)["metric"] == result.best_top1
+
+
+@pytest.mark.parametrize("update", [4, 6, 18])
+def test_interrupted_and_resumed_equals_undisturbed(whole: tuple[Path, RetrainResult], tmp_path: Path, update: int) -> None:
+    folder, undisturbed = whole
+    with pytest.raises(Interrupted):
+        job.train(tmp_path, At(update))
+    resumed = job.train(tmp_path)
+    assert resumed.history == undisturbed.history and resumed.metrics == undisturbed.metrics
+    for name in ("last.pth.tar", "model_best.pth.tar"):
+        assert same(weights(tmp_path, name), weights(folder, name))
+    assert (tmp_path / "summary.csv").read_text() == (folder / "summary.csv").read_text()
+
+
+def test_killed_and_resumed_equals_undisturbed(whole: tuple[Path, RetrainResult], tmp_path: Path) -> None:
+    folder, undisturbed = whole
+    command = [sys.executable, "-W", "ignore", "-m", "tests.evaluators.retraining_job", "kill", str(tmp_path), "9"]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert not (tmp_path / "result.json").exists()
+    torch.set_num_threads(1)  # as the process had it: sums depend on the number of threads
+    assert job.train(tmp_path).history == undisturbed.history
+    assert same(weights(tmp_path), weights(folder))
+
+
+def test_a_finished_training_is_not_trained_again(whole: tuple[Path, RetrainResult]) -> None:
+    folder, result = whole
+    again = job.train(folder, At(1))
+    assert again.history == result.history and again.metrics == result.metrics
+
+
+def test_another_recipe_does_not_resume(whole: tuple[Path, RetrainResult]) -> None:
+    with pytest.raises(ConfigChanged, match=r"recipe.loss.smoothing: 0.1 -> 0.0"):
+        job.train(whole[0], loss={"smoothing": 0.0})
+
+
+def test_global_generators_are_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    job.train(None, epochs=1, schedule={"name": "constant"})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_parts_of_a_batch_equal_the_whole() -> None:
+    one, two = job.shared(1), job.shared(1, accumulate=2)
+    assert all(torch.allclose(two["model"][name], value, rtol=0, atol=1e-12) for name, value in one["model"].items())
+    for ours, theirs in zip(one["history"], two["history"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-6)
+
+
+def test_the_same_numbers_as_a_plain_loop_of_timms_parts(tmp_path: Path) -> None:
+    """timm's optimizer, schedule, loss, mixing and moving average, called one after the other as timm's training script does."""
+    from timm.loss import SoftTargetCrossEntropy
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import create_scheduler_v2
+    from timm.utils import ModelEmaV3
+
+    changes: dict[str, Any] = {
+        "network": {},
+        "optimizer": {"name": "adamw", "learning_rate": 0.01, "weight_decay": 0.05, "decay": "matrices"},
+        "schedule": {"name": "cosine", "per": "update", "warmup_epochs": 1},
+        "loss": {},
+        "precision": "64-true",
+    }
+    recipe, pictures = job.recipe(**changes), open_pictures(PictureSettings(**job.DATA))  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    ours, plain = job.Plain(), job.Plain()
+    plain.load_state_dict(ours.state_dict())
+    history = TimmRetrain(pictures, recipe).train(ours).history
+
+    plain = plain.double()  # Fabric rounds what its modules return to float32, ours as well, so that the two differ by 1e-8
+    optimizer = create_optimizer_v2(plain, opt="adamw", lr=0.01, weight_decay=0.05)
+    scheduler, _ = create_scheduler_v2(
+        optimizer, sched="cosine", num_epochs=3, warmup_epochs=1, warmup_lr=0.0, step_on_epochs=False, updates_per_epoch=6
+    )
+    ema, criterion, scale = ModelEmaV3(plain, decay=0.9), SoftTargetCrossEntropy(), normalisation(recipe, pictures.train)
+    batches, update, losses = TrainingBatches(pictures.train, recipe, scale, 0), 0, []
+    for epoch in range(3):
+        for [part] in batches.epoch(epoch):
+            scheduler.step_update(update)
+            optimizer.zero_grad()
+            loss = criterion(plain.train()(part.images.double()), part.targets)
+            loss.backward()
+            optimizer.step()
+            update += 1
+            ema.update(plain, step=update)
+            losses.append(loss.item())
+    assert all(torch.allclose(ours.state_dict()[name], value, rtol=0, atol=1e-6) for name, value in plain.state_dict().items())
+    assert [row["loss"] for row in history] == pytest.approx([sum(losses[6 * e : 6 * e + 6]) / 6 for e in range(3)])
+    with torch.no_grad():
+        tests = pipeline.test_batches(pictures.test, recipe, scale, "cpu")
+        right = [(ema.module.eval()(images.double()).argmax(1) == labels).tolist() for images, labels in tests]
+    assert history[-1]["top1"] == pytest.approx(100 * sum(map(sum, right)) / sum(map(len, right)))
+
+
+class Hungry(nn.Module):
+    """Runs out of memory with more than ``most`` images at once."""
+
+    def __init__(self, most: int, error: type[Exception] = torch.OutOfMemoryError) -> None:
+        super().__init__()
+        self.most, self.error, self.layer = most, error, nn.Linear(192, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and len(x) > self.most:
+            raise self.error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        logits: torch.Tensor = self.layer(x.flatten(1))
+        return logits
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_memory_that_runs_out_names_what_fits(error: type[Exception]) -> None:
+    evaluator = TimmRetrain(job.DATA, job.recipe(network={}, mix=None))
+    with pytest.raises(TrainingError, match="memory ran out with 16 images at once") as caught:
+        evaluator.train(Hungry(5, error))
+    assert "4 at once fit: add --set accumulate=4 (the batch stays 16)" in str(caught.value)
+    assert TimmRetrain(job.DATA, job.recipe(network={}, mix=None, accumulate=4)).train(Hungry(5, error)).top1 > 10
+
+
+def test_not_even_two_images_fit() -> None:
+    with pytest.raises(TrainingError, match="Not even 2 images fit"):
+        TimmRetrain(job.DATA, job.recipe(network={}, mix=None)).train(Hungry(1))
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    class Broken(Hungry):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        TimmRetrain(job.DATA, job.recipe(network={})).train(Broken(1))
+
+
+def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    changes = {"optimizer": {"learning_rate": 1e30}, "schedule": {"name": "constant"}, "mix": None}
+    with pytest.raises(TrainingError, match=r"in epoch 1\.\nLower optimizer.learning_rate .* or set optimizer.gradient_clip"):
+        job.train(tmp_path, **changes)
+
+
+def test_a_damaged_checkpoint_falls_back(whole: tuple[Path, RetrainResult], tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        job.train(tmp_path, At(9))
+    newest = max((tmp_path / "training").glob("step-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert job.train(tmp_path).history == whole[1].history
+    for path in (tmp_path / "training").glob("step-*.pt"):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no intact checkpoint"):
+        job.train(tmp_path)
+
+
+def test_mixed_precision_and_channels_last_learn() -> None:
+    plain = job.train(None).history
+    mixed = job.train(None, precision="bf16-mixed", channels_last=True).history
+    assert mixed != plain and mixed[-1]["loss"] == pytest.approx(plain[-1]["loss"], rel=0.05)
+
+
+def test_batch_statistics_over_devices_need_cuda() -> None:
+    with pytest.raises(ConfigError, match="sync_batchnorm works on CUDA only"):
+        job.train(None, sync_batchnorm=True)
+
+
+def test_progress_tells_speed_and_time_left(whole: tuple[Path, RetrainResult]) -> None:
+    rows: list[dict[str, float]] = []
+    job.train(None, rows.append)
+    assert [(row["epoch"], row["update"]) for row in rows] == [(e, u) for e in (1, 2, 3) for u in range(1, 7)]
+    assert all(row["images_per_second"] > 0 and row["updates"] == 6 for row in rows) and rows[-1]["seconds_left"] == 0
+    assert rows[-1]["loss"] == pytest.approx(whole[1].history[-1]["loss"])
+
+
+def test_what_nni_sends_to_a_trial_makes_the_same_evaluator() -> None:
+    evaluator = TimmRetrain(job.DATA, job.recipe(), space=job.SPACE, seed=3)
+    again = TimmRetrain._load(**json.loads(json.dumps(evaluator._dump())))
+    assert (again.recipe, again.space, again.seed, again.data_settings) == (evaluator.recipe, job.SPACE, 3, evaluator.data_settings)
+    with pytest.raises(ConfigError, match="report functions"):
+        TimmRetrain(job.DATA, job.recipe(), report=print)._dump()
+
+
+# -- several processes ----------------------------------------------------------------------------------------------------
+def launched(folder: Path, *command: str) -> list[dict[str, Any]]:
+    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")}
+    module = ["-m", "tests.evaluators.retraining_job", "shared", str(folder), "2"]
+    done = subprocess.run([sys.executable, "-W", "ignore", *command, *module], env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"result-{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [(), ("-m", "torch.distributed.run", "--nproc-per-node", "2")], ids=["fabric", "torchrun"])
+def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path, command: tuple[str, ...]) -> None:
+    one, two = job.shared(1), launched(tmp_path, *command)
+    for process in two:
+        assert all(torch.allclose(process["model"][name], value, rtol=0, atol=1e-12) for name, value in one["model"].items())
+        for ours, theirs in zip(one["history"], ast.literal_eval(process["history"]), strict=True):
+            assert theirs == pytest.approx(ours, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_compiled_equals_plain() -> None:
+    plain, compiled = job.train(None, epochs=2).history, job.train(None, epochs=2, compile=True).history
+    for ours, theirs in zip(plain, compiled, strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-3)
+    assert loop.EVERY == 0.0
