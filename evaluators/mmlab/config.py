@@ -80,6 +80,8 @@ def config(
         raise ConfigError(
             "frozen_stages and norm_eval keep what was trained, but no checkpoint was given.", "Pass --checkpoint FILE, or set both off."
         )
+    if amp and not cuda:
+        raise ConfigError("mmengine's mixed precision needs a GPU.", "Leave --amp out.")
     stages = feature_channels(backbone.architecture, **backbone.options(recipe))
     chosen = detectors.wanted(stages, recipe, backbone.name) if isinstance(recipe, DetectionRecipe) else segmenters.wanted(stages, recipe)
     sync = recipe.sync_batchnorm and devices > 1 and cuda

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from ..errors import ConfigError
 from .installation import check, require_mm
 from .watch import METRICS, Report, percent, watch
 
+UNASKED = ("faster_coco_eval is not installed", "Default ``avg_non_ignore`` is False", "For binary segmentation, we suggest", "`torch.jit")
 SYNCHRONISED = ("SyncBN", "MMSyncBN")
 
 
@@ -45,7 +47,7 @@ def run(
     Args:
         config: any configuration file of mmdet or mmseg.
         resume: auto: from the last checkpoint in its ``work_dir``, if there is one. never: refuse a folder that has one.
-        amp: mixed precision, bfloat16 on CPUs.
+        amp: mixed precision, on GPUs only.
         device: cpu: even where there is a GPU.
         report: gets every row, those of an earlier run first.
         progress: gets ``{"iteration", "iterations", "loss", "seconds_left"}`` after every update.
@@ -67,9 +69,10 @@ def run(
     content.launcher = launcher()
     if content.launcher == "none" or not cuda:
         plain_norms(content)
-    if amp:
+    if amp or content.get("optim_wrapper", {}).get("type") == "AmpOptimWrapper":
+        if not cuda:
+            raise ConfigError(f"{config}: mmengine's mixed precision needs a GPU.", "Leave it out.")
         content.optim_wrapper.type = "AmpOptimWrapper"
-        content.optim_wrapper.dtype = "float16" if cuda else "bfloat16"
     folder = Path(content.work_dir)
     last = last_checkpoint(folder)
     if last is not None and resume == "never":
@@ -77,8 +80,8 @@ def run(
     if last is not None:
         content.load_from, content.resume = str(last), True
     with printed_to(log), _on_cpu(not cuda):
-        if content.launcher == "pytorch" and not cuda and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("gloo")
+        if content.launcher == "pytorch" and not cuda:
+            _join(content)
         runner = require_mm("mmengine.runner").Runner.from_cfg(content)
         hook = watch(require_mm("mmengine.hooks").Hook, scope, folder / "metrics.jsonl", report, progress)
         runner.register_hook(hook, priority="VERY_LOW")
@@ -116,6 +119,15 @@ def _read(config: Path) -> tuple[Any, str]:
     return content, str(scope)
 
 
+def _join(content: Any) -> None:
+    """Several processes on CPUs, which mmengine takes for GPUs unless it is told."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    unused = content.get("find_unused_parameters", False)
+    wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False, "find_unused_parameters": unused}
+    content.setdefault("model_wrapper_cfg", wrapper)
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that mmengine says is the last, if it exists; else the newest that has been written, which a kill may have cut short."""
     pointer = folder / "last_checkpoint"
@@ -145,12 +157,14 @@ def _count(module: torch.nn.Module) -> int:
 
 @contextlib.contextmanager
 def printed_to(log: Path | None) -> Iterator[None]:
-    """Standard output goes to the file ``log``; OpenMMLab's packages print as soon as they are imported."""
-    if log is None:
-        yield
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a") as file, contextlib.redirect_stdout(file):
+    """Standard output goes to the file ``log``; OpenMMLab's packages print as soon as they are imported, and warn of what nobody asked for."""
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(log, "a"))))
+            stack.enter_context(warnings.catch_warnings())
+            for message in UNASKED:
+                warnings.filterwarnings("ignore", message=message)
         yield
 
 

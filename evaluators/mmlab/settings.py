@@ -70,12 +70,12 @@ class DetectorSettings(Settings):
     channels: int = Field(256, ge=8, description="of the pyramid and of RetinaNet's and the proposal network's heads")
     convolutions: int = Field(4, ge=1, description="stacked in RetinaNet's head")
     fully_connected: int = Field(1024, ge=8, description="channels of Faster R-CNN's head")
-    norm: Literal["none", "group"] = Field("none", description="group: group norm of 32 in pyramid and heads, for training from scratch")
+    norm: Literal["none", "group"] = Field("none", description="group: group norm of 32 groups in pyramid and heads, for training from scratch")
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.norm == "group" and self.channels % 32:
-            raise ValueError(f"channels must be a multiple of 32 for norm: group, but got {self.channels}")
+        if self.norm == "group" and self.channels % 64:  # 32 groups of two, or a feature map of one pixel has no variance
+            raise ValueError(f"channels must be a multiple of 64 for norm: group, but got {self.channels}")
         return self
 
 

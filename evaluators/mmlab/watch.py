@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import TrainingError
 from ..files import atomic_write
+from .installation import require_mm
 
 Row = dict[str, Any]
 Report = Callable[[Row], None]
@@ -23,7 +24,7 @@ def percent(metrics: Mapping[str, Any], scope: str) -> dict[str, float]:
     """Metrics in percent, without their prefix. Where nothing was detected at all mmdet reports nothing; that is a precision of 0."""
     plain = {key.rpartition("/")[2]: float(value) for key, value in metrics.items()}
     if scope == "mmseg":
-        return {key: plain[key] for key in METRICS[scope]}
+        return {key: round(plain[key], 2) for key in METRICS[scope]}
     found = {key: round(100 * plain.get(key, 0.0), 1) for key in METRICS[scope]}
     return {**found, **{key: round(100 * plain[key], 1) for key in SIZES if plain.get(key, -1) >= 0}}  # -1: no boxes of that size
 
@@ -39,15 +40,17 @@ def watch(base: Any, scope: str, file: Path, report: Report | None, progress: Re
 
         def before_train(self, runner: Any) -> None:
             """Rows of an earlier run up to its checkpoint; and its evaluation, if it was killed before that."""
-            if file.exists():
+            if runner.rank == 0 and file.exists():
                 self.rows = [row for row in map(json.loads, file.read_text().splitlines()) if row["iteration"] <= runner.iter]
-                for row in self.rows if report is not None else ():
-                    report(row)  # type: ignore[misc]
+            for row in self.rows if report is not None else ():
+                report(row)  # type: ignore[misc]
             self.began = (time.monotonic(), runner.iter)
             loop = runner.train_loop
             position = runner.epoch if hasattr(loop, "run_epoch") else runner.iter
             due = position > 0 and (position % loop.val_interval == 0 or runner.iter >= runner.max_iters)
-            if due and runner.val_loop is not None and not any(row["iteration"] == runner.iter for row in self.rows):
+            missing = [due and not any(row["iteration"] == runner.iter for row in self.rows)]
+            require_mm("mmengine.dist").broadcast_object_list(missing)  # all processes evaluate, or none
+            if missing[0] and runner.val_loop is not None:
                 runner.val_loop.run()
 
         def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -106,4 +106,4 @@ def _beside(about: dict[str, Any]) -> list[str]:
         return [f"{chosen_by}{count} trained nothing stand-alone, so no random architectures stand beside this one."]
     listed = ", ".join(f"{name} {mean['mean']:.2f} ({mean['trained']})" for name, mean in means.items())
     rest = [] if about.get("baseline", "random") in means else ["There are no random architectures to compare it with."]
-    return [f"{chosen_by}{count}, by its own shorter training, mean {about['metric']} (architectures): {listed}.", *rest]
+    return [f"{chosen_by}{count}: mean {about['metric']} of its own stand-alone trainings (how many): {listed}.", *rest]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ARCHITECTURE = (
     "A name (ours or timm's), an architecture as text or JSON, a file, a search's folder or result.json, an NNI experiment's id, or a checkpoint."
 )
-transfer = typer.Typer(no_args_is_help=True, help="Detection and segmentation with an architecture as backbone (mmdet, mmseg).")
+transfer = typer.Typer(no_args_is_help=False, add_completion=False)
 app.add_typer(transfer, name="transfer")
 
 Architecture = Annotated[str | None, typer.Argument(help=ARCHITECTURE)]
@@ -38,6 +38,17 @@ Rank = Annotated[int, typer.Option(help="Of a search or comparison: its so manie
 Job = Annotated[str | None, typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: torch's]")]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only check everything and write the configuration file.")]
+
+
+@transfer.callback(invoke_without_command=True)
+def transfer_(context: typer.Context, as_json: AsJson = False) -> None:
+    """Use an architecture as backbone; alone: list the recipes. Example: nni-plugins transfer detection darts_v2 --data bccd_detection"""
+    if context.invoked_subcommand is None:
+        recipes_(None, as_json)
+    elif as_json:
+        raise ConfigError(
+            "--json stands before the command that it is meant for.", f"Write: nni-plugins transfer {context.invoked_subcommand} ... --json"
+        )
 
 
 @transfer.command()
@@ -168,6 +179,7 @@ class _Bar(Progress):
 def _table(request: TransferRequest, result: dict[str, Any], folder: Path) -> RenderableType:
     table = grid("", "")
     table.add_row("backbone", escape(result["backbone"]["name"]))
+    table.columns[0].no_wrap = True
     weights = result["backbone"]["checkpoint"]
     table.add_row("weights at the start", "random" if weights is None else escape(weights))
     table.add_row("parameters", f"{result['parameters']['backbone']:,} of the backbone, {result['parameters']['model']:,} in all")
@@ -179,8 +191,11 @@ def _table(request: TransferRequest, result: dict[str, Any], folder: Path) -> Re
     table.add_row("files", escape(", ".join([*result["files"], "result.json"])))
     if not result["history"]:
         return table
-    curve = grid("epoch", "iteration", "loss", *(f"{key} (val)" for key in result["metrics"]))
+    shown = [key for key in result["metrics"] if not key.endswith(("_s", "_m", "_l"))]
+    curve = grid("epoch", "iteration", "loss", *(f"{key}, val" for key in shown))
+    for column in curve.columns:
+        column.no_wrap = True
     for row in result["history"][-10:]:
         loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
-        curve.add_row(str(row["epoch"]), f"{row['iteration']:,}", loss, *(f"{row[key]:.2f}" if key in row else "-" for key in result["metrics"]))
+        curve.add_row(str(row["epoch"]), f"{row['iteration']:,}", loss, *(f"{row[key]:.2f}" for key in shown))
     return Group(table, "", curve)

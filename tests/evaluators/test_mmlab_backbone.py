@@ -147,6 +147,29 @@ def test_weights_of_a_checkpoint_are_those_of_the_moving_average(tmp_path: Path)
     assert caught.value.problem.count("instead of") == 3
 
 
+@pytest.mark.parametrize("model", [CELL, "test_resnet"])
+def test_what_retraining_leaves_behind(tmp_path: Path, model: str) -> None:
+    """Its file alone says which network, and has the weights."""
+    from evaluators.retraining.checkpoints import save
+    from evaluators.retraining.network import build, describe
+    from evaluators.retraining.settings import Recipe
+    from evaluators.retraining.subjects import subject
+
+    sizes = {"sizes": {"nasbench201": SMALL}, "arguments": {"stem_type": "deep"} if model == "test_resnet" else {}}
+    recipe = Recipe.model_validate(
+        {"source": "test", "epochs": 1, "batch_size": 2, "optimizer": {"learning_rate": 0.1}, "input": {"size": 64}, "network": sizes}
+    )
+    one = subject(model)
+    network = build(one, recipe, 5, seed=3)
+    file = tmp_path / "last.pth.tar"
+    facts: dict[str, Any] = {"recipe": recipe, "classes": list("abcde"), "normalisation": ([0.5] * 3, [0.5] * 3)}
+    save(file, network=network, ema=None, description=describe(one, recipe, 5), epoch=1, metrics={"top1": 50.0}, seed=3, data={}, **facts)
+    backbone = Backbone(str(file), out_indices=(0, 1))
+    backbone.init_weights()
+    expected = network.eval().forward_intermediates(IMAGES, indices=[0, 1], intermediates_only=True)  # type: ignore[operator]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(backbone.eval()(IMAGES), expected, strict=True))
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
 def test_weights_of_timms_models(tmp_path: Path, name: str) -> None:
     """timm's feature extractors call the same weights otherwise: ``stages_0.`` for ``stages.0.``, and ``model.`` in front."""
@@ -224,6 +247,19 @@ def test_batch_norms() -> None:
     norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]  # one device: not a SyncBatchNorm, which refuses the CPU
     assert norms and all((m.eps, m.momentum, m.weight.requires_grad, m.training) == (0.01, 0.2, False, True) for m in norms)
     assert any(p.requires_grad for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("one", [{"architecture": CELL, "arguments": SMALL}, {"architecture": "test_resnet"}])
+def test_batch_norms_of_several_devices(monkeypatch: pytest.MonkeyPatch, one: dict[str, Any]) -> None:
+    plain = Backbone(**one)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    synced = Backbone(**one, frozen_stages=1, norm_cfg={"type": "SyncBN"}).train()
+    norms = [m for m in synced.modules() if isinstance(m, nn.SyncBatchNorm)]
+    assert norms and not any(isinstance(m, nn.BatchNorm2d) for m in synced.modules())
+    assert list(synced.state_dict()) == list(plain.state_dict())
+    assert {m.training for m in norms} == {True, False} and all(m.training == m.weight.requires_grad for m in norms)
 
 
 # -- UnNAS on Cityscapes --------------------------------------------------------------------------------------------------------------

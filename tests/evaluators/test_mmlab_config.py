@@ -90,7 +90,7 @@ def test_own_recipes(tmp_path: Path) -> None:
         ({"schedule": {"name": "step", "steps": [12]}}, "the last of schedule.steps must lie before the last epoch"),
         ({"schedule": {"name": "step"}}, "step needs steps"),
         ({"epochs": None, "iterations": 100, "schedule.per": "epoch"}, "a schedule by epochs needs the length in epochs"),
-        ({"detector.channels": 48}, "channels must be a multiple of 32 for norm: group, but got 48"),
+        ({"detector.channels": 48}, "channels must be a multiple of 64 for norm: group, but got 48"),
     ],
 )
 def test_changes_that_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -156,7 +156,7 @@ def test_deeplabv3(folders: tuple[DetectionData, SegmentationData], tmp_path: Pa
         written("deeplabv3_pretrained", folders, recipe_name="deeplabv3_pretrained")
     trained = BackboneChoice(**{**SMALL.__dict__, "checkpoint": str(tmp_path / "a.pth"), "normalisation": ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))})
     for devices, cuda, norm in ((1, True, "BN"), (4, False, "BN"), (4, True, "SyncBN")):
-        file = written("deeplabv3_pretrained", folders, trained, devices=devices, cuda=cuda, amp=True)
+        file = written("deeplabv3_pretrained", folders, trained, devices=devices, cuda=cuda, amp=cuda)
         model = file["model"]
         assert model["backbone"]["norm_cfg"]["type"] == model["decode_head"]["norm_cfg"]["type"] == norm
         assert file["train_dataloader"]["batch_size"] == 8 // devices
@@ -173,6 +173,8 @@ def test_what_does_not_go_together(folders: tuple[DetectionData, SegmentationDat
         written(small, folders, devices=3)
     with pytest.raises(ConfigError, match="frozen_stages and norm_eval keep what was trained, but no checkpoint was given"):
         written(changed(small, {"backbone.norm_eval": True}), folders)
+    with pytest.raises(ConfigError, match=r"mixed precision needs a GPU\.\nLeave --amp out"):
+        written(small, folders, amp=True)
     with pytest.raises(ConfigError, match="is for detection, but the data is not"):
         config(small, SMALL, folders[1], Path("work"))
 
@@ -217,12 +219,12 @@ def test_checkpoints_of_other_networks(tmp_path: Path) -> None:
     description = {"space": ["darts", space.config()], "architecture": dict(published("darts_v1").architecture.choices), "timm": ["darts_v1", {}]}
     norm = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     torch.save({"state_dict": {}, "nni_plugins": {"description": description, "normalisation": norm}}, file)
-    with pytest.raises(CheckpointError, match="holds another network: .*sep_conv_3x3"):
+    with pytest.raises(CheckpointError, match=r"holds another network: .*sep_conv_3x3"):
         backbone("darts_v2", DARTS(), item.architecture, recipe("retinanet_small"), checkpoint=str(file))
     with pytest.raises(CheckpointError, match="holds a network of the space darts, but the backbone is resnet18"):
         backbone("resnet18", None, None, recipe("retinanet_small"), checkpoint=str(file))
     own = backbone("darts_v1", DARTS(), published("darts_v1").architecture, recipe("retinanet_small"), checkpoint=str(file))
-    assert own.arguments["channels"] == space.channels and own.normalisation == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), (
+    assert own.arguments["channels"] == space.config()["channels"] and own.normalisation == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), (
         "the checkpoint's, not the recipe's"
     )
 

@@ -28,7 +28,7 @@ from .small import CELL, OTHER, Answer, Cli, arguments, content, load, write
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
 COMMANDS = (
     "list", "register", "init", "search", "score", "show", "doctor", "export", "diagnose",
-    "sample-study", "rank-study", "sharing-study", "compare", "retrain", "recipes", "validate", "width",
+    "sample-study", "rank-study", "sharing-study", "compare", "retrain", "recipes", "validate", "width", "transfer",
 )  # fmt: skip
 
 

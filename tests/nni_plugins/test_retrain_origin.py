@@ -159,7 +159,7 @@ def test_what_is_said_beside_it(search: Path) -> None:
     mean = load(search)["mean_accuracy"]
     (line,) = _beside(origin(str(search)).about)
     listed = f"found {mean['found']:.2f} (6), random {mean['random']:.2f} (2)"
-    assert line == f"RLNAS with 2 seeds, by its own shorter training, mean accuracy (architectures): {listed}."
+    assert line == f"RLNAS with 2 seeds: mean accuracy of its own stand-alone trainings (how many): {listed}."
 
 
 @pytest.mark.parametrize(
