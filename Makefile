@@ -11,10 +11,10 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip insta
 demo: $(VENV)/.core
 	$(BIN)/python -m nni_plugins.demo
 
-test: $(VENV)/.dev lint
+test: $(VENV)/.dev $(VENV)/.mmlab lint
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev $(VENV)/.mmlab
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev

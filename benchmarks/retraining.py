@@ -1,7 +1,7 @@
 """Images per second of a recipe: our loop against the steps of timm's training script on the same network, in one process.
 
     python benchmarks/retraining.py --recipe darts_cifar10 --set epochs=1 batch_size=32 --images 320
-    python benchmarks/retraining.py --recipe darts_imagenet --data /data/imagenet --set precision=16-mixed channels_last=true batch_size=256 --workers 8
+    python benchmarks/retraining.py --recipe darts_imagenet --data /data/imagenet --set precision=16-mixed channels_last=true --workers 8
 
 Plain: timm's loader, optimizer, schedule, loss, mixing and moving average, as timm's train.py puts them together for one device, without
 anything for resuming. Ours: the same recipe, with every draw a function of (seed, purpose, step), and a checkpoint at the end. Without

@@ -55,6 +55,9 @@ def install(root: Path, constraint: Path | None = None) -> None:
             wheel = found[0] if found else _compile(folder, limits)
             _pip("install", "--no-index", "--no-deps", "--force-reinstall", str(wheel))
         _pip("install", *limits, "--prefer-binary", "--only-binary", "onedl-mmcv", "--find-links", str(folder), MMCV, *OTHERS)
+        if not _works("import cv2"):  # OpenCV with windows needs libraries of a desktop; mmcv needs no windows
+            _pip("uninstall", "--yes", "opencv-python")
+            _pip("install", *limits, "--force-reinstall", "--no-deps", "opencv-python-headless")
         if not _works(CHECK, show=True):
             problem = "everything was installed, but cannot be imported; the error stands above."
             raise MissingBackend(problem, "Remove the environment and install again.")

@@ -13,6 +13,7 @@ from nni.nas.evaluator import Evaluator
 from torch import nn
 
 from spaces.architecture import Architecture
+from spaces.drawing import draw_cell
 from spaces.images import ImageSpace
 
 from ..backends import require
@@ -30,6 +31,7 @@ from .pictures import PictureData, open_pictures
 from .settings import MAY_CHANGE_IN_RETRAINING, PictureSettings, Recipe
 from .summary import Summary
 
+DRAWING = "architecture.png"
 SCHEMA_VERSION = 1
 """Of ``result.json``."""
 
@@ -68,7 +70,7 @@ class TimmRetrain(Evaluator):
         space: needed for architectures given as native text.
         seed: of initialisation, order, augmentation and the network's own randomness.
         folder: gets ``last.pth.tar`` and ``model_best.pth.tar`` (timm's format), ``summary.csv``, ``README.md`` (the model card),
-            ``recipe.yml``, ``result.json``, and ``training/`` for resuming; None keeps nothing.
+            ``architecture.png``, ``recipe.yml``, ``result.json``, and ``training/`` for resuming; None keeps nothing.
         report: called with a dictionary at the end of every epoch.
         progress: see :data:`evaluators.retraining.loop.Progress`.
         tensorboard: write event files besides, into ``folder/tensorboard``.
@@ -98,8 +100,10 @@ class TimmRetrain(Evaluator):
         self.space, self.seed = space, seed
         self.folder = None if folder is None else Path(folder)
         self.report, self.progress, self.tensorboard = report, progress, tensorboard
-        if tensorboard and folder is None:
-            raise ConfigError("tensorboard needs a folder to write into.", "Pass folder=....")
+        if tensorboard:
+            require("tensorboard", "tensorboard")
+            if folder is None:
+                raise ConfigError("tensorboard needs a folder to write into.", "Pass folder=....")
 
     @property
     def data(self) -> PictureData:
@@ -132,6 +136,7 @@ class TimmRetrain(Evaluator):
         """
         data, recipe = self.data, self.recipe
         classes = data.train.classes
+        chosen: Subject | None = None
         if isinstance(model, nn.Module):
             network, description = model, _own(model)
         else:
@@ -149,7 +154,7 @@ class TimmRetrain(Evaluator):
                 "classes": list(classes),
             }
             store = CheckpointStore(self.folder / "training", identity)
-        outputs = None if self.folder is None else _Outputs(self, self.folder, description)
+        outputs = None if self.folder is None else _Outputs(self, self.folder, description, chosen)
         training = Retraining(
             network,
             data,
@@ -213,8 +218,8 @@ def _result(history: list[dict[str, float]], description: dict[str, Any], folder
 class _Outputs:
     """What a retraining writes for others to read, after every epoch and at the end."""
 
-    def __init__(self, evaluator: TimmRetrain, folder: Path, description: dict[str, Any]) -> None:
-        self.evaluator, self.folder, self.description = evaluator, folder, description
+    def __init__(self, evaluator: TimmRetrain, folder: Path, description: dict[str, Any], subject: Subject | None) -> None:
+        self.evaluator, self.folder, self.description, self.subject = evaluator, folder, description, subject
         self.summary: Summary | None = None
 
     def __call__(self, training: Retraining) -> None:
@@ -247,6 +252,13 @@ class _Outputs:
         train, test = training.pictures.train, training.pictures.test
         return {"name": train.name, "train": len(train), "test": len(test)}
 
+    def _drawn(self) -> str | None:
+        """A picture of the cell, for the card; none of networks that are not of a space."""
+        if self.subject is None or self.subject.space is None or self.subject.architecture is None:
+            return None
+        draw_cell(self.subject.space, self.subject.architecture, self.folder / DRAWING, self.description["name"])
+        return DRAWING
+
     def close(self, training: Retraining, result: RetrainResult) -> None:
         """The model card, the recipe and ``result.json``."""
         evaluator = self.evaluator
@@ -260,6 +272,7 @@ class _Outputs:
             data=self._data(training),
             seed=evaluator.seed,
             history=result.history,
+            drawing=self._drawn(),
         )
         atomic_write(self.folder / "recipe.yml", yaml.safe_dump(evaluator.recipe.model_dump(mode="json"), sort_keys=False).encode())
         write_json(

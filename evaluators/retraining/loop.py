@@ -98,11 +98,13 @@ class Retraining(Loop):
         self.losses = Losses(recipe.loss)
         self.normalisation = normalisation(recipe, pictures.train)
         self.ema: Any = None
+        self.batches: TrainingBatches | None = None
         self.images_per_second = float("nan")
 
     @property
     def steps_per_epoch(self) -> int:
         """Updates an epoch."""
+        assert self.batches is not None  # there is a number only when the processes are known
         return self.batches.updates
 
     @property
@@ -124,6 +126,9 @@ class Retraining(Loop):
                 cause = shortage(error)
                 if cause is None:
                     raise
+            finally:
+                if self.batches is not None:
+                    self.batches.close()
         raise self._named(cause)
 
     def rate(self, epoch: int) -> float:
@@ -175,6 +180,7 @@ class Retraining(Loop):
 
     def _epoch(self, epoch: int, first: int) -> None:
         recipe, fabric, updates = self.recipe, self.fabric, self.steps_per_epoch
+        assert self.batches is not None
         for step, parts in enumerate(self.batches.epoch(epoch, first), start=first):
             update = epoch * updates + step
             schedules.set_rate(self.scheduler, recipe, epoch, update)

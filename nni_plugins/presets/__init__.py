@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..portal_space import expected_trials, flow, search_space
 from ..settings import EXPERIMENTS, SampleStudyExperiment, StudySettings, check
 from .base import CIFAR10_ON_A_GPU, DIGITS, Preset
+from .chain import CHAIN
 from .comparisons import COMPARISONS
 from .differentiable import DIFFERENTIABLE
 from .imagenet import IMAGENET
@@ -66,6 +67,7 @@ PRESETS = {
         {"optimize_mode": "maximize", **DIGITS, "random": 10},
         concurrency=2,
     ),
+    **CHAIN,
     **COMPARISONS,
     **DIFFERENTIABLE,
     **IMAGENET,
@@ -79,7 +81,9 @@ PRESETS = {
 
 def _counted(settings: StudySettings) -> str:
     """What the trials of an experiment are."""
-    return "architectures x objectives x seeds" if isinstance(settings, SampleStudyExperiment) else "searches + what they find + random ones"
+    if isinstance(settings, SampleStudyExperiment):
+        return "architectures x objectives x seeds"
+    return "searches + what they find + random ones" + (" + follow-ups" if getattr(settings, "follow_ups", None) else "")
 
 
 def render(name: str) -> str:
