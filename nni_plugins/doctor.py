@@ -14,6 +14,7 @@ from spaces.errors import NNIPluginsError
 from . import registry
 from .experiment_file import from_yaml
 from .registration import registered
+from .settings import SearchExperiment
 from .shadow import shadowed
 
 OPTIONAL = {
@@ -149,12 +150,19 @@ def _images(config: Path) -> list[Finding]:
     from .compare.config_file import is_compare
     from .nao_experiment import is_nao
 
-    path = None if is_nao(config) or is_compare(config) else from_yaml(config)[1].data.path
-    if path is None:
+    if is_nao(config) or is_compare(config):
         return []
+    settings = from_yaml(config)[1]
+    places = {"data.path": settings.data.path}
+    for name, follow in (settings.follow_ups if isinstance(settings, SearchExperiment) else {}).items():
+        places[f"follow_ups.{name}.data"] = None if follow.data == "digits" else follow.data
+    return [_place(key, path) for key, path in places.items() if path is not None]
+
+
+def _place(key: str, path: str) -> Finding:
     if Path(path).expanduser().exists():
-        return [Finding("data.path", "ok", path)]
-    return [Finding("data.path", "missing", f"{path}: not on this machine", "put the images there, or correct data.path")]
+        return Finding(key, "ok", path)
+    return Finding(key, "missing", f"{path}: not on this machine", f"put the images there, or correct {key}")
 
 
 def _shadows(folder: Path, name: str) -> bool:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluators.errors import ConfigError
-from spaces.errors import SpaceError, shown
+from spaces.errors import SpaceError
 
 from .follow_up_settings import METRICS
-from .retrain.request import first_process
+from .retrain.request import first_process, sorted_out
 
 if TYPE_CHECKING:
     from evaluators.mmlab.config import BackboneChoice
@@ -48,18 +48,8 @@ class TransferRequest:
     job: str | None = None
 
     def with_parameters(self, parameters: Any) -> TransferRequest:
-        """What an NNI tuner chose precedes; keys that are not in :data:`OWN` are the recipe's.
-
-        Raises:
-            ConfigError: not a mapping, or a value of another type than its key has.
-        """
-        if not isinstance(parameters, Mapping):
-            raise ConfigError(f"the tuner's parameters must be a mapping, but got {type(parameters).__name__}.")
-        given = {str(key): value for key, value in parameters.items()}
-        own = {key: given.pop(key) for key in OWN if key in given}
-        for key, value in own.items():
-            if not isinstance(value, OWN[key]) or isinstance(value, bool):
-                raise ConfigError(f"{key}: must be of type {OWN[key].__name__}, but the tuner gave {shown(value)}.", "Correct searchSpace.")
+        """What an NNI tuner chose precedes; errors are those of :func:`nni_plugins.retrain.request.sorted_out`."""
+        own, given = sorted_out(parameters, OWN)
         return replace(self, **own, changes={**self.changes, **given})
 
     @cached_property

@@ -26,14 +26,30 @@ if TYPE_CHECKING:
 OUTPUT = Path("runs/retrain")
 ORIGIN = "origin.json"
 """In the folder of a training: where its architecture comes from."""
-OWN = ("architecture", "recipe", "seed", "rank", "job")
-"""Parameters of a trial that are not keys of the recipe."""
+OWN = {"architecture": str, "recipe": str, "seed": int, "rank": int, "job": str}
+"""Parameters of a trial that are not keys of the recipe, with their types."""
 Report = Callable[[dict[str, float]], None]
 
 
 def first_process() -> bool:
     """Whether this process is the one, of several on several devices, that prints and reports."""
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def sorted_out(parameters: Any, own: Mapping[str, type]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an NNI tuner chose: the parameters that ``own`` lists, and the others, which are keys of a recipe.
+
+    Raises:
+        ConfigError: not a mapping, or a value of another type than ``own`` says.
+    """
+    if not isinstance(parameters, Mapping):
+        raise ConfigError(f"the tuner's parameters must be a mapping, but got {type(parameters).__name__}.")
+    given = {str(key): value for key, value in parameters.items()}
+    taken = {key: given.pop(key) for key in own if key in given}
+    for key, value in taken.items():
+        if not isinstance(value, own[key]) or isinstance(value, bool):
+            raise ConfigError(f"{key}: must be of type {own[key].__name__}, but the tuner gave {shown(value)}.", "Correct searchSpace.")
+    return taken, given
 
 
 @dataclass(frozen=True)
@@ -54,18 +70,8 @@ class Request:
     job: str | None = None
 
     def with_parameters(self, parameters: Any) -> Request:
-        """What an NNI tuner chose precedes; keys that are not in :data:`OWN` are the recipe's.
-
-        Raises:
-            ConfigError: not a mapping, or a value of another type than its key has.
-        """
-        if not isinstance(parameters, Mapping):
-            raise ConfigError(f"the tuner's parameters must be a mapping, but got {type(parameters).__name__}.")
-        given = {str(key): value for key, value in parameters.items()}
-        own = {key: given.pop(key) for key in OWN if key in given}
-        for key, kind in (("architecture", str), ("recipe", str), ("job", str), ("seed", int), ("rank", int)):
-            if key in own and (not isinstance(own[key], kind) or isinstance(own[key], bool)):
-                raise ConfigError(f"{key}: must be of type {kind.__name__}, but the tuner gave {shown(own[key])}.", "Correct searchSpace.")
+        """What an NNI tuner chose precedes; errors are those of :func:`sorted_out`."""
+        own, given = sorted_out(parameters, OWN)
         return replace(self, **own, changes={**self.changes, **given})
 
     @cached_property
