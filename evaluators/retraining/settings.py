@@ -54,6 +54,11 @@ class ScheduleSettings(Settings):
     )
     cooldown_epochs: int = Field(0, ge=0, description="epochs at the final rate, part of the recipe's epochs")
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether nothing is learnt in the first epoch."""
+        return self.per == "epoch" and self.warmup_epochs > 0 and self.warmup_from == 0 and not self.warmup.startswith("step")
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         problems = []
@@ -223,6 +228,8 @@ class Recipe(Settings):
             problems.append(f"batch_size must be a multiple of devices * accumulate, but got {self.batch_size}, {self.devices} and {self.accumulate}")
         if self.schedule.warmup_epochs + self.schedule.cooldown_epochs >= self.epochs and self.epochs > 1:
             problems.append(f"warmup_epochs + cooldown_epochs < epochs must hold, but epochs is {self.epochs}")
+        if self.schedule.stands_still:
+            problems.append("the first epoch's learning rate would be 0: give schedule.warmup_from, or per: update")
         if self.schedule.name == "linear_tail" and self.epochs - self.schedule.cooldown_epochs <= 5:
             problems.append(f"linear_tail needs more than 5 epochs, but got {self.epochs - self.schedule.cooldown_epochs}")
         if self.mix is not None and (self.batch_size // (self.devices * self.accumulate)) % 2:

@@ -35,7 +35,7 @@ def recipe(**changes: Any) -> Recipe:
         "epochs": 3,
         "batch_size": 16,
         "optimizer": {"learning_rate": 0.05, "weight_decay": 3e-4, "gradient_clip": 5.0},
-        "schedule": {"name": "cosine", "warmup_epochs": 1},
+        "schedule": {"name": "cosine", "warmup_epochs": 1, "warmup_from": 0.2},
         "input": {"size": 8},
         "augmentation": {"kind": "padded_crop", "padding": 1, "cutout": 2, "erase": 0.25},
         "mix": {"mixup": 0.2, "cutmix": 1.0},

@@ -60,7 +60,7 @@ def test_what_a_row_holds(whole: tuple[Path, RetrainResult]) -> None:
     folder, result = whole
     keys = {"epoch", "loss", "accuracy", "learning_rate", "test_loss", "top1", "top5", "top1_raw"}
     assert [set(row) for row in result.history] == [keys] * 3
-    assert [row["learning_rate"] for row in result.history] == pytest.approx([0.0, 0.05 * 0.75, 0.05 * 0.25])
+    assert [row["learning_rate"] for row in result.history] == pytest.approx([0.05 * 0.2, 0.05 * 0.75, 0.05 * 0.25])
     assert [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()] == result.history
     best = max(row["top1"] for row in result.history)
     assert result.best_top1 == best and result.history[result.best_epoch - 1]["top1"] == best and result.top1 == result.history[-1]["top1"]

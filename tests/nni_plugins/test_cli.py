@@ -228,8 +228,8 @@ def test_doctor_in_a_folder_with_our_packages_names(run: Cli, tmp_path: Path, mo
 def test_a_finished_search(finished: Path) -> None:
     result = load(finished / "result.json")
     assert set(result) == {
-        "schema", "strategy", "settings", "searches", "architectures", "metric", "mean_accuracy", "kendall_tau", "architectures_in_table", "failed", "follow_ups",
-        "versions",
+        "schema", "strategy", "settings", "searches", "architectures", "metric", "mean_accuracy", "kendall_tau", "architectures_in_table", "failed",
+        "follow_ups", "versions",
     }  # fmt: skip
     assert result["schema"] == 1 and result["strategy"] == "RLNAS" and result["failed"] == []
     assert sorted(row["job"] for row in result["architectures"]) == ["found-0-1", "random-1"]
