@@ -4,7 +4,7 @@
     python benchmarks/retraining.py --recipe darts_imagenet --data /data/imagenet --set precision=16-mixed channels_last=true --workers 8
 
 Plain: timm's loader, optimizer, schedule, loss, mixing and moving average, as timm's train.py puts them together for one device, without
-anything for resuming. Ours: the same recipe, with every draw a function of (seed, purpose, step), and a checkpoint at the end. Without
+anything for resuming. Ours: the same recipe, with every draw a function of (seed, purpose, step). Without
 ``--data`` the images are random JPEG files of ``--side`` pixels, so that reading and decoding count. Both are warmed up by one epoch of few
 images; then they take turns, ``--runs`` times.
 """
@@ -85,13 +85,14 @@ def plain(model: str, recipe: Recipe, data: Path, count: int, classes: int) -> f
     ema = None if recipe.ema is None else ModelEmaV3(network, decay=recipe.ema.decay)
     half = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(recipe.precision)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    network.train()
     began, seen = time.monotonic(), 0
     for update, (x, target) in enumerate(loader):
         x, target = x.to(device), target.to(device)
         x, target = mixup(x, target) if mixup and len(x) % 2 == 0 else (x, target)
         x = x.contiguous(memory_format=torch.channels_last) if recipe.channels_last else x
         with torch.autocast(device.type, half) if half else nullcontext():
-            outputs = network.train()(x)
+            outputs = network(x)
             logits = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
             loss = criterion(logits, target)
             if logits is not outputs:

@@ -77,13 +77,15 @@ def _module(name: str) -> Finding:
 
 def _mmlab() -> list[Finding]:
     """mmcv with its compiled operators, mmengine, mmdet, mmseg."""
-    from evaluators.mmlab.installation import PACKAGES, check, compiled, installed, remedy
+    from evaluators.mmlab.installation import PACKAGES, check, compiled, cpu_only, for_cuda, installed, remedy
 
     findings = []
     for name in PACKAGES:
         known = installed(name)
         try:
             check(name)
+            if name == "mmcv" and importlib.import_module("torch").cuda.is_available() and not for_cuda():
+                raise cpu_only()
         except NNIPluginsError as error:
             detail = error.problem if known else "optional, not installed"
             findings.append(Finding(name, "broken" if known else "missing", detail, remedy()))

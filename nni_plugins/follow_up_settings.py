@@ -37,9 +37,14 @@ class FollowUpSettings(Settings):
         if not self.found + self.random:
             raise ValueError("found + random must be at least 1")
         try:
-            self.resolved()
+            recipe = self.resolved()
         except ConfigError as error:
             raise ValueError(str(error).replace("\n", " ")) from None
+        if self.task != "retraining" and (recipe.backbone.pretrained or recipe.backbone.frozen_stages > 0 or recipe.backbone.norm_eval):
+            raise ValueError(
+                f"the recipe {self.recipe} starts from a trained backbone, which follow-ups do not have; change it by changes: "
+                "{backbone.pretrained: false, backbone.frozen_stages: -1, backbone.norm_eval: false}, or choose another"
+            )
         return self
 
     def resolved(self) -> Any:

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from evaluators.errors import ConfigError
+from evaluators.randomness import generator
 from evaluators.training.base import Report
+from spaces.architecture import Architecture
+from spaces.errors import NNIPluginsError
 from spaces.images import ImageSpace
+from strategies.sampling import draw
 
-from .follow_up_settings import METRICS
+from .follow_up_settings import METRICS, FollowUpSettings
 from .settings import SearchExperiment
 from .trial import Reporter
 
@@ -41,6 +45,43 @@ def run_follow_up(settings: SearchExperiment, name: str, choices: Mapping[str, s
     transfer = Transfer(follow.task, follow.recipe, follow.data, follow.seed, changes=follow.changes)
     choice = backbone(space.name, space, architecture, transfer.resolved)
     return dict(final_value(transfer.train(choice, folder, report=report)))
+
+
+def require_follow_ups(settings: SearchExperiment) -> None:
+    """What follows a search must not fail after it: recipes, data and packages are tried on one random architecture.
+
+    Raises:
+        ConfigError: what would fail, and how it is mended.
+    """
+    space = settings.search_space
+    if not settings.follow_ups or not isinstance(space, ImageSpace):
+        return
+    (architecture,) = draw(space, 1, generator(settings.random_seed, "random search"))
+    for name, follow in settings.follow_ups.items():
+        try:
+            _try(follow, space, architecture)
+        except NNIPluginsError as error:
+            raise ConfigError(f"follow_ups.{name} would fail after the search: {error.problem}", error.remedy) from None
+
+
+def _try(follow: FollowUpSettings, space: ImageSpace, architecture: Architecture) -> None:
+    if follow.task == "retraining":
+        from evaluators.retraining import PictureSettings, open_pictures
+        from evaluators.retraining.network import describe
+        from evaluators.retraining.subjects import Subject
+
+        pictures, recipe = open_pictures(PictureSettings(path=follow.data)), follow.resolved()
+        for images in (pictures.train, pictures.test):
+            images.check_size(recipe.input.size)
+        describe(Subject(space.name, space, architecture), recipe, len(pictures.train.classes))
+        return
+    from evaluators.mmlab.config import config
+    from evaluators.mmlab.installation import check
+    from evaluators.mmlab.transfer import Transfer, backbone
+
+    check("mmcv", "mmengine", "mmdet" if follow.task == "detection" else "mmseg")
+    transfer = Transfer(follow.task, follow.recipe, follow.data, follow.seed, changes=follow.changes)
+    config(transfer.resolved, backbone(space.name, space, architecture, transfer.resolved), transfer.dataset, Path("unused"))
 
 
 def reporter(settings: SearchExperiment, name: str, output: Path, folder: Path) -> Reporter:

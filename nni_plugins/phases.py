@@ -18,6 +18,7 @@ from spaces.base import SearchSpace
 from spaces.images import ImageSpace
 from strategies.ranking import Ranked, best
 
+from .follow_ups import require_follow_ups
 from .methods import Result, method
 from .objectives import build_objective
 from .plan import random_architectures
@@ -98,6 +99,7 @@ def run_search(settings: SearchExperiment, seed: int, folder: Path | None, repor
         require_labels(data, build_objective(settings.target))
     table, images = truth_table(settings), data.train
     require_found(settings, settings.search_space)
+    require_follow_ups(settings)
     searched = method(settings)(settings, images, objective, seed, folder, report)
     result, space = searched.result, settings.search_space
     _enough(settings, len(result.ranked))

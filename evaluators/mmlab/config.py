@@ -85,7 +85,7 @@ def config(
     stages = feature_channels(backbone.architecture, **backbone.options(recipe))
     chosen = detectors.wanted(stages, recipe, backbone.name) if isinstance(recipe, DetectionRecipe) else segmenters.wanted(stages, recipe)
     sync = recipe.sync_batchnorm and devices > 1 and cuda
-    described = _backbone(recipe, backbone, chosen, sync)
+    described = _backbone(recipe, backbone, stages, chosen, sync)
     norm = _normalisation(recipe, backbone)
     returned: list[Stage] = [stages[i] for i in chosen]
     loader: dict[str, Any] = {"num_workers": recipe.workers, "persistent_workers": bool(recipe.workers) and recipe.epochs is None}
@@ -113,17 +113,21 @@ def config(
         ("The network.", {"model": model}),
         *parts,
         ("Optimizer and learning rate.", _optimization(recipe, amp)),
-        ("Length, validation and checkpoints.", _loops(recipe)),
+        ("Length, validation and checkpoints.", _loops(recipe, average=devices > 1 and not sync)),
         ("Where, and with which random numbers. resume: from the last checkpoint in work_dir.", _runtime(work_dir, seed, cuda)),
     ]
     heading = f"{recipe.task} with {backbone.name} by the recipe {recipe_name}, written by nni-plugins transfer.\nRecipe: {recipe.source}"
     return text(heading, changed(sections, changes or {}))
 
 
-def _backbone(recipe: TransferRecipe, backbone: BackboneChoice, chosen: tuple[int, ...], sync: bool) -> dict[str, Any]:
+def _backbone(recipe: TransferRecipe, backbone: BackboneChoice, stages: list[Stage], chosen: tuple[int, ...], sync: bool) -> dict[str, Any]:
+    """mmdet counts frozen stages without the stem, which of timm's ResNets is a level of its own, of stride 2."""
+    from .architectures import resolve
+
     described: dict[str, Any] = {"type": "NASBackbone", "architecture": backbone.architecture, **backbone.options(recipe), "out_indices": chosen}
     if recipe.backbone.frozen_stages > 0:
-        described["frozen_stages"] = recipe.backbone.frozen_stages
+        timms = resolve(backbone.architecture, backbone.space, backbone.arguments).space is None
+        described["frozen_stages"] = recipe.backbone.frozen_stages + (sum(stage.stride == 2 for stage in stages) if timms else 0)
     if recipe.backbone.norm_eval:
         described["norm_eval"] = True
     described["norm_cfg"] = {"type": "SyncBN" if sync else "BN", "requires_grad": True}
@@ -161,7 +165,8 @@ def _optimization(recipe: TransferRecipe, amp: bool) -> dict[str, Any]:
     return {"optim_wrapper": wrapper, "param_scheduler": rates}
 
 
-def _loops(recipe: TransferRecipe) -> dict[str, Any]:
+def _loops(recipe: TransferRecipe, average: bool) -> dict[str, Any]:
+    """``average``: processes have batch statistics of their own, whose mean is taken before they are used or saved."""
     epochs = recipe.epochs is not None
     train: dict[str, Any] = {"type": "EpochBasedTrainLoop", "max_epochs": recipe.epochs} if epochs else {"type": "IterBasedTrainLoop"}
     if not epochs:
@@ -179,7 +184,7 @@ def _loops(recipe: TransferRecipe) -> dict[str, Any]:
         "val_cfg": {"type": "ValLoop"},
         "test_cfg": {"type": "TestLoop"},
         "default_hooks": hooks,
-        "custom_hooks": [{"type": "EpochSeedHook"}] if epochs else [],
+        "custom_hooks": [*([{"type": "EpochSeedHook"}] if epochs else []), *([{"type": "SyncBuffersHook"}] if average else [])],
         "log_processor": {"by_epoch": epochs},
     }
 

@@ -18,7 +18,7 @@ LAYOUT = (
     "instances_{train,val,test}.json or {train,val,test}.json with images/; or {train,valid,test}/_annotations.coco.json); see docs/transfer.md."
 )
 SPLITS = {"train": ("train", "train2017"), "val": ("val", "val2017", "valid", "validation"), "test": ("test", "test2017")}
-IMAGE_KEYS, BOX_KEYS = ("id", "file_name", "width", "height"), ("id", "image_id", "category_id", "bbox", "area")
+IMAGE_KEYS, BOX_KEYS = ("id", "file_name", "width", "height"), ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 
 
 @dataclass(frozen=True)

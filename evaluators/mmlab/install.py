@@ -24,7 +24,11 @@ OTHERS = ("onedl-mmengine>=0.10.12", "onedl-mmdetection>=3.5.1", "onedl-mmsegmen
 BUILD = ("setuptools>=80,<81", "wheel", "ninja", "psutil")
 FILES = {"mmdet": "mmdet==3.3.0", "mmseg": "mmsegmentation==1.2.2"}
 """The last originals, for their configuration files."""
-CHECK = "import mmcv.ops, mmengine, mmdet.registry, mmseg.registry"
+HEADLESS = "opencv-python-headless<4.13"
+"""As mmdet's own requirements have it."""
+OPERATORS = "import mmcv.ops"
+FOR_CUDA = "assert mmcv.ops.get_compiling_cuda_version() != 'not available'"
+CHECK = "import mmengine, mmdet.registry, mmseg.registry"
 GIGABYTES_A_JOB = 2
 
 
@@ -42,23 +46,24 @@ def wheel_folder(root: Path) -> Path:
 
 
 def install(root: Path, constraint: Path | None = None) -> None:
-    """Bring this environment into a state in which :data:`CHECK` works; ``root``: of the wheel folders.
+    """Bring this environment into a state in which :data:`OPERATORS` and :data:`CHECK` work; ``root``: of the wheel folders.
 
     Raises:
         MissingBackend: no compiler, or a step that failed; what it printed stands above.
     """
     limits = [] if constraint is None else ["--constraint", str(constraint)]
-    if not _works(CHECK):
+    operators = f"{OPERATORS}; {FOR_CUDA}" if _cuda() else OPERATORS
+    if not _works(f"{operators}; {CHECK}"):
         folder = wheel_folder(root)
-        if not _works("import mmcv.ops"):
-            found = sorted(folder.glob("onedl_mmcv-*.whl"))
+        if not _works(operators):
+            found = sorted(folder.glob(f"onedl_mmcv-{MMCV.partition('==')[2]}-*.whl"))
             wheel = found[0] if found else _compile(folder, limits)
             _pip("install", "--no-index", "--no-deps", "--force-reinstall", str(wheel))
         _pip("install", *limits, "--prefer-binary", "--only-binary", "onedl-mmcv", "--find-links", str(folder), MMCV, *OTHERS)
         if not _works("import cv2"):  # OpenCV with windows needs libraries of a desktop; mmcv needs no windows
             _pip("uninstall", "--yes", "opencv-python")
-            _pip("install", *limits, "--force-reinstall", "--no-deps", "opencv-python-headless")
-        if not _works(CHECK, show=True):
+            _pip("install", *limits, "--force-reinstall", "--no-deps", HEADLESS)
+        if not _works(f"{operators}; {CHECK}", show=True):
             problem = "everything was installed, but cannot be imported; the error stands above."
             raise MissingBackend(problem, "Remove the environment and install again.")
     for package, requirement in FILES.items():
@@ -84,6 +89,10 @@ def _compile(folder: Path, limits: list[str]) -> Path:
     compiler = os.environ.get("CXX") or next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
     if compiler is None or shutil.which(compiler.split()[0]) is None:
         raise MissingBackend("a C++ compiler is needed for mmcv's operators, but none is on the PATH.", "On Debian and Ubuntu: apt-get install g++")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        raise MissingBackend(
+            "Python's headers are needed for mmcv's operators, but they are missing.", "On Debian and Ubuntu: apt-get install python3-dev"
+        )
     _pip("install", *limits, *BUILD)
     folder.mkdir(parents=True, exist_ok=True)
     jobs = os.environ.get("MAX_JOBS") or str(_jobs())
@@ -105,7 +114,8 @@ def _jobs() -> int:
     """As many compilers as there are cores and memory for."""
     import psutil
 
-    return max(1, min(len(os.sched_getaffinity(0)), int(psutil.virtual_memory().available / 1e9 / GIGABYTES_A_JOB)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(psutil.virtual_memory().available / 1e9 / GIGABYTES_A_JOB)))
 
 
 def _unpack(package: str, requirement: str) -> None:

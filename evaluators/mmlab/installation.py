@@ -7,6 +7,8 @@ a wheel for some other torch, so they are compiled here: ``make install-mmlab`` 
 from __future__ import annotations
 
 import importlib
+import shlex
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,10 @@ class WrongBuild(MissingBackend):
 
 
 def remedy() -> str:
-    """What to type: in a clone ``make install-mmlab``, otherwise the module that it calls."""
+    """What to type: in the environment of a clone ``make install-mmlab``, in others the module that it calls."""
     makefile = Path(__file__).resolve().parents[2] / "Makefile"
-    inside = makefile.is_file() and "install-mmlab:" in makefile.read_text(errors="replace")
-    return f"make -C {makefile.parent} install-mmlab" if inside else "python -m evaluators.mmlab.install"
+    inside = makefile.is_file() and Path(sys.prefix).resolve() == (makefile.parent / ".venv").resolve()
+    return f"make -C {makefile.parent} install-mmlab" if inside else f"{shlex.quote(sys.executable)} -m evaluators.mmlab.install"
 
 
 def installed(package: str) -> str | None:
@@ -41,6 +43,17 @@ def installed(package: str) -> str | None:
         except PackageNotFoundError:
             continue
     return None
+
+
+def for_cuda() -> bool:
+    """Whether mmcv's operators, which work, were compiled for CUDA, too."""
+    return str(require_mm("mmcv.ops").get_compiling_cuda_version()) != "not available"
+
+
+def cpu_only() -> MissingOperators:
+    """There is a GPU, and operators for it are missing."""
+    words = f"Install CUDA's compiler (nvcc) and type: {remedy()}; or keep the GPU out: CUDA_VISIBLE_DEVICES= nni-plugins ..."
+    return MissingOperators("mmcv's operators were compiled for the CPU only, but there is a GPU.", words)
 
 
 def compiled() -> str:
@@ -85,6 +98,8 @@ def diagnosis(module: str, error: Exception) -> MissingBackend:
         if lost.partition(".")[0] == package and (lost == package or known is None):
             return MissingBackend(f"{package} is not installed.", line)
         return MissingBackend(f"{known or package} cannot be imported: {lost} is not installed.", line)
+    if isinstance(error, ImportError) and text.startswith(("libGL", "libgthread", "libglib")):
+        return MissingBackend(f"{known or package} cannot be imported: OpenCV needs a library that this machine lacks ({text[:200]}).", line)
     if isinstance(error, ImportError) and ("undefined symbol" in text or "_ext" in text or "shared object" in text):
         torch = version("torch")
         return WrongBuild(

@@ -17,7 +17,7 @@ import torch
 from spaces.errors import NNIPluginsError, shown
 
 from ..errors import ConfigError
-from .installation import check, require_mm
+from .installation import check, cpu_only, for_cuda, require_mm
 from .watch import METRICS, Report, percent, watch
 
 UNASKED = ("faster_coco_eval is not installed", "Default ``avg_non_ignore`` is False", "For binary segmentation, we suggest", "`torch.jit")
@@ -66,6 +66,8 @@ def run(
     with printed_to(log):
         content, scope = _read(Path(config))
     cuda = device == "auto" and torch.cuda.is_available()
+    if cuda and scope == "mmdet" and not for_cuda():
+        raise cpu_only()
     content.launcher = launcher()
     if content.launcher == "none" or not cuda:
         plain_norms(content)

@@ -37,6 +37,8 @@ class LoadLabelImage(_transforms.BaseTransform):  # type: ignore[misc, name-defi
     """``gt_seg_map``: (H, W) uint8, the classes of a label image by the data set's table."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if "seg_map_path" not in results:  # mmseg's inference on single images
+            return results
         results["gt_seg_map"] = read_labels(results["seg_map_path"], results["label_table"])
         results["seg_fields"].append("gt_seg_map")
         return results

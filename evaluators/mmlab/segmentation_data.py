@@ -64,8 +64,11 @@ def segmentation_data(path: str, check: bool = True) -> SegmentationData:
     data = SegmentationData(root, classes, table, {split: _pairs(root, split, part) for split, part in found.items()})
     for pairs in data.parts.values() if check else ():
         for image, label in pairs[:CHECKED]:
-            with Image.open(image) as picture:
-                size = picture.size
+            try:
+                with Image.open(image) as picture:
+                    size = picture.size
+            except OSError as error:
+                raise DataError(f"{image}: cannot be read ({error.strerror or 'no image'}).", "Repair or remove it.") from None
             if read_labels(label, table).shape != size[::-1]:
                 raise DataError(f"{label}: its size is not that of {image}, which has {size[0]}x{size[1]} pixels.")
     return data

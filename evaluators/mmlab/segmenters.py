@@ -97,6 +97,7 @@ def data(recipe: SegmentationRecipe, found: SegmentationData, loader: dict[str, 
     sampler = {"type": "InfiniteSampler" if endless else "DefaultSampler", "shuffle": True}
     trained = {"batch_size": batch, **loader, "drop_last": recipe.drop_last, "sampler": sampler, "dataset": dataset("train", train)}
     return [
+        ("For mmseg's inference on single images.", {"test_pipeline": [read, {"type": "PackSegInputs"}]}),
         ("Data. Crops for training, whole images for tests.", {"train_dataloader": trained, "val_dataloader": tested("val")}),
         (f"The final test is on the part {found.tested!r}.", {"test_dataloader": tested(found.tested)}),
         (

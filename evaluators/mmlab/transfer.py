@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 import sys
@@ -119,12 +120,19 @@ class Transfer:
         """
         import torch
 
-        devices, cuda = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
+        from .run import launcher
+
+        devices, cuda = int(os.environ["WORLD_SIZE"]) if launcher() == "pytorch" else 1, torch.cuda.is_available()
         options: dict[str, Any] = {"seed": self.seed, "amp": self.amp, "devices": devices, "cuda": cuda, "changes": self.options}
         content = config(self.resolved, backbone, self.dataset, folder / WORK, recipe_name=self.recipe, **options)
         file = folder / CONFIG
         if file.exists() and file.read_text() != content and (folder / WORK / "last_checkpoint").exists():
-            raise ConfigChanged(f"{folder} holds a training by another {CONFIG}.", "Choose another --out, or run the same command as before.")
+            lines = difflib.unified_diff(file.read_text().splitlines(), content.splitlines(), n=0, lineterm="")
+            changes = [line for line in lines if line[:1] in "+-" and not line.startswith(("---", "+++"))]
+            raise ConfigChanged(
+                f"{folder} holds a training by another {CONFIG}: {'; '.join(changes[:4])}{' ...' if len(changes) > 4 else ''}",
+                "Choose another --out, or run the same command as before.",
+            )
         atomic_write(file, content.encode())
         return file
 
@@ -152,7 +160,7 @@ class Transfer:
         """
         from .installation import check
         from .predictions import draw
-        from .run import printed_to, run
+        from .run import launcher, printed_to, run
         from .watch import METRICS
 
         log = folder / LOG if quiet else None
@@ -183,7 +191,7 @@ class Transfer:
             "versions": versions(),
             "files": [name for name in (CONFIG, PICTURE, LOG, f"{WORK}/metrics.jsonl") if (folder / name).exists()],
         }
-        if int(os.environ.get("RANK", "0")) == 0:
+        if launcher() == "none" or os.environ["RANK"] == "0":
             write_json(folder / RESULT, value)
         return value
 

@@ -26,7 +26,8 @@ def percent(metrics: Mapping[str, Any], scope: str) -> dict[str, float]:
     if scope == "mmseg":
         return {key: round(plain[key], 2) for key in METRICS[scope]}
     found = {key: round(100 * plain.get(key, 0.0), 1) for key in METRICS[scope]}
-    return {**found, **{key: round(100 * plain[key], 1) for key in SIZES if plain.get(key, -1) >= 0}}  # -1: no boxes of that size
+    absent = 0.0 if METRICS[scope][0] not in plain else -1.0  # where nothing was detected every size is 0; -1: no boxes of that size
+    return {**found, **{key: round(100 * plain.get(key, absent), 1) for key in SIZES if plain.get(key, absent) >= 0}}
 
 
 def watch(base: Any, scope: str, file: Path, report: Report | None, progress: Report | None) -> Any:

@@ -82,14 +82,23 @@ class Retraining(Loop):
         processes = Processes.of(recipe)
         if processes.world != recipe.devices:
             raise ConfigError(f"the recipe says devices={recipe.devices}, but torchrun started {processes.world} processes.", "Leave devices out.")
-        strategy = "ddp" if processes.world > 1 or processes.launched else "auto"
-        fabric = Fabric(
-            accelerator=recipe.accelerator,
-            strategy=strategy,
-            devices=processes.local,
-            num_nodes=processes.world // processes.local,
-            precision=recipe.precision,
-        )
+        # A cell whose node leads nowhere has operations without gradients, which DDP must be told.
+        strategy = "ddp_find_unused_parameters_true" if processes.world > 1 or processes.launched else "auto"
+        try:
+            fabric = Fabric(
+                accelerator=recipe.accelerator,
+                strategy=strategy,
+                devices=processes.local,
+                num_nodes=processes.world // processes.local,
+                precision=recipe.precision,
+            )
+        except Exception as error:  # Lightning's and torch's types for what this machine does not have
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"accelerator={recipe.accelerator}, devices={processes.local}: {reason}", "Use accelerator=auto, or fewer devices."
+            ) from None
+        if recipe.precision == "16-mixed" and fabric.device.type == "cpu":
+            raise ConfigError("precision=16-mixed needs a GPU, and this is a CPU.", "Use bf16-mixed or 32-true.")
         if recipe.sync_batchnorm and fabric.device.type != "cuda":
             raise ConfigError(f"sync_batchnorm works on CUDA only, and this is {fabric.device.type}.", "Leave it out.")
         super().__init__(model, recipe, fabric, (0, recipe.epochs), store, None)
@@ -122,7 +131,9 @@ class Retraining(Loop):
         with torch_fork(self.seed, "retraining"):  # what follows seeds torch's generators; the caller's stay as they are
             try:
                 return super().run()
-            except Exception as error:
+            except BaseException as error:
+                for process in getattr(self.fabric.strategy.launcher, "procs", []):  # those that Fabric started would wait for this one
+                    process.kill()
                 cause = shortage(error)
                 if cause is None:
                     raise
@@ -159,7 +170,7 @@ class Retraining(Loop):
             self.model = require("timm.layers", "timm").convert_sync_batchnorm(self.model)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = self.model.to(device)
+        self.model = self.fabric.strategy.precision.convert_module(self.model).to(device)  # before the moving average copies it
         self.batches = TrainingBatches(
             self.pictures.train, recipe, self.normalisation, self.seed, rank=self.fabric.global_rank, world=self.fabric.world_size, device=device
         )
@@ -196,6 +207,8 @@ class Retraining(Loop):
                 self.ema.update(self.model, step=update + 1)
             self._tell(epoch, step, sum(len(part.images) for part in parts) * fabric.world_size)
             self._after_step(epoch, step)
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize(fabric.device)  # otherwise only what was queued would be timed
         self.images_per_second = self.epoch_seen / max(time.monotonic() - self.epoch_begun, 1e-9)
 
     def _part(self, epoch: int, step: int, number: int, part: Part) -> None:
@@ -207,7 +220,7 @@ class Retraining(Loop):
         self.fabric.backward(loss * part.weight)
         with torch.no_grad():
             correct, count = (main(outputs).argmax(1) == part.labels).sum(), len(part.labels)
-            self.meters += torch.stack([loss.detach().double() * count, correct.double(), correct.new_tensor(count).double()])
+            self.meters += torch.stack([loss.detach().double() * count, correct.double(), loss.new_full((), count, dtype=torch.float64)])
 
     def _tell(self, epoch: int, step: int, images: int) -> None:
         """Speed and time left, about once a second: to read the loss waits for the device."""
@@ -264,8 +277,14 @@ class Retraining(Loop):
         choices = [
             n
             for n in range(recipe.accumulate + 1, recipe.batch_size // (2 * recipe.devices) + 1)
-            if recipe.batch_size % (n * recipe.devices) == 0 and recipe.batch_size // (n * recipe.devices) <= fitting
+            if recipe.batch_size % (n * recipe.devices) == 0
+            and recipe.batch_size // (n * recipe.devices) <= fitting
+            and (recipe.mix is None or recipe.batch_size // (n * recipe.devices) % 2 == 0)
         ]
+        if fitting and not choices:
+            return TrainingError(
+                problem, f"{fitting} at once fit, but no part of {recipe.batch_size} is that small: choose another batch_size, and accumulate."
+            )
         if not choices:
             return TrainingError(problem, "Not even 2 images fit: use smaller images or a smaller network (--set input.size=..., network.sizes).")
         count = recipe.batch_size // (choices[0] * recipe.devices)
@@ -283,7 +302,9 @@ class Retraining(Loop):
         try:
             with self.fabric.autocast():
                 outputs = self.model.train()(torch.zeros(count, 3, side, side, dtype=kind, device=self.fabric.device))
-                self.losses(outputs, torch.zeros(count, dtype=torch.int64, device=self.fabric.device)).backward()  # type: ignore[no-untyped-call]
+                loss = self.losses(outputs, torch.zeros(count, dtype=torch.int64, device=self.fabric.device))
+                # not backward(): the hooks of several processes have already seen these weights
+                torch.autograd.grad(loss, [p for p in self.model.parameters() if p.requires_grad], allow_unused=True)
         except Exception as error:
             if shortage(error) is None:
                 raise

@@ -191,7 +191,7 @@ class PictureSettings(Settings):
 
 
 MAY_CHANGE_IN_RETRAINING = frozenset({"checkpoint_seconds", "accelerator", "workers"})
-"""Settings that a resumed run may change: none of them changes a number on the same kind of device."""
+"""Settings that a resumed run may change: none of them changes what is drawn."""
 
 Augmentation = Annotated[CropSettings | TimmAugmentationSettings, Field(discriminator="kind")]
 

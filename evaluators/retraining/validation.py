@@ -71,7 +71,7 @@ def _batch(logits: torch.Tensor, labels: torch.Tensor, loss: Callable[[torch.Ten
     count, classes = logits.shape
     losses = F.cross_entropy(logits, labels, reduction="none") if loss is None else loss(logits, labels) * count
     best = logits.topk(min(5, classes)).indices == labels[:, None]
-    sums = [losses, best[:, 0], best, labels.new_tensor(count), labels.new_tensor(count * classes)]
+    sums = [losses, best[:, 0], best, labels.new_full((), count), labels.new_full((), count * classes)]
     if logits.device.type == "mps":  # which has no float64
         sums = [value.cpu() for value in sums]
     return torch.stack([value.double().sum() for value in sums])

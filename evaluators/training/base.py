@@ -27,6 +27,10 @@ Report = Callable[[dict[str, float]], None]
 """Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
 
 
+ASKED_EVERY = 32
+"""Steps after which several processes ask one another whether it is time to save."""
+
+
 class LoopSettings(Protocol):
     """What a loop reads of its settings."""
 
@@ -228,7 +232,8 @@ class Loop(ABC):
 
     def _after_step(self, epoch: int, step: int) -> None:
         """Save in the middle of an epoch, if it is time."""
-        if step + 1 < self.steps_per_epoch and self._due():
+        alone = self.fabric.world_size == 1  # several processes wait for one another to agree, so they do it seldom
+        if step + 1 < self.steps_per_epoch and (alone or (step + 1) % ASKED_EVERY == 0) and self._due():
             self._save(epoch, step + 1)
 
     def _finish(self, epoch: int) -> None:

@@ -83,8 +83,14 @@ class Request:
 
     @cached_property
     def resolved(self) -> Recipe:
-        """The recipe with all changes. Arguments of the space that the user names precede the recipe's ``network.sizes``."""
-        recipe, space = recipes.changed(recipes.recipe(self.recipe), self.changes), self.origin.space
+        """The recipe with all changes. Arguments of the space that the user names precede the recipe's ``network.sizes``; so does the size of
+        a network that was trained before."""
+        base = recipes.recipe(self.recipe)
+        recipe, space = recipes.changed(base, self.changes), self.origin.space  # mistakes in a recipe are found before files are read
+        if space is not None and self.origin.about["kind"] == "retraining":
+            kept = {key: own for key, own in base.network.sizes.items() if key.partition(":")[0] != space.name}
+            trained = base.model_copy(update={"network": base.network.model_copy(update={"sizes": kept, "width": None})})
+            recipe = recipes.changed(trained, self.changes)
         if space is None or not self.arguments:
             return recipe
         sizes = {key: {**own, **self.arguments} if key.partition(":")[0] == space.name else own for key, own in recipe.network.sizes.items()}

@@ -15,7 +15,7 @@ from evaluators.retraining import loop
 from evaluators.retraining.evaluator import RetrainResult, TimmRetrain
 from evaluators.retraining.settings import Recipe
 from evaluators.settings import read
-from spaces import DARTS
+from spaces import DARTS, NASBench201
 
 SPACE = DARTS(channels=4, cells=3)
 CELL = SPACE.parse(
@@ -78,10 +78,19 @@ def shared(devices: int, accumulate: int = 1) -> dict[str, Any]:
 
 
 def main() -> None:
-    """``kill FOLDER UPDATE``: killed after so many updates; ``shared FOLDER DEVICES``: writes ``result-RANK.pt``."""
+    """``kill FOLDER UPDATE``: killed after so many updates; ``pair FOLDER UPDATE``: the same with two
+    processes, 0 for undisturbed; ``dead FOLDER DEVICES``: a cell with a dead end; ``shared FOLDER DEVICES``: writes ``result-RANK.pt``."""
     torch.set_num_threads(1)
     what, folder, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    if what == "kill":
+    if what == "dead":  # the operation behind node 2 gets no gradient
+        cell = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+        changes = {"network": {}, "mix": None, "ema": None}
+        TimmRetrain(DATA, recipe(devices=number, **changes), space=NASBench201(channels=4, cells_per_stage=1), folder=folder).train(cell)
+        return
+    if what == "pair" and number == 0:
+        train(folder, devices=2)
+        return
+    if what in ("kill", "pair"):
         seen = 0
 
         def kill(row: dict[str, float]) -> None:
@@ -90,7 +99,7 @@ def main() -> None:
             if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        train(folder, kill)
+        train(folder, kill, devices=1 if what == "kill" else 2)
         return
     outcome = shared(number)
     rank = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))

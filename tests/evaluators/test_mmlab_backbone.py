@@ -329,9 +329,14 @@ def test_other_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be imported: AssertionError: MMCV==2.3.6 is used but incompatible" in said.problem
     lost = diagnosis("mmseg.models", ModuleNotFoundError("No module named 'ftfy'", name="ftfy"))
     assert lost.problem.endswith("cannot be imported: ftfy is not installed.")
-    assert "make -C" in remedy() and "install-mmlab" in remedy()
-    monkeypatch.setattr(Path, "is_file", lambda self: False)
-    assert remedy() == "python -m evaluators.mmlab.install"
+    desktop = diagnosis("mmcv", ImportError("libGL.so.1: cannot open shared object file: No such file or directory"))
+    assert "OpenCV needs a library that this machine lacks (libGL.so.1" in desktop.problem and type(desktop) is MissingBackend
+    clone = Path(__file__).resolve().parents[2]
+    monkeypatch.setattr(sys, "prefix", str(clone / ".venv"))
+    assert remedy() == f"make -C {clone} install-mmlab"
+    monkeypatch.setattr(sys, "prefix", "/opt/conda")
+    monkeypatch.setattr(sys, "executable", "/opt/my conda/bin/python")
+    assert remedy() == "'/opt/my conda/bin/python' -m evaluators.mmlab.install", "the environment that is in use, not the clone's"
 
 
 class Shell:
@@ -339,7 +344,8 @@ class Shell:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path, *works: str) -> None:
         self.ran: list[tuple[str, ...]] = []
-        self.works = set(works)
+        self.works, self.desktop = set(works), True
+        monkeypatch.setattr(install, "_cuda", lambda: False)
         monkeypatch.setattr(install, "_works", lambda statement, show=False: statement in self.works)
         monkeypatch.setattr(install, "_pip", self.pip)
         monkeypatch.setattr(install, "shared", lambda package: home / package)
@@ -352,7 +358,9 @@ class Shell:
             assert env is not None and env["MMCV_WITH_OPS"] == "1" and int(env["MAX_JOBS"]) >= 1 and "--no-cache-dir" in words
             Path(words[words.index("--wheel-dir") + 1], "onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl").write_bytes(b"wheel")
         if install.MMCV in words and words[0] == "install":
-            self.works.add(install.CHECK)
+            self.works |= {f"{install.OPERATORS}; {install.CHECK}", *(["import cv2"] if self.desktop else [])}
+        if install.HEADLESS in words:
+            self.works.add("import cv2")
 
 
 def test_installation_is_done_once_for_each_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -364,7 +372,7 @@ def test_installation_is_done_once_for_each_torch(monkeypatch: pytest.MonkeyPatc
     assert torch.__version__ in folder.name and [path.name for path in folder.iterdir()] == ["onedl_mmcv-2.3.6-cp311-cp311-linux_x86_64.whl"]
     assert "--force-reinstall" in first.ran[2] and "--no-index" in first.ran[2] and str(folder) in first.ran[2][-1]
     assert first.ran[3][1:3] == ("--constraint", "constraints.txt")
-    again = Shell(monkeypatch, tmp_path, install.CHECK)
+    again = Shell(monkeypatch, tmp_path, f"{install.OPERATORS}; {install.CHECK}")
     install.install(tmp_path / "wheels")
     assert again.ran == []
     fresh = Shell(monkeypatch, tmp_path)  # a new environment finds the wheel
@@ -372,6 +380,15 @@ def test_installation_is_done_once_for_each_torch(monkeypatch: pytest.MonkeyPatc
     assert [words[0] for words in fresh.ran] == ["install", "install"]
     monkeypatch.setattr(torch, "__version__", "9.9.9")
     assert not install.wheel_folder(tmp_path / "wheels").exists()
+
+
+def test_installation_without_the_libraries_of_a_desktop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", sys.executable)
+    server = Shell(monkeypatch, tmp_path)
+    server.desktop = False
+    install.install(tmp_path / "wheels")
+    assert [words[0] for words in server.ran] == ["install", "wheel", "install", "install", "uninstall", "install"]
+    assert server.ran[-2][-1] == "opencv-python" and server.ran[-1][-1] == install.HEADLESS and "import cv2" in server.works
 
 
 def test_installation_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def test_synchronised_norms_become_plain_ones() -> None:
     ("given", "scope", "expected"),
     [
         ({"coco/bbox_mAP": 0.123, "coco/bbox_mAP_50": 0.5, "coco/bbox_mAP_75": 0.1, "coco/bbox_mAP_s": -1.0}, "mmdet", [12.3, 50.0, 10.0]),
-        ({}, "mmdet", [0.0, 0.0, 0.0]),
+        ({}, "mmdet", [0.0] * 6),
         ({"mIoU": 40.5, "aAcc": 90.1, "mAcc": 50.0, "data_time": 0.1}, "mmseg", [40.5, 90.1, 50.0]),
     ],
 )

@@ -60,6 +60,7 @@ def setting(key: str, entry: str, value: Any) -> Callable[[Content], None]:
         (lambda content: content.pop("images"), "'images' must be a list of objects"),
         (without("images", "width"), r"images\[0\] has no 'width'"),
         (without("annotations", "area"), r"annotations\[0\] has no 'area'"),
+        (without("annotations", "iscrowd"), r"annotations\[0\] has no 'iscrowd'"),
         (setting("images", "id", "a"), "ids of images must be whole numbers"),
         (setting("images", "width", 0), r"images\[0\]: file_name must be a text"),
         (setting("annotations", "id", 2), "ids of annotations are not unique"),

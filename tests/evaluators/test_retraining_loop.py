@@ -192,6 +192,26 @@ def test_memory_that_runs_out_names_what_fits(error: type[Exception]) -> None:
     assert TimmRetrain(job.DATA, job.recipe(network={}, mix=None, accumulate=4)).train(Hungry(5, error)).top1 > 10
 
 
+@pytest.mark.parametrize(
+    ("batch", "most", "mix", "said"),
+    [(30, 3, {"mixup": 0.2}, "add --set accumulate=15"), (30, 3, None, "add --set accumulate=10"), (17, 8, None, "no part of 17 is that small")],
+)
+def test_the_parts_that_are_proposed_are_possible(batch: int, most: int, mix: dict[str, float] | None, said: str) -> None:
+    settings = job.recipe(network={}, batch_size=batch, mix=mix) if batch % 2 == 0 else job.recipe(network={}, batch_size=batch, mix=None)
+    with pytest.raises(TrainingError, match=said):
+        TimmRetrain(job.DATA, settings).train(Hungry(most))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"accelerator": "cuda"}, "accelerator=cuda"), ({"precision": "16-mixed"}, "precision=16-mixed needs a GPU")]
+)
+def test_devices_that_are_not_there(changes: dict[str, Any], message: str) -> None:
+    if torch.cuda.is_available() and "accelerator" in changes:
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match=message):
+        job.train(None, **changes)
+
+
 def test_not_even_two_images_fit() -> None:
     with pytest.raises(TrainingError, match="Not even 2 images fit"):
         TimmRetrain(job.DATA, job.recipe(network={}, mix=None)).train(Hungry(1))
@@ -252,10 +272,14 @@ def test_what_nni_sends_to_a_trial_makes_the_same_evaluator() -> None:
 
 
 # -- several processes ----------------------------------------------------------------------------------------------------
-def launched(folder: Path, *command: str) -> list[dict[str, Any]]:
+def started(folder: Path, what: str, number: int, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")}
-    module = ["-m", "tests.evaluators.retraining_job", "shared", str(folder), "2"]
-    done = subprocess.run([sys.executable, "-W", "ignore", *command, *module], env=environment, capture_output=True, text=True, timeout=250)
+    module = ["-m", "tests.evaluators.retraining_job", what, str(folder), str(number)]
+    return subprocess.run([sys.executable, "-W", "ignore", *command, *module], env=environment, capture_output=True, text=True, timeout=250)
+
+
+def launched(folder: Path, *command: str) -> list[dict[str, Any]]:
+    done = started(folder, "shared", 2, *command)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"result-{rank}.pt", weights_only=True) for rank in range(2)]
 
@@ -268,6 +292,23 @@ def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path, command: t
         assert all(torch.allclose(process["model"][name], value, rtol=0, atol=1e-12) for name, value in one["model"].items())
         for ours, theirs in zip(one["history"], ast.literal_eval(process["history"]), strict=True):
             assert theirs == pytest.approx(ours, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_killed_and_resumed(tmp_path: Path) -> None:
+    """With batch norms, whose statistics are the first process', dropped paths and files that only one process writes."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert started(whole, "pair", 0).returncode == 0
+    assert started(cut, "pair", 9).returncode == -signal.SIGKILL and not (cut / "result.json").exists()
+    resumed = started(cut, "pair", 0)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert same(weights(cut), weights(whole)) and (cut / "summary.csv").read_text() == (whole / "summary.csv").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_dead_end(tmp_path: Path) -> None:
+    done = started(tmp_path, "dead", 2)
+    assert done.returncode == 0 and (tmp_path / "result.json").exists(), done.stderr[-3000:]
 
 
 @pytest.mark.slow

@@ -59,6 +59,7 @@ def test_the_portal_has_their_names_on_its_axis() -> None:
         ({"changes": {"optimizer.learningrate": 1}}, "optimizer.learningrate"),
         ({"found": 3}, "follow_ups.mine.found: 3 of each search, but found is 2"),
         ({"random": 3}, "follow_ups.mine.random: 3 architectures, but random is 2"),
+        ({"task": "detection", "recipe": "retinanet_coco_1x"}, "starts from a trained backbone, which follow-ups do not have"),
         ({"found": 0, "random": 0}, r"found \+ random must be at least 1"),
         ({"task": "pose"}, "'retraining', 'detection' or 'segmentation'"),
     ],
@@ -66,6 +67,21 @@ def test_the_portal_has_their_names_on_its_axis() -> None:
 def test_what_is_wrong_is_said_before_anything_runs(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings(found=2, random=2, follow_ups={"mine": {**RETRAIN, **changes}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "/nowhere"}, "follow_ups.mine would fail after the search: "),
+        ({"recipe": "darts_cifar10"}, "follow_ups.mine would fail after the search: .*input.size, which is 32"),
+        ({**DETECT, "random": 1}, "follow_ups.mine would fail after the search: "),
+    ],
+)
+def test_what_would_fail_after_the_search_fails_before_it(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    mine = settings(found=2, random=2, follow_ups={"mine": {**RETRAIN, **changes}})
+    with pytest.raises(ConfigError, match=message):
+        run_experiment(mine, tmp_path)
+    assert not (tmp_path / "search-0").exists()
 
 
 @pytest.mark.parametrize("name", ["search", "Mine", "a/b", ""])

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from evaluators.errors import ConfigError
-from evaluators.retraining import recipes
+from evaluators.retraining import PictureSettings, recipes
 from nni_plugins import cli, trial
 from nni_plugins.cli import retrain_report
 from nni_plugins.cli.retrain import pictures
@@ -78,6 +78,8 @@ def test_the_same_command_again_trains_nothing(trained: dict[str, Any], place: P
     again = origin(str(place))
     assert again.text == CELL and again.about["kind"] == "retraining" and again.space is not None
     assert [again.space.name, again.space.config()] == trained["network"]["space"]
+    one = Request(str(place), "digits", PictureSettings(path="digits"))
+    assert again.space.name in recipes.recipe("digits").network.sizes and again.space.name not in one.resolved.network.sizes, "the same size again"
 
 
 def test_stopped_and_typed_again(trained: dict[str, Any], run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
