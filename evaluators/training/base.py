@@ -27,8 +27,8 @@ Report = Callable[[dict[str, float]], None]
 """Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
 
 
-ASKED_EVERY = 32
-"""Steps after which several processes ask one another whether it is time to save."""
+LONGEST_WAIT = 31
+"""Steps after which several processes ask one another again whether it is time to save, at the latest: each waits for all."""
 
 
 class LoopSettings(Protocol):
@@ -76,6 +76,7 @@ class Loop(ABC):
         self.model, self.fabric, self.store, self.report = model, fabric, store, report
         self.loop_settings, (self.first_epoch, self.epochs) = settings, epochs
         self.history: list[dict[str, float]] = []
+        self.steps_waited, self.steps_to_wait = 0, 0
 
     # -- what a subclass says ---------------------------------------------------------------------------------------------
     @property
@@ -158,10 +159,15 @@ class Loop(ABC):
 
     def _due(self) -> bool:
         """Whether it is time to save. Processes agree on it, because saving adds up their meters."""
-        due = time.monotonic() - self.saved_at >= self.loop_settings.checkpoint_seconds
+        now, interval = time.monotonic(), self.loop_settings.checkpoint_seconds
+        due = now - self.saved_at >= interval
         if self.fabric.world_size == 1:
             return due
-        return bool(self.fabric.all_reduce(torch.tensor(float(due), device=self.fabric.device), reduce_op="sum") > 0)
+        told = self.fabric.all_reduce(torch.tensor([float(due), now - self.asked_at], device=self.fabric.device), reduce_op="mean")
+        late, seconds = told.tolist()  # the same in all processes, so they wait for the same number of steps
+        self.steps_to_wait = min(LONGEST_WAIT, int(interval / 8 * max(self.steps_waited, 1) / max(seconds, 1e-6)))
+        self.asked_at, self.steps_waited = now, 0
+        return bool(late > 0)
 
     def _total(self) -> torch.Tensor:
         """The meters, summed over all processes."""
@@ -216,7 +222,7 @@ class Loop(ABC):
         if self.store is not None and fabric.is_global_zero:
             lines = "".join(json.dumps(row) + "\n" for row in self._rows())
             atomic_write(self.store.folder / "metrics.jsonl", lines.encode())
-        self.saved_at = time.monotonic()
+        self.saved_at = self.asked_at = time.monotonic()
         self._begin_training()
         end = self.first_epoch + self.epochs
         while epoch < end:
@@ -232,8 +238,8 @@ class Loop(ABC):
 
     def _after_step(self, epoch: int, step: int) -> None:
         """Save in the middle of an epoch, if it is time."""
-        alone = self.fabric.world_size == 1  # several processes wait for one another to agree, so they do it seldom
-        if step + 1 < self.steps_per_epoch and (alone or (step + 1) % ASKED_EVERY == 0) and self._due():
+        self.steps_waited += 1
+        if step + 1 < self.steps_per_epoch and self.steps_waited > self.steps_to_wait and self._due():
             self._save(epoch, step + 1)
 
     def _finish(self, epoch: int) -> None:
