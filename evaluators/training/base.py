@@ -77,6 +77,7 @@ class Loop(ABC):
         self.loop_settings, (self.first_epoch, self.epochs) = settings, epochs
         self.history: list[dict[str, float]] = []
         self.steps_waited, self.steps_to_wait = 0, 0
+        self.saved_at, self.asked_at = 0.0, 0.0
 
     # -- what a subclass says ---------------------------------------------------------------------------------------------
     @property
