@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ def atomic_write(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         what = {errno.ENOSPC: "the disk is full", errno.EROFS: "the disk is read-only"}.get(error.errno or 0, str(error.strerror))
         raise CheckpointError(f"cannot write {path}: {what}.", "Make room or choose another folder, then run the same command again.") from None
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add ``row`` as a line of JSON.
+
+    Raises:
+        CheckpointError: the disk is full or read-only.
+    """
+    try:
+        with open(path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again.") from None
 
 
 def write_json(path: Path, value: Any) -> None:

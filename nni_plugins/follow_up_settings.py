@@ -10,10 +10,11 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from evaluators.errors import ConfigError
+from evaluators.mmlab import watch
 from evaluators.settings import Settings
 
 PHASES = ("search", "found", "random", "sample")
-METRICS = {"retraining": "top1", "detection": "bbox_mAP", "segmentation": "mIoU"}
+METRICS = {"retraining": "top1", "detection": watch.METRICS["mmdet"][0], "segmentation": watch.METRICS["mmseg"][0]}
 """What says how good a network is; all in percent, larger is better."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 

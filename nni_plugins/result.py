@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from evaluators.errors import ConfigError, TableError
 from evaluators.files import write_json
 from evaluators.ranking import kendall_tau, true_ranks
 from evaluators.table import Table, digits_table, read_table
+from evaluators.versions import versions as of
 from spaces.architecture import Architecture
 from spaces.base import SearchSpace
 from spaces.images import ImageSpace
@@ -43,13 +43,7 @@ def truth_table(settings: StudySettings) -> Table | None:
 
 def versions() -> dict[str, str]:
     """Of what a result depends on."""
-    known = {}
-    for name in ("nni-plugins", "nni", "torch", "pytorch-lightning", "numpy"):
-        try:
-            known[name] = version(name)
-        except PackageNotFoundError:
-            known[name] = "not installed"
-    return known
+    return of("nni-plugins", "nni", "torch", "pytorch-lightning", "numpy")
 
 
 def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:

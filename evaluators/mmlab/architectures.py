@@ -13,13 +13,12 @@ from spaces.published import names, published
 from spaces.registered import build
 
 from ..errors import CheckpointError, ConfigError
+from ..retraining.checkpoints import BLOCK
 from ..retraining.subjects import Subject, subject
 from ..weights import read_weights
 
 CHECKPOINTS = (".pth", ".pt", ".tar", ".ckpt")
 """Endings of files of weights."""
-BLOCK = "nni_plugins"
-"""Where a checkpoint of ``nni-plugins retrain`` describes its network."""
 
 
 def resolve(architecture: str | Mapping[str, Any], space: str | None = None, arguments: Mapping[str, Any] | None = None) -> Subject:

@@ -72,8 +72,9 @@ def backbone(
 
 def _described(path: Path) -> tuple[ImageSpace | None, Architecture | None, Normalisation | None] | None:
     """Space, architecture and normalisation of a checkpoint of ours; None for a foreign one."""
+    from ..retraining.checkpoints import BLOCK
     from ..weights import read_weights
-    from .architectures import BLOCK, resolve
+    from .architectures import resolve
 
     block = read_weights(path).get(BLOCK)
     if not isinstance(block, Mapping) or "description" not in block:

@@ -11,7 +11,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from ..files import atomic_write
 from ..randomness import torch_fork
 from ..settings import read
 from ..training.checkpoint import State
+from ..versions import versions as of
 from ..weights import fit, read_weights, weights_of
 from .settings import Recipe, Three
 
@@ -67,13 +67,7 @@ class Loaded:
 
 def versions() -> dict[str, str]:
     """Of the packages that a trained network depends on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return of(*PACKAGES)
 
 
 def save(

@@ -101,9 +101,9 @@ class Retraining(Loop):
             raise ConfigError("precision=16-mixed needs a GPU, and this is a CPU.", "Use bf16-mixed or 32-true.")
         if recipe.sync_batchnorm and fabric.device.type != "cuda":
             raise ConfigError(f"sync_batchnorm works on CUDA only, and this is {fabric.device.type}.", "Leave it out.")
-        super().__init__(model, recipe, fabric, (0, recipe.epochs), store, None)
+        super().__init__(model, recipe, fabric, (0, recipe.epochs), store, report)
         self.pictures, self.recipe, self.seed = pictures, recipe, seed
-        self.after_epoch, self.row_report, self.progress = after_epoch, report, progress
+        self.after_epoch, self.progress = after_epoch, progress
         self.losses = Losses(recipe.loss)
         self.normalisation = normalisation(recipe, pictures.train)
         self.ema: Any = None
@@ -245,8 +245,10 @@ class Retraining(Loop):
             row["top1_raw"] = own["top1"]
         if self.after_epoch is not None and self.fabric.is_global_zero:
             self.after_epoch(self)
-        if self.row_report is not None and self.fabric.is_global_zero:
-            self.row_report({**row, "images_per_second": self.images_per_second})
+
+    def _reported(self) -> dict[str, float]:
+        """The speed, which differs from run to run, is no part of the curve."""
+        return {**self.history[-1], "images_per_second": self.images_per_second}
 
     def _measured(self, network: nn.Module) -> dict[str, float]:
         """Every process measures its share; all with the statistics of the first one's batch norms, which are those that are saved."""

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import CheckpointError, ConfigError, TrainingError
-from ..files import atomic_write
+from ..errors import ConfigError, TrainingError
+from ..files import append_row, atomic_write
 from ..randomness import generator, torch_fork
 from ..settings import MAY_CHANGE
 from ..training.checkpoint import CheckpointStore, State
@@ -203,12 +203,7 @@ class TextTraining:
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.store is not None:
-            path = self.store.folder / "metrics.jsonl"
-            try:
-                with open(path, "a") as file:
-                    file.write(json.dumps(row) + "\n")
-            except OSError as error:
-                raise CheckpointError(f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again.") from None
+            append_row(self.store.folder / "metrics.jsonl", row)
 
     def _check_finite(self, epoch: int) -> None:
         """The loss is that of before the step, so the weights are looked at too: a checkpoint never holds broken ones."""

@@ -18,8 +18,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from ..errors import CheckpointError, TrainingError
-from ..files import atomic_write
+from ..errors import TrainingError
+from ..files import append_row, atomic_write
 from .checkpoint import CheckpointStore, State
 from .memory import named_shortage
 
@@ -195,12 +195,7 @@ class Loop(ABC):
 
     def _log(self, row: dict[str, Any]) -> None:
         if self.store is not None and self.fabric.is_global_zero:
-            path = self.store.folder / "metrics.jsonl"
-            try:
-                with open(path, "a") as file:
-                    file.write(json.dumps(row) + "\n")
-            except OSError as error:
-                raise CheckpointError(f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again.") from None
+            append_row(self.store.folder / "metrics.jsonl", row)
 
     # -- the loop ---------------------------------------------------------------------------------------------------------
     def _run(self) -> Trained:
@@ -253,13 +248,17 @@ class Loop(ABC):
         if self._due():
             self._save(epoch + 1, 0)
         if self.report is not None and self.fabric.is_global_zero:
-            self.report(self.history[-1])
+            self.report(self._reported())
 
     def _note(self, epoch: int, total: torch.Tensor) -> None:
         """Add the row of ``epoch`` to the curve. ``total``: the meters, summed over all processes."""
         loss, correct, count = total.tolist()[:3]
         row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": self.rate(epoch)}
         self.history.append(row)
+
+    def _reported(self) -> dict[str, float]:
+        """What the report gets: the newest row of the curve."""
+        return self.history[-1]
 
     def _rows(self) -> Sequence[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""

@@ -51,56 +51,43 @@ def transfer_(context: typer.Context, as_json: AsJson = False) -> None:
         )
 
 
-@transfer.command()
-def detection(
-    architecture: Architecture = None,
-    data: Data = None,
-    recipe: Recipe = "retinanet_small",
-    checkpoint: Checkpoint = None,
-    out: Out = None,
-    change: Change = None,
-    config_option: Option = None,
-    space: Space = None,
-    argument: Argument = None,
-    amp: Amp = False,
-    seed: Seed = 0,
-    rank: Rank = 1,
-    job: Job = None,
-    threads: Threads = None,
-    dry_run: Dry = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a detector and measure its mAP. Example: nni-plugins transfer detection darts_v2 --data bccd --recipe retinanet_small
+def _command(task: str, default: str, about: str) -> None:
+    """Both tasks take the same options."""
 
-    The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede.
-    """
-    _transfer("detection", locals())
+    def train(
+        architecture: Architecture = None,
+        data: Data = None,
+        recipe: Recipe = default,
+        checkpoint: Checkpoint = None,
+        out: Out = None,
+        change: Change = None,
+        config_option: Option = None,
+        space: Space = None,
+        argument: Argument = None,
+        amp: Amp = False,
+        seed: Seed = 0,
+        rank: Rank = 1,
+        job: Job = None,
+        threads: Threads = None,
+        dry_run: Dry = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _transfer(task, locals())
+
+    again = "The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede."
+    transfer.command(task, help=f"{about}\n\n{again}")(train)
 
 
-@transfer.command()
-def segmentation(
-    architecture: Architecture = None,
-    data: Data = None,
-    recipe: Recipe = "deeplabv3_small",
-    checkpoint: Checkpoint = None,
-    out: Out = None,
-    change: Change = None,
-    config_option: Option = None,
-    space: Space = None,
-    argument: Argument = None,
-    amp: Amp = False,
-    seed: Seed = 0,
-    rank: Rank = 1,
-    job: Job = None,
-    threads: Threads = None,
-    dry_run: Dry = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a segmentation network and measure its mIoU. Example: nni-plugins transfer segmentation darts_v2 --data camvid
-
-    The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede.
-    """
-    _transfer("segmentation", locals())
+_command(
+    "detection",
+    "retinanet_small",
+    "Train a detector and measure its mAP. Example: nni-plugins transfer detection darts_v2 --data bccd --recipe retinanet_small",
+)
+_command(
+    "segmentation",
+    "deeplabv3_small",
+    "Train a segmentation network and measure its mIoU. Example: nni-plugins transfer segmentation darts_v2 --data camvid",
+)
 
 
 @transfer.command("recipes")

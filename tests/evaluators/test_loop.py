@@ -17,12 +17,13 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
+from evaluators import files
 from evaluators.data import Augmentation, ImageSet
 from evaluators.errors import CheckpointError, ConfigError, LabelError, TrainingError
 from evaluators.objectives import RandomLabels, Supervised
 from evaluators.randomness import generator
 from evaluators.settings import TrainingSettings
-from evaluators.training import CheckpointStore, Trained, Training, accuracy, base
+from evaluators.training import CheckpointStore, Trained, Training, accuracy
 from evaluators.training.loop import cosine
 
 from .tiny import CLASSES, Interrupted, TwoPaths, at, images, linear, settings, training
@@ -332,11 +333,13 @@ def test_checkpoints_do_not_depend_on_the_clock(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_while_the_curve_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def refuse(path: Any, mode: str = "r") -> Any:
+        if mode == "a":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return open(path, mode)
 
     with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"metrics.jsonl: No space left on device"):
-        patch.setattr(base, "open", refuse, raising=False)
+        patch.setattr(files, "open", refuse, raising=False)
         training(tmp_path).run()
     assert training(tmp_path).run().history == training().run().history == lines(tmp_path)
 
