@@ -35,7 +35,7 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 install-mmlab: $(VENV)/.core
-	$(BIN)/python -m evaluators.mmlab.install --wheels "$(WHEELS)" --constraint constraints.txt
+	$(BIN)/python -m nni_plugins.evaluators.mmlab.install --wheels "$(WHEELS)" --constraint constraints.txt
 	touch $(VENV)/.mmlab
 
 $(VENV)/.mmlab: $(VENV)/.core evaluators/mmlab/install.py

@@ -1,9 +1,11 @@
-"""The angle of all 15,625 NAS-Bench-201 cells: additive tables against literal concatenation, both in float64, in one process.
+"""The angle of all 15,625 NAS-Bench-201 cells: additive tables against literal concatenation, both in float64, in one
+process.
 
     python benchmarks/angle.py [--run FOLDER] [--literal 200] [--repeats 5]
 
-``--run``: checkpoints of a supernet training (such as ``benchmarks/cifar_angle.py --run`` leaves them); without it a supernet is first
-trained for two epochs on digits. The literal form is timed on ``--literal`` random cells and extrapolated to all.
+``--run``: checkpoints of a supernet training (such as ``benchmarks/cifar_angle.py --run`` leaves them); without it a
+supernet is first trained for two epochs on digits. The literal form is timed on ``--literal`` random cells and
+extrapolated to all.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluators import RandomLabels, SupernetTraining
-from evaluators.data import load
-from evaluators.randomness import generator
-from evaluators.settings import DataSettings, SupernetSettings
-from evaluators.training import CheckpointStore
-from spaces import NASBench201
-from spaces.supernet import WeightBlock, WeightBlocks
-from strategies.angle import AngleTable
-from strategies.rlnas import initialise
+from nni_plugins.evaluators import RandomLabels, SupernetTraining
+from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.training import CheckpointStore
+from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces.supernet import WeightBlock, WeightBlocks
+from nni_plugins.strategies.rlnas.angle import AngleTable
+from nni_plugins.strategies.rlnas.search import initialise
 
 SPACE = NASBench201()
 PATHS = [[(0, 3)], [(0, 2), (2, 3)], [(0, 1), (1, 3)], [(0, 1), (1, 2), (2, 3)]]
@@ -32,7 +35,9 @@ State = dict[str, torch.Tensor]
 
 
 def literal(blocks: WeightBlocks, initial: State, final: State, choices: dict[str, str]) -> float:
-    """RLNAS' definition word for word: one long vector before and after training, and the angle between the two (float64)."""
+    """RLNAS' definition word for word: one long vector before and after training, and the angle between the two
+    (float64).
+    """
     values = {decision.label: decision.values for decision in SPACE.decisions}
     before: list[torch.Tensor] = []
     after: list[torch.Tensor] = []
@@ -96,8 +101,12 @@ def main() -> None:
 
     whole, each = float(np.median(seconds)), float(np.mean(literals))
     total = each * len(indices)
-    print(f"tables, build and all {len(indices):,} cells: min {min(seconds):.4f} s, median {whole:.4f} s, max {max(seconds):.4f} s")
-    print(f"literal concatenation: {1000 * each:.2f} ms a cell (mean of {arguments.literal}), {total:.0f} s for all; ratio {total / whole:,.0f}")
+    print(
+        f"tables, build and all {len(indices):,} cells: min {min(seconds):.4f} s, median {whole:.4f} s, max {max(seconds):.4f} s"
+    )
+    print(
+        f"literal concatenation: {1000 * each:.2f} ms a cell (mean of {arguments.literal}), {total:.0f} s for all; ratio {total / whole:,.0f}"
+    )
     print(f"largest difference: {max(differences):.2e} rad; cells at exactly 0: {int((angles == 0).sum())}")
     print(f"angles of the others: {angles[angles > 0].min():.4f} to {angles.max():.4f} rad")
 

@@ -1,8 +1,10 @@
-"""Does the angle of a CIFAR-10 supernet rank NAS-Bench-201? Kendall tau-b against 200-epoch test accuracies after every epoch.
+"""Does the angle of a CIFAR-10 supernet rank NAS-Bench-201? Kendall tau-b against 200-epoch test accuracies after every
+epoch.
 
     python benchmarks/cifar_angle.py --images FOLDER --table FOLDER [--objective random|supervised] [--limit 10000] [--epochs 8] [--run runs/cifar]
 
-``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. A killed run continues with the same command.
+``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. A killed run continues with
+the same command.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from pathlib import Path
 
 import torch
 
-from evaluators import RandomLabels, SupernetTraining, Supervised, kendall_tau
-from evaluators.data import load
-from evaluators.settings import DataSettings, SupernetSettings
-from evaluators.table import NASBENCH201_METRICS, nasbench201_table
-from spaces import NASBench201
-from strategies.angle import VARIANTS, AngleTable
-from strategies.rlnas import initialise
+from nni_plugins.evaluators import RandomLabels, SupernetTraining, Supervised, kendall_tau
+from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, nasbench201_table
+from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
+from nni_plugins.strategies.rlnas.search import initialise
 
 
 def main() -> None:
@@ -49,7 +52,9 @@ def main() -> None:
 
     def report(row: dict[str, float]) -> None:
         for name in ("rlnas", "weights"):
-            angles = AngleTable.build(space, supernet.weight_blocks(), initial, supernet.state_dict(), VARIANTS[name])(indices)
+            angles = AngleTable.build(space, supernet.weight_blocks(), initial, supernet.state_dict(), VARIANTS[name])(
+                indices
+            )
             for data, metric in NASBENCH201_METRICS.items():
                 row[f"tau_{name}_{data}"] = kendall_tau(angles, table.metric(metric))
             winner = int(angles.argmax())
@@ -57,7 +62,9 @@ def main() -> None:
         print(json.dumps({**row, "seconds": round(time.perf_counter() - started, 1)}), flush=True)
 
     settings = SupernetSettings(epochs=arguments.epochs, accelerator="auto")
-    SupernetTraining(images, objective, settings, seed=arguments.seed, folder=arguments.run, report=report).evaluate(supernet)
+    SupernetTraining(images, objective, settings, seed=arguments.seed, folder=arguments.run, report=report).evaluate(
+        supernet
+    )
 
 
 if __name__ == "__main__":

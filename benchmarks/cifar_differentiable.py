@@ -1,9 +1,11 @@
-"""Does DARTS collapse to skip connections where RF-DARTS does not? Options A to D of the RF-DARTS paper, everything else equal, in NAS-Bench-201.
+"""Does DARTS collapse to skip connections where RF-DARTS does not? Options A to D of the RF-DARTS paper, everything
+else equal, in NAS-Bench-201.
 
     python benchmarks/cifar_differentiable.py --images FOLDER --table FOLDER [--options BC] [--seeds 0 1 2] [--run runs/cifar_differentiable]
 
-``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. One line of JSON a search; each has its folder
-under ``--run``, with the mixture after every epoch, and a killed search continues with the same command.
+``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. One line of JSON a search;
+each has its folder under ``--run``, with the mixture after every epoch, and a killed search continues with the same
+command.
 """
 
 from __future__ import annotations
@@ -17,16 +19,17 @@ from typing import Any
 
 import torch
 
-from evaluators import Supervised
-from evaluators.data import load
-from evaluators.diagnostics.figures import save
-from evaluators.diagnostics.search_figures import mixture_figure, skip_figure
-from evaluators.diagnostics.search_record import read_search
-from evaluators.settings import BilevelSettings, DataSettings
-from evaluators.table import NASBENCH201_METRICS, nasbench201_table
-from spaces import NASBench201
-from strategies.differentiable_search import Mixture, initialise, train
-from strategies.differentiable_settings import DifferentiableSettings
+from nni_plugins.evaluators import Supervised
+from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.diagnostics.figures import save
+from nni_plugins.evaluators.diagnostics.search_figures import mixture_figure, skip_figure
+from nni_plugins.evaluators.diagnostics.search_record import read_search
+from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, nasbench201_table
+from nni_plugins.evaluators.training.settings import BilevelSettings
+from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies.differentiable.search import Mixture, initialise, train
+from nni_plugins.strategies.differentiable.settings import DifferentiableSettings
 
 
 def main() -> None:
@@ -44,7 +47,9 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1, help="in each of the three stages")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--run", type=Path, default=Path("runs/cifar_differentiable"))
-    parser.add_argument("--pictures", type=Path, default=None, help="folder for skip connections by epoch and for the mixtures")
+    parser.add_argument(
+        "--pictures", type=Path, default=None, help="folder for skip connections by epoch and for the mixtures"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     table = nasbench201_table(arguments.table)
@@ -69,16 +74,27 @@ def main() -> None:
             started = time.perf_counter()
             trained = train(supernet, images, Supervised(), training, seed, folder=folder)
             found = Mixture.of(supernet).best(space, 1)[0].architecture
-            result: dict[str, Any] = {"option": option, "seed": seed, "found": space.to_string(found), "seconds": time.perf_counter() - started}
+            result: dict[str, Any] = {
+                "option": option,
+                "seed": seed,
+                "found": space.to_string(found),
+                "seconds": time.perf_counter() - started,
+            }
             result |= {f"test_{data}": table.value(found, metric) for data, metric in NASBENCH201_METRICS.items()}
             result |= {"skips": [int(row["skips"]) for row in trained.history]}
-            result |= {key: trained.history[-1][key] for key in ("accuracy", "architecture_accuracy", "loss", "architecture_loss")}
+            result |= {
+                key: trained.history[-1][key]
+                for key in ("accuracy", "architecture_accuracy", "loss", "architecture_loss")
+            }
             (folder / "found.json").write_text(json.dumps(result))
             print(json.dumps(result), flush=True)
     if arguments.pictures is not None:
         arguments.pictures.mkdir(parents=True, exist_ok=True)
         folders = [arguments.run / f"{option}-{seed}" for option in arguments.options for seed in arguments.seeds]
-        records = [replace(read_search(folder, space), name=f"option {folder.name.replace('-', ', seed ')}") for folder in folders]
+        records = [
+            replace(read_search(folder, space), name=f"option {folder.name.replace('-', ', seed ')}")
+            for folder in folders
+        ]
         save(skip_figure(records), arguments.pictures / "cifar_skips.png")
         for record, folder in zip(records, folders, strict=True):
             save(mixture_figure(record), arguments.pictures / f"cifar_alphas_{folder.name}.png")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from evaluators import StandAlone, StandAloneSettings
-from evaluators.data import load
-from evaluators.settings import DataSettings
-from spaces import NASBench201
+from nni_plugins.evaluators import StandAlone, StandAloneSettings
+from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.spaces import NASBench201
 
 SPACE = NASBench201(nodes=3, channels=8, cells_per_stage=1)
 SETTINGS = StandAloneSettings(epochs=12, batch_size=64, learning_rate=0.025, accelerator="cpu")
@@ -39,7 +39,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("evaluators/tables/digits_3nodes.csv"))
     arguments = parser.parse_args()
     partial = arguments.output.with_suffix(".partial")
-    done = {tuple(row[:2]): row[2] for row in map(json.loads, partial.read_text().splitlines())} if partial.exists() else {}
+    done = (
+        {tuple(row[:2]): row[2] for row in map(json.loads, partial.read_text().splitlines())}
+        if partial.exists()
+        else {}
+    )
     indices = SPACE.enumerate()
     cells = [SPACE.to_string(architecture) for architecture in SPACE.decode(indices)]
     jobs = [(cell, seed) for seed in SEEDS for cell in cells if (cell, seed) not in done]

@@ -1,11 +1,12 @@
-"""One iteration of differentiable search: the plain reference form, ours, and NNI's own DARTS. In one process, on the CPU or a GPU.
+"""One iteration of differentiable search: the plain reference form, ours, and NNI's own DARTS. In one process, on the
+CPU or a GPU.
 
     python benchmarks/mixed.py                      # NAS-Bench-201 and DARTS' CIFAR supernet, batch 16
     python benchmarks/mixed.py --space nasbench201 --batch 64 --runs 7
 
-Plain: one edge after the other, gradients of all parameters in both steps, and, for RF-DARTS, convolutions that are merely left out of
-the optimizer. Ours: work shared by source state, gradients only of what a step trains, convolutions frozen. Memory is what autograd keeps
-for backward in the weight step (each storage once, parameters left out).
+Plain: one edge after the other, gradients of all parameters in both steps, and, for RF-DARTS, convolutions that are
+merely left out of the optimizer. Ours: work shared by source state, gradients only of what a step trains, convolutions
+frozen. Memory is what autograd keeps for backward in the weight step (each storage once, parameters left out).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spaces import DARTS, NASBench201, SearchSpace
-from spaces.mixed import MixedOptions, MixedSupernet
+from nni_plugins.spaces import DARTS, NASBench201, SearchSpace
+from nni_plugins.spaces.mixed import MixedOptions, MixedSupernet
 
 SPACES: dict[str, Callable[[], SearchSpace]] = {"nasbench201": NASBench201, "darts": DARTS}
 
@@ -122,7 +123,10 @@ def show(name: str, times: list[float], reference: float | None, kept: float | N
     middle = statistics.median(times)
     memory = "" if kept is None else f"{kept:8.0f} MiB"
     ratio = "" if reference is None else f"{middle / reference:6.2f}"
-    print(f"{name:36}{1e3 * min(times):9.0f}{1e3 * middle:9.0f}{1e3 * max(times):9.0f} ms{ratio:>8}{memory:>14}", flush=True)
+    print(
+        f"{name:36}{1e3 * min(times):9.0f}{1e3 * middle:9.0f}{1e3 * max(times):9.0f} ms{ratio:>8}{memory:>14}",
+        flush=True,
+    )
     return middle
 
 
@@ -137,7 +141,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")
-    print(f"batch {arguments.batch}, {arguments.device}, {arguments.threads} threads, {arguments.runs} runs; ratios of medians to the plain form")
+    print(
+        f"batch {arguments.batch}, {arguments.device}, {arguments.threads} threads, {arguments.runs} runs; ratios of medians to the plain form"
+    )
     print(f"{'':36}{'min':>9}{'median':>9}{'max':>12}{'ratio':>8}{'kept':>14}")
     for name in SPACES if arguments.space == "all" else [arguments.space]:
         ours = 0.0
@@ -156,7 +162,9 @@ def main() -> None:
                 reference = middle if plain else reference
                 ours = middle if option == "B" and not plain else ours
         if name == "nasbench201" and not arguments.without_nni and arguments.device == "cpu":
-            middle = show("NNI 3.0 DARTS, hub NasBench201", list(nni_times(arguments.batch, arguments.runs)), None, None)
+            middle = show(
+                "NNI 3.0 DARTS, hub NasBench201", list(nni_times(arguments.batch, arguments.runs)), None, None
+            )
             print(f"{'our DARTS to NNI':36}{'':30}{ours / middle:8.2f}")
 
 

@@ -1,10 +1,12 @@
-"""What NAO's controller and its sizes cost: vectorised against one token at a time, closed form against built networks. One process, one thread.
+"""What NAO's controller and its sizes cost: vectorised against one token at a time, closed form against built networks.
+One process, one thread.
 
     python benchmarks/nao.py [--runs 5] [--batch 100] [--networks 20]
 
-Controller: one training step (forward, backward, clipping, Adam) on a batch. Stepwise is the official form, which calls the decoder's LSTM and
-attention once a token; ours calls both once. Sizes: parameters of random NAO architectures at search size (11 cells, 20 channels), which
-NAO-V2's proportional sampling needs for its whole pool in every round. Times are of the process, minimum of the runs.
+Controller: one training step (forward, backward, clipping, Adam) on a batch. Stepwise is the official form, which calls
+the decoder's LSTM and attention once a token; ours calls both once. Sizes: parameters of random NAO architectures at
+search size (11 cells, 20 channels), which NAO-V2's proportional sampling needs for its whole pool in every round. Times
+are of the process, minimum of the runs.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from evaluators.randomness import generator
-from spaces import NAO, NASBench201, SearchSpace
-from strategies.nao import Controller, ControllerSettings, SpaceCodec
-from strategies.nao.training import build
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.spaces import NAO, NASBench201, SearchSpace
+from nni_plugins.strategies.nao import Controller, ControllerSettings, SpaceCodec
+from nni_plugins.strategies.nao.training import build
 
 
 class Step:
@@ -40,7 +42,9 @@ class Step:
             return self.controller.loss(self.tokens, self.targets)[0]
         encoded = self.controller.encode(self.tokens)
         logits, _ = self.controller.decode_stepwise(encoded.outputs, encoded.embedding, self.tokens)
-        return 0.8 * F.mse_loss(encoded.value, self.targets) + 0.2 * F.cross_entropy(logits.flatten(0, 1), self.tokens.flatten())
+        return 0.8 * F.mse_loss(encoded.value, self.targets) + 0.2 * F.cross_entropy(
+            logits.flatten(0, 1), self.tokens.flatten()
+        )
 
     def __call__(self) -> float:
         loss = self.loss()
@@ -89,7 +93,9 @@ def main() -> None:
     table = space.cost_table(32)(rows)
     assert built == table.parameters[: len(few)].tolist(), "both count the same"
     share = table.parameters / table.parameters.sum()
-    print(f"sizes of 1,000: {1e3 * closed:.1f} ms with the table (made anew); {1e3 * seconds:.0f} ms a network where each is built")
+    print(
+        f"sizes of 1,000: {1e3 * closed:.1f} ms with the table (made anew); {1e3 * seconds:.0f} ms a network where each is built"
+    )
     print(
         f"parameters {table.parameters.min() / 1e6:.3f} to {table.parameters.max() / 1e6:.3f} million, median {np.median(table.parameters) / 1e6:.2f}"
     )

@@ -1,12 +1,14 @@
-"""NAO's tuner against NNI's Random, TPE and RegularizedEvolution on the full NAS-Bench-201 table: regret after so many queries.
+"""NAO's tuner against NNI's Random, TPE and RegularizedEvolution on the full NAS-Bench-201 table: regret after so many
+queries.
 
     python benchmarks/nao_nasbench201.py [--seeds 20] [--queries 500] [--methods NAO Random ...] [--output runs/nao_nasbench201]
     python benchmarks/nao_nasbench201.py --report docs/images/nao_regret.png
 
-A query tells CIFAR-10's validation accuracy after 200 epochs. Regret: the best test accuracy of the table (mean over the benchmark's seeds) minus
-that of the queried cell with the best validation accuracy, in percent. Each run is a file of its own: a killed study goes on where it was, and
-several processes may run the same command. NAO, Random and TPE are the Python classes that NNI's dispatcher drives, here driven directly;
-RegularizedEvolution is NNI's strategy class with an engine that looks values up.
+A query tells CIFAR-10's validation accuracy after 200 epochs. Regret: the best test accuracy of the table (mean over
+the benchmark's seeds) minus that of the queried cell with the best validation accuracy, in percent. Each run is a file
+of its own: a killed study goes on where it was, and several processes may run the same command. NAO, Random and TPE are
+the Python classes that NNI's dispatcher drives, here driven directly; RegularizedEvolution is NNI's strategy class with
+an engine that looks values up.
 """
 
 from __future__ import annotations
@@ -25,17 +27,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluators.files import atomic_write
-from evaluators.randomness import generator
-from evaluators.table import Table, nasbench201_table
-from spaces import NASBench201
+from nni_plugins.evaluators.files import atomic_write
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.tables.table import Table, nasbench201_table
+from nni_plugins.spaces import NASBench201
 
 CHECKPOINTS = (50, 100, 200, 500)
 NAO_SMALL: dict[str, Any] = {"initial": 50, "proposals": {"seeds": 25, "new": 25}}
 FAST = {"epochs": 40, "learning_rate": 5e-3}
 NAO_VARIANTS: dict[str, dict[str, Any]] = {"NAO": FAST, "NAO, ranks": {**FAST, "targets": "rank"}}
-"""Controllers: NAO-V2's but for 40 epochs instead of 1,000 and a learning rate of 0.005 instead of 0.001, so that 20 seeds of one variant take
-some 8 minutes of a core. Chosen by how well a pool of 50 and of 200 predicts 1,000 other cells, not by regret. ``ranks`` learns ranks."""
+"""Controllers: NAO-V2's but for 40 epochs instead of 1,000 and a learning rate of 0.005 instead of 0.001, so that 20
+seeds of one variant take some 8 minutes of a core. Chosen by how well a pool of 50 and of 200 predicts 1,000 other
+cells, not by regret. ``ranks`` learns ranks.
+"""
 
 
 class Queries:
@@ -49,7 +53,7 @@ class Queries:
 
     @property
     def curve(self) -> list[int]:
-        """One entry a query, as ``nni_plugins.compare`` counts them."""
+        """One entry a query, as ``nni_plugins.studies.compare`` counts them."""
         return self.rows
 
     def __call__(self, parameters: dict[str, str]) -> float:
@@ -63,7 +67,9 @@ def drive(tuner: Any, space: dict[str, Any], look: Queries, queries: int) -> Non
     sent: dict[int, Any] = {}
     tuner.update_search_space(space)
     for number in range(queries):
-        given = tuner.generate_multiple_parameters([number], st_callback=lambda n, parameters: sent.update({n: parameters}))
+        given = tuner.generate_multiple_parameters(
+            [number], st_callback=lambda n, parameters: sent.update({n: parameters})
+        )
         parameters = given[0] if given else sent.pop(number)
         tuner.receive_trial_result(number, parameters, look(parameters))
         tuner.trial_end(number, True)
@@ -74,8 +80,8 @@ def run(method: str, seed: int, look: Queries, queries: int) -> None:
     from nni.algorithms.hpo.random_tuner import RandomTuner
     from nni.algorithms.hpo.tpe_tuner import TpeTuner
 
-    from nni_plugins.compare.queries import evolution
-    from nni_plugins.nao_tuner import NAOTuner
+    from nni_plugins.portal.nao_tuner import NAOTuner
+    from nni_plugins.studies.compare.queries import evolution
 
     space = look.table.space.nni_search_space()
     if method == "Random":
@@ -85,11 +91,15 @@ def run(method: str, seed: int, look: Queries, queries: int) -> None:
     elif method == "RegularizedEvolution":
         evolution(look.table.space, look, queries, seed, {})  # type: ignore[arg-type]
     elif method == "RegularizedEvolution, small":
-        evolution(look.table.space, look, queries, seed, {"population_size": 20, "sample_size": 5, "mutation_prob": 1 / 6})  # type: ignore[arg-type]
+        evolution(
+            look.table.space, look, queries, seed, {"population_size": 20, "sample_size": 5, "mutation_prob": 1 / 6}
+        )  # type: ignore[arg-type]
     else:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["NNI_CHECKPOINT_DIRECTORY"] = folder
-            drive(NAOTuner(threaded=False, seed=seed, controller=NAO_VARIANTS[method], **NAO_SMALL), space, look, queries)
+            drive(
+                NAOTuner(threaded=False, seed=seed, controller=NAO_VARIANTS[method], **NAO_SMALL), space, look, queries
+            )
 
 
 METHODS = ("Random", "TPE", "RegularizedEvolution", "RegularizedEvolution, small", *NAO_VARIANTS)
@@ -116,7 +126,10 @@ def study(table: Table, methods: list[str], seeds: int, queries: int, output: Pa
                 run(method, seed, look, queries)
                 seconds = time.process_time() - start
                 atomic_write(path, ("row\n" + "\n".join(map(str, look.rows)) + "\n").encode())
-                print(f"{method}, seed {seed}: {len(look.rows)} queries, {len(set(look.rows))} different, {seconds:.1f} s of CPU", flush=True)
+                print(
+                    f"{method}, seed {seed}: {len(look.rows)} queries, {len(set(look.rows))} different, {seconds:.1f} s of CPU",
+                    flush=True,
+                )
 
 
 def regrets(table: Table, path: Path) -> np.ndarray:
@@ -168,7 +181,11 @@ def draw(curves: dict[str, np.ndarray], picture: Path) -> None:
     for k, (method, curve) in enumerate(curves.items()):
         queries = np.arange(1, curve.shape[1] + 1)
         axes.plot(
-            queries, curve.mean(axis=0), label=f"{method} ({len(curve)} seeds)", color=f"C{k}", linestyle="-" if method.startswith("NAO") else "--"
+            queries,
+            curve.mean(axis=0),
+            label=f"{method} ({len(curve)} seeds)",
+            color=f"C{k}",
+            linestyle="-" if method.startswith("NAO") else "--",
         )
         bands = [interval(curve[:, n - 1]) for n in CHECKPOINTS if n <= curve.shape[1]]
         at = [n * (1 + 0.015 * (k - 3)) for n in CHECKPOINTS if n <= curve.shape[1]]

@@ -1,11 +1,13 @@
-"""Do NAO-V2's ingredients make shared weights rank better? NAO-V2 and its ablations in NAS-Bench-201 on CIFAR-10 images, against the table.
+"""Do NAO-V2's ingredients make shared weights rank better? NAO-V2 and its ablations in NAS-Bench-201 on CIFAR-10
+images, against the table.
 
     python benchmarks/naov2_nasbench201.py --images FOLDER --table FOLDER [--variants V2 uniform] [--seeds 0 1 2 3 4] [--run runs/naov2]
     python benchmarks/naov2_nasbench201.py --report docs/images/naov2_ranking.png [--run runs/naov2]
 
-Each search is that of ``strategies.naov2``, scaled down; a finished one is not repeated, and a killed one continues. One line of JSON a search:
-Kendall's tau-b of the one-shot accuracies against the benchmark's 200-epoch test accuracy, over the last pool and over 200 fixed random cells
-(in this space every weight is trained by some cell of every pool); the test accuracy of the first cell, and the mean of the first five.
+Each search is that of ``nni_plugins.strategies.naov2.search``, scaled down; a finished one is not repeated, and a
+killed one continues. One line of JSON a search: Kendall's tau-b of the one-shot accuracies against the benchmark's
+200-epoch test accuracy, over the last pool and over 200 fixed random cells (in this space every weight is trained by
+some cell of every pool); the test accuracy of the first cell, and the mean of the first five.
 """
 
 from __future__ import annotations
@@ -19,16 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluators import Supervised
-from evaluators.comparison import Comparison, Run, analyse
-from evaluators.data import load
-from evaluators.ranking import kendall_tau
-from evaluators.settings import DataSettings
-from evaluators.table import NASBENCH201_METRICS, nasbench201_table
-from spaces import NASBench201
-from strategies.naov2 import search
-from strategies.naov2_settings import NAOV2Settings, NAOV2Training
-from strategies.one_shot_ranking import draw_distinct
+from nni_plugins.evaluators import Supervised
+from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.reports.comparison import Comparison, Run, analyse
+from nni_plugins.evaluators.statistics.ranking import kendall_tau
+from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, nasbench201_table
+from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies.naov2.search import search
+from nni_plugins.strategies.naov2.settings import NAOV2Settings, NAOV2Training
+from nni_plugins.strategies.one_shot_ranking import draw_distinct
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "V2": {},
@@ -44,7 +46,12 @@ LABELS = {
     "uniform-dependent": "- both",
     "fewer": "- more updates",
 }
-MEASURES = {"tau_pool": "tau, last pool", "tau_random": "tau, 200 random cells", "first": "test accuracy, first cell (%)", "five": "mean of five (%)"}
+MEASURES = {
+    "tau_pool": "tau, last pool",
+    "tau_random": "tau, 200 random cells",
+    "first": "test accuracy, first cell (%)",
+    "five": "mean of five (%)",
+}
 TEST = NASBENCH201_METRICS["cifar10"]
 
 
@@ -62,7 +69,10 @@ def run(variant: str, seed: int, images: Any, table: Any, arguments: argparse.Na
         **VARIANTS[variant],
     }
     training = NAOV2Training(
-        epochs=arguments.epochs // (2 if variant == "fewer" else 1), drop_path=0.0, update="active", learning_rate=arguments.learning_rate
+        epochs=arguments.epochs // (2 if variant == "fewer" else 1),
+        drop_path=0.0,
+        update="active",
+        learning_rate=arguments.learning_rate,
     )
     started = time.process_time()
     folder = arguments.run / f"{variant}-{seed}"
@@ -82,7 +92,10 @@ def run(variant: str, seed: int, images: Any, table: Any, arguments: argparse.Na
         "seconds": time.process_time() - started,
         "images": len(images),
         "epochs": training.epochs,
-        "iterations": [{"best": it.best, "mean": it.mean, "origins": it.origins, "pairwise": it.pairwise} for it in result.iterations],
+        "iterations": [
+            {"best": it.best, "mean": it.mean, "origins": it.origins, "pairwise": it.pairwise}
+            for it in result.iterations
+        ],
     }
 
 
@@ -97,7 +110,9 @@ def report(folder: Path, picture: Path) -> None:
 
     figure, axes = plt.subplots(1, len(MEASURES), figsize=(3.2 * len(MEASURES), 3.2), layout="constrained")
     for axis, (measure, title) in zip(axes, MEASURES.items(), strict=True):
-        runs = tuple(Run(LABELS[r["variant"]], r["seed"], None, r["found"][0], r[measure], {}, [], [], {}) for r in rows)
+        runs = tuple(
+            Run(LABELS[r["variant"]], r["seed"], None, r["found"][0], r[measure], {}, [], [], {}) for r in rows
+        )
         comparison = Comparison(title, title, "", True, LABELS["V2"], runs, {})
         print(f"\n{title}")
         analysis = analyse(comparison)
@@ -144,7 +159,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     table = nasbench201_table(arguments.table)
     images = load(
-        DataSettings(source=arguments.source, path=arguments.images, limit=arguments.limit, image_size=arguments.size, padding=4, flip=True)
+        DataSettings(
+            source=arguments.source,
+            path=arguments.images,
+            limit=arguments.limit,
+            image_size=arguments.size,
+            padding=4,
+            flip=True,
+        )
     ).train
     for seed in arguments.seeds:
         for variant in arguments.variants:
@@ -152,7 +174,10 @@ def main() -> None:
             if not path.exists():
                 result = run(variant, seed, images, table, arguments)
                 path.write_text(json.dumps(result))
-                print(json.dumps({key: value for key, value in result.items() if key not in ("found", "iterations")}), flush=True)
+                print(
+                    json.dumps({key: value for key, value in result.items() if key not in ("found", "iterations")}),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Images a second that each pretext objective prepares: ours, in batches, against one image after the other. In one process.
+"""Images a second that each pretext objective prepares: ours, in batches, against one image after the other. In one
+process.
 
     python benchmarks/objectives.py                          # 32 x 32 and 224 x 224 (jigsaw: 255 x 255) on one CPU thread
     python benchmarks/objectives.py --device cuda --batch 256
 
-The plain form is what a data loader's worker does: NumPy on one image, from bytes to the network's input and targets. Colours get their
-bin by a nearest-neighbour search, as in UnNAS' official code, or (``rounded``) by the two roundings that give the same bins. Images are
-smooth random fields with noise, so that they have as many colours as photographs have.
+The plain form is what a data loader's worker does: NumPy on one image, from bytes to the network's input and targets.
+Colours get their bin by a nearest-neighbour search, as in UnNAS' official code, or (``rounded``) by the two roundings
+that give the same bins. Images are smooth random fields with noise, so that they have as many colours as photographs
+have.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from evaluators.objectives import Colorization, Crops, Jigsaw, Objective, Rotation, lab
-from evaluators.objectives.jigsaw import GREY, TILE
-from evaluators.objectives.permutations import permutations
+from nni_plugins.evaluators.objectives import Colorization, Crops, Jigsaw, Objective, Rotation, lab
+from nni_plugins.evaluators.objectives.jigsaw import GREY, TILE
+from nni_plugins.evaluators.objectives.permutations import permutations
 
 Image = npt.NDArray[np.uint8]
 MEAN, STD = np.array([0.485, 0.456, 0.406], dtype=np.float32), np.array([0.229, 0.224, 0.225], dtype=np.float32)
@@ -39,7 +41,9 @@ def coloured(image: Image, search: Any) -> Any:
     colours = lab.reference(image.reshape(-1, 3))
     x = (colours[:, 0].reshape(image.shape[:2]) / 100 - MEAN.mean()) / STD.mean()
     if search is not None:
-        return x[None].astype(np.float32), search.kneighbors(colours[:, 1:], return_distance=False).reshape(image.shape[:2])
+        return x[None].astype(np.float32), search.kneighbors(colours[:, 1:], return_distance=False).reshape(
+            image.shape[:2]
+        )
     tens = np.rint(colours[:, 1:] / lab.BIN).astype(np.int64)
     return x[None].astype(np.float32), TABLE[tens[:, 0], tens[:, 1]].reshape(image.shape[:2])
 
@@ -98,7 +102,9 @@ def plain(function: Callable[[Image], Any], images: torch.Tensor) -> Callable[[]
 
     def work() -> None:
         results = [function(array) for array in arrays]
-        void([np.stack(part) for part in zip(*results, strict=True)])  # a batch, as a loader's collate function makes it
+        void(
+            [np.stack(part) for part in zip(*results, strict=True)]
+        )  # a batch, as a loader's collate function makes it
 
     return work
 
@@ -117,7 +123,9 @@ def main() -> None:
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     search = NearestNeighbors(n_neighbors=1).fit(lab.bins())
     rng = np.random.default_rng(0)
-    print(f"{options.device}, batch {options.batch}, {options.threads} thread(s), median of {options.runs} runs; images a second")
+    print(
+        f"{options.device}, batch {options.batch}, {options.threads} thread(s), median of {options.runs} runs; images a second"
+    )
     print(f"{'objective':<24}{'size':>5}{'plain':>10}{'ours':>12}{'ratio':>9}")
     for size in (32, 224):
         grid, side = (2, 32) if size == 32 else (3, 255)
@@ -126,7 +134,12 @@ def main() -> None:
             ("rotation", size, Rotation(), rotated),
             ("colorization", size, Colorization(), partial(coloured, search=search)),
             ("colorization, rounded", size, Colorization(), partial(coloured, search=None)),
-            (f"jigsaw {grid} x {grid}", side, jigsaw, partial(cut, grid=grid, chosen=permutations(grid, jigsaw.permutations, 0), rng=rng)),
+            (
+                f"jigsaw {grid} x {grid}",
+                side,
+                jigsaw,
+                partial(cut, grid=grid, chosen=permutations(grid, jigsaw.permutations, 0), rng=rng),
+            ),
         ]
         for name, wide, objective, function in cases:
             images = pictures(options.batch, wide)

@@ -2,9 +2,9 @@
 
     python benchmarks/recurrent.py FOLDER [--hidden 32 64 128] [--words 500 1000 2000] [--tokens 14000] [--single 4] [--chunk N]
 
-FOLDER holds a training, a validation and a test text, or (``wikitext2_valid_test``) the last two, of which the first is then trained on.
-Each training is one epoch, evaluations included. Of the cells that are trained one by one there are ``--single``, evenly chosen. Times are
-of the process, the smaller of two runs; perplexities of both ways must agree.
+FOLDER holds a training, a validation and a test text, or (``wikitext2_valid_test``) the last two, of which the first is
+then trained on. Each training is one epoch, evaluations included. Of the cells that are trained one by one there are
+``--single``, evenly chosen. Times are of the process, the smaller of two runs; perplexities of both ways must agree.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from evaluators.text import LanguageModel, LanguageModelSettings, TextSettings, read_corpus
-from evaluators.text.batched import train_cells
-from spaces import Architecture
-from spaces.recurrent import RecurrentCell
+from nni_plugins.evaluators.text import LanguageModel, LanguageModelSettings, TextSettings, read_corpus
+from nni_plugins.evaluators.text.batched import train_cells
+from nni_plugins.spaces import Architecture
+from nni_plugins.spaces.recurrent import RecurrentCell
 
 T = TypeVar("T")
 
@@ -54,7 +54,9 @@ def main() -> None:
     torch.set_num_threads(1)
     two_files = not any("train" in file.name for file in arguments.folder.glob("*.txt"))
     files = {"train_file": "valid.txt", "hold_out": 0.1} if two_files else {}
-    settings = LanguageModelSettings(epochs=1, batch_size=20, learning_rate=10, evaluation_batch=20, test_batch=20, accelerator="cpu")
+    settings = LanguageModelSettings(
+        epochs=1, batch_size=20, learning_rate=10, evaluation_batch=20, test_batch=20, accelerator="cpu"
+    )
     for hidden, words in zip(arguments.hidden, arguments.words, strict=True):
         text = TextSettings(
             path=str(arguments.folder),
@@ -73,7 +75,9 @@ def main() -> None:
         together, batched = timed(partial(train_cells, corpus, cells, space, settings, chunk=arguments.chunk))
         rows = [cells.index(cell) for cell in some]
         assert np.allclose(batched.valid[rows, 0], alone, rtol=1e-3), "both train the same networks"
-        batched_rate, single_rate = (count * len(corpus.train) / s for count, s in ((len(cells), together), (len(some), one_by_one)))
+        batched_rate, single_rate = (
+            count * len(corpus.train) / s for count, s in ((len(cells), together), (len(some), one_by_one))
+        )
         print(
             f"hidden {hidden}, {len(corpus.words)} words: {batched_rate:,.0f} words a second together, {single_rate:,.0f} one by one: "
             f"{batched_rate / single_rate:.1f} times",

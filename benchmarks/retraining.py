@@ -1,12 +1,13 @@
-"""Images per second of a recipe: our loop against the steps of timm's training script on the same network, in one process.
+"""Images per second of a recipe: our loop against the steps of timm's training script on the same network, in one
+process.
 
     python benchmarks/retraining.py --recipe darts_cifar10 --set epochs=1 batch_size=32 --images 320
     python benchmarks/retraining.py --recipe darts_imagenet --data /data/imagenet --set precision=16-mixed channels_last=true --workers 8
 
-Plain: timm's loader, optimizer, schedule, loss, mixing and moving average, as timm's train.py puts them together for one device, without
-anything for resuming. Ours: the same recipe, with every draw a function of (seed, purpose, step). Without
-``--data`` the images are random JPEG files of ``--side`` pixels, so that reading and decoding count. Both are warmed up by one epoch of few
-images; then they take turns, ``--runs`` times.
+Plain: timm's loader, optimizer, schedule, loss, mixing and moving average, as timm's train.py puts them together for
+one device, without anything for resuming. Ours: the same recipe, with every draw a function of (seed, purpose, step).
+Without ``--data`` the images are random JPEG files of ``--side`` pixels, so that reading and decoding count. Both are
+warmed up by one epoch of few images; then they take turns, ``--runs`` times.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 
-from evaluators.retraining import recipes
-from evaluators.retraining.evaluator import TimmRetrain
-from evaluators.retraining.network import build, subject
-from evaluators.retraining.settings import Recipe
+from nni_plugins.evaluators.retraining import recipes
+from nni_plugins.evaluators.retraining.evaluator import TimmRetrain
+from nni_plugins.evaluators.retraining.network import build, subject
+from nni_plugins.evaluators.retraining.settings import Recipe
 
 
 def images(folder: Path, count: int, side: int, classes: int = 10) -> Path:
@@ -76,7 +77,11 @@ def plain(model: str, recipe: Recipe, data: Path, count: int, classes: int) -> f
         use_prefetcher=device.type == "cuda",
         pin_memory=device.type == "cuda",
     )
-    mixup = None if mix is None else Mixup(mix.mixup, mix.cutmix, label_smoothing=recipe.loss.smoothing, num_classes=classes)
+    mixup = (
+        None
+        if mix is None
+        else Mixup(mix.mixup, mix.cutmix, label_smoothing=recipe.loss.smoothing, num_classes=classes)
+    )
     criterion = SoftTargetCrossEntropy() if mixup else LabelSmoothingCrossEntropy(recipe.loss.smoothing)
     given = recipe.optimizer
     name = "momentum" if given.name == "sgd" and not given.nesterov else given.name
@@ -125,18 +130,26 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     changes = {key: yaml.safe_load(value) for key, value in (text.split("=", 1) for text in options.set)}
-    recipe = recipes.changed(recipes.recipe(options.recipe), {"epochs": 1, "schedule.warmup_epochs": 0, "workers": options.workers, **changes})
+    recipe = recipes.changed(
+        recipes.recipe(options.recipe),
+        {"epochs": 1, "schedule.warmup_epochs": 0, "workers": options.workers, **changes},
+    )
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or images(Path(folder), options.images, options.side)
         classes = len(list((data / "train").iterdir()))
         ours(options.model, recipe, data, 2 * recipe.batch_size)
         plain(options.model, recipe, data, 2 * recipe.batch_size, classes)
         pairs = [
-            (ours(options.model, recipe, data, options.images), plain(options.model, recipe, data, options.images, classes))
+            (
+                ours(options.model, recipe, data, options.images),
+                plain(options.model, recipe, data, options.images, classes),
+            )
             for _ in range(options.runs)
         ]
     for name, values in zip(("ours", "plain"), zip(*pairs, strict=True), strict=True):
-        print(f"{name:6} {statistics.median(values):8.1f} images/s (median of {options.runs}; {min(values):.1f} to {max(values):.1f})")
+        print(
+            f"{name:6} {statistics.median(values):8.1f} images/s (median of {options.runs}; {min(values):.1f} to {max(values):.1f})"
+        )
     print(f"ratio  {statistics.median(a / b for a, b in pairs):8.2f}")
 
 

@@ -1,8 +1,8 @@
-"""Typed errors of training, data, checkpoints and tables; see :class:`spaces.errors.NNIPluginsError`."""
+"""Typed errors of training, data, checkpoints and tables; see :class:`nni_plugins.spaces.errors.NNIPluginsError`."""
 
 from __future__ import annotations
 
-from spaces.errors import NNIPluginsError
+from nni_plugins.spaces.errors import NNIPluginsError
 
 
 class ConfigError(NNIPluginsError):

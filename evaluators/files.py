@@ -33,8 +33,12 @@ def atomic_write(path: Path, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        what = {errno.ENOSPC: "the disk is full", errno.EROFS: "the disk is read-only"}.get(error.errno or 0, str(error.strerror))
-        raise CheckpointError(f"cannot write {path}: {what}.", "Make room or choose another folder, then run the same command again.") from None
+        what = {errno.ENOSPC: "the disk is full", errno.EROFS: "the disk is read-only"}.get(
+            error.errno or 0, str(error.strerror)
+        )
+        raise CheckpointError(
+            f"cannot write {path}: {what}.", "Make room or choose another folder, then run the same command again."
+        ) from None
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
@@ -47,7 +51,9 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         with open(path, "a") as file:
             file.write(json.dumps(row) + "\n")
     except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again.") from None
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}.", "Make room, then run the same command again."
+        ) from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,8 @@
-"""Random numbers as a function of (seed, purpose, step): what makes an interrupted run end exactly like an undisturbed one.
+"""Random numbers as a function of (seed, purpose, step): what makes an interrupted run end exactly like an undisturbed
+one.
 
-Nothing here or in any caller touches a global generator. Two purposes or two steps never share a stream (NumPy's ``SeedSequence``).
+Nothing here or in any caller touches a global generator. Two purposes or two steps never share a stream (NumPy's
+``SeedSequence``).
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def torch_seed(seed: int, purpose: str, *step: int) -> int:
 
 @contextmanager
 def torch_fork(seed: int, purpose: str, *step: int) -> Iterator[None]:
-    """Within the block torch's global generators are seeded for (seed, purpose, step); afterwards they are as they were before."""
+    """Within the block torch's global generators are seeded for (seed, purpose, step); afterwards they are as they were
+    before.
+    """
     import torch
 
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):

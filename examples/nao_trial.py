@@ -1,6 +1,7 @@
 """A trial for ``tuner: NAO``, or any other tuner of NNI: look a cell up in a table instead of training it.
 
-Started by ``nnictl create --config examples/nao_nasbench201_table.yml``. Your own trial trains a network here and reports its accuracy.
+Started by ``nnictl create --config examples/nao_nasbench201_table.yml``. Your own trial trains a network here and
+reports its accuracy.
 
     python nao_trial.py                          # the project's table of 125 three-node cells on digits
     python nao_trial.py --table nb201_table.csv.gz --metric cifar10_val_200 --report cifar10_test_200
@@ -12,7 +13,7 @@ import argparse
 
 import nni
 
-from evaluators.table import digits_table, nasbench201_table
+from nni_plugins.evaluators.tables.table import digits_table, nasbench201_table
 from nni_plugins.trial import own_parameters
 
 
@@ -23,7 +24,9 @@ def main() -> None:
     parser.add_argument("--report", nargs="*", default=[], help="other metrics that the portal shows")
     arguments = parser.parse_args()
     table = digits_table() if arguments.table is None else nasbench201_table(arguments.table)
-    choices = own_parameters()  # nni.get_next_parameter(), after NNI has noted this trial: metrics that come before that are lost
+    choices = (
+        own_parameters()
+    )  # nni.get_next_parameter(), after NNI has noted this trial: metrics that come before that are lost
     architecture = table.space.architecture(choices)
     others = {metric: table.value(architecture, metric) for metric in arguments.report}
     nni.report_final_result({"default": table.value(architecture, arguments.metric), **others})

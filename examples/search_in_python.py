@@ -2,9 +2,9 @@
 
 from nni.nas.experiment import NasExperiment
 
-from evaluators import DataSettings, RandomLabels, SupernetSettings, SupernetTraining, load
-from spaces import NASBench201
-from strategies import RLNAS
+from nni_plugins.evaluators import DataSettings, RandomLabels, SupernetSettings, SupernetTraining, load
+from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies import RLNAS
 
 images = load(DataSettings(source="digits")).train
 evaluator = SupernetTraining(images, RandomLabels(classes=10), SupernetSettings(epochs=40, accelerator="cpu"))

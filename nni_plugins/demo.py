@@ -1,7 +1,7 @@
 """``make demo``: the whole path once, on real images, in a few minutes.
 
-Registers the tuners, runs ``nnictl create`` on ``examples/rlnas_digits.yml``, shows progress, and ends with what was found beside random
-architectures. Stops the experiment and every process it started, also on Ctrl-C.
+Registers the tuners, runs ``nnictl create`` on ``examples/rlnas_digits.yml``, shows progress, and ends with what was
+found beside random architectures. Stops the experiment and every process it started, also on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 from rich.console import Console
 
-from evaluators.errors import ConfigError
-from spaces.errors import NNIPluginsError
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.spaces.errors import NNIPluginsError
 
-from .experiment_file import from_yaml
-from .launch import Launched
-from .registration import register
-from .scores import outcome
+from .experiment.file import from_yaml
+from .experiment.scores import outcome
+from .portal.launch import Launched
+from .portal.registration import register
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "rlnas_digits.yml"
 
@@ -61,17 +61,24 @@ def wait_for(path: Path, seconds: float) -> Path:
     deadline = time.monotonic() + seconds
     while not path.exists():
         if time.monotonic() > deadline:
-            raise ConfigError(f"the experiment is done, but {path} is missing.", f"Read {path.parent.parent / 'log' / 'dispatcher.log'}.")
+            raise ConfigError(
+                f"the experiment is done, but {path} is missing.",
+                f"Read {path.parent.parent / 'log' / 'dispatcher.log'}.",
+            )
         time.sleep(0.5)
     return path
 
 
 def demo(config: Path, output: Path, port: int | None, minutes: float, console: Console) -> dict[str, Any]:
-    """Run the experiment of ``config`` under NNI and leave ``result.json`` and ``best.png`` in ``output``; returns the result."""
+    """Run the experiment of ``config`` under NNI and leave ``result.json`` and ``best.png`` in ``output``; returns the
+    result.
+    """
     from_yaml(config)
     console.print(f"registered tuners: {', '.join(register())}")
     with Launched(config, port) as experiment:
-        console.print(f"portal: [bold]{experiment.url}[/]   (experiment {experiment.id}; it stays open until this command ends)")
+        console.print(
+            f"portal: [bold]{experiment.url}[/]   (experiment {experiment.id}; it stays open until this command ends)"
+        )
         experiment.wait(Progress(console, experiment), 2, minutes)
         result_file = wait_for(experiment.folder / "run" / "result.json", 15)
         output.mkdir(parents=True, exist_ok=True)

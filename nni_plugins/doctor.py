@@ -9,13 +9,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from spaces.errors import NNIPluginsError
+from nni_plugins.spaces.errors import NNIPluginsError
 
 from . import registry
-from .experiment_file import from_yaml
-from .registration import registered
-from .settings import SearchExperiment
-from .shadow import shadowed
+from .experiment.file import from_yaml
+from .experiment.settings import SearchExperiment
+from .portal.registration import registered
 
 OPTIONAL = {
     "timm": "pip install -e '.[timm]'",
@@ -25,7 +24,9 @@ OPTIONAL = {
 
 @dataclass(frozen=True)
 class Finding:
-    """``state``: ok, missing (an optional part, or data that trials elsewhere may have) or broken (something will fail); ``remedy``: what to type."""
+    """``state``: ok, missing (an optional part, or data that trials elsewhere may have) or broken (something will
+    fail); ``remedy``: what to type.
+    """
 
     subject: str
     state: str
@@ -46,7 +47,10 @@ def nnictl() -> str:
     beside = Path(sys.executable).with_name("nnictl")
     command = str(beside) if beside.exists() else shutil.which("nnictl")
     if command is None:
-        raise NnictlMissing(f"nnictl is neither beside {sys.executable} nor on the PATH.", "Install NNI in this environment: pip install nni==3.0")
+        raise NnictlMissing(
+            f"nnictl is neither beside {sys.executable} nor on the PATH.",
+            "Install NNI in this environment: pip install nni==3.0",
+        )
     return command
 
 
@@ -77,7 +81,15 @@ def _module(name: str) -> Finding:
 
 def _mmlab() -> list[Finding]:
     """mmcv with its compiled operators, mmengine, mmdet, mmseg."""
-    from evaluators.mmlab.installation import PACKAGES, check, compiled, cpu_only, for_cuda, installed, remedy
+    from nni_plugins.evaluators.mmlab.installation import (
+        PACKAGES,
+        check,
+        compiled,
+        cpu_only,
+        for_cuda,
+        installed,
+        remedy,
+    )
 
     findings = []
     for name in PACKAGES:
@@ -97,12 +109,6 @@ def _mmlab() -> list[Finding]:
 def examine(config: Path | None = None, port: int | None = None) -> list[Finding]:
     """Everything that can be checked before an experiment starts; ``config``: an experiment file to check too."""
     findings = [Finding("python", "ok", sys.version.split()[0])]
-    problem = shadowed()
-    findings.append(Finding("packages", "ok" if problem is None else "broken", problem or "spaces, evaluators, strategies are ours"))
-    inside = [name for name in ("spaces", "strategies", "evaluators") if _shadows(Path.cwd(), name)]
-    if inside:
-        remedy = "rename it, or start experiments from another folder"
-        findings.append(Finding("this folder", "broken", f"{', '.join(inside)} here would be imported by trials instead of ours", remedy))
     findings += [_module(name) for name in ("torch", "nni", "lightning_fabric", "sklearn", "matplotlib", *OPTIONAL)]
     findings += _mmlab()
     try:
@@ -110,7 +116,9 @@ def examine(config: Path | None = None, port: int | None = None) -> list[Finding
     except NnictlMissing as error:
         findings.append(Finding("nnictl", "broken", error.problem, error.remedy))
     for name, known in registered().items():
-        state, detail, remedy = ("ok", "registered", "") if known else ("broken", "not registered", "nni-plugins register")
+        state, detail, remedy = (
+            ("ok", "registered", "") if known else ("broken", "not registered", "nni-plugins register")
+        )
         findings.append(Finding(f"tuner {name}", state, detail, remedy))
     for kind in registry.KINDS:
         try:
@@ -119,7 +127,14 @@ def examine(config: Path | None = None, port: int | None = None) -> list[Finding
             findings.append(Finding(kind, "broken", error.problem, error.remedy))
     if port is not None:
         free = port_is_free(port)
-        findings.append(Finding(f"port {port}", "ok" if free else "broken", "free" if free else "in use", "" if free else "choose another --port"))
+        findings.append(
+            Finding(
+                f"port {port}",
+                "ok" if free else "broken",
+                "free" if free else "in use",
+                "" if free else "choose another --port",
+            )
+        )
     if config is not None:
         try:
             findings.append(Finding(str(config), "ok", _valid(config)))
@@ -136,8 +151,8 @@ def _valid(config: Path) -> str:
     Raises:
         NNIPluginsError: it is not valid.
     """
-    from .compare.config_file import is_compare, read_compare
-    from .nao_experiment import check_nao, is_nao
+    from .portal.nao_experiment import check_nao, is_nao
+    from .studies.compare.config_file import is_compare, read_compare
 
     if is_nao(config):
         check_nao(config)
@@ -148,9 +163,11 @@ def _valid(config: Path) -> str:
 
 
 def _images(config: Path) -> list[Finding]:
-    """Whether the images of a valid experiment file are where it says; they may be missing here if trials run elsewhere."""
-    from .compare.config_file import is_compare
-    from .nao_experiment import is_nao
+    """Whether the images of a valid experiment file are where it says; they may be missing here if trials run
+    elsewhere.
+    """
+    from .portal.nao_experiment import is_nao
+    from .studies.compare.config_file import is_compare
 
     if is_nao(config) or is_compare(config):
         return []
@@ -165,10 +182,3 @@ def _place(key: str, path: str) -> Finding:
     if Path(path).expanduser().exists():
         return Finding(key, "ok", path)
     return Finding(key, "missing", f"{path}: not on this machine", f"put the images there, or correct {key}")
-
-
-def _shadows(folder: Path, name: str) -> bool:
-    """Whether ``folder`` holds a module or package called ``name`` that is not ours."""
-    candidates = [folder / name / "__init__.py", folder / f"{name}.py"]
-    home = Path(__file__).resolve().parent.parent
-    return any(path.exists() and path.resolve() != home / name / "__init__.py" for path in candidates)

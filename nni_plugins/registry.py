@@ -7,8 +7,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from evaluators.errors import ConfigError
-from spaces.errors import NNIPluginsError, closest
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.spaces.errors import NNIPluginsError, closest
 
 KINDS = ("spaces", "strategies", "evaluators", "objectives")
 
@@ -28,8 +28,12 @@ def found(kind: str) -> dict[str, EntryPoint]:
     for entry in entry_points(group=f"nni_plugins.{kind}"):
         other = plugins.setdefault(entry.name, entry)
         if other.value != entry.value:
-            origins = " and ".join(f"{e.value} ({e.dist.name if e.dist else 'unknown distribution'})" for e in (other, entry))
-            raise RegistryError(f"two {kind} are called {entry.name!r}: {origins}.", "Uninstall one of the two distributions.")
+            origins = " and ".join(
+                f"{e.value} ({e.dist.name if e.dist else 'unknown distribution'})" for e in (other, entry)
+            )
+            raise RegistryError(
+                f"two {kind} are called {entry.name!r}: {origins}.", "Uninstall one of the two distributions."
+            )
     return plugins
 
 
@@ -48,7 +52,9 @@ def get(kind: str, name: str) -> Callable[..., Any]:
     try:
         return plugins[name].load()  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:
-        raise RegistryError(f"{_singular(kind)} {name!r} ({plugins[name].value}) cannot be imported: {error}.", "Reinstall its package.") from None
+        raise RegistryError(
+            f"{_singular(kind)} {name!r} ({plugins[name].value}) cannot be imported: {error}.", "Reinstall its package."
+        ) from None
 
 
 def _singular(kind: str) -> str:

@@ -9,6 +9,6 @@
             return MySpace(channels=4)
 """
 
-from spaces.testing import SpaceContract
+from nni_plugins.spaces.testing import SpaceContract
 
 __all__ = ["SpaceContract"]

@@ -16,13 +16,7 @@ Point = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 def main() -> int:
     """Run one trial; returns the exit status."""
-    from .shadow import shadowed
-
-    problem = shadowed()
-    if problem is not None:
-        print(problem, file=sys.stderr)
-        return 2
-    from spaces.errors import NNIPluginsError
+    from nni_plugins.spaces.errors import NNIPluginsError
 
     try:
         _run()
@@ -39,21 +33,24 @@ def _run() -> None:
     import nni
     from nni.runtime.env_vars import trial_env_vars
 
-    from evaluators.errors import ConfigError
+    from nni_plugins.evaluators.errors import ConfigError
 
-    from .settings import EXPERIMENTS, SampleStudyExperiment, SearchExperiment, check
+    from .experiment.settings import EXPERIMENTS, SampleStudyExperiment, SearchExperiment, check
 
     parameters = own_parameters()
     if not isinstance(parameters, dict) or not isinstance(parameters.get("trial"), dict):
-        raise ConfigError("this trial got no job.", "Start it through nnictl create with one of our tuners; nni-plugins search runs without NNI.")
+        raise ConfigError(
+            "this trial got no job.",
+            "Start it through nnictl create with one of our tuners; nni-plugins search runs without NNI.",
+        )
     trial = parameters["trial"]
     if trial["experiment"] == "compare":
-        from .compare.trial import run_trial
+        from .studies.compare.trial import run_trial
 
         nni.report_final_result(run_trial(parameters, Path(trial_env_vars.NNI_OUTPUT_DIR or ".").resolve()))
         return
     settings = check(EXPERIMENTS[trial["experiment"]], trial["settings"], "settings.")
-    from . import phases
+    from .experiment import phases
 
     phases.use_threads(settings)
     output = Path(trial_env_vars.NNI_OUTPUT_DIR or ".").resolve()
@@ -64,14 +61,14 @@ def _run() -> None:
         report.point = settings.curve_point
         _, value = phases.run_search(settings, int(trial["seed"]), folder, report)
     elif isinstance(settings, SearchExperiment) and parameters["phase"] in settings.follow_ups:
-        from .follow_ups import reporter, run_follow_up
+        from .experiment.follow_ups import reporter, run_follow_up
 
         name = str(parameters["phase"])
         choices = {label: parameters[label] for label in settings.search_space.labels}
         report = reporter(settings, name, output, folder)
         value = run_follow_up(settings, name, choices, folder, report)
     elif isinstance(settings, SampleStudyExperiment):
-        from .sample_study.trials import run_sample
+        from .studies.sample.trials import run_sample
 
         report.point = settings.curve_point
         choices = {label: parameters[label] for label in settings.search_space.labels}
@@ -86,12 +83,13 @@ def _run() -> None:
 def own_parameters() -> Any:
     """The parameters under which NNI shows this trial.
 
-    NNI 3.0 hands parameters to whichever trial asks first, so of two trials that start together each may be given the other's, and the
-    portal then shows the metrics of one beside the choices of the other. The manager is asked which are this trial's.
+    NNI 3.0 hands parameters to whichever trial asks first, so of two trials that start together each may be given the
+    other's, and the portal then shows the metrics of one beside the choices of the other. The manager is asked which
+    are this trial's.
     """
     import nni
 
-    from .manager import Manager
+    from .portal.manager import Manager
 
     given = nni.get_next_parameter()
     manager, trial = Manager.of_trial(), nni.get_trial_id()
@@ -102,7 +100,9 @@ def own_parameters() -> Any:
 
 
 def _folder(shared: str | None, job: str, output: Path) -> Path:
-    """Below the experiment's run folder where this machine can reach it, so that another attempt finds the checkpoints; else in the trial's own."""
+    """Below the experiment's run folder where this machine can reach it, so that another attempt finds the checkpoints;
+    else in the trial's own.
+    """
     if shared is not None and Path(shared).is_dir():
         return Path(shared) / job
     return output / "run"
@@ -138,7 +138,7 @@ class Reporter:
     def _send(self, row: dict[str, Any]) -> None:
         import nni
 
-        from evaluators.files import atomic_write
+        from nni_plugins.evaluators.files import atomic_write
 
         nni.trial.overwrite_intermediate_seq(int(row["epoch"]) - 1)
         nni.report_intermediate_result(self.point(row))

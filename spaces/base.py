@@ -1,9 +1,10 @@
 """The contract of a search space.
 
-A space is described without weights: its decisions, which combinations are valid, how to draw, mutate, cross and enumerate
-them, what they cost and how their edges lie on paths from input to output. All of that works on integer arrays
-``indices: (n, D)``, one row an architecture, entry ``d`` the position of the chosen value among ``decisions[d].values``, so a
-million architectures take seconds. Only :meth:`SearchSpace.supernet` and :meth:`SearchSpace.network` need torch, and import it.
+A space is described without weights: its decisions, which combinations are valid, how to draw, mutate, cross and
+enumerate them, what they cost and how their edges lie on paths from input to output. All of that works on integer
+arrays ``indices: (n, D)``, one row an architecture, entry ``d`` the position of the chosen value among
+``decisions[d].values``, so a million architectures take seconds. Only :meth:`SearchSpace.supernet` and
+:meth:`SearchSpace.network` need torch, and import it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class CostModel(Protocol):
 
 @dataclass(frozen=True)
 class CostTable:
-    """Additive costs: a fixed part and a (S, V) int64 table over the space's parts, zero where part ``s`` has no value ``v``."""
+    """Additive costs: a fixed part and a (S, V) int64 table over the space's parts, zero where part ``s`` has no value
+    ``v``.
+    """
 
     space: SearchSpace
     fixed_parameters: int
@@ -89,7 +92,9 @@ class GraphEdge:
 
 
 class SearchSpace(ABC):
-    """Base class of every search space. Subclasses set ``name``, call ``__init__`` with their decisions, and fill the abstract methods."""
+    """Base class of every search space. Subclasses set ``name``, call ``__init__`` with their decisions, and fill the
+    abstract methods.
+    """
 
     name: ClassVar[str]
     takes_images: ClassVar[bool] = True
@@ -98,7 +103,7 @@ class SearchSpace(ABC):
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self.decisions = tuple(decisions)
 
-    # -- identity ---------------------------------------------------------------------------------------------------------
+    # -- identity ------------------------------------------------------------------------------------------------------
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as JSON-able values: ``type(space)(**space.config())`` is an equal space."""
@@ -133,7 +138,7 @@ class SearchSpace(ABC):
     def _positions(self) -> list[dict[str, int]]:
         return [{value: i for i, value in enumerate(d.values)} for d in self.decisions]
 
-    # -- architectures and index rows -------------------------------------------------------------------------------------
+    # -- architectures and index rows ----------------------------------------------------------------------------------
     def architecture(self, choices: Mapping[str, str]) -> Architecture:
         """Check ``{label: value}`` and return the architecture.
 
@@ -146,11 +151,15 @@ class SearchSpace(ABC):
             problems.append(f"{len(unknown) - 3:,} more that do not exist")
         missing = [label for label in self.labels if label not in choices]
         if missing:
-            problems.append(f"{len(self.labels)} decisions are needed, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+            problems.append(
+                f"{len(self.labels)} decisions are needed, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            )
         for decision in self.decisions:
             value = choices.get(decision.label, decision.values[0])
             if value not in decision.values:
-                problems.append(f"{decision.label}: unknown value {shown(value)}; {closest(str(value), decision.values)}")
+                problems.append(
+                    f"{decision.label}: unknown value {shown(value)}; {closest(str(value), decision.values)}"
+                )
         if problems:
             raise SpaceError(f"not an architecture of {self!r}: " + "; ".join(problems))
         return Architecture(self.name, tuple((label, choices[label]) for label in self.labels))
@@ -158,7 +167,9 @@ class SearchSpace(ABC):
     def check(self, architecture: Architecture) -> Architecture:
         """Return ``architecture`` in this space's order of decisions, or raise :class:`SpaceError`."""
         if architecture.space != self.name:
-            raise SpaceError(f"space: the architecture is of {shown(architecture.space)}, but this space is {self.name!r}.")
+            raise SpaceError(
+                f"space: the architecture is of {shown(architecture.space)}, but this space is {self.name!r}."
+            )
         return self.architecture(architecture.as_dict())
 
     def encode(self, architectures: Iterable[Architecture]) -> Indices:
@@ -171,10 +182,15 @@ class SearchSpace(ABC):
 
     def decode(self, indices: Indices) -> list[Architecture]:
         """indices (n, D) -> architectures."""
-        return [Architecture(self.name, tuple((d.label, d.values[i]) for d, i in zip(self.decisions, row, strict=True))) for row in indices.tolist()]
+        return [
+            Architecture(self.name, tuple((d.label, d.values[i]) for d, i in zip(self.decisions, row, strict=True)))
+            for row in indices.tolist()
+        ]
 
     def parse(self, text: str | Mapping[str, Any]) -> Architecture:
-        """Read an architecture from any form that this space knows: our JSON, a dictionary of choices, or its native string."""
+        """Read an architecture from any form that this space knows: our JSON, a dictionary of choices, or its native
+        string.
+        """
         if isinstance(text, Mapping):
             return self.check(Architecture.from_json(text)) if "choices" in text else self.architecture(text)
         stripped = text.strip()
@@ -197,7 +213,7 @@ class SearchSpace(ABC):
     def canonical(self, architecture: Architecture) -> str:
         """A string that is equal for architectures which compute the same function up to symmetry."""
 
-    # -- drawing at random ------------------------------------------------------------------------------------------------
+    # -- drawing at random ---------------------------------------------------------------------------------------------
     def sample(self, rng: np.random.Generator, n: int) -> Indices:
         """``n`` architectures drawn uniformly and independently: (n, D) int8."""
         return np.stack([rng.integers(0, len(d.values), size=n, dtype=np.int8) for d in self.decisions], axis=1)
@@ -205,7 +221,8 @@ class SearchSpace(ABC):
     def sample_paths(self, rng: np.random.Generator, n: int, shared: bool) -> npt.NDArray[np.int8]:
         """``n`` single paths for training a supernet: (n, repeats, D), repeats = cells of the network.
 
-        ``shared``: all repeats of one path are equal; otherwise each is drawn for itself, where the method's official code does so.
+        ``shared``: all repeats of one path are equal; otherwise each is drawn for itself, where the method's official
+        code does so.
         """
         repeats = self.repeats
         drawn = self.sample(rng, n if shared else n * repeats).reshape(n, -1, len(self.decisions))
@@ -217,7 +234,9 @@ class SearchSpace(ABC):
         return 1
 
     def mutate(self, rng: np.random.Generator, parents: Indices, probability: float) -> Indices:
-        """Change each decision with ``probability`` to a uniformly drawn *other* value; valid and, per row, never unchanged."""
+        """Change each decision with ``probability`` to a uniformly drawn *other* value; valid and, per row, never
+        unchanged.
+        """
         n, decisions = parents.shape
         counts = np.array([len(d.values) for d in self.decisions])
         free = np.flatnonzero(counts > 1)
@@ -237,17 +256,21 @@ class SearchSpace(ABC):
             SpaceError: the space has more than 10 million architectures.
         """
         if self.size > ENUMERATION_LIMIT:
-            raise SpaceError(f"{self!r} has {self.size:,} architectures; at most {ENUMERATION_LIMIT:,} are enumerated.", "Use evolution instead.")
+            raise SpaceError(
+                f"{self!r} has {self.size:,} architectures; at most {ENUMERATION_LIMIT:,} are enumerated.",
+                "Use evolution instead.",
+            )
         grids = np.indices([len(d.values) for d in self.decisions], dtype=np.int8)
         return grids.reshape(len(self.decisions), -1).T.copy()
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     @property
     def parts(self) -> tuple[Decision, ...]:
-        """What costs, paths and weights are counted by: the decisions themselves, unless the cost of one depends on another.
+        """What costs, paths and weights are counted by: the decisions themselves, unless the cost of one depends on
+        another.
 
-        Where a decision says "take inputs 0 and 2" and another "the first operation is a skip connection", the parts are the edges,
-        each with its operation or none.
+        Where a decision says "take inputs 0 and 2" and another "the first operation is a skip connection", the parts
+        are the edges, each with its operation or none.
         """
         return self.decisions
 
@@ -263,22 +286,28 @@ class SearchSpace(ABC):
         """
 
     def complete_paths(self, indices: Indices) -> npt.NDArray[np.int64]:
-        """Number of complete paths of each architecture: (n,) int64. The default holds where some part lies on all of them."""
+        """Number of complete paths of each architecture: (n,) int64. The default holds where some part lies on all of
+        them.
+        """
         counts: npt.NDArray[np.int64] = self.path_counts(indices).max(axis=1)
         return counts
 
     @abstractmethod
     def cost_table(self, image_size: ImageSize = 32) -> CostModel:
-        """Parameters and multiply-adds of ``network()`` for one input of ``image_size``; an additive table wherever that is possible."""
+        """Parameters and multiply-adds of ``network()`` for one input of ``image_size``; an additive table wherever
+        that is possible.
+        """
 
     def nni_search_space(self) -> dict[str, dict[str, Any]]:
         """NNI search-space JSON: any of NNI's own tuners can search it."""
         return {d.label: {"_type": "choice", "_value": list(d.values)} for d in self.decisions}
 
-    # -- networks (torch) -------------------------------------------------------------------------------------------------
+    # -- networks (torch) ----------------------------------------------------------------------------------------------
     @abstractmethod
     def supernet(self) -> nn.Module:
-        """The weight-sharing network: an ``nni.nas.nn.pytorch.ModelSpace`` that also satisfies :class:`spaces.supernet.Supernet`."""
+        """The weight-sharing network: an ``nni.nas.nn.pytorch.ModelSpace`` that also satisfies
+        :class:`nni_plugins.spaces.supernet.Supernet`.
+        """
 
     @abstractmethod
     def network(self, architecture: Architecture) -> nn.Module:
@@ -286,4 +315,6 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def graph(self, architecture: Architecture) -> dict[str, list[GraphEdge]]:
-        """What there is to draw: one graph for each kind of cell, by its title. Nodes are named ``input...`` and ``output`` at the ends."""
+        """What there is to draw: one graph for each kind of cell, by its title. Nodes are named ``input...`` and
+        ``output`` at the ends.
+        """

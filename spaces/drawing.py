@@ -35,7 +35,9 @@ _PALE = 0.5
 
 def colour(operation: str) -> str:
     """The colour of an operation."""
-    return next((value for start, value in COLOURS.items() if operation.startswith(start)), OTHER if operation else UNNAMED)
+    return next(
+        (value for start, value in COLOURS.items() if operation.startswith(start)), OTHER if operation else UNNAMED
+    )
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,18 @@ class _Panel:
     @classmethod
     def of(cls, title: str, graphs: Graphs) -> _Panel:
         parts = tuple((name if len(graphs) > 1 else "", layout(edges)) for name, edges in graphs.items())
-        width = max([240.0, *(picture.width for _, picture in parts), *(text_size(name, NODE_FONT)[0] + 2 * MARGIN for name, _ in parts)])
+        width = max(
+            [
+                240.0,
+                *(picture.width for _, picture in parts),
+                *(text_size(name, NODE_FONT)[0] + 2 * MARGIN for name, _ in parts),
+            ]
+        )
         letters = int((width - 2 * MARGIN) / text_size("x", TITLE_FONT)[0])
         title = "\n".join(line for given in title.splitlines() for line in wrap(given, letters) or [""])
-        height = cls._heading(title, TITLE_FONT) + sum(cls._heading(name, NODE_FONT) + picture.height for name, picture in parts)
+        height = cls._heading(title, TITLE_FONT) + sum(
+            cls._heading(name, NODE_FONT) + picture.height for name, picture in parts
+        )
         return cls(title, parts, width, height)
 
     @staticmethod
@@ -133,7 +143,17 @@ def _figure(panels: Sequence[_Panel], columns: int, gap: float = 0.0) -> Figure:
         for c, panel in enumerate(row):
             left, top = sum(widths[:c]) + gap * (c + 1), sum(heights[:r]) + gap * (r + 1)
             if gap:
-                axes.add_patch(Rectangle((left, top), widths[c], heights[r], facecolor="none", edgecolor="#d5d8dc", linewidth=0.8, zorder=0))
+                axes.add_patch(
+                    Rectangle(
+                        (left, top),
+                        widths[c],
+                        heights[r],
+                        facecolor="none",
+                        edgecolor="#d5d8dc",
+                        linewidth=0.8,
+                        zorder=0,
+                    )
+                )
             panel.paint(axes, left + (widths[c] - panel.width) / 2, top)
     return figure
 
@@ -142,7 +162,10 @@ def _check_path(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise SpaceError(f"picture: {shown(path.name)} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
     if not path.parent.is_dir():
-        raise SpaceError(f"picture: there is no folder {shown(str(path.parent))} to write {shown(path.name)} into.", "Create it first.")
+        raise SpaceError(
+            f"picture: there is no folder {shown(str(path.parent))} to write {shown(path.name)} into.",
+            "Create it first.",
+        )
 
 
 def _save(figure: Figure, path: Path, dots: float) -> Path:
@@ -152,7 +175,7 @@ def _save(figure: Figure, path: Path, dots: float) -> Path:
     width, height = figure.get_size_inches()
     dots = min(dots, _LONGEST_SIDE / max(width, height), (_MOST_DOTS / (width * height)) ** 0.5)
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "spaces.drawing"}):
+    with rc_context({"svg.hashsalt": "nni_plugins.spaces.drawing"}):
         figure.savefig(path, dpi=dots, metadata=undated.get(path.suffix.lower()))
     return path
 
@@ -170,11 +193,15 @@ def draw_cell(space: SearchSpace, architecture: Architecture, path: Path, title:
 
 
 def draw_sheet(entries: Sequence[tuple[str, Graphs]], path: Path, columns: int = 4) -> Path:
-    """Write one picture of many architectures, ``columns`` to a line: each entry is a title and the architecture's graphs.
+    """Write one picture of many architectures, ``columns`` to a line: each entry is a title and the architecture's
+    graphs.
 
-    Text has the size it has in :func:`draw_cell`, in points; PNG has 120 dots an inch, fewer only beyond 60,000 dots a side or 200 million in all.
+    Text has the size it has in :func:`draw_cell`, in points; PNG has 120 dots an inch, fewer only beyond 60,000 dots a
+    side or 200 million in all.
     """
     _check_path(path)
     if not entries or columns < 1:
-        raise SpaceError(f"a sheet needs entries and at least one column, but got {len(entries)} entries and columns={columns!r}.")
+        raise SpaceError(
+            f"a sheet needs entries and at least one column, but got {len(entries)} entries and columns={columns!r}."
+        )
     return _save(_figure([_Panel.of(title, graphs) for title, graphs in entries], columns, gap=12.0), path, SHEET_DOTS)

@@ -1,8 +1,10 @@
-"""Where the nodes, labels and arrows of a cell go: arithmetic only, in points (1/72 inch), x to the right and y downwards.
+"""Where the nodes, labels and arrows of a cell go: arithmetic only, in points (1/72 inch), x to the right and y
+downwards.
 
-Layers as by Sugiyama, Tagawa & Toda, 1981: a node stands one column after the last that it reads, and an arrow over several columns
-gets a slot in each of them. Labels have layers of their own, before their arrow's target. As whatever stands in one layer is spread
-without overlap, no label can cover a node or another label, and no arrow runs behind either.
+Layers as by Sugiyama, Tagawa & Toda, 1981: a node stands one column after the last that it reads, and an arrow over
+several columns gets a slot in each of them. Labels have layers of their own, before their arrow's target. As whatever
+stands in one layer is spread without overlap, no label can cover a node or another label, and no arrow runs behind
+either.
 """
 
 from __future__ import annotations
@@ -69,16 +71,31 @@ def _node_size(text: str) -> tuple[float, float]:
 
 
 def levels(edges: Sequence[GraphEdge]) -> dict[str, int]:
-    """Column of every node: inputs in 0, others after all that they read, ``output`` last. A node that reads nothing stands in column 1."""
+    """Column of every node: inputs in 0, others after all that they read, ``output`` last. A node that reads nothing
+    stands in column 1.
+    """
     names = list(dict.fromkeys(name for e in edges for name in (e.source, e.target)))
-    names = ([] if any(n.startswith("input") for n in names) else ["input"]) + names + ([] if "output" in names else ["output"])
+    names = (
+        ([] if any(n.startswith("input") for n in names) else ["input"])
+        + names
+        + ([] if "output" in names else ["output"])
+    )
     sources = {n: {e.source for e in edges if e.target == n} for n in names}
     columns: dict[str, int] = {}
     while len(columns) < len(names):
         ready = [n for n in names if n not in columns and sources[n] <= columns.keys()]
         if not ready:
-            raise SpaceError(f"a cell to draw must have no cycle, but {shown([n for n in names if n not in columns])} wait for one another.")
-        columns.update({n: 0 if n.startswith("input") and not sources[n] else 1 + max((columns[s] for s in sources[n]), default=0) for n in ready})
+            raise SpaceError(
+                f"a cell to draw must have no cycle, but {shown([n for n in names if n not in columns])} wait for one another."
+            )
+        columns.update(
+            {
+                n: 0
+                if n.startswith("input") and not sources[n]
+                else 1 + max((columns[s] for s in sources[n]), default=0)
+                for n in ready
+            }
+        )
     if not any(e.source == "output" for e in edges):
         columns["output"] = 1 + max(c for n, c in columns.items() if n != "output")
     return {n: columns[n] for n in names}
@@ -86,7 +103,11 @@ def levels(edges: Sequence[GraphEdge]) -> dict[str, int]:
 
 def is_chain(edges: Sequence[GraphEdge]) -> bool:
     """Whether every node is read once, by the next one, and there are many."""
-    return len(edges) > 12 and all(a.target == b.source for a, b in pairwise(edges)) and len({e.source for e in edges}) == len(edges)
+    return (
+        len(edges) > 12
+        and all(a.target == b.source for a, b in pairwise(edges))
+        and len({e.source for e in edges}) == len(edges)
+    )
 
 
 def layout(edges: Sequence[GraphEdge]) -> Picture:
@@ -96,7 +117,10 @@ def layout(edges: Sequence[GraphEdge]) -> Picture:
 
 def _chain(edges: Sequence[GraphEdge]) -> Picture:
     """Lines of blocks, each with its operation; an arrow leaves every line and enters the next."""
-    texts = [(edges[0].source, "", True), *((f"{e.target}\n{e.operation}".rstrip(), e.operation, e.live) for e in edges)]
+    texts = [
+        (edges[0].source, "", True),
+        *((f"{e.target}\n{e.operation}".rstrip(), e.operation, e.live) for e in edges),
+    ]
     row = -(-len(texts) // -(-len(texts) // ROW))  # lines as equal as can be
     sizes = [_node_size(text) for text, _, _ in texts]
     width, height, gap = max(w for w, _ in sizes), max(h for _, h in sizes), 26.0
@@ -108,12 +132,16 @@ def _chain(edges: Sequence[GraphEdge]) -> Picture:
             curves.append(Curve(((x - width / 2 - gap, y), (x - width / 2, y)), "", live))
         if i % row == row - 1 and i + 1 < len(texts):
             curves.append(Curve(((x + width / 2, y), (x + width / 2 + gap, y)), "", texts[i + 1][2]))
-    return Picture(2 * MARGIN + gap + row * (width + gap), boxes[-1].y + height / 2 + MARGIN, tuple(boxes), tuple(curves))
+    return Picture(
+        2 * MARGIN + gap + row * (width + gap), boxes[-1].y + height / 2 + MARGIN, tuple(boxes), tuple(curves)
+    )
 
 
 @dataclass(eq=False)
 class Item:
-    """A node, or the slot of an arrow (no ``text``), with its centre, its ``place`` in its layer and the arrows' pieces to its sides."""
+    """A node, or the slot of an arrow (no ``text``), with its centre, its ``place`` in its layer and the arrows' pieces
+    to its sides.
+    """
 
     width: float
     height: float
@@ -127,7 +155,9 @@ class Item:
 
 @dataclass(eq=False)
 class Link:
-    """A piece of an arrow, from one layer to the next. ``leave`` and ``enter``: how far below their centres it leaves and enters."""
+    """A piece of an arrow, from one layer to the next. ``leave`` and ``enter``: how far below their centres it leaves
+    and enters.
+    """
 
     tail: Item
     head: Item
@@ -170,16 +200,23 @@ def _swap_neighbours(ranks: Ranks) -> None:
 
 
 def _sweep(ranks: Ranks, forward: bool) -> None:
-    """Sort each layer by the mean place of what its items are joined to in the layer before (after, if not ``forward``)."""
+    """Sort each layer by the mean place of what its items are joined to in the layer before (after, if not
+    ``forward``).
+    """
     for rank in ranks if forward else reversed(ranks):
-        near = {item: [link.tail.place for link in item.left] if forward else [link.head.place for link in item.right] for item in rank}
+        near = {
+            item: [link.tail.place for link in item.left] if forward else [link.head.place for link in item.right]
+            for item in rank
+        }
         means = {item: sum(places) / len(places) if places else item.place for item, places in near.items()}
         rank.sort(key=means.__getitem__)
         _number([rank])
 
 
 def order(ranks: Ranks, starts: int = 40, sweeps: int = 2) -> None:
-    """Sort every layer so that few arrows cross: in place, from some shuffled orders, and a function of the given order only."""
+    """Sort every layer so that few arrows cross: in place, from some shuffled orders, and a function of the given order
+    only.
+    """
     rng = random.Random(0)
     best, fewest = ranks, -1
     for _ in range(starts):
@@ -200,9 +237,11 @@ def order(ranks: Ranks, starts: int = 40, sweeps: int = 2) -> None:
 
 
 def settle(wanted: Sequence[float], weights: Sequence[float], apart: Sequence[float]) -> list[float]:
-    """The positions nearest to ``wanted`` (weighted squares) with ``apart[i]`` at least between the i-th and the next one.
+    """The positions nearest to ``wanted`` (weighted squares) with ``apart[i]`` at least between the i-th and the next
+    one.
 
-    Less what must lie between, positions ascend: pooling neighbours that do not is the exact solution (isotonic regression).
+    Less what must lie between, positions ascend: pooling neighbours that do not is the exact solution (isotonic
+    regression).
     """
     offsets = list(accumulate(apart, initial=0.0))
     pools: list[tuple[float, float, int]] = []  # mean, weight, members
@@ -210,14 +249,20 @@ def settle(wanted: Sequence[float], weights: Sequence[float], apart: Sequence[fl
         mean, members = want - offset, 1
         while pools and pools[-1][0] > mean:
             other, heavy, several = pools.pop()
-            mean, weight, members = (mean * weight + other * heavy) / (weight + heavy), weight + heavy, members + several
+            mean, weight, members = (
+                (mean * weight + other * heavy) / (weight + heavy),
+                weight + heavy,
+                members + several,
+            )
         pools.append((mean, weight, members))
     flat = [mean for mean, _, members in pools for _ in range(members)]
     return [position + offset for position, offset in zip(flat, offsets, strict=True)]
 
 
 def spread(ranks: Ranks, sweeps: int = 60) -> None:
-    """Set every item's ``y``: arrows as level as possible, long ones first, and nothing nearer than :data:`SEPARATION` to its neighbour."""
+    """Set every item's ``y``: arrows as level as possible, long ones first, and nothing nearer than :data:`SEPARATION`
+    to its neighbour.
+    """
     for sweep in range(sweeps):
         for rank in ranks if sweep % 2 == 0 else reversed(ranks):
             wanted, weights = [], []
@@ -242,7 +287,9 @@ class Layers:
         ranks_until = list(accumulate(1 + (column in labelled) for column in range(1 + max(columns.values()))))
         self.ranks: Ranks = [[] for _ in range(ranks_until[-1])]
         self.nodes = {name: self._node(name, ranks_until[column] - 1) for name, column in columns.items()}
-        self.routes = [self._route(e, ranks_until[columns[e.source]], ranks_until[columns[e.target]] - 1) for e in edges]
+        self.routes = [
+            self._route(e, ranks_until[columns[e.source]], ranks_until[columns[e.target]] - 1) for e in edges
+        ]
         order(self.ranks)
         inputs = [item.text for item in self.ranks[0] if item.text]
         if inputs == sorted(inputs, reverse=True):  # as good upside down
@@ -263,7 +310,9 @@ class Layers:
         return self.ranks[rank][-1]
 
     def _route(self, edge: GraphEdge, first: int, last: int) -> list[Link]:
-        """Slots for ``edge`` in the ranks ``first`` to ``last - 1``, its label in the last of them, and the pieces between."""
+        """Slots for ``edge`` in the ranks ``first`` to ``last - 1``, its label in the last of them, and the pieces
+        between.
+        """
         stops = [self.nodes[edge.source], *(Item(0.0, 4.0) for _ in range(first, last)), self.nodes[edge.target]]
         if edge.operation:
             width, height = text_size(edge.operation, LABEL_FONT)
@@ -280,7 +329,10 @@ class Layers:
         """Layers from left to right, as far apart as the arrows between them are steep."""
         x, half = MARGIN, {}
         for rank in self.ranks:
-            rise = max((abs(link.head.y + link.enter - link.tail.y - link.leave) for item in rank for link in item.left), default=0.0)
+            rise = max(
+                (abs(link.head.y + link.enter - link.tail.y - link.leave) for item in rank for link in item.left),
+                default=0.0,
+            )
             x += min(max(16.0, 0.4 * rise), 70.0) if rank is not self.ranks[0] else 0.0
             width = max((item.width for item in rank), default=0.0)
             for item in rank:
@@ -291,7 +343,9 @@ class Layers:
         for item in everything:
             item.y -= top
         alive = {name for e in self.edges if e.live for name in (e.source, e.target)} or self.nodes
-        boxes = [Box(n, i.x, i.y, i.width, i.height, n.partition(" ")[2], n in alive) for n, i in self.nodes.items()]  # "1 conv3x3": its operation
+        boxes = [
+            Box(n, i.x, i.y, i.width, i.height, n.partition(" ")[2], n in alive) for n, i in self.nodes.items()
+        ]  # "1 conv3x3": its operation
         curves = []
         for edge, links in zip(self.edges, self.routes, strict=True):
             points = [(links[0].tail.x + links[0].tail.width / 2, links[0].tail.y + links[0].leave)]
@@ -302,5 +356,9 @@ class Layers:
             curves.append(Curve(tuple(dict.fromkeys(points)), edge.operation, edge.live))
             if edge.operation:
                 slot = links[-1].tail
-                boxes.append(Box(edge.operation, slot.x, slot.y, slot.width, slot.height, edge.operation, edge.live, label=True))
-        return Picture(x + MARGIN, max(item.y + item.height / 2 for item in everything) + MARGIN, tuple(boxes), tuple(curves))
+                boxes.append(
+                    Box(edge.operation, slot.x, slot.y, slot.width, slot.height, edge.operation, edge.live, label=True)
+                )
+        return Picture(
+            x + MARGIN, max(item.y + item.height / 2 for item in everything) + MARGIN, tuple(boxes), tuple(curves)
+        )

@@ -1,7 +1,7 @@
 """The root of every error that this project raises on purpose.
 
-An error says in one line what is wrong, with the values, and in one line what to do about it. Command-line entry points print
-both and exit with :attr:`NNIPluginsError.exit_status`; a traceback is only ever a bug of ours.
+An error says in one line what is wrong, with the values, and in one line what to do about it. Command-line entry points
+print both and exit with :attr:`NNIPluginsError.exit_status`; a traceback is only ever a bug of ours.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class NNIPluginsError(Exception):
 
 
 class SpaceError(NNIPluginsError):
-    """An architecture or a search space that does not hold together; the message names the place and the allowed values."""
+    """An architecture or a search space that does not hold together; the message names the place and the allowed
+    values.
+    """
 
 
 def shown(value: object, length: int = 80) -> str:

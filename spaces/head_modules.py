@@ -1,4 +1,4 @@
-"""The modules of :class:`spaces.heads.Head`. Each takes the last feature map and the image's size."""
+"""The modules of :class:`nni_plugins.spaces.heads.Head`. Each takes the last feature map and the image's size."""
 
 from __future__ import annotations
 
@@ -42,19 +42,26 @@ class PixelHead(nn.Conv2d):
 
 
 def _conv_bn_relu(inputs: int, outputs: int, rate: int = 0) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=rate, dilation=rate, bias=False) if rate else nn.Conv2d(inputs, outputs, 1, bias=False)
+    conv = (
+        nn.Conv2d(inputs, outputs, 3, padding=rate, dilation=rate, bias=False)
+        if rate
+        else nn.Conv2d(inputs, outputs, 1, bias=False)
+    )
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class ASPPHead(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al., 2017, as in UnNAS): (B, C, h, w) -> (B, classes, H, W).
 
-    In training the branch of the pooled image needs more than one image a device, because it is batch-normalised at 1x1.
+    In training the branch of the pooled image needs more than one image a device, because it is batch-normalised at
+    1x1.
     """
 
     def __init__(self, inputs: int, classes: int, channels: int, rates: tuple[int, ...]) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([_conv_bn_relu(inputs, channels), *(_conv_bn_relu(inputs, channels, rate) for rate in rates)])
+        self.branches = nn.ModuleList(
+            [_conv_bn_relu(inputs, channels), *(_conv_bn_relu(inputs, channels, rate) for rate in rates)]
+        )
         self.image = _conv_bn_relu(inputs, channels)
         self.joined = _conv_bn_relu((2 + len(rates)) * channels, channels)
         self.classes = nn.Conv2d(channels, classes, 1)

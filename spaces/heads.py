@@ -1,4 +1,4 @@
-"""Heads: what a network ends in, described without torch. :mod:`spaces.head_modules` builds them."""
+"""Heads: what a network ends in, described without torch. :mod:`nni_plugins.spaces.head_modules` builds them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class Head:
     """What comes after the last feature map (B, C, h, w).
 
     ``linear``: global average pooling and a linear classifier, output (B, classes).
-    ``pixels``: a 1x1 convolution with bias, output (B, classes, H, W), bilinearly resized to the image (UnNAS, colorization).
-    ``jigsaw``: ``tiles`` images (B, tiles, C, h, w) pass the body; their pooled features, in order, feed one linear layer (UnNAS).
-    ``aspp``: atrous spatial pyramid pooling with ``channels`` and ``rates``, output (B, classes, H, W) (UnNAS, segmentation).
+    ``pixels``: a 1x1 convolution with bias, output (B, classes, H, W), bilinearly resized to the image (UnNAS,
+    colorization). ``jigsaw``: ``tiles`` images (B, tiles, C, h, w) pass the body; their pooled features, in order, feed
+    one linear layer (UnNAS). ``aspp``: atrous spatial pyramid pooling with ``channels`` and ``rates``, output (B,
+    classes, H, W) (UnNAS, segmentation).
     """
 
     kind: str = "linear"
@@ -41,15 +42,21 @@ class Head:
         """
         if isinstance(value, Head):
             return value
-        options: dict[str, Any] = {"kind": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
+        options: dict[str, Any] = (
+            {"kind": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
+        )
         kind = options.pop("kind", None)
         if kind not in KINDS:
             raise SpaceError(f"head: unknown kind {shown(kind)}; {closest(str(kind), KINDS)}")
         foreign = [key for key in options if key not in KINDS[kind]]
         if foreign:
-            raise SpaceError(f"head: {kind!r} has no option {shown(foreign[0])}; it reads: {', '.join(KINDS[kind]) or 'none'}.")
+            raise SpaceError(
+                f"head: {kind!r} has no option {shown(foreign[0])}; it reads: {', '.join(KINDS[kind]) or 'none'}."
+            )
         if "rates" in options:
-            options["rates"] = tuple(options["rates"]) if isinstance(options["rates"], list | tuple) else (options["rates"],)
+            options["rates"] = (
+                tuple(options["rates"]) if isinstance(options["rates"], list | tuple) else (options["rates"],)
+            )
         numbers = [options.get("tiles", 1), options.get("channels", 1), *options.get("rates", ())]
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers):
             raise SpaceError(f"head: tiles, channels and rates must be whole numbers >= 1, but got {shown(options)}.")
@@ -58,7 +65,11 @@ class Head:
     def config(self) -> str | dict[str, Any]:
         """JSON-able; :meth:`of` reads it back."""
         options = {key: getattr(self, key) for key in KINDS[self.kind]}
-        return {"kind": self.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}} if options else self.kind
+        return (
+            {"kind": self.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}}
+            if options
+            else self.kind
+        )
 
     @property
     def images(self) -> int:

@@ -32,12 +32,14 @@ def sides(image_size: ImageSize) -> tuple[int, int]:
 
 
 class ImageSpace(SearchSpace):
-    """A space whose networks take images and end in a :class:`spaces.heads.Head`.
+    """A space whose networks take images and end in a :class:`nni_plugins.spaces.heads.Head`.
 
     Subclasses pass ``classes``, ``head`` and ``input_channels`` on and list them in ``config()``.
     """
 
-    def __init__(self, decisions: Sequence[Decision], classes: int, head: str | Mapping[str, Any] | Head, input_channels: int) -> None:
+    def __init__(
+        self, decisions: Sequence[Decision], classes: int, head: str | Mapping[str, Any] | Head, input_channels: int
+    ) -> None:
         at_least(classes=(classes, 1), input_channels=(input_channels, 1))
         self.classes, self.input_channels = classes, input_channels
         self.head = Head.of(head)
@@ -48,7 +50,11 @@ class ImageSpace(SearchSpace):
 
     def with_head(self, head: str | Mapping[str, Any] | Head, classes: int, input_channels: int | None = None) -> Self:
         """The same space whose networks end in another head; architectures do not depend on it."""
-        changed = {"head": Head.of(head).config(), "classes": classes, "input_channels": input_channels or self.input_channels}
+        changed = {
+            "head": Head.of(head).config(),
+            "classes": classes,
+            "input_channels": input_channels or self.input_channels,
+        }
         return type(self)(**{**self.config(), **changed})
 
     @abstractmethod
@@ -62,14 +68,16 @@ class ImageSpace(SearchSpace):
         output_stride: int | None = None,
         by: OutputStrideBy = "dilation",
     ) -> StagedNetwork:
-        """The network without its head, for detection and segmentation: images (B, C, H, W) give a list of feature maps.
+        """The network without its head, for detection and segmentation: images (B, C, H, W) give a list of feature
+        maps.
 
         Args:
             architecture: of this space.
             out_indices: which stages, counted from 0; all by default. ``.stage_info`` lists their channels and strides.
             output_stride: the largest stride; deeper stages keep that resolution.
-            by: ``dilation`` keeps all weights' shapes, so that those of the classification network load; ``fewer_reductions``
-                leaves reductions out, which makes another, thinner network (UnNAS on Cityscapes). Not every space can do the latter.
+            by: ``dilation`` keeps all weights' shapes, so that those of the classification network load;
+                ``fewer_reductions`` leaves reductions out, which makes another, thinner network (UnNAS on Cityscapes).
+                Not every space can do the latter.
 
         Raises:
             SpaceError: no such stage, or a stride that the network does not pass.

@@ -1,7 +1,8 @@
 """Public names that are imported when they are first used.
 
-NNI gives a tuner ten seconds to connect, and importing torch takes several of them, so no package of ours imports torch just
-because its name was mentioned. ``__getattr__, __dir__ = lazy(__name__, {"module": ["Name", ...]})`` in an ``__init__.py`` does that (PEP 562).
+NNI gives a tuner ten seconds to connect, and importing torch takes several of them, so no package of ours imports torch
+just because its name was mentioned. ``__getattr__, __dir__ = lazy(__name__, {"module": ["Name", ...]})`` in an
+``__init__.py`` does that (PEP 562).
 """
 
 from __future__ import annotations

@@ -52,7 +52,11 @@ def parse(name: str) -> tuple[str, int]:
     """
     if isinstance(name, str) and name in FAMILIES and not FAMILIES[name]:
         return name, 0
-    match = re.fullmatch(r"(avg_pool|max_pool|sep_conv|dil_conv|conv|nor_conv)_(\d)x\2", name) if isinstance(name, str) else None
+    match = (
+        re.fullmatch(r"(avg_pool|max_pool|sep_conv|dil_conv|conv|nor_conv)_(\d)x\2", name)
+        if isinstance(name, str)
+        else None
+    )
     if match and int(match[2]) in FAMILIES[match[1]]:
         return match[1], int(match[2])
     match = re.fullmatch(r"conv_(\d)x1_1x\1", name) if isinstance(name, str) else None

@@ -1,8 +1,9 @@
 """Candidate operations, shared by every cell-based space.
 
-Inputs and outputs are (B, C, H, W); with stride 2 the output has ceil(H/2) x ceil(W/2) pixels. Definitions: Liu et al., "DARTS",
-ICLR 2019 (separable and dilated convolutions, pools, skip connections), Zoph et al., CVPR 2018 (``conv_7x1_1x7``), Dong & Yang,
-ICLR 2020 (``nor_conv``), Zela et al., ICLR 2020 (``noise``). No convolution has a bias. Costs: :mod:`spaces.operation_costs`.
+Inputs and outputs are (B, C, H, W); with stride 2 the output has ceil(H/2) x ceil(W/2) pixels. Definitions: Liu et al.,
+"DARTS", ICLR 2019 (separable and dilated convolutions, pools, skip connections), Zoph et al., CVPR 2018
+(``conv_7x1_1x7``), Dong & Yang, ICLR 2020 (``nor_conv``), Zela et al., ICLR 2020 (``noise``). No convolution has a
+bias. Costs: :mod:`nni_plugins.spaces.operation_costs`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ class SeparableConv(nn.Sequential):
     def __init__(self, channels: int, kernel: int, stride: int = 1, affine: bool = True) -> None:
         def half(step: int) -> list[nn.Module]:
             depthwise = nn.Conv2d(channels, channels, kernel, step, kernel // 2, groups=channels, bias=False)
-            return [nn.ReLU(), depthwise, nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels, affine=affine)]
+            return [
+                nn.ReLU(),
+                depthwise,
+                nn.Conv2d(channels, channels, 1, bias=False),
+                nn.BatchNorm2d(channels, affine=affine),
+            ]
 
         super().__init__(*half(stride), *half(1))
 
@@ -65,7 +71,9 @@ class FactorizedConv(nn.Sequential):
 
 
 class FactorizedReduce(Strided):
-    """ReLU; two 1x1 convolutions of stride 2, the second shifted by one pixel, side by side; batch norm. Odd sizes are rounded up."""
+    """ReLU; two 1x1 convolutions of stride 2, the second shifted by one pixel, side by side; batch norm. Odd sizes are
+    rounded up.
+    """
 
     def __init__(self, inputs: int, outputs: int, affine: bool = True) -> None:
         super().__init__()
@@ -99,7 +107,9 @@ class Zero(Strided):
 
 
 class Noise(Zero):
-    """Standard normal noise of the output's shape, drawn again at every forward pass, whatever the input (RobustDARTS, space S4)."""
+    """Standard normal noise of the output's shape, drawn again at every forward pass, whatever the input (RobustDARTS,
+    space S4).
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
@@ -110,15 +120,18 @@ def average_pool(kernel: int = 3, stride: int = 1) -> nn.Module:
     return nn.AvgPool2d(kernel, stride, padding=kernel // 2, count_include_pad=False)
 
 
-def candidate(name: str, channels: int, stride: int = 1, affine: bool = True, pool_norm: bool | None = None) -> nn.Module:
+def candidate(
+    name: str, channels: int, stride: int = 1, affine: bool = True, pool_norm: bool | None = None
+) -> nn.Module:
     """The operation called ``name`` on ``channels`` channels.
 
     Args:
-        name: see :data:`spaces.operation_costs.FAMILIES`.
+        name: see :data:`nni_plugins.spaces.operation_costs.FAMILIES`.
         channels: of input and output.
         stride: 1 or 2.
         affine: whether batch norms learn scale and shift.
-        pool_norm: a batch norm after pooling, affine or not; none by default. Supernets have it, stand-alone networks do not.
+        pool_norm: a batch norm after pooling, affine or not; none by default. Supernets have it, stand-alone networks
+            do not.
     """
     family, kernel = parse(name)
     if family == "none":
@@ -128,7 +141,9 @@ def candidate(name: str, channels: int, stride: int = 1, affine: bool = True, po
     if family == "skip_connect":
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
     if family in ("avg_pool", "max_pool"):
-        pool = average_pool(kernel, stride) if family == "avg_pool" else nn.MaxPool2d(kernel, stride, padding=kernel // 2)
+        pool = (
+            average_pool(kernel, stride) if family == "avg_pool" else nn.MaxPool2d(kernel, stride, padding=kernel // 2)
+        )
         return pool if pool_norm is None else nn.Sequential(pool, nn.BatchNorm2d(channels, affine=pool_norm))
     if family == "sep_conv":
         return SeparableConv(channels, kernel, stride, affine)

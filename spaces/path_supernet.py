@@ -1,9 +1,9 @@
 """The base of weight-sharing networks: a single path for our strategies, a mixture of all of them for NNI's.
 
-NNI sees one :class:`LayerChoice` for each decision, whose candidates are constant one-hot vectors; the network reads the chosen
-vector, or the softmax-weighted mean of all that a differentiable strategy makes of it, as weights of its operations. So every
-operation exists once, NNI's architecture weights act as in a network of nested choices, and where the vectors are one-hot only the
-chosen path is run.
+NNI sees one :class:`LayerChoice` for each decision, whose candidates are constant one-hot vectors; the network reads
+the chosen vector, or the softmax-weighted mean of all that a differentiable strategy makes of it, as weights of its
+operations. So every operation exists once, NNI's architecture weights act as in a network of nested choices, and where
+the vectors are one-hot only the chosen path is run.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class PathSupernet(ModelSpace):
 
     @abstractmethod
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-        """``weights``: for each decision the weights (V,) of its values; multilinear, so one-hot weights equal ``forward_path``."""
+        """``weights``: for each decision the weights (V,) of its values; multilinear, so one-hot weights equal
+        ``forward_path``.
+        """
 
     @abstractmethod
     def weight_blocks(self) -> WeightBlocks:
@@ -93,7 +95,9 @@ class PathSupernet(ModelSpace):
         return _stand_alone(cls.space_of(*args, **kwargs), sample)
 
     def freeze(self, sample: Sample) -> nn.Module:
-        """The stand-alone network of the architecture ``sample``: what NNI trains in its trials and exports. Its weights are new."""
+        """The stand-alone network of the architecture ``sample``: what NNI trains in its trials and exports. Its
+        weights are new.
+        """
         self.validate(sample)
         return _stand_alone(self.search_space, sample)
 
@@ -108,7 +112,9 @@ def role_of(module: nn.Module, parameter: str) -> Role:
 
 
 def parameters_of(module: nn.Module, prefix: str) -> Iterator[tuple[str, Role]]:
-    """(full name, role) of all parameters of ``module``, which is called ``prefix`` (with a final dot, or empty) in the supernet."""
+    """(full name, role) of all parameters of ``module``, which is called ``prefix`` (with a final dot, or empty) in the
+    supernet.
+    """
     for path, child in module.named_modules():
         for name, _ in child.named_parameters(recurse=False):
             yield f"{prefix}{path}.{name}" if path else f"{prefix}{name}", role_of(child, name)
@@ -120,6 +126,8 @@ def fixed_parameters(supernet: nn.Module, searched: Mapping[str, Any] | set[str]
     for name, role in parameters_of(supernet, ""):
         if name not in searched:
             head = name.startswith("classifier.")
-            kind: Role = ("classifier_bias" if name.endswith("bias") else "classifier_weight") if head and role != "bn" else role
+            kind: Role = (
+                ("classifier_bias" if name.endswith("bias") else "classifier_weight") if head and role != "bn" else role
+            )
             entries.append((name, kind))
     return entries

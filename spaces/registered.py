@@ -11,16 +11,18 @@ from .base import SearchSpace
 from .errors import SpaceError, closest, shown
 
 SPACES = {
-    "darts": "spaces.cells:DARTS",
-    "mobilenetlike": "spaces.mobilenet:MobileNetLike",
-    "nao": "spaces.cells:NAO",
-    "nasbench101": "spaces.nasbench101:NASBench101",
-    "nasbench201": "spaces.nasbench201:NASBench201",
-    "nasnet": "spaces.cells:NASNet",
-    "recurrent": "spaces.recurrent:RecurrentCell",
-    "robustdarts": "spaces.cells:RobustDARTS",
+    "darts": "nni_plugins.spaces.cells:DARTS",
+    "mobilenetlike": "nni_plugins.spaces.mobilenet:MobileNetLike",
+    "nao": "nni_plugins.spaces.cells:NAO",
+    "nasbench101": "nni_plugins.spaces.nasbench101:NASBench101",
+    "nasbench201": "nni_plugins.spaces.nasbench201:NASBench201",
+    "nasnet": "nni_plugins.spaces.cells:NASNet",
+    "recurrent": "nni_plugins.spaces.recurrent:RecurrentCell",
+    "robustdarts": "nni_plugins.spaces.cells:RobustDARTS",
 }
-"""The same as this distribution's entry points, for what may not look at those: ``spaces`` knows nothing of ``nni_plugins``."""
+"""The same as this distribution's entry points, for what may not look at those: ``spaces`` knows nothing of
+``nni_plugins``.
+"""
 
 
 def check_name(name: object) -> str:

@@ -36,14 +36,16 @@ class Strided(nn.Module):
 def check_images(x: torch.Tensor, channels: int, least: int) -> None:
     """Refuse what the first convolution or the reductions cannot take, in words."""
     if x.ndim != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
-        raise SpaceError(f"images of shape (B, {channels}, H, W) with H, W >= {least} are needed, but got {tuple(x.shape)}.")
+        raise SpaceError(
+            f"images of shape (B, {channels}, H, W) with H, W >= {least} are needed, but got {tuple(x.shape)}."
+        )
 
 
 def undo_stride(modules: Iterable[nn.Module], rate: int, reduces: bool) -> None:
     """Keep the resolution within ``modules`` and dilate what follows, as DeepLab does; weights keep their shapes.
 
-    ``rate``: by how much the resolution is larger than trained for, before these modules. ``reduces``: whether the modules begin with
-    a reduction, whose own convolutions still see ``rate`` and all others ``2 rate``.
+    ``rate``: by how much the resolution is larger than trained for, before these modules. ``reduces``: whether the
+    modules begin with a reduction, whose own convolutions still see ``rate`` and all others ``2 rate``.
     """
     for root in modules:
         inside: set[nn.Module] = set()
@@ -62,7 +64,9 @@ def undo_stride(modules: Iterable[nn.Module], rate: int, reduces: bool) -> None:
                     padding = (module.padding[0], module.padding[1]) if not isinstance(module.padding, str) else (0, 0)
                     module.padding = (int(padding[0]) * factor, int(padding[1]) * factor)
                     module._reversed_padding_repeated_twice = [p for p in reversed(module.padding) for _ in range(2)]
-            elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):  # PyTorch dilates neither with its padding: windows keep their size
+            elif isinstance(
+                module, nn.MaxPool2d | nn.AvgPool2d
+            ):  # PyTorch dilates neither with its padding: windows keep their size
                 module.stride = 1
 
 
@@ -88,7 +92,9 @@ class StagedNetwork(nn.Module):
 
     @property
     def stage_info(self) -> tuple[Stage, ...]:
-        """Channels and strides of what ``forward`` returns as features (of all stages, where it returns the head's output)."""
+        """Channels and strides of what ``forward`` returns as features (of all stages, where it returns the head's
+        output).
+        """
         return self.all_stages if self.out_indices is None else tuple(self.all_stages[i] for i in self.out_indices)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
@@ -132,7 +138,9 @@ class StagedNetwork(nn.Module):
         """Replace stride by dilation in all stages beyond ``output_stride``. Changes the network and returns it."""
         strides = [stage.stride for stage in self.all_stages]
         if output_stride not in strides:
-            raise SpaceError(f"output_stride: the stages' strides are {strides}, but got {output_stride!r}.", "Choose one of them.")
+            raise SpaceError(
+                f"output_stride: the stages' strides are {strides}, but got {output_stride!r}.", "Choose one of them."
+            )
         rate, before = 1, 1
         for stage, modules in zip(self.all_stages, self.stage_modules(), strict=True):
             if stage.stride > output_stride:

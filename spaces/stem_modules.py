@@ -1,4 +1,4 @@
-"""The modules of :class:`spaces.stems.Stem`."""
+"""The modules of :class:`nni_plugins.spaces.stems.Stem`."""
 
 from __future__ import annotations
 

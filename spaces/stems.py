@@ -1,4 +1,6 @@
-"""Stems: how an image becomes the first feature map, described without torch. :mod:`spaces.stem_modules` builds them."""
+"""Stems: how an image becomes the first feature map, described without torch. :mod:`nni_plugins.spaces.stem_modules`
+builds them.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,13 @@ CONVOLUTIONS: dict[str, dict[str, tuple[tuple[float, int], ...]]] = {
     "nasbench101": {"cifar": ((1, 1),), "imagenet": ((0.5, 2), (1, 2), (1, 2))},
     "cells": {"cifar": ((3, 1),), "imagenet": ((0.5, 2), (1, 2), (1, 2)), "imagenet_wide": ((1.5, 2), (3, 2), (3, 2))},
 }
-"""Family -> kind -> the 3x3 convolutions as (channels in multiples of the width, stride). Each has a batch norm and no bias.
+"""Family -> kind -> the 3x3 convolutions as (channels in multiples of the width, stride). Each has a batch norm and no
+bias.
 
-``cells``: DARTS (Liu et al., ICLR 2019), its ImageNet form, and ``imagenet_wide``, that of PC-DARTS' search on ImageNet (official code);
-``nasbench101`` on ImageNet: UnNAS, section 5.2 of the fact sheet; ``nasbench201`` is not defined on ImageNet by its authors and takes the same."""
+``cells``: DARTS (Liu et al., ICLR 2019), its ImageNet form, and ``imagenet_wide``, that of PC-DARTS' search on ImageNet
+(official code); ``nasbench101`` on ImageNet: UnNAS, section 5.2 of the fact sheet; ``nasbench201`` is not defined on
+ImageNet by its authors and takes the same.
+"""
 
 
 def halved(sides: Sides, times: int = 1) -> Sides:

@@ -1,4 +1,6 @@
-"""What a strategy may ask of a supernet, and the description of its weights that the angle needs. Free of torch at import time."""
+"""What a strategy may ask of a supernet, and the description of its weights that the angle needs. Free of torch at
+import time.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ Role = Literal["conv", "bn", "classifier_weight", "classifier_bias", "pool", "id
 class WeightBlock:
     """Weights that enter or leave an architecture together.
 
-    ``parameters``: (name in the state dictionary, role). ``constants``: (role, squared norm) of vectors that stand for an operation
-    without weights and are the same before and after training (RLNAS' pooling kernel of 1/k^2 and identity matrix).
+    ``parameters``: (name in the state dictionary, role). ``constants``: (role, squared norm) of vectors that stand for
+    an operation without weights and are the same before and after training (RLNAS' pooling kernel of 1/k^2 and identity
+    matrix).
     """
 
     parameters: tuple[tuple[str, Role], ...] = ()

@@ -1,14 +1,16 @@
-"""The conformance suite of search spaces: a space that passes it works with every strategy, evaluator and tuner of this package.
+"""The conformance suite of search spaces: a space that passes it works with every strategy, evaluator and tuner of this
+package.
 
 For a space of your own, in your own tests::
 
-    from spaces.testing import SpaceContract
+    from nni_plugins.spaces.testing import SpaceContract
 
     class TestMySpace(SpaceContract):
         def space(self) -> SearchSpace:
             return MySpace(channels=4)
 
-Choose a small network: every test builds a few of them on the CPU. Counting multiply-adds needs ``fvcore`` and is skipped without it.
+Choose a small network: every test builds a few of them on the CPU. Counting multiply-adds needs ``fvcore`` and is
+skipped without it.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class SpaceContract:
         """The space under test; called anew by every test."""
         raise NotImplementedError
 
-    # -- helpers ----------------------------------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------------------------------------
     def _sample(self, n: int, seed: int = 0) -> tuple[SearchSpace, Indices]:
         import torch
 
@@ -54,7 +56,9 @@ class SpaceContract:
     def _images(self, n: int, seed: int = 0) -> torch.Tensor:
         import torch
 
-        return torch.randn(n, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        return torch.randn(
+            n, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
 
     def _assert_valid(self, space: SearchSpace, indices: npt.NDArray[np.int8]) -> None:
         """Right type, within bounds, and architectures of the space: of its enumeration where that is small."""
@@ -68,9 +72,12 @@ class SpaceContract:
 
     def _frequencies(self, space: SearchSpace, indices: npt.NDArray[np.int8]) -> list[npt.NDArray[np.float64]]:
         """Relative frequency of each value of each decision."""
-        return [np.bincount(indices[:, d], minlength=len(decision.values)) / len(indices) for d, decision in enumerate(space.decisions)]
+        return [
+            np.bincount(indices[:, d], minlength=len(decision.values)) / len(indices)
+            for d, decision in enumerate(space.decisions)
+        ]
 
-    # -- identity ---------------------------------------------------------------------------------------------------------
+    # -- identity ------------------------------------------------------------------------------------------------------
     def test_config_builds_an_equal_space(self) -> None:
         space = self.space()
         again = type(space)(**json.loads(json.dumps(space.config())))
@@ -85,7 +92,11 @@ class SpaceContract:
 
         space, indices = self._sample(1)
         other = space.with_classes(7)
-        assert type(other) is type(space) and other.decisions == space.decisions and other.with_classes(3) == space.with_classes(3)
+        assert (
+            type(other) is type(space)
+            and other.decisions == space.decisions
+            and other.with_classes(3) == space.with_classes(3)
+        )
         with torch.no_grad():
             outputs = other.network(space.decode(indices)[0]).double().eval()(self._images(2))
         assert outputs.shape == (2, 7)
@@ -97,7 +108,7 @@ class SpaceContract:
         for decision in space.decisions:
             assert len(set(decision.values)) == len(decision.values) > 0, decision
 
-    # -- codecs -----------------------------------------------------------------------------------------------------------
+    # -- codecs --------------------------------------------------------------------------------------------------------
     def test_decode_is_the_inverse_of_encode(self) -> None:
         space, indices = self._sample(100)
         architectures = space.decode(indices)
@@ -174,13 +185,15 @@ class SpaceContract:
             assert all(isinstance(part, str) for e in edges for part in (e.source, e.target, e.operation))
             assert any(e.live for e in edges) == (row.max() > 0), space.to_string(architecture)
 
-    # -- drawing at random ------------------------------------------------------------------------------------------------
+    # -- drawing at random ---------------------------------------------------------------------------------------------
     def test_sampling_is_uniform(self) -> None:
         space, indices = self._sample(4000)
         self._assert_valid(space, indices)
         free = int(np.prod([len(d.values) for d in space.decisions], dtype=object))
         if space.size == free:
-            expected: list[npt.NDArray[np.float64]] = [np.full(len(d.values), 1 / len(d.values)) for d in space.decisions]
+            expected: list[npt.NDArray[np.float64]] = [
+                np.full(len(d.values), 1 / len(d.values)) for d in space.decisions
+            ]
         elif space.size <= SMALL:
             expected = self._frequencies(space, space.enumerate())
         else:
@@ -241,7 +254,7 @@ class SpaceContract:
             rows = [tuple(row) for row in everything.tolist()]
             assert rows == sorted(set(rows)), "unique, the last decision running fastest"
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     def test_path_counts_tell_whether_the_output_depends_on_the_input(self) -> None:
         import torch
 
@@ -270,7 +283,9 @@ class SpaceContract:
             assert table.parameters.shape == table.macs.shape == (len(space.parts), values)
         costs = table(indices)
         for row, architecture in enumerate(space.decode(indices)):
-            assert costs.parameters[row] == sum(p.numel() for p in space.network(architecture).parameters()), space.to_string(architecture)
+            assert costs.parameters[row] == sum(p.numel() for p in space.network(architecture).parameters()), (
+                space.to_string(architecture)
+            )
 
     compared: ClassVar[int] = 5
     """Architectures whose multiply-adds are counted independently."""
@@ -278,14 +293,19 @@ class SpaceContract:
     def test_cost_table_equals_an_independent_count(self) -> None:
         nn = pytest.importorskip("fvcore.nn", reason="fvcore is not installed")
         space, indices = self._sample(2000, seed=1)
-        # fvcore counts a trace, and tracing drops operations whose result is not used: only architectures without any are compared.
+        # fvcore counts a trace, and tracing drops operations whose result is not used: only architectures without any
+        # are compared.
         indices = indices[~self._has_dead_weight(space, indices)][: self.compared]
-        assert len(indices) == self.compared or (space.size < 100 and len(indices) > 0), "too few architectures without dead operations among 2,000"
+        assert len(indices) == self.compared or (space.size < 100 and len(indices) > 0), (
+            "too few architectures without dead operations among 2,000"
+        )
         costs = space.cost_table(self.image_size)(indices)
         for row, architecture in enumerate(space.decode(indices)):
             analysis = nn.FlopCountAnalysis(space.network(architecture).double().eval(), self._images(1))
             counted = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
-            assert costs.macs[row] == sum(counted[kind] for kind in ("conv", "linear", "addmm")), space.to_string(architecture)
+            assert costs.macs[row] == sum(counted[kind] for kind in ("conv", "linear", "addmm")), space.to_string(
+                architecture
+            )
 
     def _has_dead_weight(self, space: SearchSpace, indices: Indices) -> npt.NDArray[np.bool_]:
         """(n,): whether an architecture has parts that cost something and lie on no path."""
@@ -302,10 +322,13 @@ class SpaceContract:
         described = json.loads(json.dumps(space.nni_search_space()))
         assert tuple(described) == space.labels
         for decision in space.decisions:
-            assert "/" not in decision.label and described[decision.label] == {"_type": "choice", "_value": list(decision.values)}
+            assert "/" not in decision.label and described[decision.label] == {
+                "_type": "choice",
+                "_value": list(decision.values),
+            }
             assert all(isinstance(value, str) and value for value in decision.values)
 
-    # -- networks ---------------------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------------------
     def test_supernet_runs_single_paths(self) -> None:
         import torch
 
@@ -334,7 +357,9 @@ class SpaceContract:
         space, indices = self._sample(2)
         supernet = space.supernet()
         assert isinstance(supernet, ModelSpace)
-        assert {label: tuple(choice.values) for label, choice in supernet.simplify().items()} == {d.label: d.values for d in space.decisions}
+        assert {label: tuple(choice.values) for label, choice in supernet.simplify().items()} == {
+            d.label: d.values for d in space.decisions
+        }
         supernet.eval()
         for architecture in space.decode(indices):
             frozen = supernet.freeze(architecture.as_dict()).eval()
@@ -342,7 +367,11 @@ class SpaceContract:
             with torch.no_grad():
                 path = np.broadcast_to(space.encode([architecture]), (space.repeats, len(space.decisions)))
                 one = supernet.forward_path(self._images(2).float(), path)
-                assert frozen(self._images(2).float()).shape == one.shape == space.network(architecture)(self._images(2).float()).shape
+                assert (
+                    frozen(self._images(2).float()).shape
+                    == one.shape
+                    == space.network(architecture)(self._images(2).float()).shape
+                )
 
     def test_a_mixture_of_one_architecture_is_its_path(self) -> None:
         import torch
@@ -356,14 +385,22 @@ class SpaceContract:
         supernet.double().eval()
         x = self._images(2)
         for row in indices:
-            weights = [torch.eye(len(d.values), dtype=x.dtype)[int(v)] for d, v in zip(space.decisions, row, strict=True)]
+            weights = [
+                torch.eye(len(d.values), dtype=x.dtype)[int(v)] for d, v in zip(space.decisions, row, strict=True)
+            ]
             with torch.no_grad():
                 path = np.broadcast_to(row, (space.repeats, len(row)))
-                assert torch.allclose(supernet.forward_mixed(x, weights), supernet.forward_path(x, path), rtol=0, atol=1e-9)
-        soft = [torch.full((len(d.values),), 1 / len(d.values), dtype=x.dtype, requires_grad=True) for d in space.decisions]
+                assert torch.allclose(
+                    supernet.forward_mixed(x, weights), supernet.forward_path(x, path), rtol=0, atol=1e-9
+                )
+        soft = [
+            torch.full((len(d.values),), 1 / len(d.values), dtype=x.dtype, requires_grad=True) for d in space.decisions
+        ]
         outputs = supernet.forward_mixed(x, soft)
         outputs.square().sum().backward()  # type: ignore[no-untyped-call]
-        assert bool(torch.isfinite(outputs).all()) and all(w.grad is not None and bool(torch.isfinite(w.grad).all()) for w in soft if len(w) > 1)
+        assert bool(torch.isfinite(outputs).all()) and all(
+            w.grad is not None and bool(torch.isfinite(w.grad).all()) for w in soft if len(w) > 1
+        )
 
     def test_features(self) -> None:
         import torch
@@ -381,7 +418,9 @@ class SpaceContract:
             for output_stride in (None, *sorted(set(strides))):
                 pyramid = space.features(architecture, None, output_stride).eval()
                 missing = pyramid.load_state_dict(weights, strict=False)
-                assert not missing.missing_keys and all(key.startswith("classifier.") for key in missing.unexpected_keys)
+                assert not missing.missing_keys and all(
+                    key.startswith("classifier.") for key in missing.unexpected_keys
+                )
                 with torch.no_grad():
                     maps = pyramid(x)
                 assert len(maps) == len(pyramid.stage_info) == len(strides)
@@ -392,7 +431,9 @@ class SpaceContract:
                 (last,) = space.features(architecture, [-1]).eval()(x)
                 full = space.features(architecture).eval()
                 full.load_state_dict(weights, strict=False)
-                assert torch.allclose(network.forward_head(full(x)[-1], (x.shape[2], x.shape[3])), network(x), atol=1e-5)
+                assert torch.allclose(
+                    network.forward_head(full(x)[-1], (x.shape[2], x.shape[3])), network(x), atol=1e-5
+                )
             assert last.shape[1] == network.all_stages[-1].channels
         with pytest.raises(SpaceError, match="out_indices"):
             space.features(architecture, [len(strides)])
@@ -404,6 +445,10 @@ class SpaceContract:
         supernet: Supernet = space.supernet()  # type: ignore[assignment]
         blocks = supernet.weight_blocks()
         assert [len(row) for row in blocks.choices] == [len(p.values) for p in space.parts]
-        names = [name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters]
+        names = [
+            name
+            for block in (blocks.fixed, *(b for row in blocks.choices for b in row))
+            for name, _ in block.parameters
+        ]
         assert sorted(names) == sorted(name for name, _ in supernet.named_parameters())
         assert set(names) <= set(supernet.state_dict())  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Evolution over a search space with a vectorised score: for spaces that are too large to rank exhaustively.
 
-The loop of RLNAS' ``search.py`` (fact sheet, section 5), with its defects mended: it ends for certain, offspring stay valid, limits
-are met by every candidate, and equal scores have a fixed order.
+The loop of RLNAS' ``search.py`` (fact sheet, section 5), with its defects mended: it ends for certain, offspring stay
+valid, limits are met by every candidate, and equal scores have a fixed order.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from evaluators.errors import ConfigError
-from evaluators.settings import Settings
-from spaces.base import Indices, SearchSpace
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.settings import Settings
+from nni_plugins.spaces.base import Indices, SearchSpace
 
 from .ranking import order
 
@@ -93,7 +93,9 @@ def evolve(
         children.append(fresh(lambda n: space.sample(rng, n), missing))
         new = np.concatenate(children)
         if len(new) == 0 and generation == 0:
-            raise ConfigError(f"no architecture of {space!r} meets the limits {limits!r}.", "Raise max_parameters or max_macs.")
+            raise ConfigError(
+                f"no architecture of {space!r} meets the limits {limits!r}.", "Raise max_parameters or max_macs."
+            )
         if len(new) == 0:
             break  # everything is known, as far as random draws tell
         indices, scores = np.concatenate([indices, new]), np.concatenate([scores, score(new)])

@@ -1,4 +1,6 @@
-"""What searches share that end by evaluating architectures with a supernet's weights: the score, and candidates drawn at random."""
+"""What searches share that end by evaluating architectures with a supernet's weights: the score, and candidates drawn
+at random.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from evaluators.data import ImageSet
-from evaluators.errors import ConfigError
-from evaluators.objectives import Objective, RandomLabels
-from evaluators.one_shot import one_shot_accuracy
-from spaces.base import Indices, SearchSpace
+from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.objectives import Objective, RandomLabels
+from nni_plugins.evaluators.supernets.one_shot import one_shot_accuracy
+from nni_plugins.spaces.base import Indices, SearchSpace
 
-from .sampling_settings import OneShotSettings
+from .random.settings import OneShotSettings
 
 ENUMERATED = 100_000
 """Spaces of at most this many architectures are enumerated for a draw, so that one of all their distinct ones ends."""
@@ -65,9 +67,11 @@ def check_objective(method: str, objective: Objective) -> None:
 
 
 def draw_distinct(space: SearchSpace, n: int, rng: np.random.Generator) -> Indices:
-    """At most ``n`` architectures, drawn uniformly one after the other, of symmetric twins the first: (at most n, D), in the order of the draw.
+    """At most ``n`` architectures, drawn uniformly one after the other, of symmetric twins the first: (at most n, D),
+    in the order of the draw.
 
-    Fewer only where the space has fewer distinct ones, and only spaces of at most :data:`ENUMERATED` architectures are taken to have so few.
+    Fewer only where the space has fewer distinct ones, and only spaces of at most :data:`ENUMERATED` architectures are
+    taken to have so few.
     """
     rows: list[npt.NDArray[np.int8]] = []
     seen: set[str] = set()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spaces.architecture import Architecture
-from spaces.base import Indices, SearchSpace
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import Indices, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ TIE = 12
 """Scores that agree to this many decimals are tied: they differ by rounding alone."""
 
 
-def order(scores: npt.NDArray[np.float64], indices: Indices, paths: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+def order(
+    scores: npt.NDArray[np.float64], indices: Indices, paths: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
     """Positions from best to worst.
 
-    Tie policy: of equal scores the one with more ``paths: (n,)`` comes first, where they are given, then the smaller index row. The angle
-    needs such a policy: a skip connection adds nothing to RLNAS' weight vector, so it ties with ``none`` beside other paths. The
-    connection that lets gradients through is preferred.
+    Tie policy: of equal scores the one with more ``paths: (n,)`` comes first, where they are given, then the smaller
+    index row. The angle needs such a policy: a skip connection adds nothing to RLNAS' weight vector, so it ties with
+    ``none`` beside other paths. The connection that lets gradients through is preferred.
     """
     keys = indices[:, ::-1].T.astype(np.float64)
     if paths is not None:
@@ -37,7 +39,9 @@ def order(scores: npt.NDArray[np.float64], indices: Indices, paths: npt.NDArray[
     return positions
 
 
-def best(space: SearchSpace, indices: Indices, scores: npt.NDArray[np.float64], k: int, distinct: bool = True) -> list[Ranked]:
+def best(
+    space: SearchSpace, indices: Indices, scores: npt.NDArray[np.float64], k: int, distinct: bool = True
+) -> list[Ranked]:
     """The ``k`` best rows as architectures, ties as :func:`order` has them with all complete paths counted.
 
     ``distinct`` keeps only the first of every class of symmetric twins.
@@ -59,7 +63,9 @@ def _at_least(scores: npt.NDArray[np.float64], wanted: int) -> npt.NDArray[np.in
     return np.flatnonzero(scores >= threshold - 10.0**-TIE)
 
 
-def _first(space: SearchSpace, indices: Indices, scores: npt.NDArray[np.float64], k: int, distinct: bool) -> list[Ranked]:
+def _first(
+    space: SearchSpace, indices: Indices, scores: npt.NDArray[np.float64], k: int, distinct: bool
+) -> list[Ranked]:
     chosen: list[Ranked] = []
     seen: set[str] = set()
     for position in order(scores, indices, space.complete_paths(indices)):

@@ -1,4 +1,6 @@
-"""What strategies share that train a single-path supernet and judge architectures on held-out images, as NNI strategies."""
+"""What strategies share that train a single-path supernet and judge architectures on held-out images, as NNI
+strategies.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +11,29 @@ from nni.nas.evaluator.pytorch import Classification
 from nni.nas.space import RawFormatModelSpace
 from torch import nn
 
-from evaluators.errors import ConfigError
-from evaluators.objectives import check_fitted
-from evaluators.settings import BilevelSettings, Settings, SupernetSettings, read
-from evaluators.supernets import SupernetTraining
-from spaces.base import SearchSpace
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.objectives import check_fitted
+from nni_plugins.evaluators.settings import Settings, read
+from nni_plugins.evaluators.supernets.training import SupernetTraining
+from nni_plugins.evaluators.training.settings import BilevelSettings, SupernetSettings
+from nni_plugins.spaces.base import SearchSpace
 
-from .differentiable_evaluators import from_classification
+from .differentiable.evaluators import from_classification
 from .nni_base import RankedStrategy
 from .one_shot_ranking import check_objective
 
 S = TypeVar("S", bound=Settings)
 
 
-def training_of(evaluator: Evaluator | None, method: str, settings: S, defaults: SupernetSettings, seed: int) -> tuple[SupernetTraining, S]:
-    """How the supernet is trained, and ``settings``, which have ``portion`` and ``shuffle_split``, with the split that ``evaluator`` asks for.
+def training_of(
+    evaluator: Evaluator | None, method: str, settings: S, defaults: SupernetSettings, seed: int
+) -> tuple[SupernetTraining, S]:
+    """How the supernet is trained, and ``settings``, which have ``portion`` and ``shuffle_split``, with the split that
+    ``evaluator`` asks for.
 
-    A ``SupernetTraining`` is taken as it is. Of NNI's ``Classification`` the training images train the weights and the validation images
-    evaluate (without them the training images are split as ``settings`` say); batch size, epochs, learning rate and weight decay are taken
-    over, the rest is ``defaults``.
+    A ``SupernetTraining`` is taken as it is. Of NNI's ``Classification`` the training images train the weights and the
+    validation images evaluate (without them the training images are split as ``settings`` say); batch size, epochs,
+    learning rate and weight decay are taken over, the rest is ``defaults``.
 
     Raises:
         ConfigError: another evaluator, or values that cannot be used. DataError: as ``from_classification``.
@@ -37,7 +43,7 @@ def training_of(evaluator: Evaluator | None, method: str, settings: S, defaults:
     if not isinstance(evaluator, Classification):
         raise ConfigError(
             f"{method} trains with SupernetTraining or NNI's Classification, but got {type(evaluator).__name__}.",
-            f"Pass evaluators.SupernetTraining(images, Supervised(), strategies.{type(defaults).__name__}()).",
+            f"Pass nni_plugins.evaluators.SupernetTraining(images, Supervised(), strategies.{type(defaults).__name__}()).",
         )
     split = cast(Any, settings)
     shared = set(BilevelSettings.model_fields) & set(type(defaults).model_fields)
@@ -52,7 +58,8 @@ def training_of(evaluator: Evaluator | None, method: str, settings: S, defaults:
 
 
 class SinglePathStrategy(RankedStrategy):
-    """``NasExperiment(space.supernet(), evaluator, strategy).run()``; subclasses say how the training is made of the evaluator.
+    """``NasExperiment(space.supernet(), evaluator, strategy).run()``; subclasses say how the training is made of the
+    evaluator.
 
     Args:
         top_k: how many architectures are kept, best first.

@@ -1,4 +1,6 @@
-"""Every test runs on one thread: tiny tensors are faster so, and bit-identical results are promised for equal thread counts."""
+"""Every test runs on one thread: tiny tensors are faster so, and bit-identical results are promised for equal thread
+counts.
+"""
 
 from __future__ import annotations
 

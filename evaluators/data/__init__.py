@@ -1,6 +1,6 @@
 """Images for searches and trainings."""
 
-from spaces.lazy import lazy
+from nni_plugins.spaces.lazy import lazy
 
 __getattr__, __dir__ = lazy(
     __name__,

@@ -17,8 +17,8 @@ IGNORED = 255
 
 
 class ImageAugmentation(ABC):
-    """Base class. Life cycle: :meth:`draw` once an epoch, then for every batch :meth:`apply`, where there are label maps
-    :meth:`apply_maps`, and :meth:`colour` on the result in [0, 1], each with the batch's rows of what was drawn.
+    """Base class. Life cycle: :meth:`draw` once an epoch, then for every batch :meth:`apply`, where there are label
+    maps :meth:`apply_maps`, and :meth:`colour` on the result in [0, 1], each with the batch's rows of what was drawn.
     """
 
     @abstractmethod
@@ -27,11 +27,15 @@ class ImageAugmentation(ABC):
 
     @abstractmethod
     def apply(self, batch: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """The geometry. ``batch: (B, 3, H, W)`` uint8, ``drawn: (B, k)``, on one device; (B, 3, h, w) uint8 of :meth:`output_size`."""
+        """The geometry. ``batch: (B, 3, H, W)`` uint8, ``drawn: (B, k)``, on one device; (B, 3, h, w) uint8 of
+        :meth:`output_size`.
+        """
 
     @abstractmethod
     def apply_maps(self, maps: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """The same geometry for ``maps: (B, H, W)`` of class numbers: nearest neighbour, 255 outside the image; (B, h, w)."""
+        """The same geometry for ``maps: (B, H, W)`` of class numbers: nearest neighbour, 255 outside the image; (B, h,
+        w).
+        """
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that :meth:`apply` gives images of ``size``."""
@@ -42,7 +46,9 @@ class ImageAugmentation(ABC):
         return x
 
     def centre(self, batch: torch.Tensor) -> torch.Tensor:
-        """``batch: (..., H, W)``, or its centre of :meth:`output_size` where that is smaller: what an evaluation without chance sees."""
+        """``batch: (..., H, W)``, or its centre of :meth:`output_size` where that is smaller: what an evaluation
+        without chance sees.
+        """
         (height, width), (h, w) = batch.shape[-2:], self.output_size((batch.shape[-2], batch.shape[-1]))
         h, w = min(h, height), min(w, width)
         top, left = (height - h) // 2, (width - w) // 2
@@ -55,7 +61,9 @@ class ImageAugmentation(ABC):
 
 @dataclass(frozen=True)
 class Augmentation(ImageAugmentation):
-    """Random crop after zero padding by ``padding`` pixels, and horizontal flip with probability one half if ``flip``. The size stays."""
+    """Random crop after zero padding by ``padding`` pixels, and horizontal flip with probability one half if ``flip``.
+    The size stays.
+    """
 
     padding: int = 0
     flip: bool = False

@@ -1,4 +1,6 @@
-"""Random changes of colour in batches: brightness, contrast, saturation and hue as torchvision defines them, and lighting."""
+"""Random changes of colour in batches: brightness, contrast, saturation and hue as torchvision defines them, and
+lighting.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ GREY = (0.2989, 0.587, 0.114)
 """Luma of R, G, B, with torchvision's digits (ITU-R BT.601)."""
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
-"""Of the covariance of ImageNet's pixels in [0, 1] (Krizhevsky et al., NIPS 2012, section 4.1; the digits are those that pycls and others
-use). Rows are R, G, B, columns belong to the eigenvalues."""
+"""Of the covariance of ImageNet's pixels in [0, 1] (Krizhevsky et al., NIPS 2012, section 4.1; the digits are those
+that pycls and others use). Rows are R, G, B, columns belong to the eigenvalues."""
 ORDERS = tuple(itertools.permutations(range(4)))
 
 
@@ -25,8 +27,9 @@ ORDERS = tuple(itertools.permutations(range(4)))
 class Colour:
     """First ``brightness``, ``contrast``, ``saturation`` and ``hue`` in a random order, then lighting.
 
-    The first three scale by a factor from U(max(0, 1 - v), 1 + v), hue turns by U(-v, v) of a full circle, as torchvision's
-    ``ColorJitter`` does for each image. Lighting adds ``EIGENVECTORS @ (a * EIGENVALUES)`` with a ~ N(0, ``lighting``) to every pixel.
+    The first three scale by a factor from U(max(0, 1 - v), 1 + v), hue turns by U(-v, v) of a full circle, as
+    torchvision's ``ColorJitter`` does for each image. Lighting adds ``EIGENVECTORS @ (a * EIGENVALUES)`` with a ~ N(0,
+    ``lighting``) to every pixel.
     """
 
     brightness: float = 0.0
@@ -45,13 +48,18 @@ class Colour:
         return 5 * self.jitters + 3 * (self.lighting > 0)
 
     def draw(self, seed: int, epoch: int, uses: int) -> npt.NDArray[np.float32]:
-        """(uses, k) of order, the four factors in the order of the arguments, and the three a; what is switched off has no columns."""
+        """(uses, k) of order, the four factors in the order of the arguments, and the three a; what is switched off has
+        no columns.
+        """
         parts = [np.empty((uses, 0), dtype=np.float32)]
         if self.jitters:
             rng = generator(seed, "augmentation jitter", epoch)
             unit = rng.random((uses, 5), dtype=np.float32)
             strengths = (self.brightness, self.contrast, self.saturation)
-            low, high = np.array([max(0.0, 1 - v) for v in strengths] + [-self.hue]), np.array([1 + v for v in strengths] + [self.hue])
+            low, high = (
+                np.array([max(0.0, 1 - v) for v in strengths] + [-self.hue]),
+                np.array([1 + v for v in strengths] + [self.hue]),
+            )
             factors = (low + (high - low) * unit[:, 1:]).astype(np.float32)
             parts += [np.minimum(np.floor(unit[:, :1] * len(ORDERS)), len(ORDERS) - 1), factors]
         if self.lighting > 0:
@@ -118,6 +126,7 @@ def hue(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     angle = 6 * turn[:, 0] + sixth
-    # Channel n of HSV's inverse is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + angle) mod 6 for n = 5 (R), 3 (G), 1 (B).
+    # Channel n of HSV's inverse is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + angle) mod 6 for n = 5
+    # (R), 3 (G), 1 (B).
     k = torch.remainder(angle[:, None] + x.new_tensor([5, 3, 1])[:, None, None], 6)
     return (value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)).clamp(0, 1)

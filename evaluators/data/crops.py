@@ -1,4 +1,6 @@
-"""Crops that change scale, in batches on the device: ImageNet's random resized crop, and the scaled crop of UnNAS' Cityscapes."""
+"""Crops that change scale, in batches on the device: ImageNet's random resized crop, and the scaled crop of UnNAS'
+Cityscapes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ UNCHANGED = Colour()
 
 
 class Window(NamedTuple):
-    """Per image, each (B,): output pixel i shows the source at ``start + (i + 0.5) * step - 0.5``, held within [low, high]."""
+    """Per image, each (B,): output pixel i shows the source at ``start + (i + 0.5) * step - 0.5``, held within [low,
+    high].
+    """
 
     start: torch.Tensor
     step: torch.Tensor
@@ -43,8 +47,8 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Scaling(ImageAugmentation):
-    """Base of crops of ``size`` by ``size`` pixels that change scale, bilinearly and without averaging (no antialias), with a flip with
-    probability one half if ``flip``, and with changes of ``colours``.
+    """Base of crops of ``size`` by ``size`` pixels that change scale, bilinearly and without averaging (no antialias),
+    with a flip with probability one half if ``flip``, and with changes of ``colours``.
     """
 
     size: int
@@ -63,7 +67,9 @@ class Scaling(ImageAugmentation):
         """(uses, 1 + g + c) float32: flip, geometry, colours."""
         rng = generator(seed, "augmentation", epoch)
         flips = rng.integers(0, 2, size=(uses, 1)) if self.flip else np.zeros((uses, 1), dtype=np.int64)
-        return np.concatenate([flips, self.geometry(rng, uses), self.colours.draw(seed, epoch, uses)], axis=1, dtype=np.float32)
+        return np.concatenate(
+            [flips, self.geometry(rng, uses), self.colours.draw(seed, epoch, uses)], axis=1, dtype=np.float32
+        )
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.size, self.size
@@ -77,7 +83,9 @@ class Scaling(ImageAugmentation):
         y, x = (2 * y + 1) / height - 1, (2 * x + 1) / width - 1
         grid = torch.stack([x[:, None].expand(-1, self.size, -1), y[:, :, None].expand(-1, -1, self.size)], dim=-1)
         source = batch if batch.is_floating_point() else batch.float()
-        crops = torch.nn.functional.grid_sample(source, grid.to(source.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+        crops = torch.nn.functional.grid_sample(
+            source, grid.to(source.dtype), mode="bilinear", padding_mode="border", align_corners=False
+        )
         return crops if batch.is_floating_point() else crops.round_().clamp_(0, 255).to(batch.dtype)
 
     def apply_maps(self, maps: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
@@ -102,8 +110,9 @@ def below(unit: torch.Tensor, bound: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class ResizedCrop(Scaling):
-    """A part of the image with ``scale`` of its area and a ratio of width to height in ``ratio``, both drawn (the ratio uniformly in its
-    logarithm), resized to ``size`` (Szegedy et al., CVPR 2015, section 6; ten tries and the fall-back are torchvision's).
+    """A part of the image with ``scale`` of its area and a ratio of width to height in ``ratio``, both drawn (the ratio
+    uniformly in its logarithm), resized to ``size`` (Szegedy et al., CVPR 2015, section 6; ten tries and the fall-back
+    are torchvision's).
     """
 
     scale: tuple[float, float] = (0.08, 1.0)
@@ -124,7 +133,10 @@ class ResizedCrop(Scaling):
         w, h, fitting = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0], fits.any(1)
         whole_w, whole_h = self._whole(height, width)
         top, left = below(drawn[:, -2], height - h + 1), below(drawn[:, -1], width - w + 1)
-        top, left = torch.where(fitting, top, (height - whole_h) // 2), torch.where(fitting, left, (width - whole_w) // 2)
+        top, left = (
+            torch.where(fitting, top, (height - whole_h) // 2),
+            torch.where(fitting, left, (width - whole_w) // 2),
+        )
         h, w = torch.where(fitting, h, whole_h), torch.where(fitting, w, whole_w)
         return Window(top, h / self.size, top, top + h - 1), Window(left, w / self.size, left, left + w - 1)
 
@@ -139,8 +151,8 @@ class ResizedCrop(Scaling):
 
 @dataclass(frozen=True)
 class ScaledCrop(Scaling):
-    """The image at a random scale, its shorter side ``int(max(size, nominal * 2 ** U(-1, 1)))`` pixels long, and a random crop of it (UnNAS,
-    ECCV 2020, official code; its crop never takes the last offset, ours does).
+    """The image at a random scale, its shorter side ``int(max(size, nominal * 2 ** U(-1, 1)))`` pixels long, and a
+    random crop of it (UnNAS, ECCV 2020, official code; its crop never takes the last offset, ours does).
     """
 
     nominal: int = 512
@@ -151,7 +163,9 @@ class ScaledCrop(Scaling):
 
     def windows(self, size: tuple[int, int], drawn: torch.Tensor) -> tuple[Window, Window]:
         shorter = torch.floor((self.nominal * 2 ** (2 * drawn[:, 0] - 1)).clamp_min(self.size))
-        height, width = (torch.floor(shorter * side / min(size) + 1e-9) for side in size)  # 1e-9: no side may round below itself
+        height, width = (
+            torch.floor(shorter * side / min(size) + 1e-9) for side in size
+        )  # 1e-9: no side may round below itself
         top, left = below(drawn[:, 1], height - self.size + 1), below(drawn[:, 2], width - self.size + 1)
         return _scaled(top, size[0], height), _scaled(left, size[1], width)
 

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # never EPS, which Pillow hands to Ghostscript whatever its suffix
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "GIF",
+    "WEBP",
+    "TIFF",
+    "PPM",
+)  # never EPS, which Pillow hands to Ghostscript whatever its suffix
 
 
 class Reader(Protocol):
@@ -32,18 +40,23 @@ def is_image(name: str) -> bool:
 
 
 def box(size: tuple[int, int], height: int, width: int) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of the largest centred part of ``size`` (width, height) with the shape of ``height`` by ``width``."""
+    """(left, top, right, bottom) of the largest centred part of ``size`` (width, height) with the shape of ``height``
+    by ``width``.
+    """
     w, h = min(size[0], size[1] * width / height), min(size[1], size[0] * height / width)
     left, top = (size[0] - w) // 2, (size[1] - h) // 2
     return left, top, left + w, top + h
 
 
 def read_image(file: str, row: npt.NDArray[np.uint8]) -> str | None:
-    """RGB: the centre with the shape of ``row: (3, H, W)``, bilinearly resized (Pillow's, which averages when it shrinks)."""
+    """RGB: the centre with the shape of ``row: (3, H, W)``, bilinearly resized (Pillow's, which averages when it
+    shrinks).
+    """
     _, height, width = row.shape
 
     def read(image: Image.Image) -> None:
-        image.draft(None, (2 * width, 2 * height))  # type: ignore[arg-type]  # JPEG: decode at a fraction of the size, but at least twice ours
+        # JPEG: decode at a fraction of the size, but at least twice ours
+        image.draft(None, (2 * width, 2 * height))  # type: ignore[arg-type]
         resized = _rgb(image).resize((width, height), Image.Resampling.BILINEAR, box=box(image.size, height, width))
         row[...] = np.asarray(resized).transpose(2, 0, 1)
 
@@ -51,7 +64,9 @@ def read_image(file: str, row: npt.NDArray[np.uint8]) -> str | None:
 
 
 def open_rgb(file: str) -> Image.Image | str:
-    """The image in RGB at its own size, decoded, or what is wrong with the file. A camera's rotation mark is not applied."""
+    """The image in RGB at its own size, decoded, or what is wrong with the file. A camera's rotation mark is not
+    applied.
+    """
     found: list[Image.Image] = []
     return _attempt(file, lambda image: found.append(_rgb(image))) or found[0]
 
@@ -68,7 +83,8 @@ class MapReader:
     """Label images.
 
     Args:
-        table: (256,) int16: the class of each number in the file, 255 where it is ignored, negative where it may not occur.
+        table: (256,) int16: the class of each number in the file, 255 where it is ignored, negative where it may not
+            occur.
         images: the image of each label file; both must have the same size.
     """
 
@@ -87,11 +103,17 @@ class MapReader:
             classes = self.table[numbers]
             if classes.min() < 0:
                 known = int((self.table[:255] >= 0).nonzero()[0].max())
-                raise Unusable(f"label {numbers[classes < 0].max()}, but labels go from 0 to {known}, and 255 is no label")
+                raise Unusable(
+                    f"label {numbers[classes < 0].max()}, but labels go from 0 to {known}, and 255 is no label"
+                )
             with Image.open(self.images[file], formats=FORMATS) as partner:
                 if partner.size != image.size:
-                    raise Unusable(f"{image.size[0]}x{image.size[1]} pixels, but its image has {partner.size[0]}x{partner.size[1]}")
-            resized = Image.fromarray(classes.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST, box=box(image.size, height, width))
+                    raise Unusable(
+                        f"{image.size[0]}x{image.size[1]} pixels, but its image has {partner.size[0]}x{partner.size[1]}"
+                    )
+            resized = Image.fromarray(classes.astype(np.uint8)).resize(
+                (width, height), Image.Resampling.NEAREST, box=box(image.size, height, width)
+            )
             row[...] = np.asarray(resized)
 
         return _attempt(file, read)
@@ -107,7 +129,9 @@ def inspect(file: str) -> tuple[int, str | None]:
 
 
 def measure(file: str) -> tuple[int, tuple[int, int], str | None]:
-    """By the header: the file's size in bytes, (height, width) in pixels, and what is wrong with it (then the sizes are 0)."""
+    """By the header: the file's size in bytes, (height, width) in pixels, and what is wrong with it (then the sizes are
+    0).
+    """
     found: list[tuple[int, int]] = []
 
     def look(image: Image.Image) -> None:

@@ -1,4 +1,6 @@
-"""scikit-learn's ``digits``: 1,797 real 8x8 images of handwritten digits that every installation has. The embedded default."""
+"""scikit-learn's ``digits``: 1,797 real 8x8 images of handwritten digits that every installation has. The embedded
+default.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ TEST_IMAGES = 1197
 
 
 def load() -> ImageData:
-    """600 training and 1,197 test images, split once and for all by a fixed seed; (N, 3, 8, 8), crops by one pixel, no flips (a digit has a side)."""
+    """600 training and 1,197 test images, split once and for all by a fixed seed; (N, 3, 8, 8), crops by one pixel, no
+    flips (a digit has a side).
+    """
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,4 +1,6 @@
-"""A folder of image files, with or without one sub-folder a class, and with or without ``train`` and ``test`` above them."""
+"""A folder of image files, with or without one sub-folder a class, and with or without ``train`` and ``test`` above
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,7 @@ from .reading import few, held
 
 DEFAULT_SIZE = 32
 HELD_OUT = ("test", "val", "valid", "validation")
-LAYOUT = (
-    "Expected image files, or one folder of image files a class, or folders train and test (or val) with either of them inside; see docs/data.md."
-)
+LAYOUT = "Expected image files, or one folder of image files a class, or folders train and test (or val) with either of them inside; see docs/data.md."
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Part:
 def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -> ImageData:
     """Every image below ``path``: its largest centred part with the shape of ``size``, resized to it.
 
-    Without a test part, class folders give up a seeded uniform 20 % of their images for it; a flat folder has ``test=None``. Images
-    that cannot be read are left out with a warning, as long as they are at most 1 % of all, or a single one.
+    Without a test part, class folders give up a seeded uniform 20 % of their images for it; a flat folder has
+    ``test=None``. Images that cannot be read are left out with a warning, as long as they are at most 1 % of all, or a
+    single one.
 
     Args:
         size: side of a square, or (height, width), in pixels.
@@ -55,7 +56,10 @@ def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -
     root, parts = listed(path)
     if len(parts["train"].classes) == 1:
         only = parts["train"].classes[0]
-        warnings.warn(f"{root}: {only} is taken for a class, the only one. If it is none, move its images up by one folder.", stacklevel=2)
+        warnings.warn(
+            f"{root}: {only} is taken for a class, the only one. If it is none, move its images up by one folder.",
+            stacklevel=2,
+        )
     height, width = (size, size) if isinstance(size, int) else size
     read = held(root, {name: part.files for name, part in parts.items()}, (3, height, width), resident)
     augmentation = Augmentation(padding=max(1, min(height, width) // 8), flip=True)
@@ -94,8 +98,15 @@ def _parts(root: Path) -> dict[str, Part]:
         parts = {"train": _part(folders["train"]), "test": _part(held_out)}
         train, test = set(parts["train"].classes), set(parts["test"].classes)
         if train != test:
-            sides = [f"only in {name}: {few(sorted(only))}" for name, only in (("train", train - test), (held_out.name, test - train)) if only]
-            raise DataError(f"{root}: train and {held_out.name} have different class folders ({'; '.join(sides)}).", "Make them the same.")
+            sides = [
+                f"only in {name}: {few(sorted(only))}"
+                for name, only in (("train", train - test), (held_out.name, test - train))
+                if only
+            ]
+            raise DataError(
+                f"{root}: train and {held_out.name} have different class folders ({'; '.join(sides)}).",
+                "Make them the same.",
+            )
         return parts
     alone = "train" in folders and [f for f in _folders(root) if any(_walk(f, _above(root)))] == [folders["train"]]
     whole = _part(folders["train"] if alone else root)
@@ -128,7 +139,11 @@ def _part(folder: Path) -> Part:
 def _folders(folder: Path) -> list[Path]:
     """Sub-folders, sorted, without hidden ones and links back to where we come from."""
     above = _above(folder)
-    return sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith(".") and _identity(place) not in above)
+    return sorted(
+        place
+        for place in folder.iterdir()
+        if place.is_dir() and not place.name.startswith(".") and _identity(place) not in above
+    )
 
 
 def _above(folder: Path) -> set[tuple[int, int]]:
@@ -137,7 +152,9 @@ def _above(folder: Path) -> set[tuple[int, int]]:
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Image files in ``folder`` and below, in a fixed order. Folders in ``seen``, which grows, are not entered: that ends loops of links."""
+    """Image files in ``folder`` and below, in a fixed order. Folders in ``seen``, which grows, are not entered: that
+    ends loops of links.
+    """
 
     def stop(error: OSError) -> None:
         raise error

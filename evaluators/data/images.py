@@ -29,10 +29,12 @@ class ImageSet:
     Args:
         name: for messages, such as ``"digits/train"``.
         images: (N, 3, H, W) uint8, grey images with three equal channels; or the files that they are read from.
-        labels: (N,) int64, or a function that returns them when they are first asked for, or None. A label-free objective never asks.
+        labels: (N,) int64, or a function that returns them when they are first asked for, or None. A label-free
+            objective never asks.
         classes: the classes' names, in the order of the labels.
         augmentation: what suits this kind of image.
-        maps: (N, H, W) uint8, a class for each pixel and 255 where there is none; or the files that they are read from, or None.
+        maps: (N, H, W) uint8, a class for each pixel and 255 where there is none; or the files that they are read from,
+            or None.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class ImageSet:
         augmentation: ImageAugmentation = PLAIN,
         maps: torch.Tensor | Files | None = None,
     ) -> None:
-        if isinstance(images, torch.Tensor) and (images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3):
+        if isinstance(images, torch.Tensor) and (
+            images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3
+        ):
             raise DataError(f"{name}: images must be (N, 3, H, W) uint8, but got {tuple(images.shape)} {images.dtype}.")
         if len(images) == 0:
             raise DataError(f"{name}: there are no images.", "Check the path and the split.")
@@ -55,7 +59,9 @@ class ImageSet:
             raise DataError(f"{name}: label maps must be {shape}, but got {(len(maps), *maps.shape)}.")
         self.name, self.classes, self.augmentation = name, classes, augmentation
         self._images, self._maps = images, maps
-        self._labels = labels if labels is None or isinstance(labels, torch.Tensor) else cache(labels)  # one call serves subsets too
+        self._labels = (
+            labels if labels is None or isinstance(labels, torch.Tensor) else cache(labels)
+        )  # one call serves subsets too
         self._statistics: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __len__(self) -> int:
@@ -74,7 +80,10 @@ class ImageSet:
             DataError: the images are streamed.
         """
         if isinstance(self._images, Files):
-            raise DataError(f"{self.name}: these images are streamed, not held in memory.", "Use on(device).gather(index), or data.resident: true.")
+            raise DataError(
+                f"{self.name}: these images are streamed, not held in memory.",
+                "Use on(device).gather(index), or data.resident: true.",
+            )
         return self._images
 
     @property
@@ -140,8 +149,8 @@ class ImageSet:
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and (population) standard deviation of each channel, in [0, 1]: (3,) and (3,) float32.
 
-        Of at most 10,000 images: evenly spaced ones in memory, a draw with a fixed seed of streamed ones, for files lie side by side
-        that were taken one after the other, and this part is read once.
+        Of at most 10,000 images: evenly spaced ones in memory, a draw with a fixed seed of streamed ones, for files lie
+        side by side that were taken one after the other, and this part is read once.
         """
         if self._statistics is None:
             if isinstance(self._images, Files):
@@ -159,10 +168,15 @@ class ImageSet:
         return self._statistics
 
     def identity(self) -> dict[str, object]:
-        """What tells these images from others when a training is resumed: name, number, size, augmentation, and a checksum of the pixels,
-        or, where the images are streamed, of their files' names and sizes.
+        """What tells these images from others when a training is resumed: name, number, size, augmentation, and a
+        checksum of the pixels, or, where the images are streamed, of their files' names and sizes.
         """
-        known = {"name": self.name, "images": len(self), "size": self.size, "augmentation": self.augmentation.describe()}
+        known = {
+            "name": self.name,
+            "images": len(self),
+            "size": self.size,
+            "augmentation": self.augmentation.describe(),
+        }
         if isinstance(self._images, Files):
             return {**known, "files": self._images.checksum()}
         return {**known, "crc32": zlib.crc32(np.ascontiguousarray(self._images.numpy()).data)}
@@ -173,7 +187,13 @@ class ImageSet:
         whole = self._labels
         labels = None if whole is None else lambda: (whole if isinstance(whole, torch.Tensor) else whole())[chosen]
         images = self._images.take(index) if isinstance(self._images, Files) else self._images[chosen]
-        maps = self._maps.take(index) if isinstance(self._maps, Files) else None if self._maps is None else self._maps[chosen]
+        maps = (
+            self._maps.take(index)
+            if isinstance(self._maps, Files)
+            else None
+            if self._maps is None
+            else self._maps[chosen]
+        )
         return ImageSet(name or self.name, images, labels, self.classes, self.augmentation, maps)
 
     def in_memory(self) -> ImageSet:
@@ -194,7 +214,9 @@ def _levels(images: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class ImageData:
-    """``train`` is what searches and trainings see, ``test`` what accuracies are measured on (None: only label-free use)."""
+    """``train`` is what searches and trainings see, ``test`` what accuracies are measured on (None: only label-free
+    use).
+    """
 
     train: ImageSet
     test: ImageSet | None
@@ -213,21 +235,31 @@ class ImageData:
             DataError: the images have no labels.
         """
         rng = generator(seed, "data per class")
-        chosen = [rng.permutation(members)[: max(1, math.floor(share * len(members) + 0.5))] for members in self._members("per_class")]
+        chosen = [
+            rng.permutation(members)[: max(1, math.floor(share * len(members) + 0.5))]
+            for members in self._members("per_class")
+        ]
         return replace(self, train=self.train.subset(np.sort(np.concatenate(chosen))))
 
     def stratified(self, seed: int) -> ImageData:
-        """The same with the training images in such an order that any number of first images holds the same share of every class, to
-        within about one image: so do then the two parts of a differentiable search that takes the first ``portion`` for its weights.
+        """The same with the training images in such an order that any number of first images holds the same share of
+        every class, to within about one image: so do then the two parts of a differentiable search that takes the first
+        ``portion`` for its weights.
 
         Raises:
             DataError: the images have no labels.
         """
         rng, members = generator(seed, "data order per class"), self._members("split_per_class")
-        # Image j of a class of n belongs at (j + offset) / n; offsets that are spread evenly keep small classes from coming all at once.
+        # Image j of a class of n belongs at (j + offset) / n; offsets that are spread evenly keep small classes from
+        # coming all at once.
         offsets = (rng.permutation(len(members)) + 0.5) / len(members)
         index = np.concatenate([rng.permutation(of_class) for of_class in members])
-        place = np.concatenate([(np.arange(len(of_class)) + offset) / len(of_class) for of_class, offset in zip(members, offsets, strict=True)])
+        place = np.concatenate(
+            [
+                (np.arange(len(of_class)) + offset) / len(of_class)
+                for of_class, offset in zip(members, offsets, strict=True)
+            ]
+        )
         return replace(self, train=self.train.subset(index[np.argsort(place, kind="stable")]))
 
     def _members(self, setting: str) -> list[npt.NDArray[np.int64]]:
@@ -244,13 +276,17 @@ class ImageData:
 
 
 def hold_out(images: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Indices of a training and a test part of ``images`` images, both sorted: 20 %, at least one, are the test part, a draw with a fixed seed.
+    """Indices of a training and a test part of ``images`` images, both sorted: 20 %, at least one, are the test part, a
+    draw with a fixed seed.
 
     Raises:
         DataError: fewer than two images.
     """
     if images < 2:
-        raise DataError(f"{images} labelled image(s) cannot be split into a training and a test part.", "Give more images, or a test part.")
+        raise DataError(
+            f"{images} labelled image(s) cannot be split into a training and a test part.",
+            "Give more images, or a test part.",
+        )
     order = generator(0, "folder split").permutation(images)
     test = max(1, images // 5)
     return np.sort(order[test:]), np.sort(order[:test])

@@ -30,10 +30,14 @@ def room(resident: bool | None) -> int:
     return int(psutil.virtual_memory().available) if resident else 0
 
 
-def held(root: Path, parts: Mapping[str, Sequence[str]], shape: tuple[int, int, int], resident: bool | None) -> dict[str, Held]:
-    """The readable files of each part: pixels if there is room for those of all parts together, otherwise files to stream.
+def held(
+    root: Path, parts: Mapping[str, Sequence[str]], shape: tuple[int, int, int], resident: bool | None
+) -> dict[str, Held]:
+    """The readable files of each part: pixels if there is room for those of all parts together, otherwise files to
+    stream.
 
-    To be held, files are decoded; to be streamed, their headers are read, so what is wrong behind a header shows only later.
+    To be held, files are decoded; to be streamed, their headers are read, so what is wrong behind a header shows only
+    later.
 
     Args:
         root: for messages; what the files' names are relative to.
@@ -65,8 +69,12 @@ def measured(root: Path, parts: Mapping[str, Sequence[str]]) -> dict[str, Measur
 
     found, problems = {}, []
     for name, files in parts.items():
-        seen = [one for chunk in each(look, (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))) for one in chunk]
-        problems += [f"{file} ({problem})" for file, (_, _, problem) in zip(files, seen, strict=True) if problem is not None]
+        seen = [
+            one for chunk in each(look, (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))) for one in chunk
+        ]
+        problems += [
+            f"{file} ({problem})" for file, (_, _, problem) in zip(files, seen, strict=True) if problem is not None
+        ]
         kept = np.array([i for i, (_, _, problem) in enumerate(seen) if problem is None], dtype=np.int64)
         sizes = np.array([size for _, size, _ in seen], dtype=np.int64).reshape(-1, 2)[kept]
         found[name] = kept, np.array([length for length, _, _ in seen], dtype=np.int64)[kept], sizes
@@ -118,7 +126,11 @@ def _decoded(root: Path, files: Sequence[str], shape: tuple[int, int, int]) -> t
     rows = pixels.numpy()
 
     def read(start: int) -> dict[int, str]:
-        return {i: problem for i in range(start, min(start + CHUNK, len(files))) if (problem := read_image(files[i], rows[i]))}
+        return {
+            i: problem
+            for i in range(start, min(start + CHUNK, len(files)))
+            if (problem := read_image(files[i], rows[i]))
+        }
 
     problems = {i: problem for chunk in each(read, range(0, len(files), CHUNK)) for i, problem in chunk.items()}
     kept = _others(len(files), problems)

@@ -26,9 +26,32 @@ LAYOUT = (
     "Expected CamVid's layout (train/, trainannot/, and the same for val and test) or that of Cityscapes "
     "(leftImg8bit/{train,val}/<city>/, gtFine/{train,val}/<city>/); see docs/data.md."
 )
-CAMVID = ("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist")
+CAMVID = (
+    "Sky",
+    "Building",
+    "Pole",
+    "Road",
+    "Pavement",
+    "Tree",
+    "SignSymbol",
+    "Fence",
+    "Car",
+    "Pedestrian",
+    "Bicyclist",
+)
 CITYSCAPES = (
-    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain"),
+    *(
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic light",
+        "traffic sign",
+        "vegetation",
+        "terrain",
+    ),
     *("sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
 )
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -43,14 +66,20 @@ class Part:
     maps: list[str] | None
 
 
-def load(path: str, size: int | Size | None = None, resident: bool | None = None, test_split: Literal["val", "test"] | None = None) -> ImageData:
+def load(
+    path: str,
+    size: int | Size | None = None,
+    resident: bool | None = None,
+    test_split: Literal["val", "test"] | None = None,
+) -> ImageData:
     """Training images and those of ``test_split``, with label maps that are read when they are first asked for.
 
-    No label file is looked at before that, so label-free objectives need none. Images that cannot be read are left out, as in a folder.
+    No label file is looked at before that, so label-free objectives need none. Images that cannot be read are left out,
+    as in a folder.
 
     Args:
-        size: side of a square, or (height, width), that the centre of images (bilinear) and labels (nearest) is resized to; default: the
-            size of the first training image.
+        size: side of a square, or (height, width), that the centre of images (bilinear) and labels (nearest) is resized
+            to; default: the size of the first training image.
         resident: see :func:`reading.held`.
         test_split: default ``val``. Without such a folder there is no test part, unless it was asked for.
 
@@ -73,8 +102,11 @@ def load(path: str, size: int | Size | None = None, resident: bool | None = None
     return ImageData(built("train"), built("test") if "test" in parts else None)
 
 
-def layout(root: Path, test_split: Literal["val", "test"] | None = None) -> tuple[dict[str, Part], tuple[str, ...], Table]:
-    """The files of the parts ``train`` and, if there are any, ``test``; the classes; and the class of each number in a label file.
+def layout(
+    root: Path, test_split: Literal["val", "test"] | None = None
+) -> tuple[dict[str, Part], tuple[str, ...], Table]:
+    """The files of the parts ``train`` and, if there are any, ``test``; the classes; and the class of each number in a
+    label file.
 
     Raises:
         DataError: as :func:`load`, but no image is looked at.
@@ -119,7 +151,8 @@ def _camvid(root: Path, split: str) -> Part:
 
 
 def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
-    """From lines of ``number name``; a name that ends in ``(ignore)`` is none. Without the file, the 11 classes that CamVid is used with.
+    """From lines of ``number name``; a name that ends in ``(ignore)`` is none. Without the file, the 11 classes that
+    CamVid is used with.
 
     Raises:
         DataError: a line is something else, or the numbers do not count from 0.
@@ -132,12 +165,16 @@ def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
         wrong = [line for line, match in zip(lines, found, strict=True) if match is None or int(match[1]) > IGNORED]
         if wrong or not lines:
             raise DataError(
-                f"{file}: {wrong[0][:40]!r} is no class." if wrong else f"{file}: is empty.", "Expected lines like '0 Sky' and '11 Void (ignore)'."
+                f"{file}: {wrong[0][:40]!r} is no class." if wrong else f"{file}: is empty.",
+                "Expected lines like '0 Sky' and '11 Void (ignore)'.",
             )
         names = {int(match[1]): match[2] for match in found if match is not None and match[3] is None}
         ignored = {int(match[1]) for match in found if match is not None and match[3] is not None}
         if len(names) + len(ignored) != len(lines) or sorted(names) != list(range(len(names))):
-            raise DataError(f"{file}: classes must be numbered 0, 1, 2, ..., each once, but are {sorted(names)}.", "The ignored ones come last.")
+            raise DataError(
+                f"{file}: classes must be numbered 0, 1, 2, ..., each once, but are {sorted(names)}.",
+                "The ignored ones come last.",
+            )
     table = np.full(256, -1, dtype=np.int16)
     table[list(names)] = list(names)
     table[[*ignored, IGNORED]] = IGNORED
@@ -149,12 +186,17 @@ def _cityscapes(root: Path, split: str) -> Part:
     cities = sorted(place for place in (root / "leftImg8bit" / split).iterdir() if place.is_dir())
     files = [file for city in cities for file in _images(city) if file.endswith("_leftImg8bit.png")]
     if not files:
-        raise DataError(f"{root / 'leftImg8bit' / split}: holds no folder of a city with *_leftImg8bit.png in it.", LAYOUT)
+        raise DataError(
+            f"{root / 'leftImg8bit' / split}: holds no folder of a city with *_leftImg8bit.png in it.", LAYOUT
+        )
     labels = root / "gtFine" / split
     if not labels.is_dir():
         return Part(files, None)
     stems = [str(labels / Path(file).parent.name / Path(file).name.removesuffix("_leftImg8bit.png")) for file in files]
-    kind = next((kind for kind in ("labelTrainIds", "labelIds") if os.path.exists(f"{stems[0]}_gtFine_{kind}.png")), "labelTrainIds")
+    kind = next(
+        (kind for kind in ("labelTrainIds", "labelIds") if os.path.exists(f"{stems[0]}_gtFine_{kind}.png")),
+        "labelTrainIds",
+    )
     return Part(files, [f"{stem}_gtFine_{kind}.png" for stem in stems])
 
 

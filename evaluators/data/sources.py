@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..settings import ColourSettings, DataSettings, ResizedCropSettings, ScaledCropSettings
 from . import digits
 from .augmentation import Augmentation, ImageAugmentation
 from .colour import Colour
 from .crops import ResizedCrop, ScaledCrop
 from .images import ImageData
 from .reading import settled
+from .settings import ColourSettings, DataSettings, ResizedCropSettings, ScaledCropSettings
 
 
 def load(settings: DataSettings) -> ImageData:

@@ -60,18 +60,24 @@ class Files:
 
     def take(self, index: npt.NDArray[Any]) -> Files:
         """The files at ``index``, in that order."""
-        return replace(self, paths=[self.paths[i] for i in index], sizes=None if self.sizes is None else self.sizes[index])
+        return replace(
+            self, paths=[self.paths[i] for i in index], sizes=None if self.sizes is None else self.sizes[index]
+        )
 
     def read(self, i: int, row: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
         """What file ``i`` holds.
 
         Raises:
-            DataError: it cannot be read; the message names it. A ``LabelError`` if it is a label map that does not exist.
+            DataError: it cannot be read; the message names it. A ``LabelError`` if it is a label map that does not
+                exist.
         """
         row = np.empty(self.shape, dtype=np.uint8) if row is None else row
         problem = self.reader(self.paths[i], row)
         if problem is not None and len(self.shape) == 2 and not os.path.exists(self.paths[i]):
-            raise LabelError(f"{self.paths[i]}: this label image is missing.", "Add it, remove its image, or use a label-free objective.")
+            raise LabelError(
+                f"{self.paths[i]}: this label image is missing.",
+                "Add it, remove its image, or use a label-free objective.",
+            )
         if problem is not None:
             raise DataError(f"{self.paths[i]}: cannot be read ({problem}).", "Repair or remove it.")
         return row
@@ -94,13 +100,17 @@ class Files:
         """Of names and file sizes; not of times, which copies change."""
         sizes = np.zeros(len(self), dtype=np.int64) if self.sizes is None else self.sizes
         sum_of_sizes = zlib.crc32(np.ascontiguousarray(sizes).tobytes())
-        return zlib.crc32("\0".join(os.path.relpath(path, self.root) for path in self.paths).encode("utf-8", "surrogateescape"), sum_of_sizes)
+        return zlib.crc32(
+            "\0".join(os.path.relpath(path, self.root) for path in self.paths).encode("utf-8", "surrogateescape"),
+            sum_of_sizes,
+        )
 
 
 class Pixels(ABC):
     """Images, and label maps where there are any, for one device.
 
-    A caller that knows which images come next says so by :meth:`plan`; it changes no result, only the time that :meth:`gather` takes.
+    A caller that knows which images come next says so by :meth:`plan`; it changes no result, only the time that
+    :meth:`gather` takes.
     """
 
     @abstractmethod
@@ -174,7 +184,11 @@ class Streamed(Pixels):
             self._maps = source if isinstance(source, torch.Tensor) else Ahead(source, self._pool)
             if isinstance(self._maps, Ahead):
                 self._maps.plan(self._images.remaining)
-        return self._maps[index.cpu()].to(self.device) if isinstance(self._maps, torch.Tensor) else self._moved(self._maps, index)
+        return (
+            self._maps[index.cpu()].to(self.device)
+            if isinstance(self._maps, torch.Tensor)
+            else self._moved(self._maps, index)
+        )
 
     def _moved(self, source: Ahead, index: torch.Tensor) -> torch.Tensor:
         pinned = self.device.type == "cuda"
@@ -184,7 +198,9 @@ class Streamed(Pixels):
 
 
 class Ahead:
-    """Files decoded ahead by ``pool``, at most :data:`AHEAD_BYTES` of them. Which thread is when ready with what decides nothing."""
+    """Files decoded ahead by ``pool``, at most :data:`AHEAD_BYTES` of them. Which thread is when ready with what
+    decides nothing.
+    """
 
     def __init__(self, files: Files, pool: ThreadPoolExecutor) -> None:
         self.files, self._pool = files, pool

@@ -1,6 +1,6 @@
 """Measurements that say why a differentiable search went as it went. Importing this package imports no torch."""
 
-from spaces.lazy import lazy
+from nni_plugins.spaces.lazy import lazy
 
 __getattr__, __dir__ = lazy(
     __name__,

@@ -1,4 +1,6 @@
-"""Figures of diagnostics: functions from numbers to a figure, and :func:`save`. matplotlib is imported when a figure is drawn."""
+"""Figures of diagnostics: functions from numbers to a figure, and :func:`save`. matplotlib is imported when a figure is
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spaces.drawing import INK, SUFFIXES, UNNAMED
-from spaces.errors import shown
+from nni_plugins.spaces.drawing import INK, SUFFIXES, UNNAMED
+from nni_plugins.spaces.errors import shown
 
 from ..errors import ConfigError
 from .lambdas import LambdaCurve
@@ -26,11 +28,15 @@ DOTS = 130
 """Dots an inch of PNG."""
 
 
-def panels(rows: int, columns: int, size: tuple[float, float], share_y: bool = True, title: str = "") -> tuple[Figure, list[list[Axes]]]:
+def panels(
+    rows: int, columns: int, size: tuple[float, float], share_y: bool = True, title: str = ""
+) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``rows`` x ``columns`` axes, each of ``size`` inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(columns * size[0], rows * size[1] + (0.35 if title else 0)), facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(columns * size[0], rows * size[1] + (0.35 if title else 0)), facecolor="white", layout="constrained"
+    )
     if title:
         figure.suptitle(title, fontsize=9.5, color=INK)
     grid = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
@@ -69,22 +75,29 @@ def check_picture(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"picture: {shown(path.name)} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
     if not path.parent.is_dir():
-        raise ConfigError(f"picture: there is no folder {shown(str(path.parent))} to write {shown(path.name)} into.", "Create it first.")
+        raise ConfigError(
+            f"picture: there is no folder {shown(str(path.parent))} to write {shown(path.name)} into.",
+            "Create it first.",
+        )
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write PNG, SVG or PDF by the ending of ``path``. Equal figures are equal files: no date, and fixed names inside SVG."""
+    """Write PNG, SVG or PDF by the ending of ``path``. Equal figures are equal files: no date, and fixed names inside
+    SVG.
+    """
     from matplotlib import rc_context
 
     check_picture(path)
     undated: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "evaluators.diagnostics"}):
+    with rc_context({"svg.hashsalt": "nni_plugins.evaluators.diagnostics"}):
         figure.savefig(path, dpi=DOTS, metadata=undated.get(path.suffix.lower()))
     return path
 
 
 def _by_trainable(curves: Sequence[Any]) -> dict[str, list[Any]]:
-    return {kind: [c for c in curves if c.trainable == kind] for kind in TITLES if any(c.trainable == kind for c in curves)}
+    return {
+        kind: [c for c in curves if c.trainable == kind] for kind in TITLES if any(c.trainable == kind for c in curves)
+    }
 
 
 def lambda_figure(curves: Sequence[LambdaCurve]) -> Figure:
@@ -145,7 +158,15 @@ def bars(ax: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Sequence
             ax.bar(x, mean, 0.92 * width, color=SERIES[s], alpha=0.75, label=name if g == 0 else None, linewidth=0)
             if len(several) > 1:
                 ax.scatter([x] * len(several), several, s=7, color=INK, zorder=3, linewidths=0)
-            ax.annotate(f"{mean:.1f}{unit}", (x, max(several)), (0, 3), textcoords="offset points", ha="center", fontsize=7, color=INK)
+            ax.annotate(
+                f"{mean:.1f}{unit}",
+                (x, max(several)),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color=INK,
+            )
     ax.set_xticks(range(len(groups)), groups)
     ax.set_ylim(0, 1.15 * top)
     ax.grid(False, axis="x")
@@ -160,12 +181,20 @@ def option_figure(rows: Mapping[str, Sequence[tuple[float, float]]], title: str 
     }
     bars(axes[0][0], [f"option {option}" for option in rows], series)
     label(axes[0][0], "", "accuracy (%)", title)
-    figure.legend(handles=axes[0][0].get_legend_handles_labels()[0], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(
+        handles=axes[0][0].get_legend_handles_labels()[0],
+        loc="outside lower center",
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
     return figure
 
 
 def depth_figure(rows: Mapping[tuple[str, str], tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """(trainable, network) -> training and test errors of every seed in percent; the latter may be empty (RF-DARTS, figure 2)."""
+    """(trainable, network) -> training and test errors of every seed in percent; the latter may be empty (RF-DARTS,
+    figure 2).
+    """
     kinds = [kind for kind in TITLES if any(key[0] == kind for key in rows)]
     networks = list(dict.fromkeys(key[1] for key in rows))
     figure, axes = panels(1, len(kinds), (3.2, 2.9))

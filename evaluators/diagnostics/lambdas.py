@@ -9,8 +9,8 @@ from typing import Literal
 from ..data import ImageSet
 from ..objectives import Objective
 from ..randomness import torch_fork
-from ..settings import TrainingSettings
 from ..training.loop import Report
+from ..training.settings import TrainingSettings
 from .recorded import Floats, classes, train_recorded
 from .residual import ResidualNetwork, freeze
 from .settings import NetworkSettings, Trainable
@@ -18,7 +18,9 @@ from .settings import NetworkSettings, Trainable
 
 @dataclass(frozen=True)
 class LambdaCurve:
-    """``values``: (epochs + 1, lambdas) in [0, 1], before the training and after each epoch; ``names``: what each belongs to."""
+    """``values``: (epochs + 1, lambdas) in [0, 1], before the training and after each epoch; ``names``: what each
+    belongs to.
+    """
 
     trainable: Trainable
     initial: float
@@ -40,13 +42,22 @@ def lambda_curve(
     folder: Path | None = None,
     report: Report | None = None,
 ) -> LambdaCurve:
-    """Train a residual network with trainable skip connections that start at ``initial``. Errors are those of :func:`train_recorded`.
+    """Train a residual network with trainable skip connections that start at ``initial``. Errors are those of
+    :func:`train_recorded`.
 
     Lambda is a parameter like any other: the optimizer's weight decay pulls at it too.
     """
     with torch_fork(seed, "initialisation"):
         model = ResidualNetwork(network, classes(objective, images), skips, initial)
     freeze(model, trainable)
-    config = {"network": network.model_dump(), "trainable": trainable, "images": images.identity(), "skips": skips, "initial": initial}
-    values, history = train_recorded(model, lambda: model.lambdas, objective, images, training, seed, folder=folder, config=config, report=report)
+    config = {
+        "network": network.model_dump(),
+        "trainable": trainable,
+        "images": images.identity(),
+        "skips": skips,
+        "initial": initial,
+    }
+    values, history = train_recorded(
+        model, lambda: model.lambdas, objective, images, training, seed, folder=folder, config=config, report=report
+    )
     return LambdaCurve(trainable, initial, model.lambda_names, values, history)

@@ -1,4 +1,6 @@
-"""A training that writes down a measurement of its network at the start and after every epoch, exactly, however often it is killed."""
+"""A training that writes down a measurement of its network at the start and after every epoch, exactly, however often
+it is killed.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from torch import nn
 from ..data import ImageSet
 from ..errors import ConfigError
 from ..objectives import Objective
-from ..settings import TrainingSettings
 from ..training.loop import Report, Training
+from ..training.settings import TrainingSettings
 
 Floats = npt.NDArray[np.float64]
 Measure = Callable[[], torch.Tensor]
@@ -25,7 +27,8 @@ Measure = Callable[[], torch.Tensor]
 class Recorded(nn.Module):
     """``network``, measured at the first forward pass of every epoch.
 
-    The record and the count of steps are buffers: they are in every checkpoint, so that a resumed training has neither gaps nor doubles.
+    The record and the count of steps are buffers: they are in every checkpoint, so that a resumed training has neither
+    gaps nor doubles.
     """
 
     record: torch.Tensor
@@ -109,7 +112,7 @@ def train_recorded(
     """Train ``network`` in place; returns (epochs + 1, n) measurements and the curve of the training.
 
     Raises:
-        ConfigError, TrainingError, CheckpointError: as :class:`evaluators.training.Training`.
+        ConfigError, TrainingError, CheckpointError: as :class:`nni_plugins.evaluators.training.Training`.
     """
     recorded = Recorded(network, measure, settings.epochs)
     training = Training(recorded, objective, images, settings, seed, folder=folder, config=config, report=report)

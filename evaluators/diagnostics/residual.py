@@ -1,7 +1,7 @@
 """Plain and residual networks whose skip connections have a strength: ``X_{l+1} = relu(f(X_l) + lambda * X_l)``.
 
-Architectures: He et al., "Deep Residual Learning", CVPR 2016. The trainable lambda in [0, 1]: Chu et al., "DARTS-", ICLR 2021, and
-RF-DARTS, figure 3, whose text does not say whether it is one number or one a block; both are here.
+Architectures: He et al., "Deep Residual Learning", CVPR 2016. The trainable lambda in [0, 1]: Chu et al., "DARTS-",
+ICLR 2021, and RF-DARTS, figure 3, whose text does not say whether it is one number or one a block; both are here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from ..errors import ConfigError
 from .settings import NetworkSettings, Trainable
 
 Skips = Literal["none", "identity", "block", "network"]
-"""No skip connections (a plain network); ordinary ones; a trainable lambda for each block; one trainable lambda for the whole network."""
+"""No skip connections (a plain network); ordinary ones; a trainable lambda for each block; one trainable lambda for the
+whole network.
+"""
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
 
@@ -29,7 +31,9 @@ class ConvNorm(nn.Sequential):
 
 
 class Block(nn.Module):
-    """``f`` and, unless the network is plain, a skip connection: the input itself, or a 1x1 convolution of it where the shape changes."""
+    """``f`` and, unless the network is plain, a skip connection: the input itself, or a 1x1 convolution of it where the
+    shape changes.
+    """
 
     def __init__(self, kind: str, inputs: int, width: int, stride: int, skips: bool) -> None:
         super().__init__()
@@ -67,7 +71,9 @@ class ResidualNetwork(nn.Module):
         initial: lambda before the training, in [0, 1]; only where it is trainable.
     """
 
-    def __init__(self, settings: NetworkSettings, classes: int, skips: Skips = "identity", initial: float = 1.0) -> None:
+    def __init__(
+        self, settings: NetworkSettings, classes: int, skips: Skips = "identity", initial: float = 1.0
+    ) -> None:
         super().__init__()
         if not 0 <= initial <= 1:
             raise ConfigError(f"0 <= lambda <= 1 must hold, but got {initial:g}.")
@@ -104,16 +110,22 @@ class ResidualNetwork(nn.Module):
 
     @property
     def lambda_names(self) -> list[str]:
-        """What each of :attr:`lambdas` belongs to; blocks that change the shape are marked, for there lambda weighs a convolution of X."""
+        """What each of :attr:`lambdas` belongs to; blocks that change the shape are marked, for there lambda weighs a
+        convolution of X.
+        """
         if self.skips == "network":
             return ["all blocks"]
-        return [f"block {i + 1}" + ("" if cast(Block, block).keeps_shape else " (projection)") for i, block in enumerate(self.blocks)]
+        return [
+            f"block {i + 1}" + ("" if cast(Block, block).keeps_shape else " (projection)")
+            for i, block in enumerate(self.blocks)
+        ]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         strengths: list[torch.Tensor | None] = [None] * len(self.blocks)
         if self.skips in ("block", "network"):
             if self.training:
-                # Projection behind the optimizer's step: a clamp inside the graph would have no gradient back into [0, 1].
+                # Projection behind the optimizer's step: a clamp inside the graph would have no gradient back into [0,
+                # 1].
                 with torch.no_grad():
                     self.strengths.clamp_(0, 1)
             strengths = list(self.strengths.clamp(0, 1).expand(len(self.blocks)))

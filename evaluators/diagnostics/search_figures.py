@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spaces.drawing import INK, colour
+from nni_plugins.spaces.drawing import INK, colour
 
 from .figures import SERIES, label, panels
 from .search_record import Edge, SearchRecord
@@ -23,7 +23,9 @@ COLUMNS = 5
 
 
 def look(operations: Sequence[str]) -> dict[str, dict[str, object]]:
-    """How each operation's line looks: its colour of the drawings, and dashes where an earlier one has that colour. Skips are thick."""
+    """How each operation's line looks: its colour of the drawings, and dashes where an earlier one has that colour.
+    Skips are thick.
+    """
     looks: dict[str, dict[str, object]] = {}
     for name in operations:
         ink = INK if name == "none" else colour(name)
@@ -43,7 +45,9 @@ def _mark(ax: Axes, record: SearchRecord) -> None:
 
 
 def mixture_figure(record: SearchRecord) -> Figure:
-    """One panel an edge, one line an operation: its probability, softmax of the architecture parameters (RF-DARTS, figure 5)."""
+    """One panel an edge, one line an operation: its probability, softmax of the architecture parameters (RF-DARTS,
+    figure 5).
+    """
     from matplotlib.lines import Line2D
 
     cells = _cells(record.edges)
@@ -70,7 +74,14 @@ def mixture_figure(record: SearchRecord) -> Figure:
                 ax.set_xlabel("epoch", fontsize=9, color=INK)
                 ax.tick_params(labelbottom=True)
     handles = [Line2D([], [], label=name, **style) for name, style in looks.items()]  # type: ignore[arg-type]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), fontsize=8, frameon=False, handlelength=3)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(5, len(handles)),
+        fontsize=8,
+        frameon=False,
+        handlelength=3,
+    )
     return figure
 
 
@@ -88,13 +99,20 @@ def entropy_figure(record: SearchRecord) -> Figure:
         label(ax, "epoch", "entropy (nats)" if ax is axes[0][0] else "", edges[0].cell)
     handles = max((ax.get_legend_handles_labels()[0] for ax in axes[0]), key=len)
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(7 if len(cells) > 1 else 4, len(handles)), fontsize=8, frameon=False, handlelength=2
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(7 if len(cells) > 1 else 4, len(handles)),
+        fontsize=8,
+        frameon=False,
+        handlelength=2,
     )
     return figure
 
 
 def skip_figure(records: Sequence[SearchRecord]) -> Figure:
-    """Skip connections of what would be derived after each epoch: a panel a kind of cell, a line a search; grey: as many as there are operations."""
+    """Skip connections of what would be derived after each epoch: a panel a kind of cell, a line a search; grey: as
+    many as there are operations.
+    """
     from matplotlib.ticker import MaxNLocator
 
     kinds = list(records[0].derived)
@@ -106,7 +124,13 @@ def skip_figure(records: Sequence[SearchRecord]) -> Figure:
             colour = SERIES[r % len(SERIES)]
             ax.step(record.epochs, counts[:, 0] + shift, where="mid", color=colour, linewidth=1.5, label=record.name)
             if record.stopped is not None:
-                ax.plot([record.stopped], [counts[record.epochs.index(record.stopped), 0] + shift], "o", color=colour, markersize=5)
+                ax.plot(
+                    [record.stopped],
+                    [counts[record.epochs.index(record.stopped), 0] + shift],
+                    "o",
+                    color=colour,
+                    markersize=5,
+                )
             most = max(most, int(counts[:, 1].max()))
         ax.axhline(most, color="#aab7b8", linewidth=1, label="all operations")
         ax.set_ylim(-0.3, most + 0.4)
@@ -133,11 +157,19 @@ def eigenvalue_figure(records: Sequence[SearchRecord]) -> Figure:
             ax.plot(*zip(*points, strict=True), color=colour, marker=".", linewidth=1.4, label=record.name)
         for back in record.rollbacks:
             kept = [point for point in points if point[0] <= back.epoch][-1:]
-            ax.plot(*zip(*[*kept, *sorted(back.eigenvalues.items())], strict=True), color=colour, linestyle="dashed", linewidth=1, alpha=0.7)
+            ax.plot(
+                *zip(*[*kept, *sorted(back.eigenvalues.items())], strict=True),
+                color=colour,
+                linestyle="dashed",
+                linewidth=1,
+                alpha=0.7,
+            )
             done = "stopped at" if back.method == "early_stop" else "rolled back to"
             said = f"{record.name} {done} {back.epoch}"
             known = said in ax.get_legend_handles_labels()[1]  # an adaptive search may go back to one epoch twice
-            ax.axvline(back.epoch, color=colour, linewidth=1.2, linestyle="dotted", label="_nolegend_" if known else said)
+            ax.axvline(
+                back.epoch, color=colour, linewidth=1.2, linestyle="dotted", label="_nolegend_" if known else said
+            )
     label(ax, "epoch", "dominant eigenvalue", "Hessian of the validation loss")
     ax.legend(fontsize=8, frameon=False, loc="best")
     return figure

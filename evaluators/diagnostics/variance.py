@@ -1,9 +1,11 @@
-"""Variances behind random and trained convolutions: eta of RF-DARTS (section 4.2, figure 4) and its condition on gradients.
+"""Variances behind random and trained convolutions: eta of RF-DARTS (section 4.2, figure 4) and its condition on
+gradients.
 
-A convolution W (C_out, C_in, k, k) with a batch norm behind it acts like ``W * gamma / sigma``, where gamma (C_out,) is the norm's scale and
-``sigma = sqrt(running variance + eps)``. With He's initialisation, Var[W] = 2 / n, and inputs of mean 0 and variance 1/2, sigma is 1 and so is
-eta. The paper's derivation has the second moment 1/2 of ``relu(x), x ~ N(0, 1)``, in that place; its variance about the mean, which is what a
-batch norm divides by, is (1 - 1/pi) / 2, so that layers behind a ReLU begin near 1 / (1 - 1/pi) = 1.47 rather than at 1.
+A convolution W (C_out, C_in, k, k) with a batch norm behind it acts like ``W * gamma / sigma``, where gamma (C_out,) is
+the norm's scale and ``sigma = sqrt(running variance + eps)``. With He's initialisation, Var[W] = 2 / n, and inputs of
+mean 0 and variance 1/2, sigma is 1 and so is eta. The paper's derivation has the second moment 1/2 of
+``relu(x), x ~ N(0, 1)``, in that place; its variance about the mean, which is what a batch norm divides by, is (1 -
+1/pi) / 2, so that layers behind a ReLU begin near 1 / (1 - 1/pi) = 1.47 rather than at 1.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from ..data import ImageSet
 from ..errors import ConfigError
 from ..objectives import Objective
 from ..randomness import torch_fork
-from ..settings import TrainingSettings
 from ..training.loop import Report
+from ..training.settings import TrainingSettings
 from .recorded import Floats, classes, settle_on, train_recorded
 from .residual import ResidualNetwork, freeze
 from .settings import NetworkSettings, Trainable
@@ -32,7 +34,8 @@ Layers = Mapping[str, tuple[nn.Conv2d, nn.BatchNorm2d]]
 
 @torch.no_grad()
 def normalised_convolutions(network: nn.Module, example: torch.Tensor) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Every convolution whose output goes straight into a batch norm, in the order of the forward pass of ``example: (B, ...)``.
+    """Every convolution whose output goes straight into a batch norm, in the order of the forward pass of
+    ``example: (B, ...)``.
 
     Works on any network, for it looks at one forward pass in evaluation mode; nothing of the network changes.
 
@@ -73,7 +76,9 @@ def effective_weight(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> torch.Tens
         ConfigError: the norm keeps no running statistics.
     """
     if norm.running_var is None:
-        raise ConfigError("eta needs the running variance of batch norms, but this one keeps none.", "Set track_statistics.")
+        raise ConfigError(
+            "eta needs the running variance of batch norms, but this one keeps none.", "Set track_statistics."
+        )
     scale = torch.rsqrt(norm.running_var + norm.eps)
     scale = scale if norm.weight is None else scale * norm.weight
     return convolution.weight * scale[:, None, None, None]
@@ -87,17 +92,21 @@ def weight_variances(layers: Layers) -> torch.Tensor:
 
 @torch.no_grad()
 def relative_variances(layers: Layers, initial: torch.Tensor) -> torch.Tensor:
-    """eta of each layer: (L,), ``Var[W * gamma / sigma] / Var[W_init]``. ``initial``: of :func:`weight_variances` before the training."""
+    """eta of each layer: (L,), ``Var[W * gamma / sigma] / Var[W_init]``. ``initial``: of :func:`weight_variances`
+    before the training.
+    """
     now = torch.stack([effective_weight(*pair).float().var(correction=0) for pair in layers.values()])
     return now / initial.to(now)
 
 
 @torch.no_grad()
 def gradient_condition(layers: Layers, fan: Literal["in", "out"] = "out") -> torch.Tensor:
-    """``n / 2 * Var[W * gamma / sigma]`` of each layer: (L,). 1 keeps the variance from layer to layer (RF-DARTS, equation 18).
+    """``n / 2 * Var[W * gamma / sigma]`` of each layer: (L,). 1 keeps the variance from layer to layer (RF-DARTS,
+    equation 18).
 
-    ``fan``: what n counts: ``out`` the k * k * C_out products that a gradient is summed from, ``in`` the k * k * C_in ones of an output
-    (He et al., ICCV 2015, sections 2.2; they show that either will do). Strides are not taken into account, as there.
+    ``fan``: what n counts: ``out`` the k * k * C_out products that a gradient is summed from, ``in`` the k * k * C_in
+    ones of an output (He et al., ICCV 2015, sections 2.2; they show that either will do). Strides are not taken into
+    account, as there.
     """
     values = []
     for convolution, norm in layers.values():
@@ -107,10 +116,14 @@ def gradient_condition(layers: Layers, fan: Literal["in", "out"] = "out") -> tor
     return torch.stack(values)
 
 
-def input_gradient_variances(network: nn.Module, layers: Layers, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
-    """Measured ``Var[dL/dX]`` of the input X of every layer, for one batch ``x: (B, ...)``, times B squared (the loss is a mean over B).
+def input_gradient_variances(
+    network: nn.Module, layers: Layers, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[str, float]:
+    """Measured ``Var[dL/dX]`` of the input X of every layer, for one batch ``x: (B, ...)``, times B squared (the loss
+    is a mean over B).
 
-    The network is run as it is (training or evaluation mode) with gradients of inputs only; running statistics may move in training mode.
+    The network is run as it is (training or evaluation mode) with gradients of inputs only; running statistics may move
+    in training mode.
     """
     inputs: dict[str, torch.Tensor] = {}
     names = {convolution: name for name, (convolution, _) in layers.items()}
@@ -125,12 +138,17 @@ def input_gradient_variances(network: nn.Module, layers: Layers, x: torch.Tensor
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: float(gradient.float().var(correction=0)) * len(x) ** 2 for name, gradient in zip(inputs, found, strict=True)}
+    return {
+        name: float(gradient.float().var(correction=0)) * len(x) ** 2
+        for name, gradient in zip(inputs, found, strict=True)
+    }
 
 
 @dataclass(frozen=True)
 class EtaCurve:
-    """``eta`` and ``condition`` (:func:`gradient_condition`): (epochs + 1, layers), before the training and after each epoch."""
+    """``eta`` and ``condition`` (:func:`gradient_condition`): (epochs + 1, layers), before the training and after each
+    epoch.
+    """
 
     trainable: Trainable
     layers: list[str]
@@ -150,7 +168,9 @@ def eta_curve(
     folder: Path | None = None,
     report: Report | None = None,
 ) -> EtaCurve:
-    """Train a plain network and follow eta of all its layers (RF-DARTS, figure 4). Errors are those of :func:`train_recorded`."""
+    """Train a plain network and follow eta of all its layers (RF-DARTS, figure 4). Errors are those of
+    :func:`train_recorded`.
+    """
     with torch_fork(seed, "initialisation"):
         model = ResidualNetwork(network, classes(objective, images), "none")
     freeze(model, trainable)

@@ -1,6 +1,6 @@
 """Detection and segmentation with OpenMMLab's mmdet and mmseg. Importing this package imports none of them."""
 
-from spaces.lazy import lazy
+from nni_plugins.spaces.lazy import lazy
 
 __getattr__, __dir__ = lazy(
     __name__,

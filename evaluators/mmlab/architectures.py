@@ -1,4 +1,6 @@
-"""Which network a backbone is: from what can stand in an OpenMMLab configuration file, which knows texts, numbers, lists and dictionaries."""
+"""Which network a backbone is: from what can stand in an OpenMMLab configuration file, which knows texts, numbers,
+lists and dictionaries.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +8,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spaces.architecture import MAX_JSON_BYTES, Architecture
-from spaces.errors import SpaceError, shown
-from spaces.images import ImageSpace
-from spaces.published import names, published
-from spaces.registered import build
+from nni_plugins.spaces.architecture import MAX_JSON_BYTES, Architecture
+from nni_plugins.spaces.errors import SpaceError, shown
+from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.published import names, published
+from nni_plugins.spaces.registered import build
 
 from ..errors import CheckpointError, ConfigError
+from ..interchange.weights import read_weights
 from ..retraining.checkpoints import BLOCK
 from ..retraining.subjects import Subject, subject
-from ..weights import read_weights
 
 CHECKPOINTS = (".pth", ".pt", ".tar", ".ckpt")
 """Endings of files of weights."""
 
 
-def resolve(architecture: str | Mapping[str, Any], space: str | None = None, arguments: Mapping[str, Any] | None = None) -> Subject:
+def resolve(
+    architecture: str | Mapping[str, Any], space: str | None = None, arguments: Mapping[str, Any] | None = None
+) -> Subject:
     """The network that a backbone's arguments mean.
 
     Args:
-        architecture: a published name, the native text of ``space``, an architecture's JSON (as text, as a dictionary, or a file ``*.json`` that
-            holds it), a checkpoint of ``nni-plugins retrain``, or the name of one of timm's own models.
+        architecture: a published name, the native text of ``space``, an architecture's JSON (as text, as a dictionary,
+            or a file ``*.json`` that holds it), a checkpoint of ``nni-plugins retrain``, or the name of one of timm's
+            own models.
         space: the registered name of the space; needed for a native text only, but that of NAS-Bench-201.
-        arguments: of the space, where they differ from its default, from what was published or from what was trained; of
-            ``timm.create_model`` for timm's own models.
+        arguments: of the space, where they differ from its default, from what was published or from what was trained;
+            of ``timm.create_model`` for timm's own models.
 
     Raises:
         ConfigError: no such name, or an architecture whose networks take no images.
@@ -46,12 +51,16 @@ def resolve(architecture: str | Mapping[str, Any], space: str | None = None, arg
     if isinstance(text, Mapping) or '"choices"' in text:
         point = Architecture.from_json(text if isinstance(text, str) else _plain(text))
         if space not in (None, point.space):
-            raise ConfigError(f"the architecture is one of {point.space}, but space is {shown(space)}.", "Leave space out.")
+            raise ConfigError(
+                f"the architecture is one of {point.space}, but space is {shown(space)}.", "Leave space out."
+            )
         return _in_space(point, point.space, given)
     if text in names():
         item = published(text)
         if space not in (None, item.space_name):
-            raise ConfigError(f"{text} is an architecture of {item.space_name}, but space is {shown(space)}.", "Leave space out.")
+            raise ConfigError(
+                f"{text} is an architecture of {item.space_name}, but space is {shown(space)}.", "Leave space out."
+            )
         return _checked(subject(item.architecture, _images(item.space_with(**given))), text)
     if space is None and text.lstrip()[:1] == "|":
         space = "nasbench201"
@@ -71,13 +80,18 @@ def _checked(one: Subject, name: str) -> Subject:
 
 def _images(space: Any) -> ImageSpace:
     if not isinstance(space, ImageSpace):
-        raise ConfigError(f"networks of {space.name} have no feature maps, so they cannot be a backbone.", "Choose a space of image networks.")
+        raise ConfigError(
+            f"networks of {space.name} have no feature maps, so they cannot be a backbone.",
+            "Choose a space of image networks.",
+        )
     return space
 
 
 def _of_checkpoint(path: Path, space: str | None, arguments: dict[str, Any]) -> Subject:
     content = read_weights(path)
-    description = (content.get(BLOCK) or {}).get("description") if isinstance(content.get(BLOCK) or {}, Mapping) else None
+    description = (
+        (content.get(BLOCK) or {}).get("description") if isinstance(content.get(BLOCK) or {}, Mapping) else None
+    )
     if not isinstance(description, Mapping):
         raise CheckpointError(
             f"{path}: its network is not described; checkpoints of nni-plugins retrain describe theirs.",
@@ -91,7 +105,9 @@ def _of_checkpoint(path: Path, space: str | None, arguments: dict[str, Any]) -> 
         name, config = description["space"]
         point = Architecture(str(name), tuple((str(k), str(v)) for k, v in description["architecture"].items()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its description is damaged ({type(error).__name__}: {error}).", "Take another copy of it.") from None
+        raise CheckpointError(
+            f"{path}: its description is damaged ({type(error).__name__}: {error}).", "Take another copy of it."
+        ) from None
     if space not in (None, name):
         raise ConfigError(f"{path} holds a network of {name}, but space is {shown(space)}.", "Leave space out.")
     return _in_space(point, str(name), {**config, **arguments})

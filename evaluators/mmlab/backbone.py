@@ -1,6 +1,6 @@
 """A network as the backbone of a detector or segmentor: a tuple of feature maps. Needs none of OpenMMLab's packages.
 
-``evaluators.mmlab.backbones`` makes it known to them.
+``nni_plugins.evaluators.mmlab.backbones`` makes it known to them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import Self
 
-from spaces.errors import NNIPluginsError, shown
-from spaces.images import OutputStrideBy
-from spaces.staged import Stage, StagedNetwork
+from nni_plugins.spaces.errors import NNIPluginsError, shown
+from nni_plugins.spaces.images import OutputStrideBy
+from nni_plugins.spaces.staged import Stage, StagedNetwork
 
 from ..backends import require
 from ..errors import ConfigError
+from ..interchange.weights import fit, read_weights, weights_of
 from ..randomness import torch_seed
 from ..retraining.subjects import Subject
-from ..weights import fit, read_weights, weights_of
 from .architectures import CHECKPOINTS, resolve
 
 NORMS = ("BN", "BN2d", "SyncBN")
@@ -33,22 +33,26 @@ class Backbone(nn.Module):
     """Images (B, in_channels, H, W) give a tuple of feature maps, one for each of ``out_indices``.
 
     Args:
-        architecture, space, arguments: see :func:`evaluators.mmlab.architectures.resolve`.
+        architecture, space, arguments: see :func:`nni_plugins.evaluators.mmlab.architectures.resolve`.
         out_indices: which stages, counted from 0, ascending; all by default. For timm's models: timm's feature levels.
         output_stride: the largest stride; deeper stages keep that resolution.
-        by: how: ``dilation`` keeps the shapes of all weights, ``fewer_reductions`` makes a thinner network (UnNAS on Cityscapes).
+        by: how: ``dilation`` keeps the shapes of all weights, ``fewer_reductions`` makes a thinner network (UnNAS on
+            Cityscapes).
         in_channels: channels of an image.
-        frozen_stages: n: everything up to stage n - 1 keeps its weights and statistics (as mmdet's ResNet for n >= 1); -1: nothing.
+        frozen_stages: n: everything up to stage n - 1 keeps its weights and statistics (as mmdet's ResNet for n >= 1);
+            -1: nothing.
         norm_eval: batch norms keep their statistics in training.
-        norm_cfg: ``type`` (BN; SyncBN, which on one device is BN), ``requires_grad``, ``eps``, ``momentum`` of all batch norms.
-        checkpoint: weights in timm's format, such as ``nni-plugins retrain`` writes; :meth:`init_weights` reads them. Where ``architecture`` is
-            a checkpoint, the default is that file; False: none.
+        norm_cfg: ``type`` (BN; SyncBN, which on one device is BN), ``requires_grad``, ``eps``, ``momentum`` of all
+            batch norms.
+        checkpoint: weights in timm's format, such as ``nni-plugins retrain`` writes; :meth:`init_weights` reads them.
+            Where ``architecture`` is a checkpoint, the default is that file; False: none.
 
     Attributes:
         out_channels, out_strides: of each feature map.
 
     Raises:
-        ConfigError, SpaceError: before anything is built, what :func:`resolve` and ``features`` raise, and values out of range.
+        ConfigError, SpaceError: before anything is built, what :func:`resolve` and ``features`` raise, and values out
+            of range.
     """
 
     def __init__(
@@ -75,7 +79,12 @@ class Backbone(nn.Module):
         self.subject = resolve(architecture, space, arguments)
         self.by, self.output_stride = by, output_stride
         wanted = None if out_indices is None else tuple(out_indices)
-        if not isinstance(frozen_stages, int) or isinstance(frozen_stages, bool) or frozen_stages == 0 or frozen_stages < -1:
+        if (
+            not isinstance(frozen_stages, int)
+            or isinstance(frozen_stages, bool)
+            or frozen_stages == 0
+            or frozen_stages < -1
+        ):
             raise ConfigError(
                 f"frozen_stages: must be -1 (nothing) or the number of stages to freeze, but got {shown(frozen_stages)}.",
                 "The stem belongs to stage 0, so frozen_stages=1 is the least.",
@@ -108,7 +117,8 @@ class Backbone(nn.Module):
         return self
 
     def init_weights(self) -> None:
-        """Read ``checkpoint``, if there is one. OpenMMLab's runner calls this before it trains, and not before it tests a trained model.
+        """Read ``checkpoint``, if there is one. OpenMMLab's runner calls this before it trains, and not before it tests
+        a trained model.
 
         Raises:
             CheckpointError: unreadable, or weights that do not fit.
@@ -120,7 +130,8 @@ class Backbone(nn.Module):
     def _freeze(self, in_channels: int) -> None:
         """Freeze what the frozen feature map depends on, and what none of the returned maps depends on.
 
-        The latter are the stages behind the last map: processes that train together wait for gradients of all weights that learn.
+        The latter are the stages behind the last map: processes that train together wait for gradients of all weights
+        that learn.
         """
         named = dict(self.network.named_parameters())
         maps = self._probe(in_channels)
@@ -129,7 +140,10 @@ class Backbone(nn.Module):
         for name, parameter in named.items():
             if name in fixed or name not in used:
                 parameter.requires_grad_(False)
-        owned = {name: [f"{name}.{key}" if name else key for key, _ in m.named_parameters(recurse=False)] for name, m in self.network.named_modules()}
+        owned = {
+            name: [f"{name}.{key}" if name else key for key, _ in m.named_parameters(recurse=False)]
+            for name, m in self.network.named_modules()
+        }
         self.frozen = tuple(name for name, keys in owned.items() if keys and fixed.issuperset(keys))
 
     def _probe(self, in_channels: int) -> list[torch.Tensor]:
@@ -142,14 +156,19 @@ class Backbone(nn.Module):
     @property
     def _frozen_level(self) -> int:
         """Which of the network's maps is the last frozen one."""
-        indices = self.network.out_indices if isinstance(self.network, StagedNetwork) else self.network.feature_info.out_indices
+        indices = (
+            self.network.out_indices
+            if isinstance(self.network, StagedNetwork)
+            else self.network.feature_info.out_indices
+        )
         return list(indices or ()).index(self.frozen_stages - 1)
 
 
 def feature_channels(architecture: str | Mapping[str, Any], **options: Any) -> list[Stage]:
     """Channels and strides of the feature maps that :class:`Backbone` returns, for those who write configuration files.
 
-    ``options``: as :class:`Backbone`'s. Our networks are described without weights, so this costs neither memory nor random numbers.
+    ``options``: as :class:`Backbone`'s. Our networks are described without weights, so this costs neither memory nor
+    random numbers.
     """
     _refuse({key: value for key, value in options.items() if key not in OPTIONS}, options.get("pretrained"))
     one = resolve(architecture, options.get("space"), options.get("arguments"))
@@ -167,7 +186,8 @@ def feature_channels(architecture: str | Mapping[str, Any], **options: Any) -> l
 
 
 def load_backbone(network: nn.Module, one: Subject, path: Path) -> None:
-    """Load a checkpoint's weights into a backbone's network: those of the moving average, where there is one; without classifier.
+    """Load a checkpoint's weights into a backbone's network: those of the moving average, where there is one; without
+    classifier.
 
     Raises:
         CheckpointError: unreadable, or weights that do not fit; the first three of each kind are named.
@@ -178,8 +198,14 @@ def load_backbone(network: nn.Module, one: Subject, path: Path) -> None:
         remedy = "Pass the space's arguments that it was trained with; by='fewer_reductions' makes another network than the one for classification."
         fit(network, body, str(path), remedy)
         return
-    given = {str(key).replace(".", "_"): value for key, value in state.items()}  # timm joins names of nested modules in feature extractors
-    body = {key: given[own] for key in network.state_dict() if (own := key.removeprefix("model.").replace(".", "_")) in given}
+    given = {
+        str(key).replace(".", "_"): value for key, value in state.items()
+    }  # timm joins names of nested modules in feature extractors
+    body = {
+        key: given[own]
+        for key in network.state_dict()
+        if (own := key.removeprefix("model.").replace(".", "_")) in given
+    }
     fit(network, body, str(path), f"It must hold weights of timm's {one.name}.")
 
 
@@ -187,16 +213,23 @@ def _refuse(foreign: Mapping[str, Any], pretrained: Any) -> None:
     if foreign:
         names = ", ".join(map(repr, list(foreign)[:3]))
         raise ConfigError(
-            f"NASBackbone has no argument {names}.", "To replace another backbone in a configuration file, write backbone=dict(_delete_=True, ...)."
+            f"NASBackbone has no argument {names}.",
+            "To replace another backbone in a configuration file, write backbone=dict(_delete_=True, ...).",
         )
     if pretrained is not None:
         raise ConfigError(
-            f"pretrained={shown(pretrained)}: weights of another network.", "Set pretrained=None in the model; our weights are checkpoint='...'."
+            f"pretrained={shown(pretrained)}: weights of another network.",
+            "Set pretrained=None in the model; our weights are checkpoint='...'.",
         )
 
 
 def _build(
-    one: Subject, wanted: tuple[int, ...] | None, output_stride: int | None, by: OutputStrideBy, in_channels: int, frozen: int
+    one: Subject,
+    wanted: tuple[int, ...] | None,
+    output_stride: int | None,
+    by: OutputStrideBy,
+    in_channels: int,
+    frozen: int,
 ) -> tuple[Any, list[tuple[Stage, bool]]]:
     """The network that returns the maps ``wanted`` and the last frozen one; each map with whether it is wanted."""
     network: Any
@@ -209,17 +242,23 @@ def _build(
         network.out_indices = tuple(sorted({*chosen, *([frozen - 1] if frozen > 0 else [])}))
         return network, [(stages[i], i in chosen) for i in network.out_indices]
     if by != "dilation":
-        raise ConfigError(f"by: {one.name} is timm's, whose networks cannot leave reductions out.", "Use by='dilation'.")
+        raise ConfigError(
+            f"by: {one.name} is timm's, whose networks cannot leave reductions out.", "Use by='dilation'."
+        )
     timm = require("timm", "timm")
     if wanted is not None and (not wanted or list(wanted) != sorted(set(wanted)) or wanted[0] < 0):
-        raise ConfigError(f"out_indices: must count timm's feature levels from 0 and ascend, each once, but got {list(wanted)}.")
+        raise ConfigError(
+            f"out_indices: must count timm's feature levels from 0 and ascend, each once, but got {list(wanted)}."
+        )
     options = {**one.arguments, "in_chans": in_channels, "features_only": True}
     if output_stride is not None:
         options["output_stride"] = output_stride
     if options.get("pretrained"):
         raise ConfigError("arguments: pretrained downloads weights.", "Name a file of weights: checkpoint='...'.")
     try:
-        levels = list(timm.create_model(one.name, **options).feature_info.out_indices) if wanted is None else list(wanted)
+        levels = (
+            list(timm.create_model(one.name, **options).feature_info.out_indices) if wanted is None else list(wanted)
+        )
         asked = sorted({*levels, *([frozen - 1] if frozen > 0 else [])})
         network = timm.create_model(one.name, **options, out_indices=tuple(asked))
     except NNIPluginsError:
@@ -245,7 +284,9 @@ def _set_norms(network: nn.Module, settings: Mapping[str, Any] | None, own: bool
     foreign = sorted(map(str, set(given) - set(NORM_KEYS)))
     if kind not in NORMS or foreign:
         what = f"keys {', '.join(foreign)}" if foreign else f"type {shown(kind)}"
-        raise ConfigError(f"norm_cfg: {what}; {' and '.join(NORMS)} with {', '.join(NORM_KEYS[1:])} exist: the networks were made with batch norms.")
+        raise ConfigError(
+            f"norm_cfg: {what}; {' and '.join(NORMS)} with {', '.join(NORM_KEYS[1:])} exist: the networks were made with batch norms."
+        )
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             module.eps, module.momentum = given.get("eps", module.eps), given.get("momentum", module.momentum)
@@ -254,7 +295,9 @@ def _set_norms(network: nn.Module, settings: Mapping[str, Any] | None, own: bool
                     parameter.requires_grad_(False)
     several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
     if kind == "SyncBN" and several and torch.cuda.is_available():
-        convert = nn.SyncBatchNorm.convert_sync_batchnorm if own else require("timm.layers", "timm").convert_sync_batchnorm
+        convert = (
+            nn.SyncBatchNorm.convert_sync_batchnorm if own else require("timm.layers", "timm").convert_sync_batchnorm
+        )
         convert(network)
 
 

@@ -1,7 +1,8 @@
-"""``NASBackbone`` in OpenMMLab's registries: ``custom_imports = dict(imports=["evaluators.mmlab.backbones"])`` in any configuration file.
+"""``NASBackbone`` in OpenMMLab's registries:
+``custom_imports = dict(imports=["nni_plugins.evaluators.mmlab.backbones"])`` in any configuration file.
 
-It stands in mmengine's registry of models, which those of mmdet and mmseg fall back on. Importing this module imports mmengine and nothing
-else of OpenMMLab.
+It stands in mmengine's registry of models, which those of mmdet and mmseg fall back on. Importing this module imports
+mmengine and nothing else of OpenMMLab.
 """
 
 from __future__ import annotations
@@ -35,15 +36,19 @@ def register() -> type[Backbone]:
 
 def _class(base: Any) -> type[Backbone]:
     class NASBackbone(Backbone, base):  # type: ignore[misc]
-        """:class:`evaluators.mmlab.backbone.Backbone` with mmengine's ``init_cfg``.
+        """:class:`nni_plugins.evaluators.mmlab.backbone.Backbone` with mmengine's ``init_cfg``.
 
-        ``init_cfg=dict(type="Pretrained", checkpoint=...)`` without a ``prefix`` is the same as ``checkpoint=...``; whatever else mmengine knows
-        is done by mmengine.
+        ``init_cfg=dict(type="Pretrained", checkpoint=...)`` without a ``prefix`` is the same as ``checkpoint=...``;
+        whatever else mmengine knows is done by mmengine.
         """
 
-        def __init__(self, *args: Any, init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None, **options: Any) -> None:
+        def __init__(
+            self, *args: Any, init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None, **options: Any
+        ) -> None:
             rest = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
-            ours = [item for item in rest if item.get("type") in ("Pretrained", "PretrainedInit") and "prefix" not in item]
+            ours = [
+                item for item in rest if item.get("type") in ("Pretrained", "PretrainedInit") and "prefix" not in item
+            ]
             if len(ours) > 1 or (ours and options.get("checkpoint")):
                 raise ConfigError("init_cfg and checkpoint name weights twice.", "Leave one of them out.")
             if ours:

@@ -1,4 +1,6 @@
-"""mmengine's configuration file of a transfer: complete, without a hidden base, so that mmdet's and mmseg's own tools can run it, too."""
+"""mmengine's configuration file of a transfer: complete, without a hidden base, so that mmdet's and mmseg's own tools
+can run it, too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spaces.staged import Stage
+from nni_plugins.spaces.staged import Stage
 
 from ..errors import ConfigError
 from . import detectors, segmenters
@@ -35,7 +37,11 @@ class BackboneChoice:
 
     def options(self, recipe: TransferRecipe) -> dict[str, Any]:
         """Arguments of ``NASBackbone`` that decide about its feature maps."""
-        given = {"space": self.space, "arguments": self.arguments or None, "output_stride": recipe.backbone.output_stride}
+        given = {
+            "space": self.space,
+            "arguments": self.arguments or None,
+            "output_stride": recipe.backbone.output_stride,
+        }
         options = {key: value for key, value in given.items() if value is not None}
         return options if recipe.backbone.output_stride is None else {**options, "by": recipe.backbone.by}
 
@@ -63,7 +69,8 @@ def config(
         changes: values by dotted keys of the file, such as ``train_dataloader.num_workers``.
 
     Raises:
-        ConfigError: a network whose feature maps do not suit, a batch that devices cannot share, unknown keys in ``changes``.
+        ConfigError: a network whose feature maps do not suit, a batch that devices cannot share, unknown keys in
+            ``changes``.
     """
     from .backbone import feature_channels
 
@@ -78,17 +85,25 @@ def config(
         )
     if backbone.checkpoint is None and (recipe.backbone.frozen_stages > 0 or recipe.backbone.norm_eval):
         raise ConfigError(
-            "frozen_stages and norm_eval keep what was trained, but no checkpoint was given.", "Pass --checkpoint FILE, or set both off."
+            "frozen_stages and norm_eval keep what was trained, but no checkpoint was given.",
+            "Pass --checkpoint FILE, or set both off.",
         )
     if amp and not cuda:
         raise ConfigError("mmengine's mixed precision needs a GPU.", "Leave --amp out.")
     stages = feature_channels(backbone.architecture, **backbone.options(recipe))
-    chosen = detectors.wanted(stages, recipe, backbone.name) if isinstance(recipe, DetectionRecipe) else segmenters.wanted(stages, recipe)
+    chosen = (
+        detectors.wanted(stages, recipe, backbone.name)
+        if isinstance(recipe, DetectionRecipe)
+        else segmenters.wanted(stages, recipe)
+    )
     sync = recipe.sync_batchnorm and devices > 1 and cuda
     described = _backbone(recipe, backbone, stages, chosen, sync)
     norm = _normalisation(recipe, backbone)
     returned: list[Stage] = [stages[i] for i in chosen]
-    loader: dict[str, Any] = {"num_workers": recipe.workers, "persistent_workers": bool(recipe.workers) and recipe.epochs is None}
+    loader: dict[str, Any] = {
+        "num_workers": recipe.workers,
+        "persistent_workers": bool(recipe.workers) and recipe.epochs is None,
+    }
     if recipe.epochs is not None:
         loader["worker_init_fn"] = {"type": "seed_worker"}
     batch = recipe.batch_size // (devices * recipe.accumulate)
@@ -101,33 +116,55 @@ def config(
             [],
         )
     elif isinstance(recipe, SegmentationRecipe) and isinstance(data, SegmentationData):
-        model, parts, scope = segmenters.model(recipe, described, returned, count, norm), segmenters.data(recipe, data, loader, batch), "mmseg"
-        more = ["evaluators.mmlab.segmentation_components"]
+        model, parts, scope = (
+            segmenters.model(recipe, described, returned, count, norm),
+            segmenters.data(recipe, data, loader, batch),
+            "mmseg",
+        )
+        more = ["nni_plugins.evaluators.mmlab.segmentation_components"]
         if recipe.segmenter.kind == "unnas":
-            more.append("evaluators.mmlab.heads")
+            more.append("nni_plugins.evaluators.mmlab.heads")
     else:
         raise ConfigError(f"the recipe {recipe_name} is for {recipe.task}, but the data is not.")
-    imports = {"imports": ["evaluators.mmlab.backbones", "evaluators.mmlab.hooks", *more], "allow_failed_imports": False}
+    imports = {
+        "imports": ["nni_plugins.evaluators.mmlab.backbones", "nni_plugins.evaluators.mmlab.hooks", *more],
+        "allow_failed_imports": False,
+    }
     sections: list[Section] = [
-        ("Where NASBackbone and the other classes of nni-plugins come from.", {"default_scope": scope, "custom_imports": imports}),
+        (
+            "Where NASBackbone and the other classes of nni-plugins come from.",
+            {"default_scope": scope, "custom_imports": imports},
+        ),
         ("The network.", {"model": model}),
         *parts,
         ("Optimizer and learning rate.", _optimization(recipe, amp)),
         ("Length, validation and checkpoints.", _loops(recipe, average=devices > 1 and not sync)),
-        ("Where, and with which random numbers. resume: from the last checkpoint in work_dir.", _runtime(work_dir, seed, cuda)),
+        (
+            "Where, and with which random numbers. resume: from the last checkpoint in work_dir.",
+            _runtime(work_dir, seed, cuda),
+        ),
     ]
     heading = f"{recipe.task} with {backbone.name} by the recipe {recipe_name}, written by nni-plugins transfer.\nRecipe: {recipe.source}"
     return text(heading, changed(sections, changes or {}))
 
 
-def _backbone(recipe: TransferRecipe, backbone: BackboneChoice, stages: list[Stage], chosen: tuple[int, ...], sync: bool) -> dict[str, Any]:
+def _backbone(
+    recipe: TransferRecipe, backbone: BackboneChoice, stages: list[Stage], chosen: tuple[int, ...], sync: bool
+) -> dict[str, Any]:
     """mmdet counts frozen stages without the stem, which of timm's ResNets is a level of its own, of stride 2."""
     from .architectures import resolve
 
-    described: dict[str, Any] = {"type": "NASBackbone", "architecture": backbone.architecture, **backbone.options(recipe), "out_indices": chosen}
+    described: dict[str, Any] = {
+        "type": "NASBackbone",
+        "architecture": backbone.architecture,
+        **backbone.options(recipe),
+        "out_indices": chosen,
+    }
     if recipe.backbone.frozen_stages > 0:
         timms = resolve(backbone.architecture, backbone.space, backbone.arguments).space is None
-        described["frozen_stages"] = recipe.backbone.frozen_stages + (sum(stage.stride == 2 for stage in stages) if timms else 0)
+        described["frozen_stages"] = recipe.backbone.frozen_stages + (
+            sum(stage.stride == 2 for stage in stages) if timms else 0
+        )
     if recipe.backbone.norm_eval:
         described["norm_eval"] = True
     described["norm_cfg"] = {"type": "SyncBN" if sync else "BN", "requires_grad": True}
@@ -144,14 +181,27 @@ def _optimization(recipe: TransferRecipe, amp: bool) -> dict[str, Any]:
     settings, schedule = recipe.optimizer, recipe.schedule
     sgd = {"momentum": settings.momentum, "nesterov": settings.nesterov} if settings.name == "SGD" else {}
     wrapper: dict[str, Any] = {"type": "AmpOptimWrapper" if amp else "OptimWrapper"}
-    wrapper["optimizer"] = {"type": settings.name, "lr": settings.learning_rate, **sgd, "weight_decay": settings.weight_decay}
+    wrapper["optimizer"] = {
+        "type": settings.name,
+        "lr": settings.learning_rate,
+        **sgd,
+        "weight_decay": settings.weight_decay,
+    }
     if settings.gradient_clip is not None:
         wrapper["clip_grad"] = {"max_norm": settings.gradient_clip, "norm_type": 2}
     if recipe.accumulate > 1:
         wrapper["accumulative_counts"] = recipe.accumulate
     rates: list[dict[str, Any]] = []
     if schedule.warmup_iterations:
-        rates.append({"type": "LinearLR", "start_factor": schedule.warmup_from, "by_epoch": False, "begin": 0, "end": schedule.warmup_iterations})
+        rates.append(
+            {
+                "type": "LinearLR",
+                "start_factor": schedule.warmup_from,
+                "by_epoch": False,
+                "begin": 0,
+                "end": schedule.warmup_iterations,
+            }
+        )
     epochs = recipe.epochs is not None
     span = {"begin": 0, "end": recipe.length, "by_epoch": epochs}
     if epochs and schedule.per == "iteration" and schedule.name != "step":
@@ -168,7 +218,9 @@ def _optimization(recipe: TransferRecipe, amp: bool) -> dict[str, Any]:
 def _loops(recipe: TransferRecipe, average: bool) -> dict[str, Any]:
     """``average``: processes have batch statistics of their own, whose mean is taken before they are used or saved."""
     epochs = recipe.epochs is not None
-    train: dict[str, Any] = {"type": "EpochBasedTrainLoop", "max_epochs": recipe.epochs} if epochs else {"type": "IterBasedTrainLoop"}
+    train: dict[str, Any] = (
+        {"type": "EpochBasedTrainLoop", "max_epochs": recipe.epochs} if epochs else {"type": "IterBasedTrainLoop"}
+    )
     if not epochs:
         train["max_iters"] = recipe.iterations
     saved = {"type": "CheckpointHook", "interval": recipe.checkpoint_every, "by_epoch": epochs, "max_keep_ckpts": 2}
@@ -184,7 +236,10 @@ def _loops(recipe: TransferRecipe, average: bool) -> dict[str, Any]:
         "val_cfg": {"type": "ValLoop"},
         "test_cfg": {"type": "TestLoop"},
         "default_hooks": hooks,
-        "custom_hooks": [*([{"type": "EpochSeedHook"}] if epochs else []), *([{"type": "SyncBuffersHook"}] if average else [])],
+        "custom_hooks": [
+            *([{"type": "EpochSeedHook"}] if epochs else []),
+            *([{"type": "SyncBuffersHook"}] if average else []),
+        ],
         "log_processor": {"by_epoch": epochs},
     }
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spaces.errors import closest
+from nni_plugins.spaces.errors import closest
 
 from ..errors import ConfigError
 
@@ -36,7 +36,9 @@ def literal(value: Any, used: int = 0, indent: int = 0) -> str:
         return f"{brackets[0]}{short}{closing}{brackets[1]}"
     inside = indent + 4
     if not isinstance(value, Mapping) and not any(isinstance(entry, Mapping | list | tuple) for _, entry in entries):
-        filled = textwrap.fill(f"{short},", WIDTH, initial_indent=" " * inside, subsequent_indent=" " * inside, break_long_words=False)
+        filled = textwrap.fill(
+            f"{short},", WIDTH, initial_indent=" " * inside, subsequent_indent=" " * inside, break_long_words=False
+        )
         if all(" " not in entry for _, entry in entries if isinstance(entry, str)):  # which would be broken
             return f"{brackets[0]}\n{filled}\n{' ' * indent}{brackets[1]}"
     lines = [f"{' ' * inside}{key}{literal(entry, len(key) + 1, inside)}," for key, entry in entries]
@@ -74,16 +76,28 @@ def changed(sections: Sequence[Section], changes: Mapping[str, Any]) -> list[Sec
             else:
                 problems.append(f"{key}: {'.'.join(path)} has no place called {last}")
     if problems:
-        raise ConfigError("; ".join(problems), "Keys are those of the written file, such as train_dataloader.num_workers.")
+        raise ConfigError(
+            "; ".join(problems), "Keys are those of the written file, such as train_dataloader.num_workers."
+        )
     return new
 
 
 def _has(place: Any, part: str) -> bool:
-    return part in place if isinstance(place, dict) else isinstance(place, list) and part.isdigit() and int(part) < len(place)
+    return (
+        part in place
+        if isinstance(place, dict)
+        else isinstance(place, list) and part.isdigit() and int(part) < len(place)
+    )
 
 
 def _names(place: Any) -> list[str]:
-    return list(place) if isinstance(place, dict) else [str(i) for i in range(len(place))] if isinstance(place, list) else ["(none)"]
+    return (
+        list(place)
+        if isinstance(place, dict)
+        else [str(i) for i in range(len(place))]
+        if isinstance(place, list)
+        else ["(none)"]
+    )
 
 
 def _entries(value: Any) -> tuple[list[tuple[str, Any]] | None, tuple[str, str]]:

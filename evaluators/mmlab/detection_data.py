@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spaces.errors import shown
+from nni_plugins.spaces.errors import shown
 
 from ..errors import DataError
 
@@ -17,8 +17,15 @@ LAYOUT = (
     "Expected annotation files in COCO's format (annotations/instances_{train,val}2017.json with train2017/ and val2017/; "
     "instances_{train,val,test}.json or {train,val,test}.json with images/; or {train,valid,test}/_annotations.coco.json); see docs/transfer.md."
 )
-SPLITS = {"train": ("train", "train2017"), "val": ("val", "val2017", "valid", "validation"), "test": ("test", "test2017")}
-IMAGE_KEYS, BOX_KEYS = ("id", "file_name", "width", "height"), ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+SPLITS = {
+    "train": ("train", "train2017"),
+    "val": ("val", "val2017", "valid", "validation"),
+    "test": ("test", "test2017"),
+}
+IMAGE_KEYS, BOX_KEYS = (
+    ("id", "file_name", "width", "height"),
+    ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,9 @@ class DetectionPart:
 
 @dataclass(frozen=True)
 class DetectionData:
-    """``parts``: ``train``, ``val`` and, where it has boxes, ``test``. ``classes``: in the order of the files' categories."""
+    """``parts``: ``train``, ``val`` and, where it has boxes, ``test``. ``classes``: in the order of the files'
+    categories.
+    """
 
     root: Path
     classes: tuple[str, ...]
@@ -49,8 +58,8 @@ def detection_data(path: str) -> DetectionData:
     """The data set in the folder ``path``.
 
     Raises:
-        DataError: no such folder or layout; a file that is not in COCO's format; images that do not exist; categories that differ between
-            the files; a part without images or boxes.
+        DataError: no such folder or layout; a file that is not in COCO's format; images that do not exist; categories
+            that differ between the files; a part without images or boxes.
     """
     root = Path(os.path.expanduser(path))
     if not root.is_dir():
@@ -69,14 +78,20 @@ def detection_data(path: str) -> DetectionData:
     for split, listed in categories.items():
         if listed != categories["train"]:
             raise DataError(
-                _difference(files["train"], categories["train"], files[split], listed), "All files need the same categories in the same order."
+                _difference(files["train"], categories["train"], files[split], listed),
+                "All files need the same categories in the same order.",
             )
     return DetectionData(root, tuple(name for _, name in categories["train"]), parts)
 
 
 def _annotations(root: Path, split: str) -> Path | None:
     for name in SPLITS[split]:
-        for place in (f"annotations/instances_{name}.json", f"instances_{name}.json", f"annotations/{name}.json", f"{name}.json"):
+        for place in (
+            f"annotations/instances_{name}.json",
+            f"instances_{name}.json",
+            f"annotations/{name}.json",
+            f"{name}.json",
+        ):
             if (root / place).is_file():
                 return root / place
         if (root / name / "_annotations.coco.json").is_file():
@@ -93,7 +108,9 @@ def _content(file: Path) -> dict[str, Any]:
         raise DataError(f"cannot read {file}: {reason}.") from None
     problem = next(_problems(content), None)
     if problem is not None:
-        raise DataError(f"{file} is not in COCO's format: {problem}.", "See https://cocodataset.org/#format-data, object detection.")
+        raise DataError(
+            f"{file} is not in COCO's format: {problem}.", "See https://cocodataset.org/#format-data, object detection."
+        )
     return content  # type: ignore[no-any-return]
 
 
@@ -123,7 +140,9 @@ def _problems(content: Any) -> Iterator[str]:
         yield "names of categories must be texts, each once"
     images, categories = ({entry["id"] for entry in content[key]} for key in ("images", "categories"))
     for index, image in enumerate(content["images"]):
-        if not isinstance(image["file_name"], str) or not all(isinstance(image[key], int) and image[key] > 0 for key in ("width", "height")):
+        if not isinstance(image["file_name"], str) or not all(
+            isinstance(image[key], int) and image[key] > 0 for key in ("width", "height")
+        ):
             yield f"images[{index}]: file_name must be a text, width and height whole numbers above 0"
     for index, entry in enumerate(content["annotations"]):
         if entry["image_id"] not in images:
@@ -143,7 +162,9 @@ def _part(root: Path, split: str, file: Path, content: Mapping[str, Any]) -> Det
     if not names:
         raise DataError(f"{file} lists no images.")
     if not usable:
-        raise DataError(f"{file} holds no box of at least 1x1 pixels.", "There is nothing to learn or to measure without boxes.")
+        raise DataError(
+            f"{file} holds no box of at least 1x1 pixels.", "There is nothing to learn or to measure without boxes."
+        )
     folder = _images(root, split, file, names)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -157,13 +178,22 @@ def _part(root: Path, split: str, file: Path, content: Mapping[str, Any]) -> Det
 
 def _images(root: Path, split: str, file: Path, names: Sequence[str]) -> Path:
     """The folder of those tried that has most of the first hundred images."""
-    places = [*(root / name for name in SPLITS[split]), *(root / "images" / name for name in SPLITS[split]), root / "images", file.parent, root]
+    places = [
+        *(root / name for name in SPLITS[split]),
+        *(root / "images" / name for name in SPLITS[split]),
+        root / "images",
+        file.parent,
+        root,
+    ]
     return max(places, key=lambda place: sum((place / name).is_file() for name in names[:100]))
 
 
 def _difference(first: Path, wanted: Sequence[Any], second: Path, got: Sequence[Any]) -> str:
     for i in range(max(len(wanted), len(got))):
-        ours, theirs = (shown(dict(zip(("id", "name"), entries[i], strict=True))) if i < len(entries) else "nothing" for entries in (wanted, got))
+        ours, theirs = (
+            shown(dict(zip(("id", "name"), entries[i], strict=True))) if i < len(entries) else "nothing"
+            for entries in (wanted, got)
+        )
         if ours != theirs:
             return f"categories do not match: at place {i + 1}, {first.name} has {ours} and {second.name} has {theirs}."
     return f"categories of {first.name} and {second.name} do not match."

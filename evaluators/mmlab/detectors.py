@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from spaces.staged import Stage
+from nni_plugins.spaces.staged import Stage
 
 from ..errors import ConfigError
 from .config_text import Section
@@ -37,19 +37,38 @@ def wanted(stages: Sequence[Stage], recipe: DetectionRecipe, name: str) -> tuple
     return found
 
 
-def model(recipe: DetectionRecipe, backbone: dict[str, Any], stages: Sequence[Stage], classes: int, normalisation: dict[str, Any]) -> dict[str, Any]:
+def model(
+    recipe: DetectionRecipe,
+    backbone: dict[str, Any],
+    stages: Sequence[Stage],
+    classes: int,
+    normalisation: dict[str, Any],
+) -> dict[str, Any]:
     """The model; ``stages``: those that the backbone returns."""
     settings = recipe.detector
-    channels, norm = settings.channels, {"norm_cfg": {"type": "GN", "num_groups": 32}} if settings.norm == "group" else {}
+    channels, norm = (
+        settings.channels,
+        {"norm_cfg": {"type": "GN", "num_groups": 32}} if settings.norm == "group" else {},
+    )
     strides = [stage.stride for stage in stages]
     levels = [*strides, *(strides[-1] * 2**i for i in range(1, LEVELS - len(strides) + 1))]
     preprocessor = {"type": "DetDataPreprocessor", **normalisation, "bgr_to_rgb": True, "pad_size_divisor": 32}
-    neck: dict[str, Any] = {"type": "FPN", "in_channels": [stage.channels for stage in stages], "out_channels": channels, "num_outs": LEVELS, **norm}
+    neck: dict[str, Any] = {
+        "type": "FPN",
+        "in_channels": [stage.channels for stage in stages],
+        "out_channels": channels,
+        "num_outs": LEVELS,
+        **norm,
+    }
     if settings.kind == "retinanet":
         neck["add_extra_convs"] = "on_input"
         head = {"bbox_head": _retina(settings.convolutions, channels, classes, levels, norm), **_retina_cfg()}
     else:
-        head = {"rpn_head": _proposals(channels, levels), "roi_head": _regions(recipe, classes, strides), **_region_cfg()}
+        head = {
+            "rpn_head": _proposals(channels, levels),
+            "roi_head": _regions(recipe, classes, strides),
+            **_region_cfg(),
+        }
     kind = {"retinanet": "RetinaNet", "faster_rcnn": "FasterRCNN"}[settings.kind]
     return {"type": kind, "data_preprocessor": preprocessor, "backbone": backbone, "neck": neck, **head}
 
@@ -60,7 +79,13 @@ def _assigner(positive: float, negative: float, least: float, **more: Any) -> di
 
 
 def _retina(convolutions: int, channels: int, classes: int, strides: list[int], norm: dict[str, Any]) -> dict[str, Any]:
-    anchors = {"type": "AnchorGenerator", "octave_base_scale": 4, "scales_per_octave": 3, "ratios": [0.5, 1.0, 2.0], "strides": strides}
+    anchors = {
+        "type": "AnchorGenerator",
+        "octave_base_scale": 4,
+        "scales_per_octave": 3,
+        "ratios": [0.5, 1.0, 2.0],
+        "strides": strides,
+    }
     focal = {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0}
     return {
         "type": "RetinaHead",
@@ -77,9 +102,18 @@ def _retina(convolutions: int, channels: int, classes: int, strides: list[int], 
 
 
 def _retina_cfg() -> dict[str, Any]:
-    train = {"assigner": _assigner(0.5, 0.4, 0.0), "sampler": {"type": "PseudoSampler"}, "allowed_border": -1, "pos_weight": -1, "debug": False}
+    train = {
+        "assigner": _assigner(0.5, 0.4, 0.0),
+        "sampler": {"type": "PseudoSampler"},
+        "allowed_border": -1,
+        "pos_weight": -1,
+        "debug": False,
+    }
     nms = {"type": "nms", "iou_threshold": 0.5}
-    return {"train_cfg": train, "test_cfg": {"nms_pre": 1000, "min_bbox_size": 0, "score_thr": 0.05, "nms": nms, "max_per_img": 100}}
+    return {
+        "train_cfg": train,
+        "test_cfg": {"nms_pre": 1000, "min_bbox_size": 0, "score_thr": 0.05, "nms": nms, "max_per_img": 100},
+    }
 
 
 def _proposals(channels: int, strides: list[int]) -> dict[str, Any]:
@@ -114,10 +148,21 @@ def _regions(recipe: DetectionRecipe, classes: int, strides: list[int]) -> dict[
 
 def _region_cfg() -> dict[str, Any]:
     def sampler(count: int, share: float, truth: bool) -> dict[str, Any]:
-        return {"type": "RandomSampler", "num": count, "pos_fraction": share, "neg_pos_ub": -1, "add_gt_as_proposals": truth}
+        return {
+            "type": "RandomSampler",
+            "num": count,
+            "pos_fraction": share,
+            "neg_pos_ub": -1,
+            "add_gt_as_proposals": truth,
+        }
 
     def proposals(before: int, after: int) -> dict[str, Any]:
-        return {"nms_pre": before, "max_per_img": after, "nms": {"type": "nms", "iou_threshold": 0.7}, "min_bbox_size": 0}
+        return {
+            "nms_pre": before,
+            "max_per_img": after,
+            "nms": {"type": "nms", "iou_threshold": 0.7},
+            "min_bbox_size": 0,
+        }
 
     rpn = {"assigner": _assigner(0.7, 0.3, 0.3, match_low_quality=True), "sampler": sampler(256, 0.5, False)}
     rcnn = {"assigner": _assigner(0.5, 0.5, 0.5, match_low_quality=False), "sampler": sampler(512, 0.25, True)}
@@ -141,7 +186,11 @@ def data(recipe: DetectionRecipe, found: DetectionData, loader: dict[str, Any], 
 
     def dataset(split: str, pipeline: list[Any]) -> dict[str, Any]:
         part = found.parts[split]
-        common = {"type": "CocoDataset", "metainfo": {"classes": found.classes}, "ann_file": os.path.abspath(part.annotations)}
+        common = {
+            "type": "CocoDataset",
+            "metainfo": {"classes": found.classes},
+            "ann_file": os.path.abspath(part.annotations),
+        }
         more = {"filter_cfg": {"filter_empty_gt": True, "min_size": 32}} if split == "train" else {"test_mode": True}
         return {**common, "data_prefix": {"img": os.path.abspath(part.images) + "/"}, **more, "pipeline": pipeline}
 
@@ -150,7 +199,12 @@ def data(recipe: DetectionRecipe, found: DetectionData, loader: dict[str, Any], 
         return {"batch_size": 1, **loader, "drop_last": False, "sampler": sampler, "dataset": dataset(split, test)}
 
     def metric(split: str) -> dict[str, Any]:
-        return {"type": "CocoMetric", "ann_file": os.path.abspath(found.parts[split].annotations), "metric": "bbox", "format_only": False}
+        return {
+            "type": "CocoMetric",
+            "ann_file": os.path.abspath(found.parts[split].annotations),
+            "metric": "bbox",
+            "format_only": False,
+        }
 
     shuffled = {"type": "DefaultSampler", "shuffle": True}
     batches = {"batch_sampler": {"type": "AspectRatioBatchSampler", "drop_last": recipe.drop_last}}
@@ -161,5 +215,8 @@ def data(recipe: DetectionRecipe, found: DetectionData, loader: dict[str, Any], 
             {"train_dataloader": trained, "val_dataloader": tested("val")},
         ),
         (f"The final test is on the part {found.tested!r}.", {"test_dataloader": tested(found.tested)}),
-        ("COCO's average precision of boxes.", {"val_evaluator": metric("val"), "test_evaluator": metric(found.tested)}),
+        (
+            "COCO's average precision of boxes.",
+            {"val_evaluator": metric("val"), "test_evaluator": metric(found.tested)},
+        ),
     ]

@@ -1,7 +1,9 @@
-"""``NASASPPHead`` in mmseg's registry: ``custom_imports = dict(imports=["evaluators.mmlab.heads"])``. Importing this module imports mmseg.
+"""``NASASPPHead`` in mmseg's registry: ``custom_imports = dict(imports=["nni_plugins.evaluators.mmlab.heads"])``.
+Importing this module imports mmseg.
 
-Atrous spatial pyramid pooling as UnNAS (Liu et al., ECCV 2020, Cityscapes) builds it: mmseg's own ASPPHead, but for the convolution that
-joins the branches, which is 1x1 there and 3x3 in mmseg. Its weights are those of ``head="aspp"`` in :mod:`spaces.heads`.
+Atrous spatial pyramid pooling as UnNAS (Liu et al., ECCV 2020, Cityscapes) builds it: mmseg's own ASPPHead, but for the
+convolution that joins the branches, which is 1x1 there and 3x3 in mmseg. Its weights are those of ``head="aspp"`` in
+:mod:`nni_plugins.spaces.heads`.
 """
 
 from __future__ import annotations
@@ -33,12 +35,16 @@ def register() -> Any:
 
 def _class(aspp: Any, conv: Any) -> Any:
     class NASASPPHead(aspp):  # type: ignore[misc]
-        """mmseg's ASPPHead with ``dilations`` (1, 6, 12, 18), a 1x1 convolution after the branches, and by default no dropout."""
+        """mmseg's ASPPHead with ``dilations`` (1, 6, 12, 18), a 1x1 convolution after the branches, and by default no
+        dropout.
+        """
 
         def __init__(self, *args: Any, dropout_ratio: float = 0.0, align_corners: bool = True, **options: Any) -> None:
             super().__init__(*args, dropout_ratio=dropout_ratio, align_corners=align_corners, **options)
             joined = (len(self.dilations) + 1) * self.channels
-            self.bottleneck = conv(joined, self.channels, 1, conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
+            self.bottleneck = conv(
+                joined, self.channels, 1, conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg
+            )
 
     NASASPPHead.__module__, NASASPPHead.__qualname__ = __name__, NAME
     return NASASPPHead

@@ -18,7 +18,9 @@ _dist = require("mmengine.dist", "detection")
 
 @_registry.HOOKS.register_module()
 class EpochSeedHook(_hooks.Hook):  # type: ignore[misc, name-defined]
-    """Random numbers of every epoch are a function of seed, epoch and process, so that a resumed run draws those of an undisturbed one."""
+    """Random numbers of every epoch are a function of seed, epoch and process, so that a resumed run draws those of an
+    undisturbed one.
+    """
 
     priority = "HIGHEST"
 

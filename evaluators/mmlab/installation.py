@@ -1,7 +1,8 @@
 """Whether OpenMMLab's packages can be used, and the line that mends it if not.
 
-mmcv's operators are compiled for one version of torch. Its package on the index is a source distribution, which leaves them out, or
-a wheel for some other torch, so they are compiled here: ``make install-mmlab`` in a clone, ``python -m evaluators.mmlab.install`` anywhere.
+mmcv's operators are compiled for one version of torch. Its package on the index is a source distribution, which leaves
+them out, or a wheel for some other torch, so they are compiled here: ``make install-mmlab`` in a clone,
+``python -m nni_plugins.evaluators.mmlab.install`` anywhere.
 """
 
 from __future__ import annotations
@@ -15,9 +16,19 @@ from typing import Any
 
 from ..errors import MissingBackend
 
-PACKAGES = {"mmcv": "onedl-mmcv", "mmengine": "onedl-mmengine", "mmdet": "onedl-mmdetection", "mmseg": "onedl-mmsegmentation"}
+PACKAGES = {
+    "mmcv": "onedl-mmcv",
+    "mmengine": "onedl-mmengine",
+    "mmdet": "onedl-mmdetection",
+    "mmseg": "onedl-mmsegmentation",
+}
 """Import name -> the maintained fork; the originals have the same import names."""
-ORIGINALS = {"mmcv": ("mmcv", "mmcv-lite"), "mmengine": ("mmengine",), "mmdet": ("mmdet",), "mmseg": ("mmsegmentation",)}
+ORIGINALS = {
+    "mmcv": ("mmcv", "mmcv-lite"),
+    "mmengine": ("mmengine",),
+    "mmdet": ("mmdet",),
+    "mmseg": ("mmsegmentation",),
+}
 
 
 class MissingOperators(MissingBackend):
@@ -32,7 +43,11 @@ def remedy() -> str:
     """What to type: in the environment of a clone ``make install-mmlab``, in others the module that it calls."""
     makefile = Path(__file__).resolve().parents[2] / "Makefile"
     inside = makefile.is_file() and Path(sys.prefix).resolve() == (makefile.parent / ".venv").resolve()
-    return f"make -C {makefile.parent} install-mmlab" if inside else f"{shlex.quote(sys.executable)} -m evaluators.mmlab.install"
+    return (
+        f"make -C {makefile.parent} install-mmlab"
+        if inside
+        else f"{shlex.quote(sys.executable)} -m nni_plugins.evaluators.mmlab.install"
+    )
 
 
 def installed(package: str) -> str | None:
@@ -66,7 +81,8 @@ def check(*packages: str) -> None:
     """Import ``packages`` of :data:`PACKAGES`, by default all of them, and mmcv's operators.
 
     Raises:
-        MissingBackend: the first that cannot be used; :class:`MissingOperators`, :class:`WrongBuild` for mmcv's operators.
+        MissingBackend: the first that cannot be used; :class:`MissingOperators`, :class:`WrongBuild` for mmcv's
+            operators.
     """
     for name in packages or PACKAGES:
         require_mm(name)
@@ -94,15 +110,21 @@ def diagnosis(module: str, error: Exception) -> MissingBackend:
     if isinstance(error, ModuleNotFoundError):
         lost = error.name or ""
         if lost == "mmcv._ext":
-            return MissingOperators(f"{installed('mmcv') or 'mmcv'} has no compiled operators (mmcv._ext is missing).", line)
+            return MissingOperators(
+                f"{installed('mmcv') or 'mmcv'} has no compiled operators (mmcv._ext is missing).", line
+            )
         if lost.partition(".")[0] == package and (lost == package or known is None):
             return MissingBackend(f"{package} is not installed.", line)
         return MissingBackend(f"{known or package} cannot be imported: {lost} is not installed.", line)
     if isinstance(error, ImportError) and text.startswith(("libGL", "libgthread", "libglib")):
-        return MissingBackend(f"{known or package} cannot be imported: OpenCV needs a library that this machine lacks ({text[:200]}).", line)
+        return MissingBackend(
+            f"{known or package} cannot be imported: OpenCV needs a library that this machine lacks ({text[:200]}).",
+            line,
+        )
     if isinstance(error, ImportError) and ("undefined symbol" in text or "_ext" in text or "shared object" in text):
         torch = version("torch")
         return WrongBuild(
-            f"{installed('mmcv') or 'mmcv'}: its operators were not compiled for torch {torch} of this environment ({text[:200]}).", line
+            f"{installed('mmcv') or 'mmcv'}: its operators were not compiled for torch {torch} of this environment ({text[:200]}).",
+            line,
         )
     return MissingBackend(f"{known or package} cannot be imported: {type(error).__name__}: {text[:200]}", line)

@@ -21,15 +21,22 @@ Colours = npt.NDArray[np.float64]
 
 
 def draw(runner: Any, path: Path, count: int = SHOWN) -> Path:
-    """``count`` test images, evenly spread: the truth on the left, the prediction on the right. ``runner``: mmengine's, after its test."""
+    """``count`` test images, evenly spread: the truth on the left, the prediction on the right. ``runner``: mmengine's,
+    after its test.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     dataset = runner.test_dataloader.dataset
     index = [round(i * (len(dataset) - 1) / max(1, count - 1)) for i in range(min(count, len(dataset)))]
-    model, detector = runner.model.module if hasattr(runner.model, "module") else runner.model, runner.cfg.default_scope == "mmdet"
+    model, detector = (
+        runner.model.module if hasattr(runner.model, "module") else runner.model,
+        runner.cfg.default_scope == "mmdet",
+    )
     names = tuple(dataset.metainfo["classes"])
-    palette: Colours = np.array(matplotlib.colormaps["tab20" if len(names) > 10 else "tab10"](np.arange(len(names)) % 20))[:, :3]
+    palette: Colours = np.array(
+        matplotlib.colormaps["tab20" if len(names) > 10 else "tab10"](np.arange(len(names)) % 20)
+    )[:, :3]
     side = 4 if detector else 3
     figure = Figure(figsize=(2 * side + 1.5, 0.75 * side * len(index) + 0.6), layout="constrained")
     axes = figure.subplots(len(index), 2, squeeze=False)
@@ -45,10 +52,19 @@ def draw(runner: Any, path: Path, count: int = SHOWN) -> Path:
             axis.set_axis_off()
         if detector:
             truth = dataset.get_data_info(i)["instances"]
-            _boxes(axes[row, 0], [one["bbox"] for one in truth], [one["bbox_label"] for one in truth], None, names, palette)
+            _boxes(
+                axes[row, 0], [one["bbox"] for one in truth], [one["bbox_label"] for one in truth], None, names, palette
+            )
             found = sample.pred_instances.cpu()
             kept = found.scores >= LEAST
-            _boxes(axes[row, 1], found.bboxes[kept].tolist(), found.labels[kept].tolist(), found.scores[kept].tolist(), names, palette)
+            _boxes(
+                axes[row, 1],
+                found.bboxes[kept].tolist(),
+                found.labels[kept].tolist(),
+                found.scores[kept].tolist(),
+                names,
+                palette,
+            )
         else:
             for axis, labels in ((axes[row, 0], sample.gt_sem_seg), (axes[row, 1], sample.pred_sem_seg)):
                 _labels(axis, labels.data.squeeze().cpu().numpy(), palette)
@@ -63,14 +79,28 @@ def draw(runner: Any, path: Path, count: int = SHOWN) -> Path:
 
 
 def _boxes(
-    axis: Any, boxes: Sequence[Sequence[float]], labels: Sequence[int], scores: Sequence[float] | None, names: tuple[str, ...], palette: Colours
+    axis: Any,
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    scores: Sequence[float] | None,
+    names: tuple[str, ...],
+    palette: Colours,
 ) -> None:
     from matplotlib.patches import Rectangle
 
     for i, ((left, top, right, bottom), label) in enumerate(zip(boxes, labels, strict=True)):
-        axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=1.2, edgecolor=palette[label]))
+        axis.add_patch(
+            Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=1.2, edgecolor=palette[label])
+        )
         words = names[label] if scores is None else f"{names[label]} {scores[i]:.2f}"
-        axis.text(left, top - 2, words, fontsize=4.5, color="white", bbox={"facecolor": palette[label], "pad": 0.6, "linewidth": 0})
+        axis.text(
+            left,
+            top - 2,
+            words,
+            fontsize=4.5,
+            color="white",
+            bbox={"facecolor": palette[label], "pad": 0.6, "linewidth": 0},
+        )
 
 
 def _labels(axis: Any, labels: npt.NDArray[np.int64], palette: Colours) -> None:

@@ -8,14 +8,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-from spaces.errors import closest, shown
+from nni_plugins.spaces.errors import closest, shown
 
 from ..errors import ConfigError
 from ..settings import read
 from .settings import DetectionRecipe, SegmentationRecipe
 
 FOLDER = Path(__file__).parent / "recipes"
-RECIPES: dict[str, type[DetectionRecipe] | type[SegmentationRecipe]] = {"detection": DetectionRecipe, "segmentation": SegmentationRecipe}
+RECIPES: dict[str, type[DetectionRecipe] | type[SegmentationRecipe]] = {
+    "detection": DetectionRecipe,
+    "segmentation": SegmentationRecipe,
+}
 AnyRecipe = DetectionRecipe | SegmentationRecipe
 R = TypeVar("R", bound=AnyRecipe)
 
@@ -35,11 +38,16 @@ def recipe(name: str) -> AnyRecipe:
     own = name.endswith((".yml", ".yaml"))
     file = Path(name).expanduser() if own else FOLDER / f"{name}.yml"
     if not own and name not in {path.stem for path in FOLDER.glob("*.yml")}:
-        raise ConfigError(f"unknown recipe {shown(name)}; {closest(name, names())}", f"There are: {', '.join(names())}; or pass a YAML file.")
+        raise ConfigError(
+            f"unknown recipe {shown(name)}; {closest(name, names())}",
+            f"There are: {', '.join(names())}; or pass a YAML file.",
+        )
     try:
         values = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recipe {file}: {getattr(error, 'strerror', None) or 'it is no text'}.") from None
+        raise ConfigError(
+            f"cannot read the recipe {file}: {getattr(error, 'strerror', None) or 'it is no text'}."
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is no YAML file: {str(error).splitlines()[0]}.") from None
     task = values.get("task") if isinstance(values, Mapping) else None

@@ -14,13 +14,18 @@ from typing import Any, Literal
 
 import torch
 
-from spaces.errors import NNIPluginsError, shown
+from nni_plugins.spaces.errors import NNIPluginsError, shown
 
 from ..errors import ConfigError
 from .installation import check, cpu_only, for_cuda, require_mm
 from .watch import METRICS, Report, percent, watch
 
-UNASKED = ("faster_coco_eval is not installed", "Default ``avg_non_ignore`` is False", "For binary segmentation, we suggest", "`torch.jit")
+UNASKED = (
+    "faster_coco_eval is not installed",
+    "Default ``avg_non_ignore`` is False",
+    "For binary segmentation, we suggest",
+    "`torch.jit",
+)
 SYNCHRONISED = ("SyncBN", "MMSyncBN")
 
 
@@ -42,11 +47,13 @@ def run(
 ) -> dict[str, Any]:
     """Train and test what ``config`` says.
 
-    Rows of ``metrics.jsonl`` in the working folder: ``{"evaluation" (from 1), "epoch", "iteration", "loss", "learning_rate", metrics in percent}``.
+    Rows of ``metrics.jsonl`` in the working folder:
+    ``{"evaluation" (from 1), "epoch", "iteration", "loss", "learning_rate", metrics in percent}``.
 
     Args:
         config: any configuration file of mmdet or mmseg.
-        resume: auto: from the last checkpoint in its ``work_dir``, if there is one. never: refuse a folder that has one.
+        resume: auto: from the last checkpoint in its ``work_dir``, if there is one. never: refuse a folder that has
+            one.
         amp: mixed precision, on GPUs only.
         device: cpu: even where there is a GPU.
         report: gets every row, those of an earlier run first.
@@ -78,7 +85,9 @@ def run(
     folder = Path(content.work_dir)
     last = last_checkpoint(folder)
     if last is not None and resume == "never":
-        raise ConfigError(f"{folder} holds the checkpoint {last.name} of another run.", "Choose another folder, or resume.")
+        raise ConfigError(
+            f"{folder} holds the checkpoint {last.name} of another run.", "Choose another folder, or resume."
+        )
     if last is not None:
         content.load_from, content.resume = str(last), True
     with printed_to(log), _on_cpu(not cuda):
@@ -126,12 +135,19 @@ def _join(content: Any) -> None:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
     unused = content.get("find_unused_parameters", False)
-    wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False, "find_unused_parameters": unused}
+    wrapper = {
+        "type": "MMDistributedDataParallel",
+        "device_ids": None,
+        "broadcast_buffers": False,
+        "find_unused_parameters": unused,
+    }
     content.setdefault("model_wrapper_cfg", wrapper)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that mmengine says is the last, if it exists; else the newest that has been written, which a kill may have cut short."""
+    """The checkpoint that mmengine says is the last, if it exists; else the newest that has been written, which a kill
+    may have cut short.
+    """
     pointer = folder / "last_checkpoint"
     named = Path(pointer.read_text().strip()) if pointer.is_file() else None
     if named is not None and str(named) != "." and (folder / named.name).is_file():
@@ -159,7 +175,9 @@ def _count(module: torch.nn.Module) -> int:
 
 @contextlib.contextmanager
 def printed_to(log: Path | None) -> Iterator[None]:
-    """Standard output goes to the file ``log``; OpenMMLab's packages print as soon as they are imported, and warn of what nobody asked for."""
+    """Standard output goes to the file ``log``; OpenMMLab's packages print as soon as they are imported, and warn of
+    what nobody asked for.
+    """
     with contextlib.ExitStack() as stack:
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +201,7 @@ def _on_cpu(wanted: bool) -> Iterator[None]:
 
 
 def main() -> None:
-    """``python -m evaluators.mmlab.run CONFIG``: train, test and print the result."""
+    """``python -m nni_plugins.evaluators.mmlab.run CONFIG``: train, test and print the result."""
     print(json.dumps(run(sys.argv[1]), indent=2))
 
 

@@ -20,7 +20,9 @@ _datasets = require("mmseg.datasets", "segmentation")
 
 @_registry.DATASETS.register_module()
 class LabelledImages(_datasets.BaseSegDataset):  # type: ignore[misc, name-defined]
-    """The part ``split`` of a folder of images and label images: see :func:`evaluators.mmlab.segmentation_data.segmentation_data`."""
+    """The part ``split`` of a folder of images and label images: see
+    :func:`nni_plugins.evaluators.mmlab.segmentation_data.segmentation_data`.
+    """
 
     def __init__(self, data_root: str, split: str, **options: Any) -> None:
         self.split = split
@@ -29,7 +31,10 @@ class LabelledImages(_datasets.BaseSegDataset):  # type: ignore[misc, name-defin
     def load_data_list(self) -> list[dict[str, Any]]:
         found = segmentation_data(str(Path(self.data_root)), check=False)
         common = {"label_table": found.table, "reduce_zero_label": False, "label_map": None}
-        return [{"img_path": image, "seg_map_path": label, "seg_fields": [], **common} for image, label in found.parts[self.split]]
+        return [
+            {"img_path": image, "seg_map_path": label, "seg_fields": [], **common}
+            for image, label in found.parts[self.split]
+        ]
 
 
 @_registry.TRANSFORMS.register_module()
@@ -46,20 +51,25 @@ class LoadLabelImage(_transforms.BaseTransform):  # type: ignore[misc, name-defi
 
 @_registry.TRANSFORMS.register_module()
 class RandomShortSide(_transforms.BaseTransform):  # type: ignore[misc, name-defined]
-    """Resize so that the shorter side has ``max(least, nominal * s)`` pixels, s from ``scale``, uniform or with a uniform logarithm.
+    """Resize so that the shorter side has ``max(least, nominal * s)`` pixels, s from ``scale``, uniform or with a
+    uniform logarithm.
 
     Args:
         nominal: default: the image's own shorter side.
     """
 
-    def __init__(self, scale: tuple[float, float], nominal: int | None = None, log_uniform: bool = False, least: int = 1) -> None:
+    def __init__(
+        self, scale: tuple[float, float], nominal: int | None = None, log_uniform: bool = False, least: int = 1
+    ) -> None:
         self.scale, self.nominal, self.log_uniform, self.least = scale, nominal, log_uniform, least
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         height, width = results["img"].shape[:2]
         low, high = (math.log(value) for value in self.scale) if self.log_uniform else self.scale
         drawn = np.random.uniform(low, high)
-        side = max(self.least, round((self.nominal or min(height, width)) * (math.exp(drawn) if self.log_uniform else drawn)))
+        side = max(
+            self.least, round((self.nominal or min(height, width)) * (math.exp(drawn) if self.log_uniform else drawn))
+        )
         factor = side / min(height, width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
         results["img"] = _mmcv.imresize(results["img"], size, interpolation="bilinear")
@@ -71,7 +81,9 @@ class RandomShortSide(_transforms.BaseTransform):  # type: ignore[misc, name-def
 
 @_registry.TRANSFORMS.register_module()
 class Lighting(_transforms.BaseTransform):  # type: ignore[misc, name-defined]
-    """Noise along the principal components of ImageNet's colours (Krizhevsky et al., NIPS 2012, section 4.1). ``img``: (H, W, BGR) in 0..255."""
+    """Noise along the principal components of ImageNet's colours (Krizhevsky et al., NIPS 2012, section 4.1). ``img``:
+    (H, W, BGR) in 0..255.
+    """
 
     def __init__(self, strength: float = 0.1) -> None:
         self.strength = strength

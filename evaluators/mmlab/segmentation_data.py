@@ -27,7 +27,8 @@ Pairs = tuple[tuple[str, str], ...]
 class SegmentationData:
     """``parts``: files of images and of labels, of ``train``, ``val`` and, where it has labels, ``test``.
 
-    ``table``: (256,) int16, the class of each number in a label file, 255 where it is ignored, negative where it may not occur.
+    ``table``: (256,) int16, the class of each number in a label file, 255 where it is ignored, negative where it may
+    not occur.
     """
 
     root: Path
@@ -68,7 +69,9 @@ def segmentation_data(path: str, check: bool = True) -> SegmentationData:
                 with Image.open(image) as picture:
                     size = picture.size
             except OSError as error:
-                raise DataError(f"{image}: cannot be read ({error.strerror or 'no image'}).", "Repair or remove it.") from None
+                raise DataError(
+                    f"{image}: cannot be read ({error.strerror or 'no image'}).", "Repair or remove it."
+                ) from None
             if read_labels(label, table).shape != size[::-1]:
                 raise DataError(f"{label}: its size is not that of {image}, which has {size[0]}x{size[1]} pixels.")
     return data
@@ -86,7 +89,9 @@ def read_labels(file: str, table: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or 'no image'}).") from None
     if mode not in ("L", "P", "1") and not mode.startswith("I"):
-        raise DataError(f"{file}: has mode {mode}; a label image has one number a pixel.", "Save it as a grey or palette PNG.")
+        raise DataError(
+            f"{file}: has mode {mode}; a label image has one number a pixel.", "Save it as a grey or palette PNG."
+        )
     values = numbers.astype(np.int64)
     wrong = values if values.min() < 0 or values.max() > IGNORED else values[table[values] < 0]
     if values.min() < 0 or values.max() > IGNORED or wrong.size:
@@ -102,7 +107,9 @@ def read_labels(file: str, table: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8
 def _paired(root: Path) -> tuple[dict[str, Part], tuple[str, ...], npt.NDArray[np.int16]]:
     """``images/SPLIT/`` with labels of the same names in a folder beside ``images``."""
     if not (root / "classes.txt").is_file():
-        raise DataError(f"{root}: has no classes.txt.", "Its lines are like '0 Sky', and '11 Void (ignore)' for what is no class.")
+        raise DataError(
+            f"{root}: has no classes.txt.", "Its lines are like '0 Sky', and '11 Void (ignore)' for what is no class."
+        )
     folder = next((root / name for name in LABEL_FOLDERS if (root / name / "train").is_dir()), None)
     if folder is None:
         raise DataError(f"{root}: has images/train, but no labels.", LAYOUT)
@@ -121,9 +128,15 @@ def _pairs(root: Path, split: str, part: Part) -> Pairs:
     if not part.files:
         raise DataError(f"{root}: the part {split} holds no images.")
     if part.maps is None:
-        raise DataError(f"{root}: the part {split} has no labels.", "Transfer is supervised: every image needs a label image.")
+        raise DataError(
+            f"{root}: the part {split} has no labels.", "Transfer is supervised: every image needs a label image."
+        )
     missing = [label for label in part.maps if not os.path.isfile(label)]
     if missing:
-        listed = ", ".join(os.path.relpath(label, root) for label in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise DataError(f"{root}: {len(missing):,} of {len(part.maps):,} label images of {split} are missing: {listed}.")
+        listed = ", ".join(os.path.relpath(label, root) for label in missing[:3]) + (
+            ", ..." if len(missing) > 3 else ""
+        )
+        raise DataError(
+            f"{root}: {len(missing):,} of {len(part.maps):,} label images of {split} are missing: {listed}."
+        )
     return tuple(zip(part.files, part.maps, strict=True))

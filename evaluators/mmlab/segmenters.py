@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from spaces.staged import Stage
+from nni_plugins.spaces.staged import Stage
 
 from ..data.augmentation import IGNORED
 from .config_text import Section
@@ -23,14 +23,23 @@ def wanted(stages: Sequence[Stage], recipe: SegmentationRecipe) -> tuple[int, ..
 
 
 def model(
-    recipe: SegmentationRecipe, backbone: dict[str, Any], stages: Sequence[Stage], classes: int, normalisation: dict[str, Any]
+    recipe: SegmentationRecipe,
+    backbone: dict[str, Any],
+    stages: Sequence[Stage],
+    classes: int,
+    normalisation: dict[str, Any],
 ) -> dict[str, Any]:
     """The model; ``stages``: those that the backbone returns."""
     settings, norm = recipe.segmenter, dict(backbone["norm_cfg"])
     ours, tested = settings.kind == "unnas", recipe.images.test_size
     test = {"size_divisor": PAD} if tested is None else {"size": tuple(tested)}
     padding = {"pad_val": 0, "seg_pad_val": IGNORED, "size": tuple(recipe.images.crop), "test_cfg": test}
-    loss = {"type": "CrossEntropyLoss", "use_sigmoid": False, **({"avg_non_ignore": True} if ours else {}), "loss_weight": 1.0}
+    loss = {
+        "type": "CrossEntropyLoss",
+        "use_sigmoid": False,
+        **({"avg_non_ignore": True} if ours else {}),
+        "loss_weight": 1.0,
+    }
     head = {
         "type": "NASASPPHead" if ours else "ASPPHead",
         "in_channels": stages[-1].channels,
@@ -77,7 +86,12 @@ def data(recipe: SegmentationRecipe, found: SegmentationData, loader: dict[str, 
         "log_uniform": images.scale_draw == "log_uniform",
         "least": min(images.crop) if images.at_least_crop else 1,
     }
-    train = [read, labels, scaled, {"type": "RandomCrop", "crop_size": tuple(images.crop), "cat_max_ratio": images.largest_share}]
+    train = [
+        read,
+        labels,
+        scaled,
+        {"type": "RandomCrop", "crop_size": tuple(images.crop), "cat_max_ratio": images.largest_share},
+    ]
     train.append({"type": "RandomFlip", "prob": images.flip})
     train += [{"type": "PhotoMetricDistortion"}] if images.photometric else []
     train += [{"type": "Lighting", "strength": images.lighting}] if images.lighting else []
@@ -86,7 +100,13 @@ def data(recipe: SegmentationRecipe, found: SegmentationData, loader: dict[str, 
 
     def dataset(split: str, pipeline: list[Any]) -> dict[str, Any]:
         place = {"data_root": os.path.abspath(found.root), "split": split}
-        return {"type": "LabelledImages", **place, "metainfo": {"classes": found.classes}, "test_mode": split != "train", "pipeline": pipeline}
+        return {
+            "type": "LabelledImages",
+            **place,
+            "metainfo": {"classes": found.classes},
+            "test_mode": split != "train",
+            "pipeline": pipeline,
+        }
 
     def tested(split: str) -> dict[str, Any]:
         sampler = {"type": "DefaultSampler", "shuffle": False}
@@ -95,10 +115,19 @@ def data(recipe: SegmentationRecipe, found: SegmentationData, loader: dict[str, 
     metric = {"type": "IoUMetric", "iou_metrics": ["mIoU"], "ignore_index": IGNORED}
     endless = recipe.epochs is None
     sampler = {"type": "InfiniteSampler" if endless else "DefaultSampler", "shuffle": True}
-    trained = {"batch_size": batch, **loader, "drop_last": recipe.drop_last, "sampler": sampler, "dataset": dataset("train", train)}
+    trained = {
+        "batch_size": batch,
+        **loader,
+        "drop_last": recipe.drop_last,
+        "sampler": sampler,
+        "dataset": dataset("train", train),
+    }
     return [
         ("For mmseg's inference on single images.", {"test_pipeline": [read, {"type": "PackSegInputs"}]}),
-        ("Data. Crops for training, whole images for tests.", {"train_dataloader": trained, "val_dataloader": tested("val")}),
+        (
+            "Data. Crops for training, whole images for tests.",
+            {"train_dataloader": trained, "val_dataloader": tested("val")},
+        ),
         (f"The final test is on the part {found.tested!r}.", {"test_dataloader": tested(found.tested)}),
         (
             "Intersection over union of each class, their mean, and the share of pixels that are right.",

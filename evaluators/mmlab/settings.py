@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from ..settings import Settings, Strength
+from ..data.settings import Strength
+from ..settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
 Three = tuple[float, float, float]
@@ -19,13 +20,16 @@ Three = tuple[float, float, float]
 class BackboneSettings(Settings):
     """What becomes of an architecture.
 
-    ``sizes``: arguments of a space by its registered name, such as ``{"darts": {"stem": "imagenet", "cells": 14}}``. A space that is not listed
-    keeps the arguments that the architecture comes with. With a checkpoint the sizes are the checkpoint's.
+    ``sizes``: arguments of a space by its registered name, such as ``{"darts": {"stem": "imagenet", "cells": 14}}``. A
+    space that is not listed keeps the arguments that the architecture comes with. With a checkpoint the sizes are the
+    checkpoint's.
     """
 
     sizes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     pretrained: bool = Field(False, description="starts from a checkpoint of a retraining, which must then be given")
-    frozen_stages: int = Field(-1, ge=-1, description="so many stages, the stem with the first, are not trained; -1: all are")
+    frozen_stages: int = Field(
+        -1, ge=-1, description="so many stages, the stem with the first, are not trained; -1: all are"
+    )
     norm_eval: bool = Field(False, description="batch norms keep their statistics")
     output_stride: int | None = Field(None, ge=2, description="of the last feature map; default: the network's own")
     by: Literal["dilation", "fewer_reductions"] = Field("dilation", description="how the output stride is reached")
@@ -43,7 +47,9 @@ class OptimizerSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """The learning rate. ``step``: times ``factor`` at each of ``steps`` (epochs); ``cosine`` and ``poly`` fall to ``final``."""
+    """The learning rate. ``step``: times ``factor`` at each of ``steps`` (epochs); ``cosine`` and ``poly`` fall to
+    ``final``.
+    """
 
     name: Literal["constant", "step", "cosine", "poly"] = "step"
     per: Literal["epoch", "iteration"] = "iteration"
@@ -52,7 +58,9 @@ class ScheduleSettings(Settings):
     final: float = Field(0.0, ge=0)
     power: float = Field(0.9, gt=0, description="of poly")
     warmup_iterations: int = Field(0, ge=0)
-    warmup_from: float = Field(0.001, gt=0, le=1, description="factor of the learning rate at the beginning of the warm-up")
+    warmup_from: float = Field(
+        0.001, gt=0, le=1, description="factor of the learning rate at the beginning of the warm-up"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -70,11 +78,15 @@ class DetectorSettings(Settings):
     channels: int = Field(256, ge=8, description="of the pyramid and of RetinaNet's and the proposal network's heads")
     convolutions: int = Field(4, ge=1, description="stacked in RetinaNet's head")
     fully_connected: int = Field(1024, ge=8, description="channels of Faster R-CNN's head")
-    norm: Literal["none", "group"] = Field("none", description="group: group norm of 32 groups in pyramid and heads, for training from scratch")
+    norm: Literal["none", "group"] = Field(
+        "none", description="group: group norm of 32 groups in pyramid and heads, for training from scratch"
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.norm == "group" and self.channels % 64:  # 32 groups of two, or a feature map of one pixel has no variance
+        if (
+            self.norm == "group" and self.channels % 64
+        ):  # 32 groups of two, or a feature map of one pixel has no variance
             raise ValueError(f"channels must be a multiple of 64 for norm: group, but got {self.channels}")
         return self
 
@@ -82,7 +94,8 @@ class DetectorSettings(Settings):
 class SegmenterSettings(Settings):
     """Atrous spatial pyramid pooling on the last feature map.
 
-    ``deeplabv3``: mmseg's ``ASPPHead``, with a 3x3 convolution behind it; ``unnas``: UnNAS', whose 1x1 convolution classifies at once.
+    ``deeplabv3``: mmseg's ``ASPPHead``, with a 3x3 convolution behind it; ``unnas``: UnNAS', whose 1x1 convolution
+    classifies at once.
     """
 
     kind: Literal["deeplabv3", "unnas"] = "deeplabv3"
@@ -95,7 +108,9 @@ class SegmenterSettings(Settings):
 class DetectionImages(Settings):
     """What a detector sees."""
 
-    size: tuple[Positive, Positive] = Field(description="width and height that images are shrunk or enlarged into, keeping their shape")
+    size: tuple[Positive, Positive] = Field(
+        description="width and height that images are shrunk or enlarged into, keeping their shape"
+    )
     flip: Strength = 0.5
     mean: Three | None = Field(None, description="of R, G, B in [0, 1]; default: the checkpoint's, or ImageNet's")
     std: Three | None = None
@@ -104,18 +119,29 @@ class DetectionImages(Settings):
 class SegmentationImages(Settings):
     """What a segmentation network sees. Tests use whole images at their own size."""
 
-    test_size: tuple[Positive, Positive] | None = Field(None, description="height and width that test images are padded to; default: multiples of 32")
+    test_size: tuple[Positive, Positive] | None = Field(
+        None, description="height and width that test images are padded to; default: multiples of 32"
+    )
     crop: tuple[Positive, Positive] = Field(description="height and width of training images; smaller ones are padded")
     short_side: int | None = Field(
-        None, ge=1, description="training images are resized so that the shorter side is this times the scale; default: own size"
+        None,
+        ge=1,
+        description="training images are resized so that the shorter side is this times the scale; default: own size",
     )
     scale: tuple[float, float] = Field((1.0, 1.0), description="range of the random factor")
     scale_draw: Literal["uniform", "log_uniform"] = "uniform"
     at_least_crop: bool = Field(False, description="the shorter side is at least the crop's")
-    largest_share: float = Field(1.0, gt=0, le=1, description="crops in which one class has more than this share are drawn again, ten times at most")
+    largest_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="crops in which one class has more than this share are drawn again, ten times at most",
+    )
     flip: Strength = 0.5
     photometric: bool = Field(False, description="mmseg's random brightness, contrast, saturation and hue")
-    lighting: float = Field(0.0, ge=0, description="standard deviation of noise along the principal components of ImageNet's colours")
+    lighting: float = Field(
+        0.0, ge=0, description="standard deviation of noise along the principal components of ImageNet's colours"
+    )
     mean: Three | None = Field(None, description="of R, G, B in [0, 1]; default: the checkpoint's, or ImageNet's")
     std: Three | None = None
 
@@ -132,10 +158,14 @@ class TransferRecipe(Settings):
     optimizer: OptimizerSettings
     schedule: ScheduleSettings = ScheduleSettings(name="constant")
     backbone: BackboneSettings = BackboneSettings()
-    sync_batchnorm: bool = Field(False, description="batch statistics over all devices; plain batch norm on one device and on CPUs")
+    sync_batchnorm: bool = Field(
+        False, description="batch statistics over all devices; plain batch norm on one device and on CPUs"
+    )
     validate_every: int = Field(1, ge=1, description="epochs, or iterations where the length is in iterations")
     checkpoint_every: int = Field(1, ge=1, description="in the same unit; so much is lost when the run is killed")
-    workers: int = Field(2, ge=0, description="processes of each device that read and augment images; 0: none but itself")
+    workers: int = Field(
+        2, ge=0, description="processes of each device that read and augment images; 0: none but itself"
+    )
 
     @model_validator(mode="after")
     def _length(self) -> Self:
@@ -143,11 +173,15 @@ class TransferRecipe(Settings):
         if (self.epochs is None) == (self.iterations is None):
             problems.append("epochs or iterations must be given, and not both")
         if self.batch_size % self.accumulate:
-            problems.append(f"batch_size must be a multiple of accumulate, but got {self.batch_size} and {self.accumulate}")
+            problems.append(
+                f"batch_size must be a multiple of accumulate, but got {self.batch_size} and {self.accumulate}"
+            )
         if self.epochs is None and (self.schedule.per == "epoch" or self.schedule.name == "step"):
             problems.append("a schedule by epochs needs the length in epochs")
         if self.epochs is not None and self.schedule.steps and self.schedule.steps[-1] >= self.epochs:
-            problems.append(f"the last of schedule.steps must lie before the last epoch, but got {self.schedule.steps[-1]} and epochs: {self.epochs}")
+            problems.append(
+                f"the last of schedule.steps must lie before the last epoch, but got {self.schedule.steps[-1]} and epochs: {self.epochs}"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from spaces.architecture import Architecture
-from spaces.images import ImageSpace
-from spaces.published import names, published
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.published import names, published
 
 from ..errors import CheckpointError, ConfigChanged, ConfigError
 from ..files import atomic_write, write_json
@@ -41,7 +41,8 @@ def backbone(
     Args:
         space: with the arguments that neither the recipe's ``backbone.sizes`` nor ``arguments`` change.
         arguments: precede the recipe's; of ``timm.create_model`` for timm's models.
-        checkpoint: weights in timm's format. One of ``nni-plugins retrain`` decides about the space's arguments and the normalisation.
+        checkpoint: weights in timm's format. One of ``nni-plugins retrain`` decides about the space's arguments and the
+            normalisation.
 
     Raises:
         CheckpointError: unreadable, or of another architecture.
@@ -52,14 +53,19 @@ def backbone(
     norm = None if described is None else described[2]
     if space is None or architecture is None:
         if described is not None and described[0] is not None:
-            raise CheckpointError(f"{checkpoint} holds a network of the space {described[0].name}, but the backbone is {name}.")
+            raise CheckpointError(
+                f"{checkpoint} holds a network of the space {described[0].name}, but the backbone is {name}."
+            )
         return BackboneChoice(name, name, None, given, checkpoint, norm)
     sizes: dict[str, Any] = {**space.config(), **recipe.backbone.sizes.get(space.name, {})}
     if described is not None:
         trained, point, _ = described
         if trained is None or point is None or point != architecture:
             what = "a model of timm's" if trained is None or point is None else trained.to_string(point)
-            raise CheckpointError(f"{checkpoint} holds another network: {what}, not {space.to_string(architecture)}.", "Pass its own checkpoint.")
+            raise CheckpointError(
+                f"{checkpoint} holds another network: {what}, not {space.to_string(architecture)}.",
+                "Pass its own checkpoint.",
+            )
         sizes = trained.config()
     sizes = {**sizes, **given}
     built = type(space)(**sizes)
@@ -72,8 +78,8 @@ def backbone(
 
 def _described(path: Path) -> tuple[ImageSpace | None, Architecture | None, Normalisation | None] | None:
     """Space, architecture and normalisation of a checkpoint of ours; None for a foreign one."""
+    from ..interchange.weights import read_weights
     from ..retraining.checkpoints import BLOCK
-    from ..weights import read_weights
     from .architectures import resolve
 
     block = read_weights(path).get(BLOCK)
@@ -86,7 +92,9 @@ def _described(path: Path) -> tuple[ImageSpace | None, Architecture | None, Norm
 
 @dataclass(frozen=True)
 class Transfer:
-    """``recipe``: a name or a YAML file; ``changes``: to it, by dotted keys; ``options``: to the written configuration file."""
+    """``recipe``: a name or a YAML file; ``changes``: to it, by dotted keys; ``options``: to the written configuration
+    file.
+    """
 
     task: Literal["detection", "segmentation"]
     recipe: str
@@ -105,7 +113,10 @@ class Transfer:
         """
         found = recipe(self.recipe)
         if found.task != self.task:
-            raise ConfigError(f"the recipe {self.recipe} is for {found.task}.", f"nni-plugins transfer {found.task} ..., or another --recipe.")
+            raise ConfigError(
+                f"the recipe {self.recipe} is for {found.task}.",
+                f"nni-plugins transfer {found.task} ..., or another --recipe.",
+            )
         return changed(found, self.changes)
 
     @cached_property
@@ -124,7 +135,13 @@ class Transfer:
         from .run import launcher
 
         devices, cuda = int(os.environ["WORLD_SIZE"]) if launcher() == "pytorch" else 1, torch.cuda.is_available()
-        options: dict[str, Any] = {"seed": self.seed, "amp": self.amp, "devices": devices, "cuda": cuda, "changes": self.options}
+        options: dict[str, Any] = {
+            "seed": self.seed,
+            "amp": self.amp,
+            "devices": devices,
+            "cuda": cuda,
+            "changes": self.options,
+        }
         content = config(self.resolved, backbone, self.dataset, folder / WORK, recipe_name=self.recipe, **options)
         file = folder / CONFIG
         if file.exists() and file.read_text() != content and (folder / WORK / "last_checkpoint").exists():
@@ -151,7 +168,7 @@ class Transfer:
 
         Args:
             origin: where the architecture comes from, as JSON.
-            report, progress: see :func:`evaluators.mmlab.run.run`.
+            report, progress: see :func:`nni_plugins.evaluators.mmlab.run.run`.
             quiet: what OpenMMLab's packages print goes to a file.
 
         Raises:
@@ -179,11 +196,20 @@ class Transfer:
         value = {
             "task": self.task,
             "architecture": backbone.architecture,
-            "backbone": {"name": backbone.name, "space": backbone.space, "arguments": backbone.arguments, "checkpoint": backbone.checkpoint},
+            "backbone": {
+                "name": backbone.name,
+                "space": backbone.space,
+                "arguments": backbone.arguments,
+                "checkpoint": backbone.checkpoint,
+            },
             "origin": dict(origin or {}),
             "recipe": self.recipe,
             "changes": {**self.changes, **self.options},
-            "data": {"path": str(data.root), "classes": list(data.classes), "images": {key: _count(part) for key, part in data.parts.items()}},
+            "data": {
+                "path": str(data.root),
+                "classes": list(data.classes),
+                "images": {key: _count(part) for key, part in data.parts.items()},
+            },
             "tested_on": data.tested,
             "metric": METRICS["mmdet" if self.task == "detection" else "mmseg"][0],
             "seed": self.seed,

@@ -9,12 +9,16 @@ from .backbone import feature_channels
 RATES = (6, 12, 18)
 
 
-def unnas_segmentor(architecture: str, channels: int, classes: int = 19, crop: int = 769, cells: int = 12, **options: Any) -> dict[str, Any]:
-    """UnNAS' network for Cityscapes (Liu et al., ECCV 2020, section 4.2 and the official configuration files): trained from scratch.
+def unnas_segmentor(
+    architecture: str, channels: int, classes: int = 19, crop: int = 769, cells: int = 12, **options: Any
+) -> dict[str, Any]:
+    """UnNAS' network for Cityscapes (Liu et al., ECCV 2020, section 4.2 and the official configuration files): trained
+    from scratch.
 
-    The network of ``cells`` cells ends at stride 16, because it has one reduction only; atrous spatial pyramid pooling with 256 channels and
-    rates 6, 12, 18 follows, then 1x1 convolution and bilinear resizing. There is no decoder and no auxiliary head. Needs
-    ``custom_imports = dict(imports=["evaluators.mmlab.backbones", "evaluators.mmlab.heads"])``.
+    The network of ``cells`` cells ends at stride 16, because it has one reduction only; atrous spatial pyramid pooling
+    with 256 channels and rates 6, 12, 18 follows, then 1x1 convolution and bilinear resizing. There is no decoder and
+    no auxiliary head. Needs
+    ``custom_imports = dict(imports=["nni_plugins.evaluators.mmlab.backbones", "nni_plugins.evaluators.mmlab.heads"])``.
 
     Args:
         architecture: of DARTS' space, as NASBackbone takes it; ``options``: more of NASBackbone's arguments.
@@ -22,7 +26,13 @@ def unnas_segmentor(architecture: str, channels: int, classes: int = 19, crop: i
         crop: pixels a side of the training images, to which smaller ones are padded.
     """
     arguments = {"channels": channels, "cells": cells, "stem": "imagenet", **options.pop("arguments", {})}
-    backbone = {"architecture": architecture, "arguments": arguments, "output_stride": 16, "by": "fewer_reductions", **options}
+    backbone = {
+        "architecture": architecture,
+        "arguments": arguments,
+        "output_stride": 16,
+        "by": "fewer_reductions",
+        **options,
+    }
     last = feature_channels(**backbone)[-1]
     return {
         "type": "EncoderDecoder",

@@ -21,12 +21,16 @@ SIZES = ("bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l")
 
 
 def percent(metrics: Mapping[str, Any], scope: str) -> dict[str, float]:
-    """Metrics in percent, without their prefix. Where nothing was detected at all mmdet reports nothing; that is a precision of 0."""
+    """Metrics in percent, without their prefix. Where nothing was detected at all mmdet reports nothing; that is a
+    precision of 0.
+    """
     plain = {key.rpartition("/")[2]: float(value) for key, value in metrics.items()}
     if scope == "mmseg":
         return {key: round(plain[key], 2) for key in METRICS[scope]}
     found = {key: round(100 * plain.get(key, 0.0), 1) for key in METRICS[scope]}
-    absent = 0.0 if METRICS[scope][0] not in plain else -1.0  # where nothing was detected every size is 0; -1: no boxes of that size
+    absent = (
+        0.0 if METRICS[scope][0] not in plain else -1.0
+    )  # where nothing was detected every size is 0; -1: no boxes of that size
     return {**found, **{key: round(100 * plain.get(key, absent), 1) for key in SIZES if plain.get(key, absent) >= 0}}
 
 
@@ -42,7 +46,9 @@ def watch(base: Any, scope: str, file: Path, report: Report | None, progress: Re
         def before_train(self, runner: Any) -> None:
             """Rows of an earlier run up to its checkpoint; and its evaluation, if it was killed before that."""
             if runner.rank == 0 and file.exists():
-                self.rows = [row for row in map(json.loads, file.read_text().splitlines()) if row["iteration"] <= runner.iter]
+                self.rows = [
+                    row for row in map(json.loads, file.read_text().splitlines()) if row["iteration"] <= runner.iter
+                ]
             for row in self.rows if report is not None else ():
                 report(row)  # type: ignore[misc]
             self.began = (time.monotonic(), runner.iter)
@@ -58,7 +64,8 @@ def watch(base: Any, scope: str, file: Path, report: Report | None, progress: Re
             loss = outputs["loss"].item()
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss is {loss} in iteration {runner.iter + 1}.", "Lower the learning rate: --set optimizer.learning_rate=..."
+                    f"the loss is {loss} in iteration {runner.iter + 1}.",
+                    "Lower the learning rate: --set optimizer.learning_rate=...",
                 )
             self.losses.append(loss)
             if progress is not None and runner.rank == 0:

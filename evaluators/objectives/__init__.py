@@ -1,4 +1,6 @@
-"""What a network is trained to do: objectives turn images into inputs, targets, loss and metric; see :mod:`evaluators.objectives.base`."""
+"""What a network is trained to do: objectives turn images into inputs, targets, loss and metric; see
+:mod:`nni_plugins.evaluators.objectives.base`.
+"""
 
 from .base import Crops, Head, Objective, check_fitted, check_targets, fitted
 from .colorization import Colorization

@@ -1,11 +1,13 @@
 """What an objective is: it turns images into inputs, targets, loss and metric.
 
-Life cycle: :meth:`Objective.check` refuses images that cannot serve, :meth:`Objective.head` says what the network must end in. A loop then
-asks :meth:`Objective.epoch_targets` and :meth:`Objective.draw` at the start of every epoch, and :meth:`Objective.prepare`,
-:meth:`Objective.loss`, :meth:`Objective.correct` and :meth:`Objective.count` at every step. An objective with ``label_free = True`` never
-touches ``images.labels`` nor ``images.maps``, so data whose labels raise can be used.
+Life cycle: :meth:`Objective.check` refuses images that cannot serve, :meth:`Objective.head` says what the network must
+end in. A loop then asks :meth:`Objective.epoch_targets` and :meth:`Objective.draw` at the start of every epoch, and
+:meth:`Objective.prepare`, :meth:`Objective.loss`, :meth:`Objective.correct` and :meth:`Objective.count` at every step.
+An objective with ``label_free = True`` never touches ``images.labels`` nor ``images.maps``, so data whose labels raise
+can be used.
 
-An objective's attributes are its constructor's arguments, by the same names, and JSON-able: they identify a run that is resumed.
+An objective's attributes are its constructor's arguments, by the same names, and JSON-able: they identify a run that is
+resumed.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from spaces import heads
-from spaces.base import SearchSpace
-from spaces.images import ImageSpace
+from nni_plugins.spaces import heads
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.images import ImageSpace
 
 from ..data import ImageSet
 from ..errors import ConfigError, DataError
@@ -38,7 +40,9 @@ RESOLUTION = 30
 
 @dataclass(frozen=True)
 class Head:
-    """What a network must end in: ``classes`` outputs of a :class:`spaces.heads.Head`, on images of ``input_channels`` channels."""
+    """What a network must end in: ``classes`` outputs of a :class:`nni_plugins.spaces.heads.Head`, on images of
+    ``input_channels`` channels.
+    """
 
     classes: int
     form: heads.Head = LINEAR
@@ -49,10 +53,11 @@ class Head:
 class Crops:
     """A batch before the objective has had it, on the device.
 
-    ``images``: (B, 3, H, W) uint8, cropped and flipped. ``labels``: (B,) int64, those of :meth:`Objective.epoch_targets`, or None.
-    ``maps``: (B, H, W) uint8 label maps of an objective that ``wants_maps``, or None. ``drawn``: (B, k), rows of :meth:`Objective.draw`.
-    ``mean``, ``std``: (3, 1, 1), of the training images, in [0, 1]. ``colour``: the augmentation of colours, of (B, 3, H, W) in [0, 1] and
-    the rows ``augmented`` that were drawn for it, or None.
+    ``images``: (B, 3, H, W) uint8, cropped and flipped. ``labels``: (B,) int64, those of
+    :meth:`Objective.epoch_targets`, or None. ``maps``: (B, H, W) uint8 label maps of an objective that ``wants_maps``,
+    or None. ``drawn``: (B, k), rows of :meth:`Objective.draw`. ``mean``, ``std``: (3, 1, 1), of the training images, in
+    [0, 1]. ``colour``: the augmentation of colours, of (B, 3, H, W) in [0, 1] and the rows ``augmented`` that were
+    drawn for it, or None.
     """
 
     images: torch.Tensor
@@ -65,21 +70,35 @@ class Crops:
     augmented: torch.Tensor | None = None
 
     def standardised(self, images: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, 3, H, W) bytes -> float32 with colours augmented, less the mean, by the deviation. ``images``: others than these, and if
-        they are float already, overwritten."""
+        """(B, 3, H, W) bytes -> float32 with colours augmented, less the mean, by the deviation. ``images``: others
+        than these, and if they are float already, overwritten."""
         x = (self.images if images is None else images).float().div_(255)
         if self.colour is None or self.augmented is None:
             return x.sub_(self.mean).div_(self.std)
         return self.colour(x, self.augmented).sub(self.mean).div(self.std)
 
     def parts(self) -> Iterator[tuple[slice, Crops]]:
-        """All at once on an accelerator; on a CPU so many images at a time that what is computed from them stays in its cache."""
+        """All at once on an accelerator; on a CPU so many images at a time that what is computed from them stays in its
+        cache.
+        """
         count = len(self.images)
         size = max(1, CACHED // math.prod(self.images.shape[2:])) if self.images.device.type == "cpu" else count
         for start in range(0, count, size):
             part = slice(start, start + size)
-            labels, maps, augmented = (None if rows is None else rows[part] for rows in (self.labels, self.maps, self.augmented))
-            yield part, replace(self, images=self.images[part], labels=labels, maps=maps, drawn=self.drawn[part], augmented=augmented)
+            labels, maps, augmented = (
+                None if rows is None else rows[part] for rows in (self.labels, self.maps, self.augmented)
+            )
+            yield (
+                part,
+                replace(
+                    self,
+                    images=self.images[part],
+                    labels=labels,
+                    maps=maps,
+                    drawn=self.drawn[part],
+                    augmented=augmented,
+                ),
+            )
 
 
 class Objective(ABC):
@@ -116,8 +135,8 @@ class Objective(ABC):
         """
 
     def epoch_targets(self, images: ImageSet, epoch: int) -> torch.Tensor | None:
-        """The classes of all images in ``epoch`` (counted from 0): (N,) int64 in [0, classes), or None where :meth:`prepare` makes the
-        targets from the images themselves. A pure function of its arguments."""
+        """The classes of all images in ``epoch`` (counted from 0): (N,) int64 in [0, classes), or None where
+        :meth:`prepare` makes the targets from the images themselves. A pure function of its arguments."""
         return None
 
     def draw(self, seed: int, epoch: int, uses: int) -> npt.NDArray[np.int32]:
@@ -131,7 +150,9 @@ class Objective(ABC):
     def prepare(self, crops: Crops) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets of a batch, on the device. By default (B, 3, H, W) float32 and the labels (B,) int64."""
         if crops.labels is None:
-            raise ConfigError(f"{type(self).__name__} gives no targets.", "Return them from epoch_targets, or make them in prepare.")
+            raise ConfigError(
+                f"{type(self).__name__} gives no targets.", "Return them from epoch_targets, or make them in prepare."
+            )
         return crops.standardised(), crops.labels
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -147,14 +168,24 @@ class Objective(ABC):
         return torch.tensor(targets.numel(), device=targets.device)
 
     def tally(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """What an evaluation adds up over its batches: (3,) float64 of loss, correct and counted targets; subclasses may append."""
+        """What an evaluation adds up over its batches: (3,) float64 of loss, correct and counted targets; subclasses
+        may append.
+        """
         count = self.count(targets).double()
-        return torch.stack([self.loss(outputs, targets).double() * count, self.correct(outputs, targets).double(), count])
+        return torch.stack(
+            [self.loss(outputs, targets).double() * count, self.correct(outputs, targets).double(), count]
+        )
 
     def summary(self, tally: torch.Tensor) -> dict[str, float]:
-        """Numbers of an evaluation from its summed tallies: ``loss`` in nats a target, ``accuracy`` in percent of the targets."""
+        """Numbers of an evaluation from its summed tallies: ``loss`` in nats a target, ``accuracy`` in percent of the
+        targets.
+        """
         loss, correct, count = tally[:3].tolist()
-        return {"loss": loss / count, "accuracy": 100 * correct / count} if count else {"loss": float("nan"), "accuracy": float("nan")}
+        return (
+            {"loss": loss / count, "accuracy": 100 * correct / count}
+            if count
+            else {"loss": float("nan"), "accuracy": float("nan")}
+        )
 
 
 def fractions(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[np.int32]:
@@ -169,10 +200,15 @@ def check_targets(targets: torch.Tensor, images: ImageSet, classes: int) -> torc
         DataError: they are not.
     """
     if targets.shape != (len(images),) or targets.dtype != torch.int64:
-        raise DataError(f"{images.name}: targets must be ({len(images)},) int64, but got {tuple(targets.shape)} {targets.dtype}.")
+        raise DataError(
+            f"{images.name}: targets must be ({len(images)},) int64, but got {tuple(targets.shape)} {targets.dtype}."
+        )
     low, high = cast(int, targets.min().item()), cast(int, targets.max().item())
     if low < 0 or high >= classes:
-        raise DataError(f"{images.name}: targets lie in [{low}, {high}], but the network has {classes} classes.", f"Use classes={high + 1}.")
+        raise DataError(
+            f"{images.name}: targets lie in [{low}, {high}], but the network has {classes} classes.",
+            f"Use classes={high + 1}.",
+        )
     return targets
 
 
@@ -183,14 +219,18 @@ def whole(name: str, value: object, least: int) -> None:
 
 
 def fitted(space: SearchSpace, objective: Objective, images: ImageSet) -> SearchSpace:
-    """``space`` with the head and the input channels that ``objective`` needs on ``images``; architectures do not depend on them.
+    """``space`` with the head and the input channels that ``objective`` needs on ``images``; architectures do not
+    depend on them.
 
     Raises:
         ConfigError: its networks take no images or cannot end so, or the images' size does not fit.
         DataError, LabelError: see :meth:`Objective.check`.
     """
     if not space.takes_images:
-        raise ConfigError(f"networks of {space.name} take no images, which {type(objective).__name__} needs.", "Choose a space of image networks.")
+        raise ConfigError(
+            f"networks of {space.name} take no images, which {type(objective).__name__} needs.",
+            "Choose a space of image networks.",
+        )
     objective.check(images)
     head = objective.head(images)
     if isinstance(space, ImageSpace):
@@ -199,7 +239,7 @@ def fitted(space: SearchSpace, objective: Objective, images: ImageSet) -> Search
         raise ConfigError(
             f"{type(objective).__name__} needs networks with a {head.form.kind!r} head on {head.input_channels} channels, but those of "
             f"{space.name} end in linear classifiers of colour images.",
-            "Derive the space from spaces.ImageSpace, or choose supervised or random_labels.",
+            "Derive the space from nni_plugins.spaces.ImageSpace, or choose supervised or random_labels.",
         )
     return space.with_classes(head.classes)
 
@@ -213,7 +253,9 @@ def check_fitted(space: SearchSpace, objective: Objective, images: ImageSet) -> 
     needed = fitted(space, objective, images)
     classes, wanted = getattr(space, "classes", None), getattr(needed, "classes", None)
     if classes != wanted:
-        raise ConfigError(f"the supernet has {classes} classes, but the objective needs {wanted}.", f"Use classes={wanted}.")
+        raise ConfigError(
+            f"the supernet has {classes} classes, but the objective needs {wanted}.", f"Use classes={wanted}."
+        )
     if needed.config() != space.config():
         assert isinstance(space, ImageSpace) and isinstance(needed, ImageSpace)
         ours, theirs = ((s.head.config(), s.input_channels) for s in (space, needed))

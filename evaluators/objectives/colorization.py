@@ -1,10 +1,12 @@
-"""Which colour each pixel of a grey image had: Zhang et al., ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020, section 4.1)."""
+"""Which colour each pixel of a grey image had: Zhang et al., ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020,
+section 4.1).
+"""
 
 from __future__ import annotations
 
 import torch
 
-from spaces import heads
+from nni_plugins.spaces import heads
 
 from ..data import ImageSet
 from ..errors import DataError
@@ -18,8 +20,9 @@ SAMPLE = 256
 class Colorization(Objective):
     """313 classes of colour (a, b) at every pixel, from its lightness L alone.
 
-    Labels are hard, at the resolution of the image; all pixels weigh the same (UnNAS; Zhang et al. have soft labels and rebalance them). Of
-    the augmentation crops and flips are used, changes of colour are not: they would change what is asked for.
+    Labels are hard, at the resolution of the image; all pixels weigh the same (UnNAS; Zhang et al. have soft labels and
+    rebalance them). Of the augmentation crops and flips are used, changes of colour are not: they would change what is
+    asked for.
     """
 
     label_free = True

@@ -1,4 +1,6 @@
-"""In which order the tiles of an image stand: Noroozi & Favaro, ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020, section 4.1)."""
+"""In which order the tiles of an image stand: Noroozi & Favaro, ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020,
+section 4.1).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from spaces import heads
+from nni_plugins.spaces import heads
 
 from ..data import ImageSet
 from ..errors import ConfigError
@@ -18,7 +20,9 @@ from .base import RESOLUTION, Crops, Head, Objective, Size, fractions, whole
 from .permutations import permutations
 
 TILE = 0.76
-"""Side of a tile in its cell of the grid; the rest is room for the random offset, so that edges do not give the neighbour away."""
+"""Side of a tile in its cell of the grid; the rest is room for the random offset, so that edges do not give the
+neighbour away.
+"""
 GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601)."""
 LEAST = 3
@@ -34,7 +38,8 @@ def _places(grid: int, count: int, seed: int, device: torch.device) -> torch.Ten
 
 
 class Jigsaw(Objective):
-    """One class a permutation. The tiles pass the network one by one; a linear layer sees their pooled features in the given order.
+    """One class a permutation. The tiles pass the network one by one; a linear layer sees their pooled features in the
+    given order.
 
     Args:
         grid: tiles a side, 2 or 3.
@@ -47,13 +52,18 @@ class Jigsaw(Objective):
 
     def __init__(self, grid: int = 3, permutations: int | None = None, seed: int = 0, gray: float = 0.3) -> None:
         if grid not in (2, 3) or isinstance(grid, bool):
-            raise ConfigError(f"grid must be 2 or 3, but got grid={grid!r}.", "Permutations of more tiles are too many to choose among.")
+            raise ConfigError(
+                f"grid must be 2 or 3, but got grid={grid!r}.",
+                "Permutations of more tiles are too many to choose among.",
+            )
         most = factorial(grid**2)
         permutations = min(most, 1000) if permutations is None else permutations
         whole("permutations", permutations, 2)
         whole("seed", seed, 0)
         if permutations > most:
-            raise ConfigError(f"permutations <= {most} must hold for a {grid} x {grid} grid, but got permutations={permutations}.")
+            raise ConfigError(
+                f"permutations <= {most} must hold for a {grid} x {grid} grid, but got permutations={permutations}."
+            )
         if isinstance(gray, bool) or not isinstance(gray, int | float) or not 0 <= gray <= 1:
             raise ConfigError(f"gray must be a probability, but got gray={gray!r}.")
         self.grid, self.permutations, self.seed, self.gray = grid, permutations, seed, gray
@@ -89,7 +99,9 @@ class Jigsaw(Objective):
         return self._draw(generator(seed, "jigsaw", epoch), uses)
 
     def draw_evaluation(self, seed: int, uses: int) -> npt.NDArray[np.int32]:
-        """Nothing becomes grey; permutations and offsets are drawn as in training (UnNAS, which draws them anew each time)."""
+        """Nothing becomes grey; permutations and offsets are drawn as in training (UnNAS, which draws them anew each
+        time).
+        """
         drawn = self._draw(generator(seed, "jigsaw evaluation"), uses)
         drawn[:, 1] = 1 << RESOLUTION
         return drawn
@@ -113,7 +125,9 @@ class Jigsaw(Objective):
     def _tiles(self, crops: Crops) -> torch.Tensor:
         batch, device = len(crops.images), crops.images.device
         drawn = crops.drawn.long()
-        source = _places(self.grid, self.permutations, self.seed, device)[drawn[:, 0]]  # (B, tiles): which tile stands in each slot
+        source = _places(self.grid, self.permutations, self.seed, device)[
+            drawn[:, 0]
+        ]  # (B, tiles): which tile stands in each slot
         cell, tile = self.tile((crops.images.shape[2], crops.images.shape[3]))
         room = torch.tensor([cell[0] - tile[0] + 1, cell[1] - tile[1] + 1], device=device)
         offsets = (drawn[:, 2:].view(batch, self.tiles, 2) * room) >> RESOLUTION
@@ -121,7 +135,9 @@ class Jigsaw(Objective):
         rows = (source // self.grid * cell[0] + offsets[:, :, 0])[:, :, None] + torch.arange(tile[0], device=device)
         columns = (source % self.grid * cell[1] + offsets[:, :, 1])[:, :, None] + torch.arange(tile[1], device=device)
         x = crops.standardised(self._greyed(crops.images, drawn[:, 1])).permute(0, 2, 3, 1)
-        x = x[torch.arange(batch, device=device)[:, None, None, None], rows[:, :, :, None], columns[:, :, None, :]]  # (B, tiles, h, w, 3)
+        x = x[
+            torch.arange(batch, device=device)[:, None, None, None], rows[:, :, :, None], columns[:, :, None, :]
+        ]  # (B, tiles, h, w, 3)
         x = x.sub_(x.mean((2, 3, 4), keepdim=True))
         deviation = x.square().mean((2, 3, 4), keepdim=True).sqrt_()
         return x.div_(deviation.clamp_min_(FLAT)).permute(0, 1, 4, 2, 3)

@@ -1,8 +1,9 @@
-"""sRGB to CIE-Lab on the device, and the classes of colours (Zhang et al., "Colorful Image Colorization", ECCV 2016, section 2.1).
+"""sRGB to CIE-Lab on the device, and the classes of colours (Zhang et al., "Colorful Image Colorization", ECCV 2016,
+section 2.1).
 
-Lab of IEC 61966-2-1 sRGB under illuminant D65, 2 degree observer, with the rounded constants that scikit-image has. The arithmetic is
-float32: over all 2^24 colours L, a and b are within 7e-5 of a float64 computation (:func:`reference`), and 27 labels differ from its own,
-of colours that lie within 3e-5 of the border between two bins (measured on a CPU).
+Lab of IEC 61966-2-1 sRGB under illuminant D65, 2 degree observer, with the rounded constants that scikit-image has. The
+arithmetic is float32: over all 2^24 colours L, a and b are within 7e-5 of a float64 computation (:func:`reference`),
+and 27 labels differ from its own, of colours that lie within 3e-5 of the border between two bins (measured on a CPU).
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def reference(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 def bins() -> npt.NDArray[np.int64]:
     """The 313 (a, b) bins, sorted: (313, 2), multiples of 10.
 
-    They are the corners of all cells of the 10 x 10 grid that the convex hull of the sRGB gamut in the ab plane touches. A cell and the
-    hull, both convex, touch unless an edge of either separates them. 216 colours span the same cells as all 2^24 do.
+    They are the corners of all cells of the 10 x 10 grid that the convex hull of the sRGB gamut in the ab plane
+    touches. A cell and the hull, both convex, touch unless an edge of either separates them. 216 colours span the same
+    cells as all 2^24 do.
     """
     from scipy.spatial import ConvexHull
 
@@ -78,7 +80,9 @@ def bins() -> npt.NDArray[np.int64]:
 
 @cache
 def _table(device: torch.device) -> torch.Tensor:
-    """(rounded a / 10, rounded b / 10), both from LOW / 10 on, row by row -> the bin, or the nearest one where there is none: (23 * 23,)."""
+    """(rounded a / 10, rounded b / 10), both from LOW / 10 on, row by row -> the bin, or the nearest one where there is
+    none: (23 * 23,).
+    """
     side = range(LOW, -LOW + 1, BIN)
     points = np.array(list(product(side, repeat=2)))
     nearest = ((points[:, None] - bins()) ** 2).sum(2).argmin(1)
@@ -86,7 +90,9 @@ def _table(device: torch.device) -> torch.Tensor:
 
 
 def labels(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``a``, ``b``: (...) of sRGB colours -> (...) int64: the bin with the smallest distance, which is the one at the rounded tens."""
+    """``a``, ``b``: (...) of sRGB colours -> (...) int64: the bin with the smallest distance, which is the one at the
+    rounded tens.
+    """
     low, side = LOW // BIN, 1 - 2 * LOW // BIN
     place = (a / BIN).round_().sub_(low).mul_(side).add_((b / BIN).round_().sub_(low))
     return _table(a.device).index_select(0, place.int().flatten()).view(a.shape)

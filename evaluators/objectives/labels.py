@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from spaces.errors import closest
+from nni_plugins.spaces.errors import closest
 
 from ..data import ImageSet
 from ..errors import ConfigError
@@ -35,8 +35,8 @@ class RandomLabels(Objective):
 
     Args:
         classes: number of random classes. The paper uses as many as the data set has.
-        mode: ``"fixed"``: one label an image for the whole training, as the released CIFAR code has it; ``"resample"``: a new one at
-            every use, as the authors' ImageNet loader had it (fact sheet, section 2).
+        mode: ``"fixed"``: one label an image for the whole training, as the released CIFAR code has it; ``"resample"``:
+            a new one at every use, as the authors' ImageNet loader had it (fact sheet, section 2).
         seed: of the labels alone; the other random numbers of a training do not depend on it.
     """
 

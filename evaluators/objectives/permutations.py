@@ -1,4 +1,6 @@
-"""Sets of permutations that differ much (Noroozi & Favaro, ECCV 2016, algorithm 1, by the average distance as UnNAS' released sets)."""
+"""Sets of permutations that differ much (Noroozi & Favaro, ECCV 2016, algorithm 1, by the average distance as UnNAS'
+released sets).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from ..randomness import generator
 
 @cache
 def permutations(grid: int, count: int, seed: int) -> npt.NDArray[np.int64]:
-    """``count`` permutations of ``grid * grid`` numbers: (count, grid * grid). All of them in lexicographic order, where so many are wanted.
+    """``count`` permutations of ``grid * grid`` numbers: (count, grid * grid). All of them in lexicographic order,
+    where so many are wanted.
 
-    Otherwise the first is drawn from ``seed``, and each further one has the greatest average Hamming distance to those before it among
-    all that are left, the lexicographically first of equals. With n[k][v] the number of chosen permutations that have v at place k, that
-    is the one with the smallest sum over k of n[k][p_k]; the sums of all permutations are kept up to date.
+    Otherwise the first is drawn from ``seed``, and each further one has the greatest average Hamming distance to those
+    before it among all that are left, the lexicographically first of equals. With n[k][v] the number of chosen
+    permutations that have v at place k, that is the one with the smallest sum over k of n[k][p_k]; the sums of all
+    permutations are kept up to date.
     """
     tiles = grid * grid
     table = np.array(list(enumerated(range(tiles))), dtype=np.int8)

@@ -12,7 +12,9 @@ TURNS = 4
 
 
 class Rotation(Objective):
-    """Four classes: by 0, 90, 180 and 270 degrees, counter-clockwise. All four rotations of every image are in the batch."""
+    """Four classes: by 0, 90, 180 and 270 degrees, counter-clockwise. All four rotations of every image are in the
+    batch.
+    """
 
     label_free = True
 

@@ -1,4 +1,6 @@
-"""Which class each pixel shows: the supervised objective that UnNAS compares with on Cityscapes (Liu et al., ECCV 2020, section 4.2)."""
+"""Which class each pixel shows: the supervised objective that UnNAS compares with on Cityscapes (Liu et al., ECCV 2020,
+section 4.2).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from spaces import heads
+from nni_plugins.spaces import heads
 
 from ..data import ImageSet
 from ..data.augmentation import IGNORED
@@ -20,8 +22,8 @@ class Segmentation(Objective):
 
     Args:
         ignore: value of pixels without a class, besides 255.
-        channels, rates: of the atrous spatial pyramid pooling that the network ends in. The defaults are UnNAS' in the search; its
-            evaluation phase has 256 and [6, 12, 18].
+        channels, rates: of the atrous spatial pyramid pooling that the network ends in. The defaults are UnNAS' in the
+            search; its evaluation phase has 256 and [6, 12, 18].
     """
 
     label_free = False
@@ -33,7 +35,9 @@ class Segmentation(Objective):
         whole("ignore", ignore, 0)
         whole("channels", channels, 1)
         if ignore > 255 or not isinstance(rates, Sequence) or isinstance(rates, str) or not rates:
-            raise ConfigError(f"ignore <= 255 and at least one rate are needed, but got ignore={ignore}, rates={rates!r}.")
+            raise ConfigError(
+                f"ignore <= 255 and at least one rate are needed, but got ignore={ignore}, rates={rates!r}."
+            )
         for rate in rates:
             whole("rates", rate, 1)
         self.ignore, self.channels, self.rates = ignore, channels, list(rates)
@@ -44,7 +48,9 @@ class Segmentation(Objective):
 
     def check(self, images: ImageSet) -> None:
         if images.streamed:
-            images.on("cpu").gather_maps(torch.tensor([0]))  # whether there are any; reading all of them is what streaming avoids
+            images.on("cpu").gather_maps(
+                torch.tensor([0])
+            )  # whether there are any; reading all of them is what streaming avoids
             return
         largest = self._largest(images)
         if images.classes and largest >= len(images.classes):
@@ -78,8 +84,8 @@ class Segmentation(Objective):
         return torch.cat([super().tally(outputs, targets), torch.bincount(pairs, minlength=classes * classes).double()])
 
     def summary(self, tally: torch.Tensor) -> dict[str, float]:
-        """``loss``, ``accuracy`` (percent of the pixels) and ``miou``: the mean of intersection over union, in percent, over the classes
-        that occur in the labels or in the predictions."""
+        """``loss``, ``accuracy`` (percent of the pixels) and ``miou``: the mean of intersection over union, in percent,
+        over the classes that occur in the labels or in the predictions."""
         confusion = tally[3:].reshape(round((len(tally) - 3) ** 0.5), -1)
         intersection = confusion.diagonal()
         union = confusion.sum(0) + confusion.sum(1) - intersection

@@ -1,6 +1,6 @@
 """Training networks to the end by recipes, with timm's parts."""
 
-from spaces.lazy import lazy
+from nni_plugins.spaces.lazy import lazy
 
 __getattr__, __dir__ = lazy(
     __name__,

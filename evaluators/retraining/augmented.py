@@ -1,4 +1,6 @@
-"""Images with an augmentation that is a function of (seed, epoch, image), in whichever process and order they are asked for."""
+"""Images with an augmentation that is a function of (seed, epoch, image), in whichever process and order they are asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ Planned = tuple[int, npt.NDArray[np.int64]]
 
 
 def seed_everything(seed: int, purpose: str, *step: int) -> None:
-    """Seed the global generators of Python, NumPy and torch (on the CPU), which timm's and torchvision's transforms draw from."""
+    """Seed the global generators of Python, NumPy and torch (on the CPU), which timm's and torchvision's transforms
+    draw from.
+    """
     words = sequence(seed, purpose, *step).generate_state(4)
     random.seed(int(words[0]))
     np.random.seed(words[1])
@@ -80,7 +84,9 @@ class Augmented(Dataset[Item]):
 
 
 class Keys(Sampler[list[Key]]):
-    """The batches of keys that the loader is to make next. Lives in the main process, so it may change between two iterations."""
+    """The batches of keys that the loader is to make next. Lives in the main process, so it may change between two
+    iterations.
+    """
 
     def __init__(self) -> None:
         self.planned: Sequence[Planned] = ()
@@ -94,7 +100,8 @@ class Keys(Sampler[list[Key]]):
 
 
 Loaded = tuple[torch.Tensor, torch.Tensor]
-"""Images (B, 3, S, S) float32 and labels (B,) int64, in memory that a CUDA device reads at once if it is to go there."""
+"""Images (B, 3, S, S) float32 and labels (B,) int64, in memory that a CUDA device reads at once if it is to go there.
+"""
 
 
 class Loader:
@@ -134,8 +141,8 @@ class Loader:
             ) from None
 
     def close(self) -> None:
-        """End the worker processes; a later pass starts new ones. Left to Python's garbage collector, this can take five seconds: it may
-        close the workers' queues before torch tells them through these to stop.
+        """End the worker processes; a later pass starts new ones. Left to Python's garbage collector, this can take
+        five seconds: it may close the workers' queues before torch tells them through these to stop.
         """
         iterator, self._loader._iterator = self._loader._iterator, None
         if isinstance(iterator, _MultiProcessingDataLoaderIter):

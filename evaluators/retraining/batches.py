@@ -33,7 +33,8 @@ class Part:
         images: (B, 3, S, S) float32, normalised.
         targets: (B,) int64 classes, or where images are mixed (B, K) float32 shares of the classes.
         labels: (B,) int64 classes of the images before mixing.
-        weight: of the part's mean loss. Summed over the parts and averaged over the processes, weighted mean losses are the mean over the batch.
+        weight: of the part's mean loss. Summed over the parts and averaged over the processes, weighted mean losses are
+            the mean over the batch.
     """
 
     images: torch.Tensor
@@ -46,8 +47,8 @@ def share(images: int, part: int, parts: int, symmetric: bool) -> npt.NDArray[np
     """Places in a batch of ``images`` that belong to ``part`` of ``parts``, ascending.
 
     Args:
-        symmetric: with place i also ``images - 1 - i``. timm mixes a batch with itself backwards, so that a part by itself mixes the pairs that
-            the whole batch would mix.
+        symmetric: with place i also ``images - 1 - i``. timm mixes a batch with itself backwards, so that a part by
+            itself mixes the pairs that the whole batch would mix.
     """
     length = images // 2 if symmetric else images
     first = np.arange(part * length // parts, (part + 1) * length // parts)
@@ -59,8 +60,8 @@ def share(images: int, part: int, parts: int, symmetric: bool) -> npt.NDArray[np
 
 
 class TrainingBatches:
-    """The batches of every epoch, as functions of (seed, epoch): of nothing else, so neither of the number of workers, nor of the update
-    that a run was resumed at. Order and augmentation do not depend on processes and parts either.
+    """The batches of every epoch, as functions of (seed, epoch): of nothing else, so neither of the number of workers,
+    nor of the update that a run was resumed at. Order and augmentation do not depend on processes and parts either.
 
     Args:
         pictures: what is trained on; at least two images for each part of a batch.
@@ -92,9 +93,12 @@ class TrainingBatches:
             least = recipe.batch_size if recipe.drop_last else 2 * self._parts
             raise DataError(
                 f"{pictures.name}: {len(pictures)} images do not fill one batch: at least {least} are needed.",
-                "Use more images, or lower the recipe's " + ("batch_size or leave out drop_last." if recipe.drop_last else "accumulate or devices."),
+                "Use more images, or lower the recipe's "
+                + ("batch_size or leave out drop_last." if recipe.drop_last else "accumulate or devices."),
             )
-        self._loader = Loader(Augmented(pictures, training_transform(recipe, *normalisation), seed), recipe.workers, self.device)
+        self._loader = Loader(
+            Augmented(pictures, training_transform(recipe, *normalisation), seed), recipe.workers, self.device
+        )
         self._mixup = None if recipe.mix is None else mixup(recipe.mix, len(pictures.classes))
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Part]]:
@@ -160,7 +164,12 @@ def mixup(settings: MixSettings, classes: int) -> Any:
 
 
 def test_batches(
-    pictures: Pictures, recipe: Recipe, normalisation: Normalisation, device: torch.device | str, rank: int = 0, world: int = 1
+    pictures: Pictures,
+    recipe: Recipe,
+    normalisation: Normalisation,
+    device: torch.device | str,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[Loaded]:
     """Images and labels on ``device``, each image once over all processes; at most ``recipe.part_size`` at once.
 
@@ -173,13 +182,17 @@ def test_batches(
     loader = Loader(Augmented(pictures, test_transform(recipe, *normalisation), None), recipe.workers, target)
     try:
         for images, labels in loader.load(planned):
-            yield images.to(target, non_blocking=target.type == "cuda"), labels.to(target, non_blocking=target.type == "cuda")
+            yield (
+                images.to(target, non_blocking=target.type == "cuda"),
+                labels.to(target, non_blocking=target.type == "cuda"),
+            )
     finally:
         loader.close()
 
 
 def normalisation(recipe: Recipe, pictures: Pictures) -> Normalisation:
-    """The recipe's mean and standard deviation, or else those of the training images as tests see them (resized and cropped).
+    """The recipe's mean and standard deviation, or else those of the training images as tests see them (resized and
+    cropped).
 
     Of at most 10,000 images, a draw with a fixed seed; population standard deviations, at least 0.001.
 
@@ -199,7 +212,9 @@ def normalisation(recipe: Recipe, pictures: Pictures) -> Normalisation:
             found += np.stack([np.bincount(pixels[..., channel].ravel(), minlength=256) for channel in range(3)])
         return found
 
-    counts: npt.NDArray[np.int64] = sum(each(levels, [index[i : i + CHUNK] for i in range(0, len(index), CHUNK)]), np.zeros((3, 256), dtype=np.int64))
+    counts: npt.NDArray[np.int64] = sum(
+        each(levels, [index[i : i + CHUNK] for i in range(0, len(index), CHUNK)]), np.zeros((3, 256), dtype=np.int64)
+    )
     shares, values = counts / counts.sum(1, keepdims=True), np.arange(256) / 255
     mean = shares @ values
     std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1)).clip(min=1e-3)

@@ -1,4 +1,6 @@
-"""The model card: ``README.md`` beside the weights, in the form that the model hub and timm use. It says what was measured, and how."""
+"""The model card: ``README.md`` beside the weights, in the form that the model hub and timm use. It says what was
+measured, and how.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def _numbers(values: Any) -> str:
     return ", ".join(f"{float(value):.4f}" for value in values)
 
 
-def _network(description: Mapping[str, Any], recipe: Recipe, normalisation: tuple[Any, Any], drawing: str | None) -> list[str]:
+def _network(
+    description: Mapping[str, Any], recipe: Recipe, normalisation: tuple[Any, Any], drawing: str | None
+) -> list[str]:
     side, macs = recipe.input.size, description["macs"]
     rows = {
         "parameters": f"{description['parameters']:,}",
@@ -126,14 +130,26 @@ def _values(recipe: Recipe) -> dict[str, Any]:
 
 
 def _data(data: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
-    named = ", ".join(classes[:SHOWN]) + (f", and {len(classes) - SHOWN:,} more (in the checkpoints)" if len(classes) > SHOWN else "")
-    rows = {"data": data["name"], "training images": f"{data['train']:,}", "test images": f"{data['test']:,}", "classes": named}
+    named = ", ".join(classes[:SHOWN]) + (
+        f", and {len(classes) - SHOWN:,} more (in the checkpoints)" if len(classes) > SHOWN else ""
+    )
+    rows = {
+        "data": data["name"],
+        "training images": f"{data['train']:,}",
+        "test images": f"{data['test']:,}",
+        "classes": named,
+    }
     return ["## Data", _table(rows)]
 
 
 def _accuracy(history: Rows, recipe: Recipe) -> list[str]:
     last, best = history[-1], max(history, key=lambda row: row["top1"])  # the first of equals
-    keys = {"top1": "top-1 (%)", "top5": "top-5 (%)", "top1_raw": "top-1 without moving average (%)", "test_loss": "loss (nats)"}
+    keys = {
+        "top1": "top-1 (%)",
+        "top5": "top-5 (%)",
+        "top1_raw": "top-1 without moving average (%)",
+        "test_loss": "loss (nats)",
+    }
     shown = [key for key in keys if key in last]
     lines = [f"| file | epoch | {' | '.join(keys[key] for key in shown)} |", f"|---|---|{'---|' * len(shown)}"]
     for file, row in ((LAST, last), (BEST, best)):
@@ -157,8 +173,15 @@ def _use(description: Mapping[str, Any], classes: int, side: int) -> list[str]:
         ]
     name, arguments = description["timm"]
     ours = description["space"] is not None
-    start = "import timm\n" + ("\nimport evaluators.timm_models  # of nni-plugins: tells timm the name\n" if ours else "")
-    lines = {key: f"    {key}={json.dumps(value) if isinstance(value, str) else repr(value)},\n" for key, value in arguments.items()}
+    start = "import timm\n" + (
+        "\nimport nni_plugins.evaluators.interchange.timm_models  # of nni-plugins: tells timm the name\n"
+        if ours
+        else ""
+    )
+    lines = {
+        key: f"    {key}={json.dumps(value) if isinstance(value, str) else repr(value)},\n"
+        for key, value in arguments.items()
+    }
     given, maps = "".join(lines.values()), "".join(line for key, line in lines.items() if key != "num_classes")
     call = f'{start}\nmodel = timm.create_model(\n    "{name}",\n{given}    checkpoint_path="{BEST}",\n).eval()'
     features = (
@@ -173,5 +196,5 @@ def _use(description: Mapping[str, Any], classes: int, side: int) -> list[str]:
         "As a source of feature maps:",
         f"```python\n{features}\n```",
         "With the preparation of its images, class names and recipe:",
-        f'```python\nfrom evaluators.retraining.checkpoints import load\n\nloaded = load("{BEST}")\nprint(loaded.classes, loaded.normalisation)\n```',
+        f'```python\nfrom nni_plugins.evaluators.retraining.checkpoints import load\n\nloaded = load("{BEST}")\nprint(loaded.classes, loaded.normalisation)\n```',
     ]

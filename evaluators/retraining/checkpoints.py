@@ -1,8 +1,9 @@
 """Trained networks in timm's checkpoint format, with what is needed to make and use them again beside the weights.
 
-A run's folder holds ``last.pth.tar`` and ``model_best.pth.tar``. timm reads them (``timm.create_model(..., checkpoint_path=...)``,
-``timm.models.load_checkpoint``); :func:`load` makes the network, too. They hold tensors and plain values only, and the weights of the
-network that is used, without the auxiliary head of training.
+A run's folder holds ``last.pth.tar`` and ``model_best.pth.tar``. timm reads them
+(``timm.create_model(..., checkpoint_path=...)``, ``timm.models.load_checkpoint``); :func:`load` makes the network, too.
+They hold tensors and plain values only, and the weights of the network that is used, without the auxiliary head of
+training.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from torch import nn
 from ..backends import require
 from ..errors import CheckpointError, ConfigError
 from ..files import atomic_write
+from ..interchange.weights import fit, read_weights, weights_of
 from ..randomness import torch_fork
 from ..settings import read
 from ..training.checkpoint import State
 from ..versions import versions as of
-from ..weights import fit, read_weights, weights_of
 from .settings import Recipe, Three
 
 SCHEMA_VERSION = 1
@@ -40,9 +41,9 @@ NOT_OF_A_NETWORK = ("pretrained", "checkpoint", "cache_dir", "features")
 class Loaded:
     """A checkpoint that was read.
 
-    ``network``: in evaluation mode on the CPU, with timm's interface and the weights, those of the moving average where there is one
-    (``averaged``). ``description``: as ``network.describe`` made it. ``epoch``: from 1. ``metrics``: that epoch's row of the curve.
-    ``normalisation``: mean and standard deviation of each channel in [0, 1].
+    ``network``: in evaluation mode on the CPU, with timm's interface and the weights, those of the moving average where
+    there is one (``averaged``). ``description``: as ``network.describe`` made it. ``epoch``: from 1. ``metrics``: that
+    epoch's row of the curve. ``normalisation``: mean and standard deviation of each channel in [0, 1].
     """
 
     path: Path
@@ -90,7 +91,8 @@ def save(
     Args:
         network: may be compiled or wrapped for several devices, and have an auxiliary head.
         ema: the moving average of its weights; timm's ``ModelEmaV3`` or its ``module``.
-        description: of the network without auxiliary head, by ``network.describe``; its ``timm`` is None for a network that timm cannot make.
+        description: of the network without auxiliary head, by ``network.describe``; its ``timm`` is None for a network
+            that timm cannot make.
         normalisation: mean and standard deviation, each (3,).
         epoch: the one that ended, from 1. timm counts from 0: its key ``epoch`` holds one less.
         metrics: that epoch's row of the curve; its ``top1`` becomes timm's ``metric``.
@@ -131,19 +133,30 @@ def save(
 
 
 def weights(network: nn.Module) -> State:
-    """The state dictionary on the CPU, without the auxiliary head and without the names that wrappers put before a weight's own."""
-    state = {".".join(part for part in key.split(".") if part != "_orig_mod"): value for key, value in network.state_dict().items()}
+    """The state dictionary on the CPU, without the auxiliary head and without the names that wrappers put before a
+    weight's own.
+    """
+    state = {
+        ".".join(part for part in key.split(".") if part != "_orig_mod"): value
+        for key, value in network.state_dict().items()
+    }
     for prefix in ("_forward_module.", "module."):
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return {key: value.detach().to("cpu").clone(memory_format=torch.contiguous_format) for key, value in state.items() if not _auxiliary(key)}
+    return {
+        key: value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+        for key, value in state.items()
+        if not _auxiliary(key)
+    }
 
 
 def _auxiliary(key: str) -> bool:
     return key.startswith("auxiliary.")
 
 
-def _args(name: str, arguments: dict[str, Any], recipe: Recipe, classes: int, mean: list[float], std: list[float], seed: int) -> dict[str, Any]:
+def _args(
+    name: str, arguments: dict[str, Any], recipe: Recipe, classes: int, mean: list[float], std: list[float], seed: int
+) -> dict[str, Any]:
     """Of the recipe, what timm's train.py has an argument for, under that argument's name."""
     mix, side = recipe.mix, recipe.input.size
     return {
@@ -181,7 +194,8 @@ def load(path: Path | str) -> Loaded:
     """Read a checkpoint of :func:`save` and make its network. Nothing in it is run, and no file but it is read.
 
     Raises:
-        CheckpointError: unreadable, damaged, foreign or newer than this version, or with weights of another architecture.
+        CheckpointError: unreadable, damaged, foreign or newer than this version, or with weights of another
+            architecture.
         MissingBackend: timm is not installed.
     """
     path = Path(path)
@@ -198,7 +212,9 @@ def load(path: Path | str) -> Loaded:
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error.problem}", "The checkpoint is damaged.") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its description is damaged ({type(error).__name__}: {error}).", "Take another copy of it.") from None
+        raise CheckpointError(
+            f"{path}: its description is damaged ({type(error).__name__}: {error}).", "Take another copy of it."
+        ) from None
     if arguments is None:
         raise CheckpointError(
             f"{path}: its network, a {name}, was made by a program of its own, and nothing in the file makes it again.",
@@ -207,7 +223,12 @@ def load(path: Path | str) -> Loaded:
     network, state = _network(path, name, arguments), weights_of(content)
     if any(getattr(value, "dtype", None) == torch.float64 for value in state.values()):  # of precision 64-true
         network.double()
-    fit(network, state, str(path), f"The file says that it is of {name}; weights and description do not belong together.")
+    fit(
+        network,
+        state,
+        str(path),
+        f"The file says that it is of {name}; weights and description do not belong together.",
+    )
     return Loaded(
         path=path,
         network=network.eval(),
@@ -235,7 +256,9 @@ def _block(content: State, path: Path) -> dict[str, Any]:
     if not isinstance(schema, int):
         raise CheckpointError(f"{path}: its description is damaged (no schema number).", "Take another copy of it.")
     if schema > SCHEMA_VERSION:
-        raise CheckpointError(f"{path} has schema {schema}; this version reads up to {SCHEMA_VERSION}.", "Upgrade nni-plugins to use it.")
+        raise CheckpointError(
+            f"{path} has schema {schema}; this version reads up to {SCHEMA_VERSION}.", "Upgrade nni-plugins to use it."
+        )
     return block
 
 
@@ -245,15 +268,22 @@ def _three(values: Any) -> Three:
 
 
 def _network(path: Path, name: Any, arguments: dict[str, Any]) -> nn.Module:
-    """The network that the description names. It comes from a file, so it may ask for nothing but a network with fresh weights."""
+    """The network that the description names. It comes from a file, so it may ask for nothing but a network with fresh
+    weights.
+    """
     timm = require("timm", "timm")
-    from .. import timm_models  # noqa: F401  (registers our names)
+    from ..interchange import timm_models  # noqa: F401  (registers our names)
 
     foreign = [str(key) for key in arguments if str(key).startswith(NOT_OF_A_NETWORK)]
     if foreign or not isinstance(name, str) or not timm.is_model(name):
-        what = f"the argument {foreign[0]!r}" if foreign else f"the model {name!r}, which timm {timm.__version__} does not know"
+        what = (
+            f"the argument {foreign[0]!r}"
+            if foreign
+            else f"the model {name!r}, which timm {timm.__version__} does not know"
+        )
         raise CheckpointError(
-            f"{path}: refused, its description asks for {what}.", "Install the versions that it was made with, or take another copy."
+            f"{path}: refused, its description asks for {what}.",
+            "Install the versions that it was made with, or take another copy.",
         )
     try:
         with torch_fork(0, "initialisation"):
@@ -261,5 +291,6 @@ def _network(path: Path, name: Any, arguments: dict[str, Any]) -> nn.Module:
     except Exception as error:  # timm's models raise what they like, ours NNIPluginsError
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CheckpointError(
-            f"{path}: {name} cannot be made from its description ({reason[:200]}).", "Install the versions that it was made with."
+            f"{path}: {name} cannot be made from its description ({reason[:200]}).",
+            "Install the versions that it was made with.",
         ) from None

@@ -12,9 +12,9 @@ import yaml
 from nni.nas.evaluator import Evaluator
 from torch import nn
 
-from spaces.architecture import Architecture
-from spaces.drawing import draw_cell
-from spaces.images import ImageSpace
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.drawing import draw_cell
+from nni_plugins.spaces.images import ImageSpace
 
 from ..backends import require
 from ..errors import ConfigError
@@ -40,8 +40,9 @@ SCHEMA_VERSION = 1
 class RetrainResult:
     """What a retraining measured, in percent of the test images, with the moving average's weights where there is one.
 
-    ``top1``, ``top5`` (from 6 classes on) and ``loss`` (nats): after the last epoch. ``best_top1`` is that of the best epoch, chosen on the
-    very images that it is measured on, so it flatters. ``description``: see :func:`evaluators.retraining.network.describe`.
+    ``top1``, ``top5`` (from 6 classes on) and ``loss`` (nats): after the last epoch. ``best_top1`` is that of the best
+    epoch, chosen on the very images that it is measured on, so it flatters. ``description``: see
+    :func:`nni_plugins.evaluators.retraining.network.describe`.
     """
 
     top1: float
@@ -56,7 +57,12 @@ class RetrainResult:
     @property
     def metrics(self) -> dict[str, float]:
         """The numbers of it, with ``parameters`` and ``macs``."""
-        numbers = {"top1": self.top1, **({} if self.top5 is None else {"top5": self.top5}), "loss": self.loss, "best_top1": self.best_top1}
+        numbers = {
+            "top1": self.top1,
+            **({} if self.top5 is None else {"top5": self.top5}),
+            "loss": self.loss,
+            "best_top1": self.best_top1,
+        }
         return numbers | {name: self.description[name] for name in ("parameters", "macs")}
 
 
@@ -69,10 +75,11 @@ class TimmRetrain(Evaluator):
         recipe_name: what the recipe is called in reports; by default its own name, or "own".
         space: needed for architectures given as native text.
         seed: of initialisation, order, augmentation and the network's own randomness.
-        folder: gets ``last.pth.tar`` and ``model_best.pth.tar`` (timm's format), ``summary.csv``, ``README.md`` (the model card),
-            ``architecture.png``, ``recipe.yml``, ``result.json``, and ``training/`` for resuming; None keeps nothing.
+        folder: gets ``last.pth.tar`` and ``model_best.pth.tar`` (timm's format), ``summary.csv``, ``README.md`` (the
+            model card), ``architecture.png``, ``recipe.yml``, ``result.json``, and ``training/`` for resuming; None
+            keeps nothing.
         report: called with a dictionary at the end of every epoch.
-        progress: see :data:`evaluators.retraining.loop.Progress`.
+        progress: see :data:`nni_plugins.evaluators.retraining.loop.Progress`.
         tensorboard: write event files besides, into ``folder/tensorboard``.
     """
 
@@ -91,10 +98,20 @@ class TimmRetrain(Evaluator):
     ) -> None:
         require("timm", "timm")
         self.data_settings = (
-            None if isinstance(data, PictureData) else data if isinstance(data, PictureSettings) else read(PictureSettings, data, "data.")
+            None
+            if isinstance(data, PictureData)
+            else data
+            if isinstance(data, PictureSettings)
+            else read(PictureSettings, data, "data.")
         )
         self._data = data if isinstance(data, PictureData) else None
-        given = recipes.recipe(recipe) if isinstance(recipe, str) else recipe if isinstance(recipe, Recipe) else read(Recipe, recipe, "recipe.")
+        given = (
+            recipes.recipe(recipe)
+            if isinstance(recipe, str)
+            else recipe
+            if isinstance(recipe, Recipe)
+            else read(Recipe, recipe, "recipe.")
+        )
         self.recipe_name = recipe_name or (recipe if isinstance(recipe, str) else "own")
         self.recipe = _for_processes(given)
         self.space, self.seed = space, seed
@@ -114,8 +131,8 @@ class TimmRetrain(Evaluator):
         return self._data
 
     def evaluate(self, model: Any) -> float:
-        """Top-1 accuracy in percent of an architecture, a network's name or a network after the last epoch; a final result to NNI, if this
-        runs inside a trial of an NNI strategy."""
+        """Top-1 accuracy in percent of an architecture, a network's name or a network after the last epoch; a final
+        result to NNI, if this runs inside a trial of an NNI strategy."""
         value = self.train(model).top1
         if nni.get_current_parameter() is not None:
             nni.report_final_result(value)
@@ -125,8 +142,8 @@ class TimmRetrain(Evaluator):
         """Train ``model`` to the last epoch, from where an earlier call with the same folder was stopped.
 
         Args:
-            model: an architecture or a name gets fresh weights from ``seed``; a network is trained as it is, and its checkpoints hold weights
-                that only it can load.
+            model: an architecture or a name gets fresh weights from ``seed``; a network is trained as it is, and its
+                checkpoints hold weights that only it can load.
 
         Raises:
             ConfigError: the recipe does not fit the network or the images.
@@ -175,7 +192,8 @@ class TimmRetrain(Evaluator):
         """What NNI sends to a trial process: settings, never images."""
         if self.data_settings is None or self.report is not None or self.progress is not None:
             raise ConfigError(
-                "TimmRetrain cannot be sent to NNI's trials with opened images or report functions.", "Pass the data's settings: {'path': ...}."
+                "TimmRetrain cannot be sent to NNI's trials with opened images or report functions.",
+                "Pass the data's settings: {'path': ...}.",
             )
         return {
             "data": self.data_settings.model_dump(),
@@ -189,7 +207,7 @@ class TimmRetrain(Evaluator):
 
     @staticmethod
     def _load(**dumped: Any) -> TimmRetrain:
-        from spaces.registered import build as build_space
+        from nni_plugins.spaces.registered import build as build_space
 
         space = dumped.pop("space")
         built = None if space is None else build_space(space.pop("name"), space)
@@ -207,18 +225,37 @@ def _own(network: nn.Module) -> dict[str, Any]:
     """The description of a network that no name makes again; multiply-adds are not counted."""
     count = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary."))
     name = type(network).__name__
-    return {"name": name, "space": None, "architecture": None, "text": None, "timm": None, "parameters": count, "macs": None}
+    return {
+        "name": name,
+        "space": None,
+        "architecture": None,
+        "text": None,
+        "timm": None,
+        "parameters": count,
+        "macs": None,
+    }
 
 
 def _result(history: list[dict[str, float]], description: dict[str, Any], folder: Path | None) -> RetrainResult:
     last, best = history[-1], max(history, key=lambda row: row["top1"])  # the first of equals
-    return RetrainResult(last["top1"], last.get("top5"), last["test_loss"], best["top1"], int(best["epoch"]), history, description, folder)
+    return RetrainResult(
+        last["top1"],
+        last.get("top5"),
+        last["test_loss"],
+        best["top1"],
+        int(best["epoch"]),
+        history,
+        description,
+        folder,
+    )
 
 
 class _Outputs:
     """What a retraining writes for others to read, after every epoch and at the end."""
 
-    def __init__(self, evaluator: TimmRetrain, folder: Path, description: dict[str, Any], subject: Subject | None) -> None:
+    def __init__(
+        self, evaluator: TimmRetrain, folder: Path, description: dict[str, Any], subject: Subject | None
+    ) -> None:
         self.evaluator, self.folder, self.description, self.subject = evaluator, folder, description, subject
         self.summary: Summary | None = None
 
@@ -274,7 +311,10 @@ class _Outputs:
             history=result.history,
             drawing=self._drawn(),
         )
-        atomic_write(self.folder / "recipe.yml", yaml.safe_dump(evaluator.recipe.model_dump(mode="json"), sort_keys=False).encode())
+        atomic_write(
+            self.folder / "recipe.yml",
+            yaml.safe_dump(evaluator.recipe.model_dump(mode="json"), sort_keys=False).encode(),
+        )
         write_json(
             self.folder / "result.json",
             {

@@ -1,7 +1,7 @@
 """Training a network to the end by a recipe: timm's parts, our order of random numbers, exact resume.
 
-Everything random in an update - order, crops, mixing, dropped paths - is a function of (seed, purpose, epoch, update or image), so a run
-that is killed anywhere and resumed computes the very numbers that the undisturbed run computes.
+Everything random in an update - order, crops, mixing, dropped paths - is a function of (seed, purpose, epoch, update or
+image), so a run that is killed anywhere and resumed computes the very numbers that the undisturbed run computes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .settings import Recipe
 from .validation import evaluate
 
 Progress = Callable[[dict[str, float]], None]
-"""Called about once a second with ``epoch`` (from 1), ``update`` (of the epoch, from 1), ``updates`` (of an epoch), ``images_per_second``,
-``seconds_left`` (of the whole training) and ``loss`` (the epoch's mean so far, nats)."""
+"""Called about once a second with ``epoch`` (from 1), ``update`` (of the epoch, from 1), ``updates`` (of an epoch),
+``images_per_second``, ``seconds_left`` (of the whole training) and ``loss`` (the epoch's mean so far, nats)."""
 EVERY = 1.0
 """Seconds between two calls of it."""
 
@@ -63,7 +63,8 @@ class Retraining(Loop):
         pictures: train and test images.
         seed: of order, augmentation, mixing and the network's own randomness.
         store: None keeps everything in memory.
-        after_epoch: called with this training at the end of every epoch, when the newest row of ``history`` is complete.
+        after_epoch: called with this training at the end of every epoch, when the newest row of ``history`` is
+            complete.
         report: called with the newest row, and ``images_per_second`` besides.
     """
 
@@ -81,7 +82,10 @@ class Retraining(Loop):
     ) -> None:
         processes = Processes.of(recipe)
         if processes.world != recipe.devices:
-            raise ConfigError(f"the recipe says devices={recipe.devices}, but torchrun started {processes.world} processes.", "Leave devices out.")
+            raise ConfigError(
+                f"the recipe says devices={recipe.devices}, but torchrun started {processes.world} processes.",
+                "Leave devices out.",
+            )
         # A cell whose node leads nowhere has operations without gradients, which DDP must be told.
         strategy = "ddp_find_unused_parameters_true" if processes.world > 1 or processes.launched else "auto"
         try:
@@ -95,7 +99,8 @@ class Retraining(Loop):
         except Exception as error:  # Lightning's and torch's types for what this machine does not have
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(
-                f"accelerator={recipe.accelerator}, devices={processes.local}: {reason}", "Use accelerator=auto, or fewer devices."
+                f"accelerator={recipe.accelerator}, devices={processes.local}: {reason}",
+                "Use accelerator=auto, or fewer devices.",
             ) from None
         if recipe.precision == "16-mixed" and fabric.device.type == "cpu":
             raise ConfigError("precision=16-mixed needs a GPU, and this is a CPU.", "Use bf16-mixed or 32-true.")
@@ -125,14 +130,19 @@ class Retraining(Loop):
         """Train to the end.
 
         Raises:
-            TrainingError: the loss or a weight is not finite; or memory runs out, then with the number of images at once that fits.
+            TrainingError: the loss or a weight is not finite; or memory runs out, then with the number of images at
+                once that fits.
             CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
         """
-        with torch_fork(self.seed, "retraining"):  # what follows seeds torch's generators; the caller's stay as they are
+        with torch_fork(
+            self.seed, "retraining"
+        ):  # what follows seeds torch's generators; the caller's stay as they are
             try:
                 return super().run()
             except BaseException as error:
-                for process in getattr(self.fabric.strategy.launcher, "procs", []):  # those that Fabric started would wait for this one
+                for process in getattr(
+                    self.fabric.strategy.launcher, "procs", []
+                ):  # those that Fabric started would wait for this one
                     process.kill()
                 cause = shortage(error)
                 if cause is None:
@@ -145,7 +155,7 @@ class Retraining(Loop):
     def rate(self, epoch: int) -> float:
         return schedules.rate(self.recipe, epoch, epoch * self.steps_per_epoch, self.steps_per_epoch)
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def optimizer_state(self) -> State:
         """timm's optimizer with its groups, and the loss scale of mixed precision."""
         state = self.optimizer.state_dict()
@@ -163,16 +173,24 @@ class Retraining(Loop):
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
 
-    # -- the loop ---------------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------------
     def _setup(self) -> None:
         recipe, device = self.recipe, self.fabric.device
         if recipe.sync_batchnorm:
             self.model = require("timm.layers", "timm").convert_sync_batchnorm(self.model)
         if recipe.channels_last:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = self.fabric.strategy.precision.convert_module(self.model).to(device)  # before the moving average copies it
+        self.model = self.fabric.strategy.precision.convert_module(self.model).to(
+            device
+        )  # before the moving average copies it
         self.batches = TrainingBatches(
-            self.pictures.train, recipe, self.normalisation, self.seed, rank=self.fabric.global_rank, world=self.fabric.world_size, device=device
+            self.pictures.train,
+            recipe,
+            self.normalisation,
+            self.seed,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+            device=device,
         )
         self.optimizer = optimizer(self.model, recipe.optimizer)
         self.scheduler = schedules.scheduler(self.optimizer, recipe, self.steps_per_epoch)
@@ -195,13 +213,22 @@ class Retraining(Loop):
         for step, parts in enumerate(self.batches.epoch(epoch, first), start=first):
             update = epoch * updates + step
             schedules.set_rate(self.scheduler, recipe, epoch, update)
-            set_drop_path(self.model, recipe.network, epoch=epoch, epochs=recipe.epochs, update=update, updates=recipe.epochs * updates)
+            set_drop_path(
+                self.model,
+                recipe.network,
+                epoch=epoch,
+                epochs=recipe.epochs,
+                update=update,
+                updates=recipe.epochs * updates,
+            )
             self.stepper.zero_grad(set_to_none=True)
             for number, part in enumerate(parts):
                 with fabric.no_backward_sync(self.module, enabled=number + 1 < len(parts)):
                     self._part(epoch, step, number, part)
             if recipe.optimizer.gradient_clip is not None:
-                fabric.clip_gradients(self.module, self.stepper, max_norm=recipe.optimizer.gradient_clip, error_if_nonfinite=False)
+                fabric.clip_gradients(
+                    self.module, self.stepper, max_norm=recipe.optimizer.gradient_clip, error_if_nonfinite=False
+                )
             self.stepper.step()
             if self.ema is not None:
                 self.ema.update(self.model, step=update + 1)
@@ -212,7 +239,9 @@ class Retraining(Loop):
         self.images_per_second = self.epoch_seen / max(time.monotonic() - self.epoch_begun, 1e-9)
 
     def _part(self, epoch: int, step: int, number: int, part: Part) -> None:
-        """Gradients of one part of a batch, and its meters. What the network draws is a function of (seed, epoch, step, part, process)."""
+        """Gradients of one part of a batch, and its meters. What the network draws is a function of (seed, epoch, step,
+        part, process).
+        """
         images = part.images.double() if self.recipe.precision == "64-true" else part.images
         torch.manual_seed(torch_seed(self.seed, "network noise", epoch, step, number, self.fabric.global_rank))
         outputs = self.module(images)
@@ -220,12 +249,18 @@ class Retraining(Loop):
         self.fabric.backward(loss * part.weight)
         with torch.no_grad():
             correct, count = (main(outputs).argmax(1) == part.labels).sum(), len(part.labels)
-            self.meters += torch.stack([loss.detach().double() * count, correct.double(), loss.new_full((), count, dtype=torch.float64)])
+            self.meters += torch.stack(
+                [loss.detach().double() * count, correct.double(), loss.new_full((), count, dtype=torch.float64)]
+            )
 
     def _tell(self, epoch: int, step: int, images: int) -> None:
         """Speed and time left, about once a second: to read the loss waits for the device."""
         self.seen, self.epoch_seen, now = self.seen + images, self.epoch_seen + images, time.monotonic()
-        if self.progress is None or not self.fabric.is_global_zero or (now - self.reported < EVERY and step + 1 < self.steps_per_epoch):
+        if (
+            self.progress is None
+            or not self.fabric.is_global_zero
+            or (now - self.reported < EVERY and step + 1 < self.steps_per_epoch)
+        ):
             return
         loss, _, count = self.meters.tolist()
         speed = self.seen / max(now - self.begun, 1e-9)
@@ -251,12 +286,21 @@ class Retraining(Loop):
         return {**self.history[-1], "images_per_second": self.images_per_second}
 
     def _measured(self, network: nn.Module) -> dict[str, float]:
-        """Every process measures its share; all with the statistics of the first one's batch norms, which are those that are saved."""
+        """Every process measures its share; all with the statistics of the first one's batch norms, which are those
+        that are saved.
+        """
         fabric = self.fabric
         if fabric.world_size > 1:
             for buffer in network.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        batches = test_batches(self.pictures.test, self.recipe, self.normalisation, fabric.device, rank=fabric.global_rank, world=fabric.world_size)
+        batches = test_batches(
+            self.pictures.test,
+            self.recipe,
+            self.normalisation,
+            fabric.device,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
 
         def total(sums: torch.Tensor) -> torch.Tensor:
             return cast(torch.Tensor, fabric.all_reduce(sums, reduce_op="sum"))
@@ -267,7 +311,7 @@ class Retraining(Loop):
     def _remedy(self, epoch: int) -> str:
         return f"Lower optimizer.learning_rate (it is {self.rate(epoch):g}) or set optimizer.gradient_clip"
 
-    # -- memory -----------------------------------------------------------------------------------------------------------
+    # -- memory --------------------------------------------------------------------------------------------------------
     def _named(self, detail: str) -> TrainingError:
         """What fits, found by trying halves."""
         recipe, at_once = self.recipe, self.recipe.part_size
@@ -285,13 +329,18 @@ class Retraining(Loop):
         ]
         if fitting and not choices:
             return TrainingError(
-                problem, f"{fitting} at once fit, but no part of {recipe.batch_size} is that small: choose another batch_size, and accumulate."
+                problem,
+                f"{fitting} at once fit, but no part of {recipe.batch_size} is that small: choose another batch_size, and accumulate.",
             )
         if not choices:
-            return TrainingError(problem, "Not even 2 images fit: use smaller images or a smaller network (--set input.size=..., network.sizes).")
+            return TrainingError(
+                problem,
+                "Not even 2 images fit: use smaller images or a smaller network (--set input.size=..., network.sizes).",
+            )
         count = recipe.batch_size // (choices[0] * recipe.devices)
         return TrainingError(
-            problem, f"{count} at once fit: add --set accumulate={choices[0]} (the batch stays {recipe.batch_size}), or use smaller images."
+            problem,
+            f"{count} at once fit: add --set accumulate={choices[0]} (the batch stays {recipe.batch_size}), or use smaller images.",
         )
 
     def _fits(self, count: int) -> bool:

@@ -20,9 +20,9 @@ def main(outputs: Outputs) -> torch.Tensor:
 class Losses:
     """The mean loss of a batch in nats.
 
-    Smoothing over the K classes makes ``(1 - eps) t + eps / K`` of a target t (Szegedy et al., CVPR 2016; DARTS, timm), over the others
-    ``(1 - eps) t + eps (1 - t) / (K - 1)`` (UnNAS); both are done here for targets that are mixed, too. Binary cross-entropy is the mean
-    over the classes as well (timm).
+    Smoothing over the K classes makes ``(1 - eps) t + eps / K`` of a target t (Szegedy et al., CVPR 2016; DARTS, timm),
+    over the others ``(1 - eps) t + eps (1 - t) / (K - 1)`` (UnNAS); both are done here for targets that are mixed, too.
+    Binary cross-entropy is the mean over the classes as well (timm).
     """
 
     def __init__(self, settings: LossSettings) -> None:

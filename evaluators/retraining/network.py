@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
-from spaces.architecture import Architecture
-from spaces.cells.space import CellSpace
-from spaces.errors import SpaceError, closest
-from spaces.images import ImageSpace
-from spaces.published import names, published
-from spaces.registered import SPACES
-from spaces.registered import build as space_of
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.cells.space import CellSpace
+from nni_plugins.spaces.errors import SpaceError, closest
+from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.published import names, published
+from nni_plugins.spaces.registered import SPACES
+from nni_plugins.spaces.registered import build as space_of
 
 from ..errors import ConfigError
 from ..randomness import torch_fork
@@ -23,7 +23,7 @@ from .subjects import Subject, subject
 from .widths import Width, limits, width, widths, with_channels
 
 if TYPE_CHECKING:
-    from spaces.staged import StagedNetwork
+    from nni_plugins.spaces.staged import StagedNetwork
 
 __all__ = ["Subject", "build", "describe", "sized", "subject"]
 
@@ -46,7 +46,8 @@ def sized(one: Subject, recipe: Recipe, classes: int | None = None) -> ImageSpac
         classes: outputs, which a search for the width counts, too; by default the space's own.
 
     Raises:
-        ConfigError: one of timm's own models; sizes of no known space, or arguments that it refuses (all named at once); no such width.
+        ConfigError: one of timm's own models; sizes of no known space, or arguments that it refuses (all named at
+            once); no such width.
     """
     space, architecture = _of_a_space(one)
     changes, key = _sizes(space, recipe)
@@ -63,8 +64,9 @@ def sized(one: Subject, recipe: Recipe, classes: int | None = None) -> ImageSpac
 def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
     """The network for training, with timm's interface; fresh weights are a function of ``seed``.
 
-    With ``network.auxiliary`` a network of cells returns (logits, auxiliary logits) in training mode. Dropped paths have their final
-    probability. What :func:`describe` lists as left out is left out. Dropout of 0 leaves a space's own.
+    With ``network.auxiliary`` a network of cells returns (logits, auxiliary logits) in training mode. Dropped paths
+    have their final probability. What :func:`describe` lists as left out is left out. Dropout of 0 leaves a space's
+    own.
 
     Raises:
         ConfigError: fewer than two classes, images that are too small, or anything that :func:`sized` or timm refuses.
@@ -74,7 +76,7 @@ def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
     settings = recipe.network
     if one.space is None:
         return timm_own.build(one, recipe, classes, seed)
-    from ..timm_network import bridge
+    from ..interchange.timm_network import bridge
 
     space, architecture = sized(one, recipe, classes), cast(Architecture, one.architecture)
     network: StagedNetwork
@@ -90,10 +92,11 @@ def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
 def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
     """What is written down of the network: JSON-able.
 
-    ``space``: ``[name, arguments]``; ``architecture``: its choices; ``text``: its native text; all None for timm's own models. ``timm``:
-    ``[name, arguments]``, with which ``timm.create_model`` makes the inference network again after ``import evaluators.timm_models``; None
-    for a space that timm does not know. ``parameters`` and ``macs`` (multiply-adds of one image): of the inference network. ``left_out``:
-    keys of the recipe that do not apply, each with the reason. ``notes``: what may be unwise, and what was chosen.
+    ``space``: ``[name, arguments]``; ``architecture``: its choices; ``text``: its native text; all None for timm's own
+    models. ``timm``: ``[name, arguments]``, with which ``timm.create_model`` makes the inference network again after
+    ``import nni_plugins.evaluators.interchange.timm_models``; None for a space that timm does not know. ``parameters``
+    and ``macs`` (multiply-adds of one image): of the inference network. ``left_out``: keys of the recipe that do not
+    apply, each with the reason. ``notes``: what may be unwise, and what was chosen.
 
     Raises:
         ConfigError, MissingBackend: as :func:`build`.
@@ -134,13 +137,18 @@ def _of_a_space(one: Subject) -> tuple[ImageSpace, Architecture]:
 
 def _check_classes(classes: int) -> None:
     if classes < 2:
-        raise ConfigError(f"classes >= 2 must hold, but the images have {classes}.", "Images of at least two classes are needed.")
+        raise ConfigError(
+            f"classes >= 2 must hold, but the images have {classes}.", "Images of at least two classes are needed."
+        )
 
 
 def _check_side(space: ImageSpace, smallest: int, side: int) -> None:
     if side < smallest:
         problem = f"input.size: images of networks of {space.name} need {smallest} pixels a side, because that is their stride, but got {side}."
-        raise ConfigError(problem, f"Use input.size={smallest} or more{', or a cifar stem' if _stem(space) not in ('', 'cifar') else ''}.")
+        raise ConfigError(
+            problem,
+            f"Use input.size={smallest} or more{', or a cifar stem' if _stem(space) not in ('', 'cifar') else ''}.",
+        )
 
 
 def _sizes(space: ImageSpace, recipe: Recipe) -> tuple[dict[str, Any], str | None]:
@@ -161,8 +169,16 @@ def _sizes(space: ImageSpace, recipe: Recipe) -> tuple[dict[str, Any], str | Non
         if variant and "variant" not in config:
             problems.append(f"{place}: {name} has no variants")
             continue
-        fixed = [f"{place}.{argument}: not a size; {NOT_A_SIZE[argument]}" for argument in arguments if argument in NOT_A_SIZE]
-        fixed += [f"{place}.{a}: no such argument; {closest(a, set(config) - set(NOT_A_SIZE))}" for a in arguments if a not in {*config, *NOT_A_SIZE}]
+        fixed = [
+            f"{place}.{argument}: not a size; {NOT_A_SIZE[argument]}"
+            for argument in arguments
+            if argument in NOT_A_SIZE
+        ]
+        fixed += [
+            f"{place}.{a}: no such argument; {closest(a, set(config) - set(NOT_A_SIZE))}"
+            for a in arguments
+            if a not in {*config, *NOT_A_SIZE}
+        ]
         problems += fixed
         if not fixed:
             try:
@@ -196,11 +212,15 @@ def _notes(one: Subject, recipe: Recipe, space: ImageSpace) -> list[str]:
     changes, key = _sizes(cast(ImageSpace, one.space), recipe)
     if stem and "stem" not in changes and (side < SMALL_IMAGE) != (stem == "cifar"):
         made = "photographs" if side < SMALL_IMAGE else "small images"
-        notes.append(f"the {stem} stem is made for {made}, but images have {side} pixels a side; network.sizes.{key or space.name}.stem changes it")
+        notes.append(
+            f"the {stem} stem is made for {made}, but images have {side} pixels a side; network.sizes.{key or space.name}.stem changes it"
+        )
     if recipe.network.width is not None:
         fitting: list[Width] = widths(space, cast(Architecture, one.architecture), recipe.network.width, side)
         listed = ", ".join(str(found.channels) for found in fitting)
-        notes.append(f"{space.config()['channels']} channels, the {recipe.network.width.choose} of {listed} with {limits(recipe.network.width)}")
+        notes.append(
+            f"{space.config()['channels']} channels, the {recipe.network.width.choose} of {listed} with {limits(recipe.network.width)}"
+        )
     return notes
 
 
@@ -209,7 +229,9 @@ def _timm_entry(one: Subject, space: ImageSpace, classes: int) -> list[Any]:
     named = one.name in names() and published(one.name).architecture == one.architecture
     usual = published(one.name).space.config() if named else space_of(space.name, {}).config()
     given = {
-        key: value for key, value in space.config().items() if value != usual[key] and key not in ("head", "classes", "input_channels", "dropout")
+        key: value
+        for key, value in space.config().items()
+        if value != usual[key] and key not in ("head", "classes", "input_channels", "dropout")
     }
     if not named:
         given["architecture"] = space.to_string(cast(Architecture, one.architecture))

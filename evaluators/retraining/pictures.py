@@ -27,12 +27,15 @@ LAYOUTS = (
     "CIFAR-10, CIFAR-100 or SVHN; or a file of numpy.savez(path, images=..., labels=...). See docs/retraining_data.md."
 )
 MAX_SMALL = 0.05
-"""A data set may have this share of images whose shorter side is less than half of what the network sees; they are enlarged."""
+"""A data set may have this share of images whose shorter side is less than half of what the network sees; they are
+enlarged.
+"""
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Files by their headers. Names are kept as an array, because a list of them would be copied by every process that reads.
+    """Files by their headers. Names are kept as an array, because a list of them would be copied by every process that
+    reads.
 
     Args:
         root: what the names are relative to.
@@ -66,12 +69,16 @@ class Pictures:
         classes: their names, in the order of the labels.
     """
 
-    def __init__(self, name: str, images: torch.Tensor | ImageFiles, labels: torch.Tensor, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, images: torch.Tensor | ImageFiles, labels: torch.Tensor, classes: tuple[str, ...]
+    ) -> None:
         if len(images) == 0:
             raise DataError(f"{name}: there are no images.", "Check the path.")
         if len(images) != len(labels) or int(labels.min()) < 0 or int(labels.max()) >= len(classes):
             found = f"{len(labels)} labels in {int(labels.min())} ... {int(labels.max())}"
-            raise DataError(f"{name}: {len(images)} images of {len(classes)} classes need as many labels below that, but there are {found}.")
+            raise DataError(
+                f"{name}: {len(images)} images of {len(classes)} classes need as many labels below that, but there are {found}."
+            )
         self.name, self.labels, self.classes, self._images = name, labels, classes, images
 
     def __len__(self) -> int:
@@ -88,7 +95,9 @@ class Pictures:
         path = self._images.path(i)
         opened = open_rgb(path)
         if isinstance(opened, str):
-            raise DataError(f"{path}: cannot be read ({opened}).", "Repair or remove it, then run the same command again.")
+            raise DataError(
+                f"{path}: cannot be read ({opened}).", "Repair or remove it, then run the same command again."
+            )
         return opened
 
     def subset(self, index: npt.NDArray[Any]) -> Pictures:
@@ -123,11 +132,16 @@ class Pictures:
             )
 
     def identity(self) -> dict[str, object]:
-        """What tells these images from others when a training is resumed: their number, and checksums of the labels, the classes' names, and the
-        pixels, or, of files, their names and lengths. JSON-able.
+        """What tells these images from others when a training is resumed: their number, and checksums of the labels,
+        the classes' names, and the pixels, or, of files, their names and lengths. JSON-able.
         """
         labels = zlib.crc32(np.ascontiguousarray(self.labels.numpy()).tobytes())
-        known: dict[str, object] = {"name": self.name, "images": len(self), "labels": labels, "classes": zlib.crc32("\0".join(self.classes).encode())}
+        known: dict[str, object] = {
+            "name": self.name,
+            "images": len(self),
+            "labels": labels,
+            "classes": zlib.crc32("\0".join(self.classes).encode()),
+        }
         if isinstance(self._images, ImageFiles):
             names = zlib.crc32(b"\0".join(self._images.names.tolist()))
             return {**known, "files": zlib.crc32(np.ascontiguousarray(self._images.lengths).tobytes(), names)}
@@ -154,7 +168,8 @@ class PictureData:
             )
         if len(train) < 2:
             raise DataError(
-                f"{self.train.name}: there is only one class, {train[0]}.", f"If it is the folder of the data set, give its path. {LAYOUTS}"
+                f"{self.train.name}: there is only one class, {train[0]}.",
+                f"If it is the folder of the data set, give its path. {LAYOUTS}",
             )
 
 
@@ -186,10 +201,14 @@ def recognised(path: str) -> str:
         if place.suffix.lower() == ".npz":
             return "npz"
         packed = place.suffix.lower() in (".tar", ".gz", ".tgz", ".xz", ".bz2", ".zip")
-        raise DataError(f"{place}: is a file{', an archive' if packed else ''}.", ("Unpack it and give the folder. " if packed else "") + LAYOUTS)
+        raise DataError(
+            f"{place}: is a file{', an archive' if packed else ''}.",
+            ("Unpack it and give the folder. " if packed else "") + LAYOUTS,
+        )
     signs = {
         "cifar10": (place / cifar.FORMATS["cifar10"].folder).is_dir() or (place / "data_batch_1").is_file(),
-        "cifar100": (place / cifar.FORMATS["cifar100"].folder).is_dir() or ((place / "train").is_file() and (place / "test").is_file()),
+        "cifar100": (place / cifar.FORMATS["cifar100"].folder).is_dir()
+        or ((place / "train").is_file() and (place / "test").is_file()),
         "svhn": any((place / name).is_file() for name in svhn.FILES.values()),
     }
     found = [source for source, there in signs.items() if there]
@@ -217,11 +236,15 @@ def _from_arrays(data: ImageData) -> PictureData:
 def _from_folder(path: str) -> PictureData:
     root, parts = folder.listed(path)
     if "test" not in parts or parts["train"].labels is None or parts["test"].labels is None:
-        raise LabelError(f"{root}: holds {len(parts['train'].files):,} images without class folders; retraining needs labels.", LAYOUTS)
+        raise LabelError(
+            f"{root}: holds {len(parts['train'].files):,} images without class folders; retraining needs labels.",
+            LAYOUTS,
+        )
     if len(parts["train"].classes) < 2:
         only = parts["train"].classes[0]
         raise DataError(
-            f"{root}: holds one folder of images only, {only}; retraining needs two classes.", f"If it is the data set, give its path. {LAYOUTS}"
+            f"{root}: holds one folder of images only, {only}; retraining needs two classes.",
+            f"If it is the data set, give its path. {LAYOUTS}",
         )
     headers = measured(root, {name: part.files for name, part in parts.items()})
 

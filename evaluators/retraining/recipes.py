@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from spaces.errors import closest, shown
+from nni_plugins.spaces.errors import closest, shown
 
 from ..errors import ConfigError
 from ..settings import read
@@ -27,11 +27,12 @@ def names() -> tuple[str, ...]:
 def recipe(name: str) -> Recipe:
     """The recipe called ``name``, or the one in a file of yours, whose name ends in ``.yml`` or ``.yaml``.
 
-    A file has the keys of :class:`Recipe`, and may have ``base``: the name of a recipe that it changes. Mappings are then laid over those of
-    the base, key by key; other values replace the base's.
+    A file has the keys of :class:`Recipe`, and may have ``base``: the name of a recipe that it changes. Mappings are
+    then laid over those of the base, key by key; other values replace the base's.
 
     Raises:
-        ConfigError: no such recipe or file, a file that is not YAML, or settings that cannot be; all problems of a file at once.
+        ConfigError: no such recipe or file, a file that is not YAML, or settings that cannot be; all problems of a file
+            at once.
     """
     return read(Recipe, _values(name, ()), f"{name}: ")
 
@@ -40,8 +41,9 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """``recipe`` with other values, checked again. Its ``source`` says which ones differ.
 
     Args:
-        changes: dotted keys, such as ``{"optimizer.learning_rate": 0.1, "network.sizes.darts.channels": 24, "mix": None}``. A mapping is laid over
-            the one that is there, key by key.
+        changes: dotted keys, such as
+            ``{"optimizer.learning_rate": 0.1, "network.sizes.darts.channels": 24, "mix": None}``. A mapping is laid
+            over the one that is there, key by key.
 
     Raises:
         ConfigError: unknown keys, or values that cannot be; all of them at once.
@@ -68,9 +70,13 @@ def _values(name: str, users: tuple[str, ...]) -> dict[str, Any]:
     own = name.endswith(SUFFIXES)
     if not own and name not in names():
         wanted = f"base: unknown recipe {shown(name)}" if users else f"unknown recipe {shown(name)}"
-        raise ConfigError(f"{wanted}; {closest(str(name), names())}", "The name of a file of yours must end in .yml or .yaml.")
+        raise ConfigError(
+            f"{wanted}; {closest(str(name), names())}", "The name of a file of yours must end in .yml or .yaml."
+        )
     if name in users:
-        raise ConfigError(f"{name}: base: the file is based on itself: {' -> '.join((*users, name))}.", "Base it on another recipe.")
+        raise ConfigError(
+            f"{name}: base: the file is based on itself: {' -> '.join((*users, name))}.", "Base it on another recipe."
+        )
     values = _parsed(Path(name) if own else FOLDER / f"{name}.yml")
     base = values.pop("base", None)
     if base is None:
@@ -81,14 +87,18 @@ def _values(name: str, users: tuple[str, ...]) -> dict[str, Any]:
     beside = str(Path(name).parent / path) if own and base.endswith(SUFFIXES) and not path.is_absolute() else base
     below = _values(beside, (*users, name))
     if "source" not in values and "source" in below:
-        values["source"] = f"{below['source']}{CHANGED}{', '.join(sorted(map(str, values)))}" if values else below["source"]
+        values["source"] = (
+            f"{below['source']}{CHANGED}{', '.join(sorted(map(str, values)))}" if values else below["source"]
+        )
     return _laid_over(below, values)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read.", "Is this a recipe?")
+            raise ConfigError(
+                f"{path}: {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read.", "Is this a recipe?"
+            )
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except OSError as error:

@@ -15,7 +15,8 @@ TAIL = 5
 
 
 def scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates_per_epoch: int) -> Any:
-    """A timm ``Scheduler`` (the groups' ``lr_scale`` is heeded): timm's own where it says what the recipe says, otherwise one of ours.
+    """A timm ``Scheduler`` (the groups' ``lr_scale`` is heeded): timm's own where it says what the recipe says,
+    otherwise one of ours.
 
     Raises:
         MissingBackend: timm is not installed.
@@ -45,7 +46,9 @@ def scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, updates_per_epoc
 
 
 def set_rate(scheduler: Any, recipe: Recipe, epoch: int, update: int) -> None:
-    """Set the rates of all groups for update number ``update`` (from 0 through the whole training), which lies in ``epoch`` (from 0)."""
+    """Set the rates of all groups for update number ``update`` (from 0 through the whole training), which lies in
+    ``epoch`` (from 0).
+    """
     if recipe.schedule.per == "epoch":
         scheduler.step(epoch)
     else:
@@ -90,7 +93,11 @@ class _Ours:
                 if e >= s.warmup_epochs:
                     return rates
                 stairs = s.warmup.startswith("step")
-                factor = (int(e) + 1) / s.warmup_epochs if stairs else s.warmup_from + (1 - s.warmup_from) * e / s.warmup_epochs
+                factor = (
+                    (int(e) + 1) / s.warmup_epochs
+                    if stairs
+                    else s.warmup_from + (1 - s.warmup_from) * e / s.warmup_epochs
+                )
                 return [factor * value for value in (rates if s.warmup.endswith("multiply") else self.base_values)]
 
         self.LinearTail, self.Warmed = LinearTail, Warmed

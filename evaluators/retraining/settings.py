@@ -1,7 +1,8 @@
 """Recipes: how a network is trained to the end, as data. Free of torch and timm.
 
-A recipe is a YAML file in ``evaluators/retraining/recipes``; every value that a paper or its official code gives stands there with its
-source. Nothing here has a paper's value as default: the defaults are the plain case, in which an ingredient is left out.
+A recipe is a YAML file in ``evaluators/retraining/recipes``; every value that a paper or its official code gives stands
+there with its source. Nothing here has a paper's value as default: the defaults are the plain case, in which an
+ingredient is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from ..settings import Settings, Share, Strength
+from ..data.settings import Share, Strength
+from ..settings import Settings
 
 Three = tuple[float, float, float]
 Range = tuple[float, float]
@@ -20,25 +22,32 @@ Range = tuple[float, float]
 class OptimizerSettings(Settings):
     """One of timm's optimizers."""
 
-    name: str = Field("sgd", description="as timm.optim.list_optimizers() has it; 'sgd' with nesterov: false is timm's 'momentum'")
+    name: str = Field(
+        "sgd", description="as timm.optim.list_optimizers() has it; 'sgd' with nesterov: false is timm's 'momentum'"
+    )
     learning_rate: float = Field(gt=0, description="of a whole batch of batch_size images")
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = Field(False, description="of sgd")
     weight_decay: float = Field(0.0, ge=0)
     decay: Literal["all", "matrices", "convolutions"] = Field(
-        "all", description="what decays: all parameters; all but biases and norms (timm's default); only the weights of convolutions"
+        "all",
+        description="what decays: all parameters; all but biases and norms (timm's default); only the weights of convolutions",
     )
-    layer_decay: float | None = Field(None, gt=0, le=1, description="factor of the learning rate from each layer to the one before it")
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="factor of the learning rate from each layer to the one before it"
+    )
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of all gradients together")
-    arguments: dict[str, Any] = Field(default_factory=dict, description="more of the optimizer's own, such as betas or eps")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="more of the optimizer's own, such as betas or eps"
+    )
 
 
 class ScheduleSettings(Settings):
     """The learning rate as a function of time t in [0, T): of epochs, or of updates; T is without ``cooldown_epochs``.
 
     ``constant``; ``cosine``: ``final + (lr - final) (1 + cos(pi t / T)) / 2``; ``exponential``: ``lr * rate ** epoch``;
-    ``linear``: ``final + (lr - final) (1 - t / T)``; ``linear_tail`` (PC-DARTS on ImageNet): ``lr (T - 5 - t) / (T - 5)`` while T - t > 5, then
-    ``lr (T - t) / (5 (T - 5))``.
+    ``linear``: ``final + (lr - final) (1 - t / T)``; ``linear_tail`` (PC-DARTS on ImageNet):
+    ``lr (T - 5 - t) / (T - 5)`` while T - t > 5, then ``lr (T - t) / (5 (T - 5))``.
     """
 
     name: Literal["constant", "cosine", "exponential", "linear", "linear_tail"] = "cosine"
@@ -46,7 +55,9 @@ class ScheduleSettings(Settings):
     final: float = Field(0.0, ge=0, description="learning rate that cosine and linear end near")
     rate: float = Field(0.97, gt=0, lt=1, description="of exponential, an epoch")
     warmup_epochs: int = Field(0, ge=0)
-    warmup_from: float = Field(0.0, ge=0, le=1, description="factor of the learning rate at the beginning of the warm-up")
+    warmup_from: float = Field(
+        0.0, ge=0, le=1, description="factor of the learning rate at the beginning of the warm-up"
+    )
     warmup: Literal["replace", "multiply", "step_replace", "step_multiply"] = Field(
         "replace",
         description="in the first n = warmup_epochs epochs, with f = from + (1 - from) e / n: replace: the rate is f * lr (timm); multiply: f times "
@@ -57,7 +68,12 @@ class ScheduleSettings(Settings):
     @property
     def stands_still(self) -> bool:
         """Whether nothing is learnt in the first epoch."""
-        return self.per == "epoch" and self.warmup_epochs > 0 and self.warmup_from == 0 and not self.warmup.startswith("step")
+        return (
+            self.per == "epoch"
+            and self.warmup_epochs > 0
+            and self.warmup_from == 0
+            and not self.warmup.startswith("step")
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -65,7 +81,9 @@ class ScheduleSettings(Settings):
         if self.name == "linear_tail" and self.per != "epoch":
             problems.append("linear_tail goes by epochs, so per must be 'epoch'")
         if self.cooldown_epochs and self.name not in ("cosine", "linear"):
-            problems.append(f"cooldown_epochs goes with cosine and linear, which have a final rate, but the schedule is {self.name}")
+            problems.append(
+                f"cooldown_epochs goes with cosine and linear, which have a final rate, but the schedule is {self.name}"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -77,8 +95,12 @@ class InputSettings(Settings):
     size: int = Field(ge=4, description="pixels a side")
     mean: Three | None = Field(None, description="of each channel in [0, 1]; default: the training images' own")
     std: Three | None = Field(None, description="of each channel in [0, 1]; default: the training images' own")
-    crop_pct: Share = Field(1.0, description="tests: the centre of this share of the side; the shorter side is resized to size / crop_pct")
-    interpolation: Literal["bilinear", "bicubic", "random"] = Field("bilinear", description="random: of training images only; tests are bicubic")
+    crop_pct: Share = Field(
+        1.0, description="tests: the centre of this share of the side; the shorter side is resized to size / crop_pct"
+    )
+    interpolation: Literal["bilinear", "bicubic", "random"] = Field(
+        "bilinear", description="random: of training images only; tests are bicubic"
+    )
 
 
 class CropSettings(Settings):
@@ -87,7 +109,9 @@ class CropSettings(Settings):
     kind: Literal["padded_crop"] = "padded_crop"
     padding: int = Field(4, ge=0, description="pixels on each side")
     flip: Strength = Field(0.5, description="probability of a horizontal flip")
-    cutout: int = Field(0, ge=0, description="side of a square of zeros (after normalisation) around a uniform place, cut at the border")
+    cutout: int = Field(
+        0, ge=0, description="side of a square of zeros (after normalisation) around a uniform place, cut at the border"
+    )
     auto_augment: str | None = Field(None, description="timm's text, such as 'rand-m9-mstd0.5'")
     erase: Strength = Field(0.0, description="probability of timm's random erasing")
 
@@ -99,8 +123,12 @@ class TimmAugmentationSettings(Settings):
     scale: tuple[Share, Share] = (0.08, 1.0)
     ratio: Range = (3 / 4, 4 / 3)
     flip: Strength = 0.5
-    colour_jitter: tuple[float, ...] = Field((), description="() for none; (brightness, contrast, saturation) or also hue")
-    lighting: float = Field(0.0, ge=0, description="standard deviation of noise along the principal components of ImageNet's colours")
+    colour_jitter: tuple[float, ...] = Field(
+        (), description="() for none; (brightness, contrast, saturation) or also hue"
+    )
+    lighting: float = Field(
+        0.0, ge=0, description="standard deviation of noise along the principal components of ImageNet's colours"
+    )
     auto_augment: str | None = Field(None, description="timm's text, such as 'rand-m9-mstd0.5'")
     erase: Strength = Field(0.0, description="probability of timm's random erasing")
     erase_mode: Literal["const", "rand", "pixel"] = "const"
@@ -129,7 +157,8 @@ class LossSettings(Settings):
     name: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing's epsilon")
     smoothing_over: Literal["classes", "others"] = Field(
-        "classes", description="epsilon is spread over all K classes (1 - eps + eps / K for the true one), or over the K - 1 others (1 - eps)"
+        "classes",
+        description="epsilon is spread over all K classes (1 - eps + eps / K for the true one), or over the K - 1 others (1 - eps)",
     )
     auxiliary_weight: float = Field(0.4, ge=0, description="of the auxiliary head's loss, where there is one")
 
@@ -148,21 +177,26 @@ class WidthSettings(Settings):
             raise ValueError("macs, parameters or both must be given")
         for name, given in (("macs", self.macs), ("parameters", self.parameters)):
             if given is not None and not 0 < given[0] <= given[1]:
-                raise ValueError(f"{name} must be two numbers above 0, the smaller one first, but got {given[0]:g} and {given[1]:g}")
+                raise ValueError(
+                    f"{name} must be two numbers above 0, the smaller one first, but got {given[0]:g} and {given[1]:g}"
+                )
         return self
 
 
 class NetworkSettings(Settings):
     """What becomes of an architecture.
 
-    ``sizes``: arguments of a space by its registered name, such as ``{"darts": {"stem": "cifar", "channels": 36, "cells": 20}}``;
-    ``"robustdarts:s1"`` is only for that of RobustDARTS' spaces, and precedes ``"robustdarts"``. A space that is not listed keeps the
-    arguments that the architecture comes with.
+    ``sizes``: arguments of a space by its registered name, such as
+    ``{"darts": {"stem": "cifar", "channels": 36, "cells": 20}}``; ``"robustdarts:s1"`` is only for that of RobustDARTS'
+    spaces, and precedes ``"robustdarts"``. A space that is not listed keeps the arguments that the architecture comes
+    with.
     """
 
     sizes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     auxiliary: bool = Field(False, description="train with the auxiliary head; spaces of cells only")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="probability of dropping an edge's output at the end of the ramp")
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="probability of dropping an edge's output at the end of the ramp"
+    )
     drop_path_ramp: Literal["constant", "epochs", "depth_and_steps"] = Field(
         "epochs",
         description="epochs: times e / E in epoch e of E (DARTS); depth_and_steps: times (l + 1) / L in cell l of L "
@@ -184,7 +218,9 @@ class PictureSettings(Settings):
     """Labelled images, as they are: resizing is the recipe's affair."""
 
     path: str = Field(min_length=1, description="a folder or file, or 'digits'")
-    source: Literal["auto", "digits", "folder", "cifar10", "cifar100", "svhn", "npz"] = Field("auto", description="auto: by what lies there")
+    source: Literal["auto", "digits", "folder", "cifar10", "cifar100", "svhn", "npz"] = Field(
+        "auto", description="auto: by what lies there"
+    )
     limit: int | None = Field(None, ge=2, description="use at most this many training images, a seeded uniform draw")
     limit_seed: int = Field(0, ge=0)
     test_limit: int | None = Field(None, ge=1, description="the same for test images")
@@ -202,8 +238,13 @@ class Recipe(Settings):
     source: str = Field(min_length=1, description="where the values come from")
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2, description="images an update, over all devices and accumulated parts together")
-    accumulate: int = Field(1, ge=1, description="parts that a batch is computed in, one after the other; batch norm sees one part")
-    drop_last: bool = Field(False, description="leave out the images that do not fill a batch; otherwise a last batch of one image is left out")
+    accumulate: int = Field(
+        1, ge=1, description="parts that a batch is computed in, one after the other; batch norm sees one part"
+    )
+    drop_last: bool = Field(
+        False,
+        description="leave out the images that do not fill a batch; otherwise a last batch of one image is left out",
+    )
     optimizer: OptimizerSettings
     schedule: ScheduleSettings = ScheduleSettings()
     input: InputSettings
@@ -225,13 +266,17 @@ class Recipe(Settings):
     def _possible(self) -> Self:
         problems = []
         if self.batch_size % (self.devices * self.accumulate):
-            problems.append(f"batch_size must be a multiple of devices * accumulate, but got {self.batch_size}, {self.devices} and {self.accumulate}")
+            problems.append(
+                f"batch_size must be a multiple of devices * accumulate, but got {self.batch_size}, {self.devices} and {self.accumulate}"
+            )
         if self.schedule.warmup_epochs + self.schedule.cooldown_epochs >= self.epochs and self.epochs > 1:
             problems.append(f"warmup_epochs + cooldown_epochs < epochs must hold, but epochs is {self.epochs}")
         if self.schedule.stands_still:
             problems.append("the first epoch's learning rate would be 0: give schedule.warmup_from, or per: update")
         if self.schedule.name == "linear_tail" and self.epochs - self.schedule.cooldown_epochs <= 5:
-            problems.append(f"linear_tail needs more than 5 epochs, but got {self.epochs - self.schedule.cooldown_epochs}")
+            problems.append(
+                f"linear_tail needs more than 5 epochs, but got {self.epochs - self.schedule.cooldown_epochs}"
+            )
         if self.mix is not None and (self.batch_size // (self.devices * self.accumulate)) % 2:
             problems.append("mix pairs images, so batch_size / (devices * accumulate) must be even")
         if (self.input.mean is None) != (self.input.std is None):

@@ -30,7 +30,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Summary:
-    """Called after each epoch with all rows so far; everything written is made from them, so nothing doubles or is missing after a resume.
+    """Called after each epoch with all rows so far; everything written is made from them, so nothing doubles or is
+    missing after a resume.
 
     In ``summary.csv`` epochs count from 0, as timm's do; TensorBoard's steps count from 1, as the rows do.
 
@@ -53,7 +54,9 @@ class Summary:
                     old.unlink()
                 self._writer = require("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(events))
             except OSError as error:
-                raise CheckpointError(f"cannot write into {events}: {error.strerror}.", "Make room or choose another folder.") from None
+                raise CheckpointError(
+                    f"cannot write into {events}: {error.strerror}.", "Make room or choose another folder."
+                ) from None
 
     def __call__(self, history: Rows) -> None:
         """Write ``history``, whose rows are those of :data:`COLUMNS` and ``epoch`` (from 1).
@@ -79,7 +82,9 @@ class Summary:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

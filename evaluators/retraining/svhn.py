@@ -18,7 +18,8 @@ AGAIN = "Download it again."
 
 
 def load(path: str) -> ImageData:
-    """(N, 3, 32, 32) uint8; label 10 of the files is the digit 0. The additional training images (``extra_32x32.mat``) are left alone.
+    """(N, 3, 32, 32) uint8; label 10 of the files is the digit 0. The additional training images (``extra_32x32.mat``)
+    are left alone.
 
     Args:
         path: the folder that holds both files.
@@ -45,12 +46,21 @@ def _read(file: Path) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         content: dict[str, Any] = loadmat(file, variable_names=["X", "y"])
     except Exception as error:  # SciPy names many kinds of damage in as many ways
-        raise DataError(f"{file}: truncated, damaged or no MATLAB file ({str(error) or type(error).__name__}).", AGAIN) from None
+        raise DataError(
+            f"{file}: truncated, damaged or no MATLAB file ({str(error) or type(error).__name__}).", AGAIN
+        ) from None
     images, labels = content.get("X"), content.get("y")
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
+    if (
+        not isinstance(images, np.ndarray)
+        or images.dtype != np.uint8
+        or images.ndim != 4
+        or images.shape[:3] != (32, 32, 3)
+    ):
         raise DataError(f"{file}: X must be (32, 32, 3, N) uint8, but is {_shown(images)}.", AGAIN)
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.size != images.shape[3]:
-        raise DataError(f"{file}: y must be {images.shape[3]} integers, one for each image, but is {_shown(labels)}.", AGAIN)
+        raise DataError(
+            f"{file}: y must be {images.shape[3]} integers, one for each image, but is {_shown(labels)}.", AGAIN
+        )
     digits: npt.NDArray[np.int64] = labels.reshape(-1).astype(np.int64)
     if len(digits) and (digits.min() < 0 or digits.max() > 10):
         raise DataError(f"{file}: y must lie in 1 ... 10, but lies in {digits.min()} ... {digits.max()}.", AGAIN)
@@ -58,4 +68,10 @@ def _read(file: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _shown(array: object) -> str:
-    return f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "missing" if array is None else type(array).__name__
+    return (
+        f"{array.shape} {array.dtype}"
+        if isinstance(array, np.ndarray)
+        else "missing"
+        if array is None
+        else type(array).__name__
+    )

@@ -1,4 +1,6 @@
-"""timm's own models as retraining builds and describes them; :mod:`evaluators.retraining.network` is the way in."""
+"""timm's own models as retraining builds and describes them; :mod:`nni_plugins.evaluators.retraining.network` is the
+way in.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ REFUSALS = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, Index
 
 
 def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
-    """See :func:`evaluators.retraining.network.build`."""
+    """See :func:`nni_plugins.evaluators.retraining.network.build`."""
     arguments = _arguments(one, recipe, classes)
     _measure(one.name, _inference(arguments), recipe.input.size)
     with torch_fork(seed, "initialisation"):
@@ -40,7 +42,9 @@ def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
 
 
 def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
-    """See :func:`evaluators.retraining.network.describe`; multiply-adds are counted on one image by torch's FlopCounterMode."""
+    """See :func:`nni_plugins.evaluators.retraining.network.describe`; multiply-adds are counted on one image by torch's
+    FlopCounterMode.
+    """
     arguments = _inference(_arguments(one, recipe, classes))
     parameters, macs = _measure(one.name, arguments, recipe.input.size)
     network, refused = _draft(one.name, {**arguments, **_dropped(recipe)})
@@ -48,7 +52,9 @@ def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
     if recipe.network.drop_path and "drop_path_rate" not in refused and not _drops_paths(network):
         left.append(f"network.drop_path: {one.name} has no paths to drop")
     left += [f"network.auxiliary: {one.name} has no auxiliary head of ours"] if recipe.network.auxiliary else []
-    source = [key for key in ("pretrained", "checkpoint_path") if {**recipe.network.arguments, **one.arguments}.get(key)]
+    source = [
+        key for key in ("pretrained", "checkpoint_path") if {**recipe.network.arguments, **one.arguments}.get(key)
+    ]
     notes = [f"the weights of the beginning come from the file in network.arguments.{source[0]}"] if source else []
     description = {
         "name": one.name,
@@ -64,7 +70,9 @@ def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
     try:
         return cast(dict[str, Any], json.loads(json.dumps(description)))
     except TypeError as error:
-        raise ConfigError(f"network.arguments: {error}.", "Only values that YAML can write are kept in checkpoints.") from None
+        raise ConfigError(
+            f"network.arguments: {error}.", "Only values that YAML can write are kept in checkpoints."
+        ) from None
 
 
 SETTING = {"drop_rate": "dropout", "drop_path_rate": "drop_path"}
@@ -73,15 +81,21 @@ SETTING = {"drop_rate": "dropout", "drop_path_rate": "drop_path"}
 def _dropped(recipe: Recipe) -> dict[str, float]:
     """Dropout and dropped paths, where there are any, as timm calls them."""
     settings = recipe.network
-    return {key: rate for key, rate in (("drop_rate", settings.dropout), ("drop_path_rate", settings.drop_path)) if rate}
+    return {
+        key: rate for key, rate in (("drop_rate", settings.dropout), ("drop_path_rate", settings.drop_path)) if rate
+    }
 
 
 def _arguments(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
     """Checked arguments of timm.create_model, without dropout and dropped paths."""
     given = {**recipe.network.arguments, **one.arguments}
-    problems = [f"network.arguments.{key}: not given here; {why}" for key, why in SAID_ELSEWHERE.items() if key in given]
+    problems = [
+        f"network.arguments.{key}: not given here; {why}" for key, why in SAID_ELSEWHERE.items() if key in given
+    ]
     if recipe.network.width is not None:
-        problems.append(f"network.width: {one.name} has no number of channels to choose; only networks of our spaces have")
+        problems.append(
+            f"network.width: {one.name} has no number of channels to choose; only networks of our spaces have"
+        )
     overlay = given.get("pretrained_cfg_overlay") or {}
     file = overlay.get("file") if isinstance(overlay, dict) else None
     if given.get("pretrained") and file is None:
@@ -135,7 +149,9 @@ def _draft(name: str, arguments: dict[str, Any]) -> tuple[nn.Module, list[str]]:
     try:
         with torch.device("meta"):
             return _create(name, arguments)
-    except ConfigError:  # a foreign argument, which is refused again, or a constructor that reads a number from a tensor
+    except (
+        ConfigError
+    ):  # a foreign argument, which is refused again, or a constructor that reads a number from a tensor
         with torch_fork(0, "initialisation"):
             return _create(name, arguments)
 
@@ -149,9 +165,14 @@ def _measure(name: str, arguments: dict[str, Any], side: int) -> tuple[int, int]
     stages = getattr(model, "feature_info", None) or [{}]
     reduction = stages[-1].get("reduction") if isinstance(stages, list) else None
     if isinstance(reduction, int) and reduction > side:
-        problem = f"input.size: images of {name} need {reduction} pixels a side, because that is its stride, but got {side}."
+        problem = (
+            f"input.size: images of {name} need {reduction} pixels a side, because that is its stride, but got {side}."
+        )
         raise ConfigError(problem, f"Use input.size={reduction} or more.")
-    image, counter = torch.zeros(1, 3, side, side, device=next(model.parameters()).device), FlopCounterMode(display=False)
+    image, counter = (
+        torch.zeros(1, 3, side, side, device=next(model.parameters()).device),
+        FlopCounterMode(display=False),
+    )
     try:
         with torch.no_grad(), counter:
             output = model.eval()(image)

@@ -19,9 +19,11 @@ Transform = Callable[[Image.Image], torch.Tensor]
 
 
 class Cutout:
-    """Zeros in a square of ``side`` pixels around a uniformly drawn pixel, cut at the border (DeVries & Taylor 2017, section 3).
+    """Zeros in a square of ``side`` pixels around a uniformly drawn pixel, cut at the border (DeVries & Taylor 2017,
+    section 3).
 
-    For even sides its first row is ``side / 2`` above the pixel, as in DARTS' code; for odd ones the pixel is its centre.
+    For even sides its first row is ``side / 2`` above the pixel, as in DARTS' code; for odd ones the pixel is its
+    centre.
     """
 
     def __init__(self, side: int) -> None:
@@ -39,7 +41,9 @@ class Cutout:
 
 
 class Lighting:
-    """Adds ``EIGENVECTORS @ (a * EIGENVALUES)``, a ~ N(0, ``std``), to every pixel in [0, 1] (Krizhevsky et al., NIPS 2012, section 4.1)."""
+    """Adds ``EIGENVECTORS @ (a * EIGENVALUES)``, a ~ N(0, ``std``), to every pixel in [0, 1] (Krizhevsky et al., NIPS
+    2012, section 4.1).
+    """
 
     def __init__(self, std: float) -> None:
         self.std = std
@@ -70,7 +74,9 @@ def training_transform(recipe: Recipe, mean: Three, std: Three) -> Transform:
 
 def test_transform(recipe: Recipe, mean: Three, std: Three) -> Transform:
     """The shorter side resized to ``input.size / input.crop_pct``, and the centre: timm's transform of evaluations."""
-    composed: Transform = _composed(_created(recipe, mean, std, is_training=False, crop_pct=recipe.input.crop_pct).transforms)
+    composed: Transform = _composed(
+        _created(recipe, mean, std, is_training=False, crop_pct=recipe.input.crop_pct).transforms
+    )
     return composed
 
 
@@ -88,7 +94,10 @@ def _crop(recipe: Recipe, chosen: CropSettings, mean: Three, std: Three) -> list
     _, augment, last = _created(
         recipe, mean, std, color_jitter=None, auto_augment=chosen.auto_augment, re_prob=chosen.erase, separate=True
     )  # timm's middle and last stage; the first is ours
-    steps = [timm.ResizeKeepRatio(size, interpolation=recipe.input.interpolation), vision.RandomCrop(size, padding=chosen.padding or None)]
+    steps = [
+        timm.ResizeKeepRatio(size, interpolation=recipe.input.interpolation),
+        vision.RandomCrop(size, padding=chosen.padding or None),
+    ]
     steps += [vision.RandomHorizontalFlip(chosen.flip)] * (chosen.flip > 0) + augment.transforms
     to_tensor, normalize, *erase = last.transforms
     return [*steps, to_tensor, normalize, *[Cutout(chosen.cutout)] * (chosen.cutout > 0), *erase]
@@ -120,11 +129,20 @@ def _created(recipe: Recipe, mean: Three, std: Three, is_training: bool = True, 
         interpolation = "bicubic"
     create = require("timm.data", "timm").create_transform
     try:
-        return create(recipe.input.size, is_training=is_training, interpolation=interpolation, mean=mean, std=std, use_prefetcher=False, **arguments)
+        return create(
+            recipe.input.size,
+            is_training=is_training,
+            interpolation=interpolation,
+            mean=mean,
+            std=std,
+            use_prefetcher=False,
+            **arguments,
+        )
     except (AssertionError, ValueError, TypeError, KeyError, IndexError) as error:
         text = ", ".join(f"{key} {value!r}" for key, value in arguments.items())
         raise ConfigError(
-            f"timm cannot make the augmentation of {text}: {str(error) or type(error).__name__}.", "See docs/retraining_data.md."
+            f"timm cannot make the augmentation of {text}: {str(error) or type(error).__name__}.",
+            "See docs/retraining_data.md.",
         ) from None
 
 
@@ -143,9 +161,13 @@ def _check(chosen: CropSettings | TimmAugmentationSettings) -> None:
         if len(chosen.colour_jitter) not in (0, 3, 4):
             problems.append(f"colour_jitter needs three or four numbers, but got {len(chosen.colour_jitter)}")
         if chosen.colour_jitter and chosen.auto_augment and "3a" not in chosen.auto_augment:
-            problems.append(f"timm jitters no colours beside auto_augment {chosen.auto_augment!r}, so colour_jitter must be ()")
+            problems.append(
+                f"timm jitters no colours beside auto_augment {chosen.auto_augment!r}, so colour_jitter must be ()"
+            )
         for name, (low, high) in (("scale", chosen.scale), ("ratio", chosen.ratio)):
             if not 0 < low <= high:
-                problems.append(f"{name} must be two numbers above 0, the smaller one first, but got {low:g} and {high:g}")
+                problems.append(
+                    f"{name} must be two numbers above 0, the smaller one first, but got {low:g} and {high:g}"
+                )
     if problems:
         raise ConfigError(f"augmentation: {'; '.join(problems)}.", "See docs/retraining_data.md.")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spaces.errors import NNIPluginsError
+from nni_plugins.spaces.errors import NNIPluginsError
 
 from ..errors import ConfigError, DataError
 from ..training.memory import named_shortage, shortage
@@ -31,8 +31,8 @@ def evaluate(
 ) -> dict[str, float]:
     """``loss`` (nats an image), ``top1`` and, from 6 classes on, ``top5`` (percent) of ``network`` in evaluation mode.
 
-    Images are counted exactly and losses added in float64, so the numbers hardly depend on the batch size. ``network`` is left in the mode
-    that it was in.
+    Images are counted exactly and losses added in float64, so the numbers hardly depend on the batch size. ``network``
+    is left in the mode that it was in.
 
     Args:
         network: images to logits (B, K); images are given in the type of its weights.
@@ -56,7 +56,9 @@ def evaluate(
             module.training = mode
     if totals is None:
         parameter = next(network.parameters())
-        totals = torch.zeros(5, dtype=torch.float64, device="cpu" if parameter.device.type == "mps" else parameter.device)
+        totals = torch.zeros(
+            5, dtype=torch.float64, device="cpu" if parameter.device.type == "mps" else parameter.device
+        )
     if reduce is not None:
         totals = reduce(totals)
     total, first, five, count, classes = totals.tolist()
@@ -66,8 +68,12 @@ def evaluate(
     return scores | {"top5": 100 * five / count} if classes / count > 5 else scores
 
 
-def _batch(logits: torch.Tensor, labels: torch.Tensor, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
-    """(5,) float64: sums over one batch; its number of classes is added once an image, which a process without images does not disturb."""
+def _batch(
+    logits: torch.Tensor, labels: torch.Tensor, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None
+) -> torch.Tensor:
+    """(5,) float64: sums over one batch; its number of classes is added once an image, which a process without images
+    does not disturb.
+    """
     count, classes = logits.shape
     losses = F.cross_entropy(logits, labels, reduction="none") if loss is None else loss(logits, labels) * count
     best = logits.topk(min(5, classes)).indices == labels[:, None]
@@ -78,9 +84,15 @@ def _batch(logits: torch.Tensor, labels: torch.Tensor, loss: Callable[[torch.Ten
 
 
 def validate(
-    path: Path | str, pictures: PictureSettings, *, batch_size: int | None = None, device: str | None = None, input_size: int | None = None
+    path: Path | str,
+    pictures: PictureSettings,
+    *,
+    batch_size: int | None = None,
+    device: str | None = None,
+    input_size: int | None = None,
 ) -> dict[str, Any]:
-    """What the network of a checkpoint makes of the test images of ``pictures``, prepared as its recipe says, in the type of its weights.
+    """What the network of a checkpoint makes of the test images of ``pictures``, prepared as its recipe says, in the
+    type of its weights.
 
     Args:
         batch_size: images at once; default: the recipe's.
@@ -88,7 +100,8 @@ def validate(
         input_size: pixels a side; default: the recipe's.
 
     Returns:
-        JSON-able: the scores of :func:`evaluate`, what they are of, ``recorded`` (the checkpoint's own metrics), seconds.
+        JSON-able: the scores of :func:`evaluate`, what they are of, ``recorded`` (the checkpoint's own metrics),
+        seconds.
 
     Raises:
         CheckpointError: see :func:`checkpoints.load`.
@@ -144,7 +157,9 @@ def check_classes(wanted: Sequence[str], found: Sequence[str], checkpoint: str, 
             for what, names in (("missing", missing), ("unknown to it", more))
             if names
         ]
-        problem = f"{checkpoint} was trained on {len(wanted):,} classes, and {data} has {len(found):,}: {'; '.join(parts)}."
+        problem = (
+            f"{checkpoint} was trained on {len(wanted):,} classes, and {data} has {len(found):,}: {'; '.join(parts)}."
+        )
         raise DataError(problem, "Take images of the same classes, named alike (folders, for a folder of images).")
     place = next(i for i, (ours, theirs) in enumerate(zip(wanted, found, strict=True)) if ours != theirs)
     raise DataError(
@@ -173,4 +188,6 @@ def _check_size(network: nn.Module, size: int, name: str) -> None:
         if shortage(error) is not None:
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ConfigError(f"{name} cannot take images of {size} pixels a side ({reason[:200]}).", "Leave the image size out.") from None
+        raise ConfigError(
+            f"{name} cannot take images of {size} pixels a side ({reason[:200]}).", "Leave the image size out."
+        ) from None

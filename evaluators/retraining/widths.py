@@ -1,5 +1,6 @@
-"""The width at which a network has a given size: UnNAS (Liu et al., ECCV 2020, section 4.1) and RLNAS (Zhang et al., CVPR 2021, table 3) train
-every architecture at the channels that bring its multiply-adds, or its parameters, into one range. Free of torch: all sizes are closed forms.
+"""The width at which a network has a given size: UnNAS (Liu et al., ECCV 2020, section 4.1) and RLNAS (Zhang et al.,
+CVPR 2021, table 3) train every architecture at the channels that bring its multiply-adds, or its parameters, into one
+range. Free of torch: all sizes are closed forms.
 """
 
 from __future__ import annotations
@@ -7,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from spaces.architecture import Architecture
-from spaces.base import ImageSize
-from spaces.cells.space import CellSpace
-from spaces.errors import SpaceError
-from spaces.images import ImageSpace
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import ImageSize
+from nni_plugins.spaces.cells.space import CellSpace
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.images import ImageSpace
 
 from ..errors import ConfigError
 from .settings import WidthSettings
@@ -21,7 +22,9 @@ MOST_CHANNELS = 4096
 
 
 class Width(NamedTuple):
-    """A network's size at a width: ``channels`` of the first cells, ``parameters``, and ``macs`` (multiply-adds) of one image."""
+    """A network's size at a width: ``channels`` of the first cells, ``parameters``, and ``macs`` (multiply-adds) of one
+    image.
+    """
 
     channels: int
     parameters: int
@@ -33,14 +36,21 @@ def with_channels(space: ImageSpace, channels: int) -> ImageSpace:
     return type(space)(**{**space.config(), "channels": channels})
 
 
-def widths(space: ImageSpace, architecture: Architecture, settings: WidthSettings, image_size: ImageSize) -> list[Width]:
-    """All widths that meet the limits, the smallest first; none may do so. An auxiliary head is not counted, the space's own head is.
+def widths(
+    space: ImageSpace, architecture: Architecture, settings: WidthSettings, image_size: ImageSize
+) -> list[Width]:
+    """All widths that meet the limits, the smallest first; none may do so. An auxiliary head is not counted, the
+    space's own head is.
 
     Raises:
         ConfigError: the space has no ``channels``.
         SpaceError: an architecture of another space.
     """
-    return [width for width in _sizes(space, architecture, settings, image_size) if not _below(width, settings) and not _above(width, settings)]
+    return [
+        width
+        for width in _sizes(space, architecture, settings, image_size)
+        if not _below(width, settings) and not _above(width, settings)
+    ]
 
 
 def width(space: ImageSpace, architecture: Architecture, settings: WidthSettings, image_size: ImageSize) -> Width:
@@ -54,21 +64,34 @@ def width(space: ImageSpace, architecture: Architecture, settings: WidthSettings
     fitting = [one for one in seen if not _below(one, settings) and not _above(one, settings)]
     if fitting:
         return fitting[-1 if settings.choose == "largest" else 0]
-    near = [*[one for one in seen if not _above(one, settings)][-1:], *[one for one in seen if not _below(one, settings)][:1]]
-    listed = "; ".join(f"{c} channels: {p / 1e6:,.3f} M parameters, {m / 1e6:,.1f} M multiply-adds" for c, p, m in dict.fromkeys(near))
-    raise ConfigError(f"no width that {settings.multiple} divides has {limits(settings)}. Nearest: {listed}.", "Widen the limits.")
+    near = [
+        *[one for one in seen if not _above(one, settings)][-1:],
+        *[one for one in seen if not _below(one, settings)][:1],
+    ]
+    listed = "; ".join(
+        f"{c} channels: {p / 1e6:,.3f} M parameters, {m / 1e6:,.1f} M multiply-adds" for c, p, m in dict.fromkeys(near)
+    )
+    raise ConfigError(
+        f"no width that {settings.multiple} divides has {limits(settings)}. Nearest: {listed}.", "Widen the limits."
+    )
 
 
 def limits(settings: WidthSettings) -> str:
     """The limits in words."""
     given = {"multiply-adds": settings.macs, "parameters": settings.parameters}
-    return " and ".join(f"{pair[0] / 1e6:,.10g} to {pair[1] / 1e6:,.10g} M {name}" for name, pair in given.items() if pair is not None)
+    return " and ".join(
+        f"{pair[0] / 1e6:,.10g} to {pair[1] / 1e6:,.10g} M {name}" for name, pair in given.items() if pair is not None
+    )
 
 
-def _sizes(space: ImageSpace, architecture: Architecture, settings: WidthSettings, image_size: ImageSize) -> Iterator[Width]:
+def _sizes(
+    space: ImageSpace, architecture: Architecture, settings: WidthSettings, image_size: ImageSize
+) -> Iterator[Width]:
     """Sizes at growing widths, up to and including the first that is too large in any way and too small in none."""
     if "channels" not in space.config():
-        raise ConfigError(f"network.width: networks of {space.name} have no number of channels to choose.", "Leave network.width out.")
+        raise ConfigError(
+            f"network.width: networks of {space.name} have no number of channels to choose.", "Leave network.width out."
+        )
     space.check(architecture)
     for channels in range(settings.multiple, MOST_CHANNELS + 1, settings.multiple):
         try:

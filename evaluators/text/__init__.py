@@ -1,6 +1,8 @@
-"""Text for language models: corpora, stand-alone training, many cells at once, shared weights, and differentiable search."""
+"""Text for language models: corpora, stand-alone training, many cells at once, shared weights, and differentiable
+search.
+"""
 
-from spaces.lazy import lazy
+from nni_plugins.spaces.lazy import lazy
 
 __getattr__, __dir__ = lazy(
     __name__,

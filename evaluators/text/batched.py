@@ -1,7 +1,9 @@
-"""Stand-alone training of many recurrent cells in one process: the numbers of :class:`LanguageTraining`, for a chunk of cells at a time.
+"""Stand-alone training of many recurrent cells in one process: the numbers of :class:`LanguageTraining`, for a chunk of
+cells at a time.
 
-The cells of a seed begin with the same weights, read the same pieces of text and have the same masks of dropout, as they do when they are
-trained one by one; seeds differ in all three and are trained one after the other. Letters: A cells, S seeds, P weights of a cell.
+The cells of a seed begin with the same weights, read the same pieces of text and have the same masks of dropout, as
+they do when they are trained one by one; seeds differ in all three and are trained one after the other. Letters: A
+cells, S seeds, P weights of a cell.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from spaces.architecture import Architecture
-from spaces.recurrent import RecurrentCell
-from spaces.recurrent.network import Dropouts
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.recurrent.network import Dropouts
 
 from ..errors import ConfigError, TrainingError
 from ..randomness import generator, torch_fork
@@ -44,9 +46,10 @@ Whole = npt.NDArray[np.int64]
 class CellsResult:
     """Of A architectures and S seeds, in the order in which they were given.
 
-    ``valid``, ``test``: (A, S) perplexities of the weights with the smallest validation loss. ``best_epoch``: (A, S), theirs, from 1.
-    ``averaged_from``: (A, S), the first epoch of averaged SGD, 0 where it never came to that. ``losses``, ``curves``: (A, S, epochs), nats a
-    word of the training text (in training mode, as it went by) and of the validation text (as measured after the epoch).
+    ``valid``, ``test``: (A, S) perplexities of the weights with the smallest validation loss. ``best_epoch``: (A, S),
+    theirs, from 1. ``averaged_from``: (A, S), the first epoch of averaged SGD, 0 where it never came to that.
+    ``losses``, ``curves``: (A, S, epochs), nats a word of the training text (in training mode, as it went by) and of
+    the validation text (as measured after the epoch).
     """
 
     architectures: tuple[Architecture, ...]
@@ -60,7 +63,9 @@ class CellsResult:
 
 
 class BatchedTraining(TextTraining):
-    """One chunk with one seed; arguments as of :class:`TextTraining`. ``model`` ends with the weights of the last step, ``best`` holds the best."""
+    """One chunk with one seed; arguments as of :class:`TextTraining`. ``model`` ends with the weights of the last step,
+    ``best`` holds the best.
+    """
 
     settings: LanguageModelSettings
     model: BatchedCells
@@ -81,7 +86,9 @@ class BatchedTraining(TextTraining):
         check_texts(corpus, settings)
 
     def run(self) -> dict[str, Any]:
-        """Train to the end; errors are those of :meth:`TextTraining._loop`. Arrays by the names of :class:`CellsResult`, without S."""
+        """Train to the end; errors are those of :meth:`TextTraining._loop`. Arrays by the names of
+        :class:`CellsResult`, without S.
+        """
         self._loop()
         test = self._nats(self.best_weights.to(self.device), self.corpus.test, self.settings.test_batch, "test text")
         averaged = np.array([line["averaged"] for line in self.lines], dtype=bool)
@@ -94,7 +101,7 @@ class BatchedTraining(TextTraining):
             "curves": np.array([line["valid_loss"] for line in self.lines]).T,
         }
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def _prepare(self) -> None:
         super()._prepare()
         self.weights = self.model.weights.detach()
@@ -112,7 +119,13 @@ class BatchedTraining(TextTraining):
     def _snapshot(self) -> State:
         mine = {name: getattr(self, name) for name in ("best_nats", "best_epoch", "averaging", "steps_averaged")}
         means = None if self.means is None else self.means.cpu()
-        return {**super()._snapshot(), **mine, "best_weights": self.best_weights, "means": means, "lines": json.dumps(self.lines)}
+        return {
+            **super()._snapshot(),
+            **mine,
+            "best_weights": self.best_weights,
+            "means": means,
+            "lines": json.dumps(self.lines),
+        }
 
     def _restore(self, state: State) -> None:
         super()._restore(state)
@@ -124,7 +137,7 @@ class BatchedTraining(TextTraining):
     def _rows(self) -> list[dict[str, Any]]:
         return self.lines
 
-    # -- steps ------------------------------------------------------------------------------------------------------------
+    # -- steps ---------------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def _step(self, epoch: int, step: int, piece: Piece) -> None:
         settings = self.settings
@@ -132,7 +145,9 @@ class BatchedTraining(TextTraining):
         with torch_fork(self.seed, "dropout", epoch, step):
             masks = draw_masks(self.model.space, self.rates, x.shape[1], self.weights)
         penalties = settings.alpha, settings.beta
-        sums, self.state = self.model.gradient(self.views, self.nodes, (x, y), self.state, masks, penalties, self.gradient_views)
+        sums, self.state = self.model.gradient(
+            self.views, self.nodes, (x, y), self.state, masks, penalties, self.gradient_views
+        )
         rate = self._rate(piece)
         if settings.weight_decay:
             self.weights.mul_(1 - rate * settings.weight_decay)
@@ -146,7 +161,7 @@ class BatchedTraining(TextTraining):
         self._average()
 
     def _average(self) -> None:
-        """As :class:`evaluators.text.training.Average`, for the cells that have switched."""
+        """As :class:`nni_plugins.evaluators.text.training.Average`, for the cells that have switched."""
         for a in (a for a, on in enumerate(self.averaging) if on):
             if self.means is None:
                 self.means = torch.zeros_like(self.weights)
@@ -168,7 +183,13 @@ class BatchedTraining(TextTraining):
         loss = self._perplexed(np.array(sums) / words)
         averaged = list(self.averaging)
         nats = self._validate(epoch)
-        line = {"epoch": epoch + 1, "learning_rate": settings.learning_rate, "loss": loss.tolist(), "valid_loss": nats, "averaged": averaged}
+        line = {
+            "epoch": epoch + 1,
+            "learning_rate": settings.learning_rate,
+            "loss": loss.tolist(),
+            "valid_loss": nats,
+            "averaged": averaged,
+        }
         self.lines.append(line)
         self.meters.zero_()
         self._log(line)
@@ -176,20 +197,32 @@ class BatchedTraining(TextTraining):
             self._save(epoch + 1, 0)
         if self.report is not None:
             means = {"loss": float(loss.mean()), "valid_loss": float(np.mean(nats))}
-            self.report({"seed": self.seed, "epoch": epoch + 1, "cells": len(nats), **means, "best_valid_loss": min(self.best_nats)})
+            self.report(
+                {
+                    "seed": self.seed,
+                    "epoch": epoch + 1,
+                    "cells": len(nats),
+                    **means,
+                    "best_valid_loss": min(self.best_nats),
+                }
+            )
 
     def _validate(self, epoch: int) -> list[float]:
         """Measure, with averaged weights where there are some; keep the best; switch where that is due."""
         rows = self.weights
         if self.means is not None:
             rows = torch.where(torch.tensor(self.averaging, device=self.device)[:, None], self.means, rows)
-        nats: list[float] = self._nats(rows, self.corpus.valid, self.settings.evaluation_batch, "validation text").tolist()
+        nats: list[float] = self._nats(
+            rows, self.corpus.valid, self.settings.evaluation_batch, "validation text"
+        ).tolist()
         for a, value in enumerate(nats):
             if value < self.best_nats[a]:
                 self.best_nats[a], self.best_epoch[a] = value, epoch + 1
                 self.best_weights[a].copy_(rows[a])
             if self.settings.nonmono is not None and not self.averaging[a]:
-                self.averaging[a] = non_monotone([line["valid_loss"][a] for line in self.lines], value, self.settings.nonmono)
+                self.averaging[a] = non_monotone(
+                    [line["valid_loss"][a] for line in self.lines], value, self.settings.nonmono
+                )
         return nats
 
     @torch.no_grad()
@@ -203,7 +236,7 @@ class BatchedTraining(TextTraining):
         nats: Floats = total.cpu().numpy() / (stream.numel() - batch)
         return self._perplexed(nats, f"the loss of a word of the {name}")
 
-    # -- errors -----------------------------------------------------------------------------------------------------------
+    # -- errors --------------------------------------------------------------------------------------------------------
     def _perplexed(self, nats: Floats, name: str = "the loss of a word") -> Floats:
         """``nats``, unless one of them has no perplexity."""
         if not (nats < LARGEST).all():
@@ -216,7 +249,9 @@ class BatchedTraining(TextTraining):
         fine = weights & torch.isfinite(self.meters[:-1]).cpu()
         if not bool(fine.all()):
             a = int(fine.int().argmin())
-            raise self._diverged(a, f"{'the loss' if weights[a] else 'weights'} became infinite or NaN in epoch {epoch + 1}")
+            raise self._diverged(
+                a, f"{'the loss' if weights[a] else 'weights'} became infinite or NaN in epoch {epoch + 1}"
+            )
 
     def _diverged(self, a: int, problem: str) -> TrainingError:
         intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
@@ -236,10 +271,11 @@ def check_texts(corpus: Corpus, settings: LanguageModelSettings) -> None:
 
 
 def chunk_size(space: RecurrentCell, settings: LanguageModelSettings, cells: int, memory: int = MEMORY) -> int:
-    """How many of ``cells`` are trained at a time so that they take about ``memory`` bytes; at least one, and chunks of even size.
+    """How many of ``cells`` are trained at a time so that they take about ``memory`` bytes; at least one, and chunks of
+    even size.
 
-    Of a cell there are five copies of its weights (those of the step, its gradient, the best, the mean, and what is measured) and, for every
-    word of a piece, vectors that the way back needs.
+    Of a cell there are five copies of its weights (those of the step, its gradient, the best, the mean, and what is
+    measured) and, for every word of a piece, vectors that the way back needs.
     """
     weights = space.cost_table().fixed_parameters
     words = settings.batch_size * (settings.bptt + settings.longest_extra)
@@ -259,23 +295,30 @@ def train_cells(
     report: Report | None = None,
     chunk: int | None = None,
 ) -> CellsResult:
-    """Train every architecture with every seed; each result is that of ``LanguageModel(..., seed=seed).train(architecture)``.
+    """Train every architecture with every seed; each result is that of
+    ``LanguageModel(..., seed=seed).train(architecture)``.
 
     Args:
         space: its ``classes`` are replaced by the size of the vocabulary.
         settings: as of :class:`LanguageModel`.
-        folder: where each chunk of each seed keeps checkpoints and ``metrics.jsonl`` (lists in the order of the cells), in
-            ``seed-S/cells-FIRST-LAST``; finished ones are not trained again, so that seeds can be added later. None keeps nothing.
-        report: called after every epoch of a chunk with ``seed``, ``epoch``, ``cells``, means over them of ``loss`` and ``valid_loss``, and
-            the ``best_valid_loss`` so far, in nats.
-        chunk: cells at a time; :func:`chunk_size` by default. It changes memory and speed, and results by rounding only.
+        folder: where each chunk of each seed keeps checkpoints and ``metrics.jsonl`` (lists in the order of the cells),
+            in ``seed-S/cells-FIRST-LAST``; finished ones are not trained again, so that seeds can be added later. None
+            keeps nothing.
+        report: called after every epoch of a chunk with ``seed``, ``epoch``, ``cells``, means over them of ``loss`` and
+            ``valid_loss``, and the ``best_valid_loss`` so far, in nats.
+        chunk: cells at a time; :func:`chunk_size` by default. It changes memory and speed, and results by rounding
+            only.
 
     Raises:
         ConfigError: nothing to train, a chunk or a seed that is none, or a text that is too short.
         TrainingError: a cell's loss or weights are not finite; the message names the cell and the seed.
         CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
     """
-    settings = settings if isinstance(settings, LanguageModelSettings) else read(LanguageModelSettings, settings or {}, "settings.")
+    settings = (
+        settings
+        if isinstance(settings, LanguageModelSettings)
+        else read(LanguageModelSettings, settings or {}, "settings.")
+    )
     space = space.with_classes(len(corpus.words))
     found = tuple(space.check(architecture) for architecture in architectures)
     if not found or not seeds:
@@ -294,8 +337,15 @@ def train_cells(
         for first in range(0, len(found), size):
             part = found[first : first + size]
             place = None if folder is None else Path(folder) / f"seed-{seed}" / f"cells-{first}-{first + len(part) - 1}"
-            config = {"architectures": [architecture.as_dict() for architecture in part], "space": [space.name, space.config()]}
+            config = {
+                "architectures": [architecture.as_dict() for architecture in part],
+                "space": [space.name, space.config()],
+            }
             model = BatchedCells(space, part, initial)
-            parts.append(BatchedTraining(model, corpus, settings, seed, folder=place, config=config, report=report).run())
+            parts.append(
+                BatchedTraining(model, corpus, settings, seed, folder=place, config=config, report=report).run()
+            )
         columns.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-    return CellsResult(found, tuple(seeds), **{name: np.stack([column[name] for column in columns], 1) for name in columns[0]})
+    return CellsResult(
+        found, tuple(seeds), **{name: np.stack([column[name] for column in columns], 1) for name in columns[0]}
+    )

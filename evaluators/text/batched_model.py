@@ -1,11 +1,13 @@
-"""Many recurrent cells as one computation: forward, loss and gradient of A cells of one space, each with weights of its own.
+"""Many recurrent cells as one computation: forward, loss and gradient of A cells of one space, each with weights of its
+own.
 
-Letters: A cells, T steps, B sequences, E = embedding, H = hidden, V = words, n nodes, P weights of one cell. All cells read the same tokens
-and have the same masks of dropout, as cells that are trained with one seed do. The model is that of :mod:`spaces.recurrent.network`.
+Letters: A cells, T steps, B sequences, E = embedding, H = hidden, V = words, n nodes, P weights of one cell. All cells
+read the same tokens and have the same masks of dropout, as cells that are trained with one seed do. The model is that
+of :mod:`nni_plugins.spaces.recurrent.network`.
 
-The gradient is written out instead of left to autograd, for three reasons: a matrix's gradient is one product over all steps rather than a
-sum of T small ones; the loss's gradient replaces the probabilities of a few rows at a time, so that logits (T B, V) never exist as a whole;
-and a step costs 60 calls rather than 60 A.
+The gradient is written out instead of left to autograd, for three reasons: a matrix's gradient is one product over all
+steps rather than a sum of T small ones; the loss's gradient replaces the probabilities of a few rows at a time, so that
+logits (T B, V) never exist as a whole; and a step costs 60 calls rather than 60 A.
 """
 
 from __future__ import annotations
@@ -17,16 +19,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from spaces.architecture import Architecture
-from spaces.recurrent import RecurrentCell
-from spaces.recurrent.codec import OPERATIONS
-from spaces.recurrent.network import ACTIVATIONS, Dropouts
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.recurrent.codec import OPERATIONS
+from nni_plugins.spaces.recurrent.network import ACTIVATIONS, Dropouts
 
 Views = Mapping[str, torch.Tensor]
 """Weights or gradients by the names of a :class:`RecurrentNetwork`'s parameters, each with a leading A."""
 
 BUFFER, FEWEST = 2**18, 128
-"""Numbers of the piece of logits that exists at a time, 1 MB of float32, so that a core's cache holds it; but at least so many rows."""
+"""Numbers of the piece of logits that exists at a time, 1 MB of float32, so that a core's cache holds it; but at least
+so many rows.
+"""
 
 _BACKWARD: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "tanh": torch.ops.aten.tanh_backward,
@@ -41,7 +45,9 @@ _TANH: list[tuple[str, slice | torch.Tensor]] = [("tanh", slice(None))]
 
 @dataclass(frozen=True)
 class Masks:
-    """One piece's dropout, scaled; None where there is none. ``words``: (V, 1), ``inputs``: (B, E), ``states`` and ``outputs``: (B, H)."""
+    """One piece's dropout, scaled; None where there is none. ``words``: (V, 1), ``inputs``: (B, E), ``states`` and
+    ``outputs``: (B, H).
+    """
 
     words: torch.Tensor | None = None
     inputs: torch.Tensor | None = None
@@ -50,7 +56,9 @@ class Masks:
 
 
 def draw_masks(space: RecurrentCell, rates: Dropouts, batch: int, like: torch.Tensor) -> Masks:
-    """From torch's generator in the order of :meth:`spaces.recurrent.network.LanguageModel.hidden_states`, so that numbers agree with it."""
+    """From torch's generator in the order of :meth:`nni_plugins.spaces.recurrent.network.LanguageModel.hidden_states`,
+    so that numbers agree with it.
+    """
 
     def mask(rate: float, *shape: int) -> torch.Tensor | None:
         return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate) if rate else None
@@ -63,8 +71,10 @@ def draw_masks(space: RecurrentCell, rates: Dropouts, batch: int, like: torch.Te
 
 @dataclass(frozen=True)
 class Trace:
-    """What the way back needs. ``hidden``: (A, T + 1, B, H), the state before the piece and the outputs; ``x``: (A, T B, E) after dropout;
-    of state 0 and each node ``read``: (A, T, B, H), the state it reads, and ``gated``: (A, T, B, 2 H), its gate and its value."""
+    """What the way back needs. ``hidden``: (A, T + 1, B, H), the state before the piece and the outputs; ``x``: (A, T
+    B, E) after dropout; of state 0 and each node ``read``: (A, T, B, H), the state it reads, and ``gated``: (A, T, B, 2
+    H), its gate and its value.
+    """
 
     hidden: torch.Tensor
     x: torch.Tensor
@@ -114,8 +124,12 @@ def _slice(rows: Sequence[int]) -> slice | None:
 class BatchedCells(nn.Module):
     """The weights of A cells as one parameter ``weights`` (A, P), a row each, and what is computed with them."""
 
-    def __init__(self, space: RecurrentCell, architectures: Sequence[Architecture], initial: Mapping[str, torch.Tensor]) -> None:
-        """``initial``: the weights that each of the cells begins with, by the names of a :class:`RecurrentNetwork`'s parameters."""
+    def __init__(
+        self, space: RecurrentCell, architectures: Sequence[Architecture], initial: Mapping[str, torch.Tensor]
+    ) -> None:
+        """``initial``: the weights that each of the cells begins with, by the names of a :class:`RecurrentNetwork`'s
+        parameters.
+        """
         super().__init__()
         self.space, self.architectures = space, tuple(architectures)
         self.cells = [space.cell(architecture) for architecture in architectures]
@@ -131,15 +145,20 @@ class BatchedCells(nn.Module):
 
     def tables(self, like: torch.Tensor) -> list[_Node]:
         """Of each node, on the device of ``like``."""
-        return [_Node([cell[j][0] for cell in self.cells], [cell[j][1] for cell in self.cells], like) for j in range(self.space.nodes)]
+        return [
+            _Node([cell[j][0] for cell in self.cells], [cell[j][1] for cell in self.cells], like)
+            for j in range(self.space.nodes)
+        ]
 
     def hidden_of(self, tokens: torch.Tensor, state: torch.Tensor | None = None) -> torch.Tensor:
         """Outputs of the cells (A, T, B, H) without dropout; ``state``: (A, B, H), zeros where it is None."""
         weights = self.weights.detach()
         return self.trace(self.views(weights), self.tables(weights), tokens, state, Masks()).hidden[:, 1:]
 
-    # -- forward ----------------------------------------------------------------------------------------------------------
-    def trace(self, weights: Views, nodes: Sequence[_Node], tokens: torch.Tensor, state: torch.Tensor | None, masks: Masks) -> Trace:
+    # -- forward -------------------------------------------------------------------------------------------------------
+    def trace(
+        self, weights: Views, nodes: Sequence[_Node], tokens: torch.Tensor, state: torch.Tensor | None, masks: Masks
+    ) -> Trace:
         """Read a piece: tokens (T, B), the states before it (A, B, H) or None for zeros."""
         (steps, batch), width, count = tokens.shape, self.space.hidden, len(self.cells)
         w0, w = weights["w0"], weights["nodes"]
@@ -156,8 +175,14 @@ class BatchedCells(nn.Module):
         hidden = x.new_empty(count, steps + 1, batch, width)
         hidden[:, 0] = 0 if state is None else state
         all_states = x.new_empty(len(nodes) + 1, count, steps, batch, width)
-        read = [hidden[:, :-1], *(x.new_empty(count, steps, batch, width) if n.common is None else all_states[n.common] for n in nodes)]
-        gated = [of_words, *(torch.empty_like(of_words) for _ in nodes)]  # the products with words are overwritten step by step
+        read = [
+            hidden[:, :-1],
+            *(x.new_empty(count, steps, batch, width) if n.common is None else all_states[n.common] for n in nodes),
+        ]
+        gated = [
+            of_words,
+            *(torch.empty_like(of_words) for _ in nodes),
+        ]  # the products with words are overwritten step by step
         for t in range(steps):
             h, pair = hidden[:, t], gated[0][:, t]
             pair += torch.bmm(h if masks.states is None else h * masks.states, of_state)
@@ -182,16 +207,23 @@ class BatchedCells(nn.Module):
         return dropped if projection is None else torch.bmm(dropped, projection.transpose(1, 2))
 
     def losses(
-        self, weights: Views, nodes: Sequence[_Node], batch: tuple[torch.Tensor, torch.Tensor], state: torch.Tensor | None
+        self,
+        weights: Views,
+        nodes: Sequence[_Node],
+        batch: tuple[torch.Tensor, torch.Tensor],
+        state: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Without dropout: sums over the words of a piece (A,) float64, in nats, and the states after it (A, B, H)."""
         tokens, targets = batch[0], batch[1].flatten()
         hidden = self.trace(weights, nodes, tokens, state, Masks()).hidden
         z = self.decoder_inputs(weights, hidden[:, 1:].flatten(1, 2))
-        sums = [_decode(z[a], weights["embedding.weight"][a], weights["bias"][a], targets, None) for a in range(len(self.cells))]
+        sums = [
+            _decode(z[a], weights["embedding.weight"][a], weights["bias"][a], targets, None)
+            for a in range(len(self.cells))
+        ]
         return torch.stack(sums), hidden[:, -1]
 
-    # -- gradient ---------------------------------------------------------------------------------------------------------
+    # -- gradient ------------------------------------------------------------------------------------------------------
     def gradient(
         self,
         weights: Views,
@@ -202,7 +234,8 @@ class BatchedCells(nn.Module):
         penalties: tuple[float, float],
         out: Views,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the gradient of each cell's mean loss a word plus its penalties (alpha, beta; see :class:`SequenceSettings`) to ``out``.
+        """Write the gradient of each cell's mean loss a word plus its penalties (alpha, beta; see
+        :class:`SequenceSettings`) to ``out``.
 
         Returns the sums of the losses without penalties (A,) float64 and the states after the piece (A, B, H).
         """
@@ -237,7 +270,15 @@ class BatchedCells(nn.Module):
         out["embedding.weight"].index_add_(1, tokens.flatten(), gradient)
         return torch.stack(sums), state
 
-    def _backward(self, weights: Views, nodes: Sequence[_Node], trace: Trace, back: torch.Tensor, mask: torch.Tensor | None, out: Views) -> None:
+    def _backward(
+        self,
+        weights: Views,
+        nodes: Sequence[_Node],
+        trace: Trace,
+        back: torch.Tensor,
+        mask: torch.Tensor | None,
+        out: Views,
+    ) -> None:
         """From the outputs (A, T, B, H) to the matrices; ``trace.gated`` becomes the gradient of what is gated."""
         count, steps, batch, width = back.shape
         w0, w, size = weights["w0"], weights["nodes"], trace.x.shape[2]
@@ -273,7 +314,11 @@ class BatchedCells(nn.Module):
 
 
 def _decode(
-    z: torch.Tensor, embedding: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None
+    z: torch.Tensor,
+    embedding: torch.Tensor,
+    bias: torch.Tensor,
+    targets: torch.Tensor,
+    out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None,
 ) -> torch.Tensor:
     """Cross entropy of one cell: ``z: (N, E)``, ``targets: (N,)``; the sum in nats, float64.
 
@@ -285,7 +330,8 @@ def _decode(
         part, y = z[first : first + rows], targets[first : first + rows, None]
         logits = torch.addmm(bias, part, embedding.t())
         probabilities = torch.softmax(logits, 1)
-        # log of the sum of exponentials: the largest logit has the largest probability, whose logarithm cannot overflow.
+        # log of the sum of exponentials: the largest logit has the largest probability, whose logarithm cannot
+        # overflow.
         normaliser = logits.amax(1, keepdim=True) - probabilities.amax(1, keepdim=True).log()
         total += (normaliser - logits.gather(1, y)).sum().double()
         if out is None:

@@ -1,11 +1,13 @@
-"""DARTS' search of recurrent cells: weights on the training text, architecture parameters on the validation text (fact sheet B4).
+"""DARTS' search of recurrent cells: weights on the training text, architecture parameters on the validation text (fact
+sheet B4).
 
-An iteration is an architecture step (Adam), then a weight step (SGD). Both texts are read by as many sequences; the validation text is
-read in pieces of equal length and begins anew, with a state of zeros, when it is through.
+An iteration is an architecture step (Adam), then a weight step (SGD). Both texts are read by as many sequences; the
+validation text is read in pieces of equal length and begins anew, with a state of zeros, when it is through.
 
-Second order: as in DARTS' ``rnn/architect.py`` - and unlike its search on images - the weights' gradients are clipped both where the step
-ahead is taken and at the point that it leads to, for with a learning rate of 20 an unclipped step would lead nowhere. (The
-official code also adds the decayed weights, times 5e-7, to the direction of the finite difference; we do not.)
+Second order: as in DARTS' ``rnn/architect.py`` - and unlike its search on images - the weights' gradients are clipped
+both where the step ahead is taken and at the point that it leads to, for with a learning rate of 20 an unclipped step
+would lead nowhere. (The official code also adds the decayed weights, times 5e-7, to the direction of the finite
+difference; we do not.)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, ClassVar, cast
 import torch
 import torch.nn.functional as F
 
-from spaces.recurrent.mixed import MixedRecurrent
+from nni_plugins.spaces.recurrent.mixed import MixedRecurrent
 
 from ..randomness import torch_fork
 from ..training.checkpoint import State
@@ -31,7 +33,9 @@ from .streams import Piece, batchify, even_pieces, read_piece
 
 @dataclass(frozen=True)
 class TextBilevel:
-    """``final``: weights on the CPU; ``history``: a row an epoch; ``genotypes``: what would have been derived after each of them."""
+    """``final``: weights on the CPU; ``history``: a row an epoch; ``genotypes``: what would have been derived after
+    each of them.
+    """
 
     final: State
     history: list[dict[str, float]]
@@ -63,9 +67,9 @@ class TextBilevelTraining(TextTraining):
     def run(self) -> TextBilevel:
         """Train to the end; errors are those of :meth:`TextTraining._loop`.
 
-        A row of ``history`` has ``epoch``, ``loss`` (nats a word of the training text, in training mode), ``perplexity``,
-        ``learning_rate``, and after the warm-up ``architecture_loss`` and ``architecture_perplexity`` of the validation text (at the
-        unrolled weights if the order is 2).
+        A row of ``history`` has ``epoch``, ``loss`` (nats a word of the training text, in training mode),
+        ``perplexity``, ``learning_rate``, and after the warm-up ``architecture_loss`` and ``architecture_perplexity``
+        of the validation text (at the unrolled weights if the order is 2).
         """
         try:
             self._loop()
@@ -73,7 +77,7 @@ class TextBilevelTraining(TextTraining):
             require([*self.model.parameters()], [])
         return TextBilevel(to_cpu(self.model.state_dict()), self.history, self.genotypes)
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def _prepare(self) -> None:
         super()._prepare()
         settings, model = self.settings, cast(MixedRecurrent, self.model)
@@ -81,8 +85,14 @@ class TextBilevelTraining(TextTraining):
         ours = {id(p) for p in self.architecture}
         self.weights = [p for _, p in sorted(model.named_parameters()) if id(p) not in ours]
         assert len(self.weights) != len(self.architecture)  # by which _clipped tells them apart
-        self.optimizer = torch.optim.SGD(self.weights, settings.learning_rate, weight_decay=settings.weight_decay, foreach=True)
-        rate, betas, decay = settings.architecture_learning_rate, settings.architecture_betas, settings.architecture_weight_decay
+        self.optimizer = torch.optim.SGD(
+            self.weights, settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+        )
+        rate, betas, decay = (
+            settings.architecture_learning_rate,
+            settings.architecture_betas,
+            settings.architecture_weight_decay,
+        )
         self.adam = torch.optim.Adam(self.architecture, rate, betas, weight_decay=decay, foreach=True)
         self.genotypes: list[str] = []
         self.validation_state: torch.Tensor | None = None
@@ -98,8 +108,12 @@ class TextBilevelTraining(TextTraining):
     def _restore(self, state: State) -> None:
         super()._restore(state)
         self.validation_state = None if state["validation_state"] is None else state["validation_state"].to(self.device)
-        for parameter, moments in zip(self.architecture, state["adam"], strict=False):  # there are none before the first step
-            self.adam.state[parameter] = {key: value if key == "step" else value.to(self.device) for key, value in moments.items()}
+        for parameter, moments in zip(
+            self.architecture, state["adam"], strict=False
+        ):  # there are none before the first step
+            self.adam.state[parameter] = {
+                key: value if key == "step" else value.to(self.device) for key, value in moments.items()
+            }
         self.genotypes = list(state["genotypes"])
 
     def _row(self, epoch: int) -> dict[str, float]:
@@ -110,7 +124,7 @@ class TextBilevelTraining(TextTraining):
     def _rows(self) -> list[dict[str, Any]]:
         return [{**row, "genotype": genotype} for row, genotype in zip(self.history, self.genotypes, strict=True)]
 
-    # -- steps ------------------------------------------------------------------------------------------------------------
+    # -- steps ---------------------------------------------------------------------------------------------------------
     def _step(self, epoch: int, step: int, piece: Piece) -> None:
         if epoch >= self.settings.warmup_epochs:
             self._architecture_step(epoch, step, piece)
@@ -163,7 +177,9 @@ class TextBilevelTraining(TextTraining):
             return F.cross_entropy(model.logits(hidden).flatten(0, 1), batch[1].flatten()), hidden
 
     def _clipped(self, gradients: Gradients) -> Gradients:
-        """Those of the weights, which stand first where there are any, scaled to the norm that ``gradient_clip`` allows."""
+        """Those of the weights, which stand first where there are any, scaled to the norm that ``gradient_clip``
+        allows.
+        """
         clip, count = self.settings.gradient_clip, len(self.weights)
         if clip is None or len(gradients) == len(self.architecture):
             return gradients

@@ -1,7 +1,7 @@
 """Word-level text in three files, as Penn Treebank is distributed: every line is a sentence and ends with ``<eos>``.
 
-The vocabulary is that of the training text alone. (DARTS' and AWD-LSTM's readers also enter words that only the validation or test text
-has, whose vectors are never trained; on Penn Treebank there are none.) Free of torch.
+The vocabulary is that of the training text alone. (DARTS' and AWD-LSTM's readers also enter words that only the
+validation or test text has, whose vectors are never trained; on Penn Treebank there are none.) Free of torch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ class Corpus:
         """What tells this text from others when a training is resumed: name, sizes and checksums."""
         checksums = [zlib.crc32(np.ascontiguousarray(getattr(self, part)).data) for part in PARTS]
         vocabulary = zlib.crc32("\n".join(self.words).encode())
-        return {"name": self.name, "tokens": [len(getattr(self, part)) for part in PARTS], "crc32": [*checksums, vocabulary]}
+        return {
+            "name": self.name,
+            "tokens": [len(getattr(self, part)) for part in PARTS],
+            "crc32": [*checksums, vocabulary],
+        }
 
     def unknown_share(self, part: str) -> float:
         """Share of ``<unk>`` among the words of ``part``: what a low perplexity owes to them should be known."""
@@ -78,17 +82,24 @@ def read_corpus(settings: TextSettings) -> Corpus:
     """Read the three texts.
 
     Raises:
-        DataError: a file is missing, ambiguous, empty or no text; or a word is unknown and there is nothing to map it to.
+        DataError: a file is missing, ambiguous, empty or no text; or a word is unknown and there is nothing to map it
+            to.
     """
     folder, files = _files(settings)
     name = folder.name if Path(settings.path).is_dir() else Path(settings.path).name
-    limits = {"train": settings.limit_tokens, "valid": settings.limit_evaluation_tokens, "test": settings.limit_evaluation_tokens}
+    limits = {
+        "train": settings.limit_tokens,
+        "valid": settings.limit_evaluation_tokens,
+        "test": settings.limit_evaluation_tokens,
+    }
     lines = {part: _lines(file) for part, file in files.items()}
     firsts = dict.fromkeys(PARTS, 1)
     if settings.hold_out is not None:
         kept = len(lines["train"]) - max(1, round(settings.hold_out * len(lines["train"])))
         if not kept:
-            raise DataError(f"{files['train']}: hold_out={settings.hold_out} leaves none of its {len(lines['train'])} lines for training.")
+            raise DataError(
+                f"{files['train']}: hold_out={settings.hold_out} leaves none of its {len(lines['train'])} lines for training."
+            )
         files["valid"], firsts["valid"] = files["train"], kept + 1
         lines |= {"valid": lines["train"][kept:], "train": lines["train"][:kept]}
     parts = {part: _Part(files[part], lines[part], firsts[part], limits[part], settings.tokens) for part in PARTS}
@@ -103,7 +114,9 @@ def _files(settings: TextSettings) -> tuple[Path, dict[str, Path]]:
     path = Path(settings.path).expanduser()
     folder, prefix = (path, "") if path.is_dir() else (path.parent, path.name)
     if not folder.is_dir():
-        raise DataError(f"path: there is no folder {folder}.", "Give the folder that holds the training, validation and test text.")
+        raise DataError(
+            f"path: there is no folder {folder}.", "Give the folder that holds the training, validation and test text."
+        )
     files: dict[str, Path] = {}
     for part in PARTS:
         given = getattr(settings, f"{part}_file")
@@ -115,19 +128,30 @@ def _files(settings: TextSettings) -> tuple[Path, dict[str, Path]]:
             files[part] = _only(folder, prefix, part)
     if len({file.resolve() for file in files.values()}) < len(files):
         same = ", ".join(f"{part}: {file.name}" for part, file in files.items())
-        raise DataError(f"{folder}: the texts must be different files, but are {same}.", "Name three files, or set hold_out for a validation text.")
+        raise DataError(
+            f"{folder}: the texts must be different files, but are {same}.",
+            "Name three files, or set hold_out for a validation text.",
+        )
     return folder, files
 
 
 def _only(folder: Path, prefix: str, part: str) -> Path:
-    names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name.startswith(prefix) and file.name.endswith(".txt"))
+    names = sorted(
+        file.name
+        for file in folder.iterdir()
+        if file.is_file() and file.name.startswith(prefix) and file.name.endswith(".txt")
+    )
     found = [name for name in names if part in name[len(prefix) :]]
     wanted = str(folder / f"{prefix}*{part}*.txt")
     if not found:
-        remedy = f"Name it with {part}_file" + (", or set hold_out to take it from the training text." if part == "valid" else ".")
+        remedy = f"Name it with {part}_file" + (
+            ", or set hold_out to take it from the training text." if part == "valid" else "."
+        )
         raise DataError(f"no {part} text: there is no file {wanted}.", remedy)
     if len(found) > 1:
-        raise DataError(f"{len(found)} files match {wanted}: {', '.join(found[:5])}.", f"Name one of them with {part}_file.")
+        raise DataError(
+            f"{len(found)} files match {wanted}: {', '.join(found[:5])}.", f"Name one of them with {part}_file."
+        )
     return folder / found[0]
 
 
@@ -141,15 +165,21 @@ def _lines(file: Path) -> list[str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file} is no text in UTF-8: byte {error.start:,} is {content[error.start]:#04x}.", "Convert it to UTF-8.") from None
+        raise DataError(
+            f"{file} is no text in UTF-8: byte {error.start:,} is {content[error.start]:#04x}.", "Convert it to UTF-8."
+        ) from None
     if not text.strip():
         raise DataError(f"{file} is empty.", "Give a file with at least one word.")
-    lines = text.removesuffix("\n").split("\n")  # splitlines() would also split at characters that may stand within a sentence
+    lines = text.removesuffix("\n").split(
+        "\n"
+    )  # splitlines() would also split at characters that may stand within a sentence
     return [line.removesuffix("\r") for line in lines]
 
 
 def _vocabulary(part: _Part, settings: TextSettings) -> list[str]:
-    """Words in the order of their first occurrence; where there are too many, the most frequent ones, ties to the earlier word."""
+    """Words in the order of their first occurrence; where there are too many, the most frequent ones, ties to the
+    earlier word.
+    """
     counts = Counter(word for _, word in part.words())
     limit = settings.max_words
     if limit is not None and len(counts) > limit:

@@ -1,9 +1,10 @@
 """The cell and the loss of a small language model with hand-written gradients, equal to the plain ones up to rounding.
 
-With 64 units most of a step's time is not in matrix products but around them: autograd keeps a node for every activation of every token, and
-the logits (as many as words in a piece times words of the vocabulary) are read and written many times. Here the backward pass of the recurrence
-has three operations a node and token, the matrices' gradients are one product a piece, and logits live only in blocks that fit a cache.
-Gradients of gradients are refused. Letters T, B, E, H, V as in ``spaces/recurrent/network.py``.
+With 64 units most of a step's time is not in matrix products but around them: autograd keeps a node for every
+activation of every token, and the logits (as many as words in a piece times words of the vocabulary) are read and
+written many times. Here the backward pass of the recurrence has three operations a node and token, the matrices'
+gradients are one product a piece, and logits live only in blocks that fit a cache. Gradients of gradients are refused.
+Letters T, B, E, H, V as in ``spaces/recurrent/network.py``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from spaces.recurrent.codec import Node
-from spaces.recurrent.network import LanguageModel
+from nni_plugins.spaces.recurrent.codec import Node
+from nni_plugins.spaces.recurrent.network import LanguageModel
 
 BLOCK = 1 << 18
 """Logits at once: a megabyte in single precision."""
@@ -38,22 +39,37 @@ def _slope(name: str, value: torch.Tensor) -> torch.Tensor:
 
 
 class _Recurrence(torch.autograd.Function):
-    """(words (T, B, 2 H), state (B, H), mask of states (B, H) or None, cell, W_0's part (2 H, H), matrices (2 H, H) of the nodes) -> (T, B, H).
+    """(words (T, B, 2 H), state (B, H), mask of states (B, H) or None, cell, W_0's part (2 H, H), matrices (2 H, H) of
+    the nodes) -> (T, B, H).
 
     State 0 counts as node 0, which reads the previous output and applies tanh.
     """
 
     @staticmethod
-    def forward(ctx: Any, words: torch.Tensor, state: torch.Tensor, mask: torch.Tensor | None, cell: Sequence[Node], *weights: torch.Tensor) -> Any:
+    def forward(
+        ctx: Any,
+        words: torch.Tensor,
+        state: torch.Tensor,
+        mask: torch.Tensor | None,
+        cell: Sequence[Node],
+        *weights: torch.Tensor,
+    ) -> Any:
         steps, batch, double = words.shape
         hidden, count = double // 2, len(weights)
-        gates = [words.clone(), *(words.new_empty(words.shape) for _ in weights[1:])]  # of node j and token t: [sigmoid(c), f(g)]
+        gates = [
+            words.clone(),
+            *(words.new_empty(words.shape) for _ in weights[1:]),
+        ]  # of node j and token t: [sigmoid(c), f(g)]
         states = words.new_empty(count, steps, batch, hidden)
         outputs = words.new_empty(steps, batch, hidden)
         turned, names = [w.t() for w in weights], ["tanh", *(name for name, _ in cell)]
         sources = [source for _, source in cell]
         rows = [(gate.unbind(), gate[..., :hidden].unbind(), gate[..., hidden:].unbind()) for gate in gates]
-        of_node, of_nodes, of_output = [part.unbind() for part in states.unbind()], states[1:].unbind(1), outputs.unbind()
+        of_node, of_nodes, of_output = (
+            [part.unbind() for part in states.unbind()],
+            states[1:].unbind(1),
+            outputs.unbind(),
+        )
         h, scale = state, 1 / len(cell)
         for t in range(steps):
             for j in range(count):
@@ -79,19 +95,26 @@ class _Recurrence(torch.autograd.Function):
         steps, batch, hidden = outputs.shape
         before = torch.cat([state[None], outputs[:-1]])
         reads = [before, *(states[source] for source in sources)]
-        # d[c, g] of node j is its states' gradient times slopes[j]; what passes by the node is that gradient times kept[j].
+        # d[c, g] of node j is its states' gradient times slopes[j]; what passes by the node is that gradient times
+        # kept[j].
         slopes, kept = [], []
         for j, s in enumerate(reads):
             c, f = gates[j][..., :hidden], gates[j][..., hidden:]
             slopes.append(torch.stack([(f - s) * c * (1 - c), c * _slope(names[j], f)], 2))
             kept.append(1 - c)
         deltas = [torch.empty_like(slope) for slope in slopes]
-        rows = [(slope.unbind(), keep.unbind(), delta.unbind()) for slope, keep, delta in zip(slopes, kept, deltas, strict=True)]
+        rows = [
+            (slope.unbind(), keep.unbind(), delta.unbind())
+            for slope, keep, delta in zip(slopes, kept, deltas, strict=True)
+        ]
         targets, read_by_nodes = [None, *sources], set(sources)  # node 0 adds to what is carried to the token before
         carried = torch.zeros_like(state)
         for t, above in reversed(list(enumerate(given.unbind()))):
             share = carried.add_(above).mul_(1 / (count - 1))
-            gradients = [torch.zeros_like(share), *(share.clone() if j in read_by_nodes else share for j in range(1, count))]
+            gradients = [
+                torch.zeros_like(share),
+                *(share.clone() if j in read_by_nodes else share for j in range(1, count)),
+            ]
             carried = torch.zeros_like(share)
             for j in reversed(range(count)):
                 own, (slope, keep, delta) = gradients[j], (part[t] for part in rows[j])
@@ -104,12 +127,19 @@ class _Recurrence(torch.autograd.Function):
                 else:
                     target.addcmul_(flat_delta @ weights[j], mask)
         flat = [delta.view(steps * batch, -1) for delta in deltas]
-        found = [d.t() @ (s if mask is None else s * mask).reshape(steps * batch, hidden) for d, s in zip(flat, reads, strict=True)]
+        found = [
+            d.t() @ (s if mask is None else s * mask).reshape(steps * batch, hidden)
+            for d, s in zip(flat, reads, strict=True)
+        ]
         return deltas[0].view(steps, batch, -1), carried if ctx.needs_input_grad[1] else None, None, None, *found
 
 
 def hidden_states(
-    body: LanguageModel, tokens: torch.Tensor, state: torch.Tensor | None, cell: Sequence[Node], matrices: Sequence[torch.Tensor]
+    body: LanguageModel,
+    tokens: torch.Tensor,
+    state: torch.Tensor | None,
+    cell: Sequence[Node],
+    matrices: Sequence[torch.Tensor],
 ) -> torch.Tensor:
     """What ``body.hidden_states`` gives for one architecture, with the same masks of dropout: (T, B, H)."""
     body._check(tokens, state)
@@ -125,11 +155,13 @@ def hidden_states(
 
 
 class _Loss(torch.autograd.Function):
-    """(x (N, E), weight (V, E), bias (V,), targets (N,), needed) -> mean cross-entropy. The gradients, where needed, are made with it, block by
-    block."""
+    """(x (N, E), weight (V, E), bias (V,), targets (N,), needed) -> mean cross-entropy. The gradients, where needed,
+    are made with it, block by block."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, needed: bool) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor, needed: bool
+    ) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float64, device=x.device)
         of_x, of_weight, of_bias = (torch.zeros_like(part) for part in (x, weight, bias)) if needed else (x, x, x)
         rows, turned = max(1, BLOCK // len(weight)), weight.t()
@@ -159,6 +191,13 @@ class _Loss(torch.autograd.Function):
 
 
 def mean_loss(body: LanguageModel, dropped: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy, in nats, of the logits that ``body.decode`` makes of ``dropped: (T, B, H)``; ``targets``: (T, B)."""
+    """Mean cross-entropy, in nats, of the logits that ``body.decode`` makes of ``dropped: (T, B, H)``; ``targets``: (T,
+    B).
+    """
     projected = body.projection(dropped).flatten(0, 1)
-    return cast(torch.Tensor, _Loss.apply(projected, body.embedding.weight, body.bias, targets.flatten(), torch.is_grad_enabled()))  # type: ignore[no-untyped-call]
+    return cast(
+        torch.Tensor,
+        _Loss.apply(  # type: ignore[no-untyped-call]
+            projected, body.embedding.weight, body.bias, targets.flatten(), torch.is_grad_enabled()
+        ),
+    )

@@ -1,7 +1,9 @@
-"""What stand-alone training and search have in common: streams, pieces, the state that is carried, checkpoints and the curve.
+"""What stand-alone training and search have in common: streams, pieces, the state that is carried, checkpoints and the
+curve.
 
-As in ``training/loop.py``, everything random is a function of (seed, purpose, epoch, step): lengths of pieces by epoch, dropout by step.
-A killed run that is resumed computes the very numbers of an undisturbed one; the carried state is therefore part of a checkpoint.
+As in ``training/loop.py``, everything random is a function of (seed, purpose, epoch, step): lengths of pieces by epoch,
+dropout by step. A killed run that is resumed computes the very numbers of an undisturbed one; the carried state is
+therefore part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from torch import nn
 from ..errors import ConfigError, TrainingError
 from ..files import append_row, atomic_write
 from ..randomness import generator, torch_fork
-from ..settings import MAY_CHANGE
 from ..training.checkpoint import CheckpointStore, State
 from ..training.loop import Report, to_cpu
+from ..training.settings import MAY_CHANGE
 from .corpus import Corpus, Tokens
 from .settings import SequenceSettings
 from .streams import Piece, batchify, drawn_pieces, even_pieces, read_piece
@@ -36,7 +38,9 @@ LARGEST = 700.0
 def device_of(accelerator: str) -> torch.device:
     """Raises :class:`ConfigError` if there is no such device."""
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("accelerator: cuda was asked for, but torch finds no such device.", "Use accelerator: auto or cpu.")
+        raise ConfigError(
+            "accelerator: cuda was asked for, but torch finds no such device.", "Use accelerator: auto or cpu."
+        )
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -73,7 +77,8 @@ class TextTraining:
     """Base of both trainings; :meth:`_loop` trains, resuming from ``folder`` where there is something to resume.
 
     Args:
-        model: a :class:`spaces.recurrent.network.LanguageModel` with ``hidden_of(tokens, state)``, trained in place.
+        model: a :class:`nni_plugins.spaces.recurrent.network.LanguageModel` with ``hidden_of(tokens, state)``, trained
+            in place.
         corpus, settings: on what, and how.
         seed: of pieces' lengths and dropout.
         folder: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
@@ -96,22 +101,36 @@ class TextTraining:
     ) -> None:
         words = getattr(getattr(model, "embedding", None), "num_embeddings", None)
         if words is None or not hasattr(model, "hidden_of"):
-            raise ConfigError(f"{type(model).__name__} is not a recurrent language model.", "Pass RecurrentCell(...).network(architecture).")
+            raise ConfigError(
+                f"{type(model).__name__} is not a recurrent language model.",
+                "Pass RecurrentCell(...).network(architecture).",
+            )
         if words != len(corpus.words):
-            raise ConfigError(f"the network has {words} words, but {corpus.name} has {len(corpus.words)}.", f"Use classes={len(corpus.words)}.")
-        self.device, self.corpus, self.settings, self.seed, self.report = device_of(settings.accelerator), corpus, settings, seed, report
+            raise ConfigError(
+                f"the network has {words} words, but {corpus.name} has {len(corpus.words)}.",
+                f"Use classes={len(corpus.words)}.",
+            )
+        self.device, self.corpus, self.settings, self.seed, self.report = (
+            device_of(settings.accelerator),
+            corpus,
+            settings,
+            seed,
+            report,
+        )
         self.stream = batchify(corpus.train, settings.batch_size, f"{corpus.name}, training text").to(self.device)
         self.model = model.to(self.device, DTYPES[settings.precision])
         self.history: list[dict[str, float]] = []
         identity = {"settings": settings.model_dump(exclude=set(MAY_CHANGE)), "seed": seed, "text": corpus.identity()}
         self.store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
 
-    # -- for the two kinds of training ------------------------------------------------------------------------------------
+    # -- for the two kinds of training ---------------------------------------------------------------------------------
     def _step(self, epoch: int, step: int, piece: Piece) -> None:
         raise NotImplementedError
 
     def _row(self, epoch: int) -> dict[str, float]:
-        """The numbers of an epoch that is through, beyond those of the training text; whatever else is to be done after it."""
+        """The numbers of an epoch that is through, beyond those of the training text; whatever else is to be done after
+        it.
+        """
         raise NotImplementedError
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -137,7 +156,7 @@ class TextTraining:
         self.history, self.state = [], cast("torch.Tensor | None", None)
         self.meters = torch.zeros(self.meter_count, dtype=torch.float64, device=self.device)
 
-    # -- the loop ---------------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------------
     def _loop(self) -> None:
         """Train to the end.
 
@@ -192,7 +211,12 @@ class TextTraining:
                 self._save(epoch, step + 1)
         self._check_finite(epoch)
         loss, words = self.meters.tolist()[:2]
-        row = {"epoch": epoch + 1, "loss": loss / words, "perplexity": perplexity(loss / words), "learning_rate": self.settings.learning_rate}
+        row = {
+            "epoch": epoch + 1,
+            "loss": loss / words,
+            "perplexity": perplexity(loss / words),
+            "learning_rate": self.settings.learning_rate,
+        }
         self.history.append({**row, **self._row(epoch)})
         self.meters.zero_()
         self._log(self._rows()[-1])
@@ -213,15 +237,18 @@ class TextTraining:
         broken = "the loss became infinite or NaN" if weights else "weights became infinite or NaN"
         intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
         raise TrainingError(
-            f"{broken} in epoch {epoch + 1}.", f"Lower learning_rate (it is {self.settings.learning_rate:g}) or gradient_clip{intact}."
+            f"{broken} in epoch {epoch + 1}.",
+            f"Lower learning_rate (it is {self.settings.learning_rate:g}) or gradient_clip{intact}.",
         )
 
-    # -- one weight step --------------------------------------------------------------------------------------------------
+    # -- one weight step -----------------------------------------------------------------------------------------------
     def _rate(self, piece: Piece) -> float:
         """A piece's loss is a mean over its words, so a longer one weighs more."""
         return self.settings.learning_rate * piece[1] / self.settings.bptt
 
-    def _weight_step(self, weights: list[nn.Parameter], optimizer: torch.optim.SGD, purpose: str, epoch: int, step: int, piece: Piece) -> None:
+    def _weight_step(
+        self, weights: list[nn.Parameter], optimizer: torch.optim.SGD, purpose: str, epoch: int, step: int, piece: Piece
+    ) -> None:
         """One step of SGD on ``piece``; carries the state."""
         settings, language = self.settings, cast(Any, self.model)
         x, y = read_piece(self.stream, piece)

@@ -1,8 +1,9 @@
 """A recurrent supernet, trained on text one architecture a piece, and architectures evaluated with its weights.
 
-Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020, section 5 (fact sheet B2, B4, B6). As in the codes of
-NAO and ENAS, the state that a piece begins with is the one that the previous piece, and so another architecture, has left; only an epoch
-begins with zeros. A step moves only the matrices that its architecture uses: the others have no gradient, so nothing decays them either.
+Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020, section 5 (fact sheet B2, B4, B6). As
+in the codes of NAO and ENAS, the state that a piece begins with is the one that the previous piece, and so another
+architecture, has left; only an epoch begins with zeros. A step moves only the matrices that its architecture uses: the
+others have no gradient, so nothing decays them either.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from spaces.base import Indices
-from spaces.recurrent import RecurrentCell
-from spaces.recurrent.supernet import RecurrentSupernet
+from nni_plugins.spaces.base import Indices
+from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.recurrent.supernet import RecurrentSupernet
 
 from ..errors import ConfigError, TrainingError
 from ..randomness import generator, torch_fork
 from ..settings import read
-from ..shared_weights import Companion, Cycle, Draw
+from ..supernets.shared_weights import Companion, Cycle, Draw
 from ..training.checkpoint import State
 from ..training.loop import Report
 from .corpus import Corpus, read_corpus
@@ -79,29 +80,42 @@ class SharedTextTraining(TextTraining):
         about = {**asdict(cycle), "companion": companion is not None}
         config = {"space": [space.name, space.config()], "cycle": about}
         super().__init__(
-            DrawnPath(supernet), corpus, settings.model_copy(update={"epochs": cycle.epochs}), seed, folder=folder, config=config, report=report
+            DrawnPath(supernet),
+            corpus,
+            settings.model_copy(update={"epochs": cycle.epochs}),
+            seed,
+            folder=folder,
+            config=config,
+            report=report,
         )
         self.draw, self.cycle, self.companion = draw, cycle, companion
 
     def run(self) -> list[dict[str, float]]:
-        """Train to the end; the supernet then has the mean weights where there are some. Errors are those of :meth:`TextTraining._loop`."""
+        """Train to the end; the supernet then has the mean weights where there are some. Errors are those of
+        :meth:`TextTraining._loop`.
+        """
         self._loop()
         with torch.no_grad():
             for name, mean in self.average.means.items():
                 self.average.parameters[name].copy_(mean)
         return self.history
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def _prepare(self) -> None:
         super()._prepare()
         parameters = dict(sorted(self.model.named_parameters()))
         self.weights = list(parameters.values())
-        self.optimizer = torch.optim.SGD(self.weights, self.settings.learning_rate, weight_decay=self.settings.weight_decay, foreach=True)
+        self.optimizer = torch.optim.SGD(
+            self.weights, self.settings.learning_rate, weight_decay=self.settings.weight_decay, foreach=True
+        )
         self.average = Average(parameters)
         self.paths: Indices = np.zeros((0, 0), dtype=np.int8)
 
     def _snapshot(self) -> State:
-        average = {"means": {name: mean.cpu() for name, mean in self.average.means.items()}, "count": self.average.count}
+        average = {
+            "means": {name: mean.cpu() for name, mean in self.average.means.items()},
+            "count": self.average.count,
+        }
         companion = {} if self.companion is None else {"companion": self.companion.state_dict()}
         return {**super()._snapshot(), "average": average, **companion}
 
@@ -112,7 +126,7 @@ class SharedTextTraining(TextTraining):
         if self.companion is not None:
             self.companion.load_state_dict(state["companion"])
 
-    # -- an epoch ---------------------------------------------------------------------------------------------------------
+    # -- an epoch ------------------------------------------------------------------------------------------------------
     def _epoch(self, epoch: int, first: int) -> None:
         lengths = generator(self.seed, "sequence lengths", epoch)  # as the loop draws them
         steps = len(drawn_pieces(len(self.stream), self.settings, lengths))
@@ -171,14 +185,16 @@ class SharedTextTraining(TextTraining):
 
 
 class SharedText:
-    """:class:`evaluators.shared_weights.SharedWeights` of a recurrent space; scores are minus perplexities of the validation text.
+    """:class:`nni_plugins.evaluators.supernets.shared_weights.SharedWeights` of a recurrent space; scores are minus
+    perplexities of the validation text.
 
     Args:
         space: its ``classes`` are replaced by the size of the vocabulary; its ``sharing`` says what is shared.
         corpus: texts, or the settings to read them (a dictionary will do). The test text is never used.
         settings: the defaults are NAO's on Penn Treebank.
         seed: of initialisation, pieces' lengths, dropout and rewards.
-        folder: cycle n is kept in ``cycle-n`` below it, and continues there when it was interrupted; None keeps nothing.
+        folder: cycle n is kept in ``cycle-n`` below it, and continues there when it was interrupted; None keeps
+            nothing.
         report: called with the row of every epoch.
     """
 
@@ -194,8 +210,17 @@ class SharedText:
     ) -> None:
         if not isinstance(corpus, Corpus):
             corpus = read_corpus(corpus if isinstance(corpus, TextSettings) else read(TextSettings, corpus, "corpus."))
-        self.settings = settings if isinstance(settings, SharedTextSettings) else read(SharedTextSettings, settings or {}, "settings.")
-        self.corpus, self.seed, self.folder, self.report = corpus, seed, None if folder is None else Path(folder), report
+        self.settings = (
+            settings
+            if isinstance(settings, SharedTextSettings)
+            else read(SharedTextSettings, settings or {}, "settings.")
+        )
+        self.corpus, self.seed, self.folder, self.report = (
+            corpus,
+            seed,
+            None if folder is None else Path(folder),
+            report,
+        )
         self._space = space.with_classes(len(corpus.words))
         self.device = device_of(self.settings.accelerator)
         name, held_out = f"{corpus.name}, validation text", corpus.valid[: self.settings.evaluation_tokens]
@@ -210,10 +235,12 @@ class SharedText:
         return self._space
 
     def train(self, draw: Draw, cycle: Cycle, companion: Companion | None = None) -> list[dict[str, float]]:
-        """Train through ``cycle``; a row an epoch of ``epoch`` (from 1, through all cycles), ``loss`` (nats a word, in training mode),
-        ``perplexity``, ``learning_rate`` and the companion's numbers. A cycle that is finished on disk is loaded instead.
+        """Train through ``cycle``; a row an epoch of ``epoch`` (from 1, through all cycles), ``loss`` (nats a word, in
+        training mode), ``perplexity``, ``learning_rate`` and the companion's numbers. A cycle that is finished on disk
+        is loaded instead.
 
-        Plain SGD has no memory, so ``reset="optimizer"`` is ``"learning_rate"`` here, and both matter only with ``schedule: cosine``.
+        Plain SGD has no memory, so ``reset="optimizer"`` is ``"learning_rate"`` here, and both matter only with
+        ``schedule: cosine``.
 
         Raises:
             TrainingError: the loss or a weight is not finite.
@@ -222,14 +249,25 @@ class SharedText:
         if cycle.reset == "all":
             self.supernet = self._fresh(cycle.number)
         folder = None if self.folder is None else self.folder / f"cycle-{cycle.number}"
-        training = SharedTextTraining(self.supernet, self.corpus, self.settings, self.seed, draw, cycle, companion, folder=folder, report=self.report)
+        training = SharedTextTraining(
+            self.supernet,
+            self.corpus,
+            self.settings,
+            self.seed,
+            draw,
+            cycle,
+            companion,
+            folder=folder,
+            report=self.report,
+        )
         return training.run()
 
     def perplexities(self, indices: Indices) -> npt.NDArray[np.float64]:
-        """(n,) of ``indices: (n, D)`` on the validation text, or the first ``evaluation_tokens`` words of it, with the weights as they are.
+        """(n,) of ``indices: (n, D)`` on the validation text, or the first ``evaluation_tokens`` words of it, with the
+        weights as they are.
 
-        All read the same words from a state of zeros on, which is carried through the whole text; so an architecture's number does not
-        depend on which others are evaluated with it.
+        All read the same words from a state of zeros on, which is carried through the whole text; so an architecture's
+        number does not depend on which others are evaluated with it.
 
         Raises:
             TrainingError: a loss is not finite.
@@ -242,7 +280,9 @@ class SharedText:
         return -self.perplexities(indices)
 
     def reward_perplexities(self, indices: Indices, step: int) -> npt.NDArray[np.float64]:
-        """(n,) on one piece of the validation text, from a state of zeros: ``bptt`` words of ``reward_batch`` sequences, drawn by ``step``."""
+        """(n,) on one piece of the validation text, from a state of zeros: ``bptt`` words of ``reward_batch``
+        sequences, drawn by ``step``.
+        """
         pieces = even_pieces(len(self.rewarding), self.settings.bptt, single=False)
         whole = [piece for piece in pieces if piece[1] == self.settings.bptt] or pieces[:1]
         chosen = whole[int(generator(self.seed, "reward", step).integers(len(whole)))]

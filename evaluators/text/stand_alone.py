@@ -9,8 +9,8 @@ import nni
 from nni.nas.evaluator import Evaluator
 from torch import nn
 
-from spaces.architecture import Architecture
-from spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.recurrent import RecurrentCell
 
 from ..errors import ConfigError
 from ..randomness import torch_fork
@@ -44,10 +44,18 @@ class LanguageModel(Evaluator):
         report: Report | None = None,
     ) -> None:
         self._settings_of_text = (
-            None if isinstance(corpus, Corpus) else corpus if isinstance(corpus, TextSettings) else read(TextSettings, corpus, "corpus.")
+            None
+            if isinstance(corpus, Corpus)
+            else corpus
+            if isinstance(corpus, TextSettings)
+            else read(TextSettings, corpus, "corpus.")
         )
         self._corpus = corpus if isinstance(corpus, Corpus) else None
-        self.settings = settings if isinstance(settings, LanguageModelSettings) else read(LanguageModelSettings, settings or {}, "settings.")
+        self.settings = (
+            settings
+            if isinstance(settings, LanguageModelSettings)
+            else read(LanguageModelSettings, settings or {}, "settings.")
+        )
         self.space, self.seed, self.folder, self.report = space, seed, folder, report
 
     @property
@@ -59,7 +67,9 @@ class LanguageModel(Evaluator):
         return self._corpus
 
     def evaluate(self, model: Any) -> float:
-        """Minus the validation perplexity, for NNI's strategies prefer large values; a final result to NNI inside one of its trials."""
+        """Minus the validation perplexity, for NNI's strategies prefer large values; a final result to NNI inside one
+        of its trials.
+        """
         value = -self.train(model).valid
         if nni.get_current_parameter() is not None:
             nni.report_final_result(value)
@@ -73,28 +83,42 @@ class LanguageModel(Evaluator):
                 "Pass the text's settings: LanguageModel({'path': ...}).",
             )
         space = None if self.space is None else self.space.config()
-        values: dict[str, Any] = {"corpus": self._settings_of_text.model_dump(), "settings": self.settings.model_dump(), "seed": self.seed}
+        values: dict[str, Any] = {
+            "corpus": self._settings_of_text.model_dump(),
+            "settings": self.settings.model_dump(),
+            "seed": self.seed,
+        }
         return {**values, "space": space, "folder": None if self.folder is None else str(self.folder)}
 
     @staticmethod
     def _load(**dumped: Any) -> LanguageModel:
         folder, space = dumped.pop("folder"), dumped.pop("space")
-        return LanguageModel(**dumped, space=None if space is None else RecurrentCell(**space), folder=None if folder is None else Path(folder))
+        return LanguageModel(
+            **dumped,
+            space=None if space is None else RecurrentCell(**space),
+            folder=None if folder is None else Path(folder),
+        )
 
     def train(self, model: Architecture | nn.Module) -> LanguageResult:
-        """Train ``model``; an architecture gets fresh weights from ``seed`` and the settings' dropout, a network keeps its own.
+        """Train ``model``; an architecture gets fresh weights from ``seed`` and the settings' dropout, a network keeps
+        its own.
 
         Raises:
             DataError: the texts cannot be read.
-            ConfigError: there is no space for an architecture, a network is no language model of these words, or a text is too short.
+            ConfigError: there is no space for an architecture, a network is no language model of these words, or a text
+                is too short.
             TrainingError: the loss or a weight is not finite.
         """
         corpus, config = self.corpus, dict[str, Any]()
         if isinstance(model, Architecture):
             if self.space is None:
-                raise ConfigError("LanguageModel needs its space to evaluate an Architecture.", "Pass space=RecurrentCell(...).")
+                raise ConfigError(
+                    "LanguageModel needs its space to evaluate an Architecture.", "Pass space=RecurrentCell(...)."
+                )
             space = self.space.with_classes(len(corpus.words))
             config = {"architecture": model.as_dict(), "space": [space.name, space.config()]}
             with torch_fork(self.seed, "initialisation"):
                 model = space.network(model, **self.settings.dropouts)
-        return LanguageTraining(model, corpus, self.settings, self.seed, folder=self.folder, config=config, report=self.report).run()
+        return LanguageTraining(
+            model, corpus, self.settings, self.seed, folder=self.folder, config=config, report=self.report
+        ).run()

@@ -1,4 +1,6 @@
-"""A text as sequences side by side, and the pieces in which they are read (AWD-LSTM, Merity et al., ICLR 2018, section 5; DARTS)."""
+"""A text as sequences side by side, and the pieces in which they are read (AWD-LSTM, Merity et al., ICLR 2018, section
+5; DARTS).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ Piece = tuple[int, int]
 """(first step, steps): inputs are the rows from the first step on, targets the rows one step later."""
 
 SMALLEST = 3
-"""Steps that are needed: two to read, and the target of the second; a single step has no change that could be penalised."""
+"""Steps that are needed: two to read, and the target of the second; a single step has no change that could be
+penalised.
+"""
 
 
 def batchify(tokens: Tokens, batch: int, name: str) -> torch.Tensor:
@@ -32,7 +36,8 @@ def batchify(tokens: Tokens, batch: int, name: str) -> torch.Tensor:
 
 
 def drawn_pieces(steps: int, settings: SequenceSettings, rng: np.random.Generator) -> list[Piece]:
-    """One pass over ``steps`` steps: lengths are normal around ``bptt``, or half of it, so that pieces end elsewhere in every epoch.
+    """One pass over ``steps`` steps: lengths are normal around ``bptt``, or half of it, so that pieces end elsewhere in
+    every epoch.
 
     As in the official code, a last single step is left out.
     """
@@ -40,7 +45,9 @@ def drawn_pieces(steps: int, settings: SequenceSettings, rng: np.random.Generato
     while first < steps - 2:
         base = settings.bptt / 2 if rng.random() < settings.short_share else float(settings.bptt)
         drawn = int(rng.normal(base, settings.length_deviation)) if settings.length_deviation else int(base)
-        length = min(max(drawn, min(settings.shortest, settings.bptt)), settings.bptt + settings.longest_extra, steps - 1 - first)
+        length = min(
+            max(drawn, min(settings.shortest, settings.bptt)), settings.bptt + settings.longest_extra, steps - 1 - first
+        )
         pieces.append((first, length))
         first += length
     return pieces

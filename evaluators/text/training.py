@@ -1,4 +1,6 @@
-"""Stand-alone training of a recurrent language model: SGD, then averaged SGD (Merity et al., AWD-LSTM, ICLR 2018; fact sheet B3)."""
+"""Stand-alone training of a recurrent language model: SGD, then averaged SGD (Merity et al., AWD-LSTM, ICLR 2018; fact
+sheet B3).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from .streams import Piece, batchify
 
 
 def non_monotone(losses: Sequence[float], loss: float, nonmono: int) -> bool:
-    """AWD-LSTM's criterion, algorithm 1: whether ``loss`` is above the smallest of all earlier ``losses`` but the last ``nonmono``."""
+    """AWD-LSTM's criterion, algorithm 1: whether ``loss`` is above the smallest of all earlier ``losses`` but the last
+    ``nonmono``.
+    """
     earlier = losses[: len(losses) - nonmono] if len(losses) > nonmono else ()
     return bool(earlier) and loss > min(earlier)
 
@@ -27,7 +31,8 @@ def non_monotone(losses: Sequence[float], loss: float, nonmono: int) -> bool:
 class Average:
     """Running mean of weights after every step since the switch, by name.
 
-    torch's ``ASGD`` leaves the first of them out and takes a changed learning rate one step late; here all count, and none is late.
+    torch's ``ASGD`` leaves the first of them out and takes a changed learning rate one step late; here all count, and
+    none is late.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -41,11 +46,15 @@ class Average:
         if self.count == 1:
             self.means = {name: p.detach().clone() for name, p in self.parameters.items()}
         else:
-            torch._foreach_lerp_(list(self.means.values()), [p.detach() for p in self.parameters.values()], 1 / self.count)
+            torch._foreach_lerp_(
+                list(self.means.values()), [p.detach() for p in self.parameters.values()], 1 / self.count
+            )
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within the block the network has the averaged weights, if there are any; afterwards the bits that it had before."""
+        """Within the block the network has the averaged weights, if there are any; afterwards the bits that it had
+        before.
+        """
         own = {name: p.detach().clone() for name, p in self.parameters.items()} if self.count else {}
         try:
             self._put(self.means)
@@ -63,8 +72,9 @@ class Average:
 class LanguageResult:
     """Perplexities of the weights with the smallest validation loss, and how they were found.
 
-    ``best_epoch``: theirs, from 1. ``averaged_from``: the first epoch of averaged SGD, None if it never came to that. ``history``: a row
-    an epoch with ``loss`` and ``valid_loss`` (nats a word), their perplexities, ``learning_rate`` and ``averaged`` (0 or 1).
+    ``best_epoch``: theirs, from 1. ``averaged_from``: the first epoch of averaged SGD, None if it never came to that.
+    ``history``: a row an epoch with ``loss`` and ``valid_loss`` (nats a word), their perplexities, ``learning_rate``
+    and ``averaged`` (0 or 1).
     """
 
     valid: float
@@ -75,7 +85,9 @@ class LanguageResult:
 
 
 class LanguageTraining(TextTraining):
-    """One stand-alone training; :meth:`run` leaves the best weights in ``model``. Arguments as of :class:`TextTraining`."""
+    """One stand-alone training; :meth:`run` leaves the best weights in ``model``. Arguments as of
+    :class:`TextTraining`.
+    """
 
     settings: LanguageModelSettings
 
@@ -91,8 +103,13 @@ class LanguageTraining(TextTraining):
         report: Report | None = None,
     ) -> None:
         super().__init__(model, corpus, settings, seed, folder=folder, config=config, report=report)
-        for tokens, batch, part in ((corpus.valid, settings.evaluation_batch, "validation"), (corpus.test, settings.test_batch, "test")):
-            batchify(tokens, batch, f"{corpus.name}, {part} text")  # one that is too short is refused now, not after the training
+        for tokens, batch, part in (
+            (corpus.valid, settings.evaluation_batch, "validation"),
+            (corpus.test, settings.test_batch, "test"),
+        ):
+            batchify(
+                tokens, batch, f"{corpus.name}, {part} text"
+            )  # one that is too short is refused now, not after the training
 
     def run(self) -> LanguageResult:
         """Train to the end; errors are those of :meth:`TextTraining._loop`."""
@@ -112,7 +129,9 @@ class LanguageTraining(TextTraining):
         super()._prepare()
         parameters = dict(sorted(self.model.named_parameters()))
         self.weights = list(parameters.values())
-        self.optimizer = torch.optim.SGD(self.weights, self.settings.learning_rate, weight_decay=self.settings.weight_decay, foreach=True)
+        self.optimizer = torch.optim.SGD(
+            self.weights, self.settings.learning_rate, weight_decay=self.settings.weight_decay, foreach=True
+        )
         self.average, self.averaging = Average(parameters), False
         self.best: State = {"nats": float("inf"), "epoch": 0, "model": {}}
 
@@ -132,7 +151,9 @@ class LanguageTraining(TextTraining):
             self.average.add()
 
     def _row(self, epoch: int) -> dict[str, float]:
-        """Measure on the validation text, with averaged weights once there are some; keep the best; switch where that is due."""
+        """Measure on the validation text, with averaged weights once there are some; keep the best; switch where that
+        is due.
+        """
         settings, averaged = self.settings, self.averaging
         with self.average.in_place():
             nats = mean_nats(self.model, self.corpus.valid, settings.evaluation_batch, settings.bptt, "validation text")

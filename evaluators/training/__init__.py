@@ -1,6 +1,6 @@
 """The one training loop, for supernets and stand-alone networks."""
 
-from spaces.lazy import lazy
+from nni_plugins.spaces.lazy import lazy
 
 __getattr__, __dir__ = lazy(
     __name__,

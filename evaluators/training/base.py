@@ -1,7 +1,7 @@
 """What every training on Fabric does: the lock, the initial weights, checkpoints, meters, the curve, resuming.
 
-A subclass says what an epoch is. Where it resumes, all that follows must be a function of (seed, purpose, epoch, step), so that a run that
-was killed anywhere computes the very numbers that the undisturbed run computes.
+A subclass says what an epoch is. Where it resumes, all that follows must be a function of (seed, purpose, epoch, step),
+so that a run that was killed anywhere computes the very numbers that the undisturbed run computes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from .checkpoint import CheckpointStore, State
 from .memory import named_shortage
 
 Report = Callable[[dict[str, float]], None]
-"""Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's targets), ``learning_rate``."""
+"""Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's
+targets), ``learning_rate``.
+"""
 
 
 LONGEST_WAIT = 31
-"""Steps after which several processes ask one another again whether it is time to save, at the latest: each waits for all."""
+"""Steps after which several processes ask one another again whether it is time to save, at the latest: each waits for
+all.
+"""
 
 
 class LoopSettings(Protocol):
@@ -43,7 +47,9 @@ class LoopSettings(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves: weights before and after (state dictionaries on the CPU), its curve, and the hash of W0's file, if it was written."""
+    """What a training leaves: weights before and after (state dictionaries on the CPU), its curve, and the hash of W0's
+    file, if it was written.
+    """
 
     initial: State
     final: State
@@ -71,7 +77,13 @@ class Loop(ABC):
     meter_count: ClassVar[int] = 3  # sum of losses, correct answers, targets
 
     def __init__(
-        self, model: nn.Module, settings: LoopSettings, fabric: Fabric, epochs: tuple[int, int], store: CheckpointStore | None, report: Report | None
+        self,
+        model: nn.Module,
+        settings: LoopSettings,
+        fabric: Fabric,
+        epochs: tuple[int, int],
+        store: CheckpointStore | None,
+        report: Report | None,
     ) -> None:
         self.model, self.fabric, self.store, self.report = model, fabric, store, report
         self.loop_settings, (self.first_epoch, self.epochs) = settings, epochs
@@ -79,7 +91,7 @@ class Loop(ABC):
         self.steps_waited, self.steps_to_wait = 0, 0
         self.saved_at, self.asked_at = 0.0, 0.0
 
-    # -- what a subclass says ---------------------------------------------------------------------------------------------
+    # -- what a subclass says ------------------------------------------------------------------------------------------
     @property
     @abstractmethod
     def steps_per_epoch(self) -> int: ...
@@ -133,11 +145,15 @@ class Loop(ABC):
             TrainingError: the loss or a weight is not finite, or memory runs out.
             CheckpointError: the folder cannot be used; ``ConfigChanged`` if it belongs to another configuration.
         """
-        self.fabric.launch()  # with several devices this starts the other processes; only the first one locks and writes
-        with self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(), named_shortage(self.loop_settings.batch_size):
+        # with several devices this starts the other processes; only the first one locks and writes
+        self.fabric.launch()
+        with (
+            self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(),
+            named_shortage(self.loop_settings.batch_size),
+        ):
             return self._run()
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
         return {
             "model": to_cpu(self.model.state_dict()),
@@ -164,7 +180,9 @@ class Loop(ABC):
         due = now - self.saved_at >= interval
         if self.fabric.world_size == 1:
             return due
-        told = self.fabric.all_reduce(torch.tensor([float(due), now - self.asked_at], device=self.fabric.device), reduce_op="mean")
+        told = self.fabric.all_reduce(
+            torch.tensor([float(due), now - self.asked_at], device=self.fabric.device), reduce_op="mean"
+        )
         late, seconds = told.tolist()  # the same in all processes, so they wait for the same number of steps
         self.steps_to_wait = min(LONGEST_WAIT, int(interval / 8 * max(self.steps_waited, 1) / max(seconds, 1e-6)))
         self.asked_at, self.steps_waited = now, 0
@@ -186,7 +204,11 @@ class Loop(ABC):
         weights = torch.stack([torch.isfinite(p).all() for p in self.model.parameters()]).all()
         if bool(torch.isfinite(meters).all() & weights):
             return
-        broken = f"the loss became {float(meters[~torch.isfinite(meters)][0])}" if bool(weights) else "weights became infinite or NaN"
+        broken = (
+            f"the loss became {float(meters[~torch.isfinite(meters)][0])}"
+            if bool(weights)
+            else "weights became infinite or NaN"
+        )
         intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
         raise TrainingError(f"{broken} in epoch {epoch + 1}.", f"{self._remedy(epoch)}{intact}.")
 
@@ -197,7 +219,7 @@ class Loop(ABC):
         if self.store is not None and self.fabric.is_global_zero:
             append_row(self.store.folder / "metrics.jsonl", row)
 
-    # -- the loop ---------------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------------
     def _run(self) -> Trained:
         fabric = self.fabric
         initial = to_cpu(self.model.state_dict())
@@ -253,7 +275,12 @@ class Loop(ABC):
     def _note(self, epoch: int, total: torch.Tensor) -> None:
         """Add the row of ``epoch`` to the curve. ``total``: the meters, summed over all processes."""
         loss, correct, count = total.tolist()[:3]
-        row = {"epoch": epoch + 1, "loss": loss / count, "accuracy": 100 * correct / count, "learning_rate": self.rate(epoch)}
+        row = {
+            "epoch": epoch + 1,
+            "loss": loss / count,
+            "accuracy": 100 * correct / count,
+            "learning_rate": self.rate(epoch),
+        }
         self.history.append(row)
 
     def _reported(self) -> dict[str, float]:

@@ -1,7 +1,9 @@
-"""The training loop of differentiable search (DARTS): weights on one half of the images, architecture parameters on the other.
+"""The training loop of differentiable search (DARTS): weights on one half of the images, architecture parameters on the
+other.
 
-An iteration is an architecture step (Adam) and a weight step (SGD). Each computes the gradients of what it trains and no others:
-the official code computes all of them in both steps, which for DARTS' network costs a fifth more and stores a quarter more.
+An iteration is an architecture step (Adam) and a weight step (SGD). Each computes the gradients of what it trains and
+no others: the official code computes all of them in both steps, which for DARTS' network costs a fifth more and stores
+a quarter more.
 """
 
 from __future__ import annotations
@@ -16,26 +18,28 @@ import torch
 from torch import nn
 
 from ..data import ImageSet
+from ..data.split import check_classes, halves
 from ..errors import ConfigError
 from ..objectives import Objective
 from ..randomness import generator, torch_fork
-from ..settings import BilevelSettings
-from ..split import check_classes, halves
 from .checkpoint import State
 from .hessian import dominant_eigenvalue
 from .loop import Report, Trained, Uses, cosine, sgd, steps, to_cpu
 from .second_order import Gradients, kept, require, unrolled_gradients
+from .settings import BilevelSettings
 from .stability import WatchedTraining
 
 
 @dataclass(frozen=True)
 class Bilevel(Trained):
-    """``history`` has a row an epoch, of :meth:`BilevelTraining.run`; ``genotypes`` what would have been derived after each of them.
+    """``history`` has a row an epoch, of :meth:`BilevelTraining.run`; ``genotypes`` what would have been derived after
+    each of them.
 
-    ``mixtures``: of networks with ``numbers()`` a dictionary an epoch: ``epoch``, ``operations`` (kind of cell -> probabilities (edges,
-    operations)) and ``shares`` (kind -> (edges,), empty without edge normalization). ``rollbacks``: what early stopping or adaptive decay
-    did, in order: ``method``, ``epoch`` (the stop epoch), ``found`` (the epoch that showed it; both from 1), ``ratio`` of local averages,
-    ``weight_decay`` from then on, and ``abandoned``, the rows of the epochs that do not count any more.
+    ``mixtures``: of networks with ``numbers()`` a dictionary an epoch: ``epoch``, ``operations`` (kind of cell ->
+    probabilities (edges, operations)) and ``shares`` (kind -> (edges,), empty without edge normalization).
+    ``rollbacks``: what early stopping or adaptive decay did, in order: ``method``, ``epoch`` (the stop epoch),
+    ``found`` (the epoch that showed it; both from 1), ``ratio`` of local averages, ``weight_decay`` from then on, and
+    ``abandoned``, the rows of the epochs that do not count any more.
     """
 
     genotypes: list[str]
@@ -55,7 +59,9 @@ class Bilevel(Trained):
 
 @dataclass(frozen=True)
 class Batch:
-    """This process' part of a batch; see :meth:`Training._prepared`. ``seed``: (epoch, step, process), of what the forward pass draws."""
+    """This process' part of a batch; see :meth:`Training._prepared`. ``seed``: (epoch, step, process), of what the
+    forward pass draws.
+    """
 
     x: torch.Tensor
     targets: torch.Tensor
@@ -72,13 +78,17 @@ WEIGHTS, ARCHITECTURE, BOTH = (True, False), (False, True), (True, True)
 def compiled(model: nn.Module) -> dict[tuple[bool, ...], nn.Module]:
     """``model`` as torch.compile has it, once for each set of parameters that gradients are wanted of.
 
-    A compiled network does not notice that ``requires_grad`` of a parameter changed (PyTorch issue 139476; seen in 2.11): after an
-    architecture step the weights would have no gradients at all. But it never shares a graph between two back-end functions.
+    A compiled network does not notice that ``requires_grad`` of a parameter changed (PyTorch issue 139476; seen in
+    2.11): after an architecture step the weights would have no gradients at all. But it never shares a graph between
+    two back-end functions.
     """
     from torch._dynamo import lookup_backend
 
     function = lookup_backend(BACKEND)
-    return {wanted: cast(nn.Module, torch.compile(model, backend=partial(function))) for wanted in (WEIGHTS, ARCHITECTURE, BOTH)}
+    return {
+        wanted: cast(nn.Module, torch.compile(model, backend=partial(function)))
+        for wanted in (WEIGHTS, ARCHITECTURE, BOTH)
+    }
 
 
 class BilevelTraining(WatchedTraining):
@@ -86,9 +96,10 @@ class BilevelTraining(WatchedTraining):
 
     Args:
         model: with ``architecture_parameters() -> dict[str, Parameter]`` and ``genotype() -> str``, and perhaps
-            ``begin_epoch(epoch, epochs)`` (both counts of epochs, the first from 0), ``begin_step("weights" or "architecture")`` and
-            ``skips() -> int``. Parameters that require no gradient are frozen: no step and no decay touches them. Forward passes may draw
-            from torch's global generator, which is seeded for each of them.
+            ``begin_epoch(epoch, epochs)`` (both counts of epochs, the first from 0),
+            ``begin_step("weights" or "architecture")`` and ``skips() -> int``. Parameters that require no gradient are
+            frozen: no step and no decay touches them. Forward passes may draw from torch's global generator, which is
+            seeded for each of them.
         objective, images, settings, seed, folder, config, report: as in :class:`Training`.
     """
 
@@ -114,46 +125,72 @@ class BilevelTraining(WatchedTraining):
         check_classes(images, objective, self.halves)
         sizes = [len(half) for half in self.halves]
         if min(sizes) < settings.batch_size:
-            possible = f"batch_size <= {min(sizes)}, or a portion nearer to 0.5" if min(sizes) > 1 else "more images, or a portion nearer to 0.5"
+            possible = (
+                f"batch_size <= {min(sizes)}, or a portion nearer to 0.5"
+                if min(sizes) > 1
+                else "more images, or a portion nearer to 0.5"
+            )
             raise ConfigError(
                 f"{images.name}: portion={settings.portion} splits {len(images)} images into {sizes[0]} for the weights and {sizes[1]} for the "
                 f"architecture, but each half must fill a batch of {settings.batch_size}.",
                 f"Use {possible}.",
             )
-        if not callable(getattr(model, "architecture_parameters", None)) or not callable(getattr(model, "genotype", None)):
-            raise ConfigError(f"{type(model).__name__} has no architecture_parameters() and genotype().", "Pass a network for differentiable search.")
+        if not callable(getattr(model, "architecture_parameters", None)) or not callable(
+            getattr(model, "genotype", None)
+        ):
+            raise ConfigError(
+                f"{type(model).__name__} has no architecture_parameters() and genotype().",
+                "Pass a network for differentiable search.",
+            )
         named = cast(dict[str, nn.Parameter], cast(Any, model).architecture_parameters())
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         foreign = [name for name, parameter in named.items() if id(parameter) not in names]
         if foreign:
-            raise ConfigError(f"{type(model).__name__}: {', '.join(foreign)} must be parameters of the network, but are not.")
+            raise ConfigError(
+                f"{type(model).__name__}: {', '.join(foreign)} must be parameters of the network, but are not."
+            )
         ours = {id(parameter) for parameter in named.values()}
         self.architecture = {name: p for name, p in sorted(named.items()) if p.requires_grad}
-        self.weights = {name: p for name, p in sorted(model.named_parameters()) if p.requires_grad and id(p) not in ours}
+        self.weights = {
+            name: p for name, p in sorted(model.named_parameters()) if p.requires_grad and id(p) not in ours
+        }
         for what, found in (("architecture parameter", self.architecture), ("weight", self.weights)):
             if not found:
-                raise ConfigError(f"{type(model).__name__}: no {what} requires a gradient.", "Leave at least one of them trainable.")
+                raise ConfigError(
+                    f"{type(model).__name__}: no {what} requires a gradient.", "Leave at least one of them trainable."
+                )
         self.genotypes: list[str] = []
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of the weights' half; those of the architecture's are always full, and start over when they are through."""
+        """Batches of the weights' half; those of the architecture's are always full, and start over when they are
+        through.
+        """
         return steps(len(self.halves[0]), self.settings)
 
     def run(self) -> Bilevel:
         """Train to the end. Errors are those of :meth:`Training.run`.
 
-        A row of ``history`` has ``epoch``, ``loss``, ``accuracy`` (of the weights' half, in training mode), ``learning_rate``, after the
-        warm-up ``architecture_loss`` and ``architecture_accuracy`` (at the unrolled weights if the order is 2), ``skips`` where the
-        network counts them, and ``eigenvalue`` in every ``hessian_every``-th epoch, the first one and the last one.
+        A row of ``history`` has ``epoch``, ``loss``, ``accuracy`` (of the weights' half, in training mode),
+        ``learning_rate``, after the warm-up ``architecture_loss`` and ``architecture_accuracy`` (at the unrolled
+        weights if the order is 2), ``skips`` where the network counts them, and ``eigenvalue`` in every
+        ``hessian_every``-th epoch, the first one and the last one.
         """
         try:
             trained = super().run()
         finally:
             require([*self.architecture.values(), *self.weights.values()], [])
-        return Bilevel(trained.initial, trained.final, trained.history, trained.initial_sha256, self.genotypes, self.mixtures, self.rollbacks)
+        return Bilevel(
+            trained.initial,
+            trained.final,
+            trained.history,
+            trained.initial_sha256,
+            self.genotypes,
+            self.mixtures,
+            self.rollbacks,
+        )
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def _setup(self) -> None:
         settings = self.settings
         self.genotypes = []
@@ -168,21 +205,28 @@ class BilevelTraining(WatchedTraining):
             weight_decay=settings.architecture_weight_decay,
             foreach=True,
         )
-        # DDP then knows nothing of the architecture parameters: theirs are averaged by hand, as DDP does not see torch.autograd.grad.
+        # DDP then knows nothing of the architecture parameters: theirs are averaged by hand, as DDP does not see
+        # torch.autograd.grad.
         require([*self.weights.values()], [*self.architecture.values()])
         network = self.compiled.get(WEIGHTS, self.model)
-        self.module, self.stepper, self.architecture_stepper = self.fabric.setup(network, self.optimizer, self.adam, _reapply_compile=False)
+        self.module, self.stepper, self.architecture_stepper = self.fabric.setup(
+            network, self.optimizer, self.adam, _reapply_compile=False
+        )
 
     def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
         state = super()._snapshot(epoch, step, meters)
-        state["architecture"] = {name: to_cpu(self.adam.state[p]) for name, p in self.architecture.items() if p in self.adam.state}
+        state["architecture"] = {
+            name: to_cpu(self.adam.state[p]) for name, p in self.architecture.items() if p in self.adam.state
+        }
         state["genotypes"] = list(self.genotypes)
         return state
 
     def _restore(self, state: State) -> tuple[int, int]:
         for name, moments in state["architecture"].items():
             parameter = self.architecture[name]  # Adam's count of steps stays on the CPU
-            self.adam.state[parameter] = {key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()}
+            self.adam.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()
+            }
         self.genotypes = list(state["genotypes"])
         return super()._restore(state)
 
@@ -207,16 +251,25 @@ class BilevelTraining(WatchedTraining):
     def _rows(self) -> list[dict[str, Any]]:
         return [{**row, "genotype": genotype} for row, genotype in zip(self.history, self.genotypes, strict=True)]
 
-    # -- the loop ---------------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------------
     def _uses(self, epoch: int) -> tuple[Uses, Uses]:
         """Of the two halves. The augmentation is drawn for each use, for an image of a short half comes more than once."""
         weights, architecture = self.halves
         index = weights[generator(self.seed, "data order", epoch).permutation(len(weights))]
-        needed, rng = self.steps_per_epoch * self.settings.batch_size, generator(self.seed, "architecture data order", epoch)
+        needed, rng = (
+            self.steps_per_epoch * self.settings.batch_size,
+            generator(self.seed, "architecture data order", epoch),
+        )
         passes = [architecture[rng.permutation(len(architecture))] for _ in range(-(-needed // len(architecture)))]
         joint = np.concatenate([index, *passes])[: len(index) + needed]
-        drawn, own = self.images.augmentation.draw(self.seed, epoch, len(joint)), self.objective.draw(self.seed, epoch, len(joint))
-        first, second = (self._drawn(joint[part], drawn[part], own[part]) for part in (slice(None, len(index)), slice(len(index), None)))
+        drawn, own = (
+            self.images.augmentation.draw(self.seed, epoch, len(joint)),
+            self.objective.draw(self.seed, epoch, len(joint)),
+        )
+        first, second = (
+            self._drawn(joint[part], drawn[part], own[part])
+            for part in (slice(None, len(index)), slice(len(index), None))
+        )
         return first, second
 
     def _batch(self, uses: Uses, epoch: int, step: int) -> Batch:
@@ -228,7 +281,11 @@ class BilevelTraining(WatchedTraining):
     def _plan(self, epoch: int, first: int, halves: tuple[Uses, Uses]) -> None:
         """Tell the images' source which come next, from step ``first`` on."""
         used = halves if epoch >= self.settings.warmup_epochs else halves[:1]
-        self.pixels.plan(torch.cat([uses.index[self._share(step, uses)[0]] for step in range(first, self.steps_per_epoch) for uses in used]))
+        self.pixels.plan(
+            torch.cat(
+                [uses.index[self._share(step, uses)[0]] for step in range(first, self.steps_per_epoch) for uses in used]
+            )
+        )
 
     def _epoch(self, epoch: int, first: int) -> None:
         if self.stopped:
@@ -264,7 +321,11 @@ class BilevelTraining(WatchedTraining):
         self.meters[:3] += self._measured(loss.detach(), outputs, batch.targets)
 
     def _architecture_step(self, training: Batch, validation: Batch) -> None:
-        clip, parameters, weights = self.settings.architecture_clip, [*self.architecture.values()], [*self.weights.values()]
+        clip, parameters, weights = (
+            self.settings.architecture_clip,
+            [*self.architecture.values()],
+            [*self.weights.values()],
+        )
         self._begin_step("architecture")
         if self.settings.order == 2:
             found = unrolled_gradients(
@@ -307,8 +368,10 @@ class BilevelTraining(WatchedTraining):
         return loss * batch.share
 
     def _eigenvalue(self) -> float:
-        """Of the Hessian with respect to the architecture parameters, at the weights as they are now, on the batch (images, augmentation,
-        targets, what the forward pass draws) that the first architecture step of epoch 0 has or would have: the same in all epochs."""
+        """Of the Hessian with respect to the architecture parameters, at the weights as they are now, on the batch
+        (images, augmentation, targets, what the forward pass draws) that the first architecture step of epoch 0 has or
+        would have: the same in all epochs.
+        """
         parameters = [*self.architecture.values()]
         self._begin(0)
         _, uses = self._uses(0)
@@ -335,4 +398,7 @@ class BilevelTraining(WatchedTraining):
             return gradients
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         flat = cast(torch.Tensor, self.fabric.all_reduce(flat, reduce_op="mean"))
-        return [part.view_as(g) for part, g in zip(torch.split(flat, [g.numel() for g in gradients]), gradients, strict=True)]
+        return [
+            part.view_as(g)
+            for part, g in zip(torch.split(flat, [g.numel() for g in gradients]), gradients, strict=True)
+        ]

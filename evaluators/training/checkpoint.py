@@ -1,7 +1,8 @@
 """Checkpoints that survive a kill at any instant, and initial weights that are written once.
 
-A folder holds ``initial.pt`` (W0), the two newest ``step-*.pt``, a JSON manifest beside each, and ``run.json`` with the configuration.
-A checkpoint exists from the moment its manifest does. Loading never unpickles anything but tensors and plain containers.
+A folder holds ``initial.pt`` (W0), the two newest ``step-*.pt``, a JSON manifest beside each, and ``run.json`` with the
+configuration. A checkpoint exists from the moment its manifest does. Loading never unpickles anything but tensors and
+plain containers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def load_weights(content: bytes, name: str) -> State:
     except Exception as error:  # what torch and zipfile raise on damaged bytes has no common type
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{name}: refused, it is not a file of plain weights ({reason}).", "Only load checkpoints that this software wrote."
+            f"{name}: refused, it is not a file of plain weights ({reason}).",
+            "Only load checkpoints that this software wrote.",
         ) from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{name}: refused, it holds a {type(state).__name__} instead of a dictionary of weights.")
@@ -49,7 +51,11 @@ def load_weights(content: bytes, name: str) -> State:
 def diff(old: Any, new: Any, place: str = "") -> list[str]:
     """Where two JSON values differ, one ``key: old -> new`` a line."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [line for key in sorted({*old, *new}) for line in diff(old.get(key), new.get(key), f"{place}.{key}" if place else key)]
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in diff(old.get(key), new.get(key), f"{place}.{key}" if place else key)
+        ]
     return [] if old == new else [f"{place}: {old!r} -> {new!r}"]
 
 
@@ -65,18 +71,22 @@ class CheckpointStore:
         self.folder, self.config = Path(folder), json.loads(json.dumps(config))
         self._lock: io.TextIOWrapper | None = None
 
-    # -- one process at a time --------------------------------------------------------------------------------------------
+    # -- one process at a time -----------------------------------------------------------------------------------------
     def __enter__(self) -> CheckpointStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.folder / "lock", "a+")
         except OSError as error:
-            raise CheckpointError(f"cannot use {self.folder}: {error.strerror}.", "Choose a folder that can be written.") from None
+            raise CheckpointError(
+                f"cannot use {self.folder}: {error.strerror}.", "Choose a folder that can be written."
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise CheckpointError(f"{self.folder} is in use by another process.", "Wait for it, stop it, or choose another folder.") from None
+            raise CheckpointError(
+                f"{self.folder} is in use by another process.", "Wait for it, stop it, or choose another folder."
+            ) from None
         try:
             self._check_config()
             self._sweep()
@@ -85,7 +95,9 @@ class CheckpointStore:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._lock is not None:
             self._lock.close()
 
@@ -112,13 +124,16 @@ class CheckpointStore:
             with contextlib.suppress(OSError):
                 path.unlink()
 
-    # -- W0 ---------------------------------------------------------------------------------------------------------------
+    # -- W0 ------------------------------------------------------------------------------------------------------------
     def keep_initial(self, state: State) -> State:
-        """Write W0 if there is none yet; return the W0 that is on disk, which is the one that every angle is measured from."""
+        """Write W0 if there is none yet; return the W0 that is on disk, which is the one that every angle is measured
+        from.
+        """
         if not (self.folder / "initial.json").exists():
             if self._names():
                 raise CheckpointError(
-                    f"{self.folder / 'initial.json'} is missing, but checkpoints were measured from it.", f"Delete {self.folder} to start over."
+                    f"{self.folder / 'initial.json'} is missing, but checkpoints were measured from it.",
+                    f"Delete {self.folder} to start over.",
                 )
             self._write("initial", state, {})
         return self._read("initial")
@@ -128,14 +143,16 @@ class CheckpointStore:
         """Hash of the file that holds W0."""
         return str(self._manifest("initial")["sha256"])
 
-    # -- checkpoints ------------------------------------------------------------------------------------------------------
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
     @property
     def exists(self) -> bool:
         """Whether a checkpoint was ever written."""
         return bool(self._names())
 
     def save(self, step: int, state: State) -> None:
-        """Write the checkpoint of ``step`` and drop all but the newest two. Those of later steps go too: :meth:`load` found them damaged."""
+        """Write the checkpoint of ``step`` and drop all but the newest two. Those of later steps go too: :meth:`load`
+        found them damaged.
+        """
         new = f"step-{step:010d}"
         self._write(new, state, {"step": step, "initial_sha256": self.initial_sha256})
         names = self._names()
@@ -179,7 +196,13 @@ class CheckpointStore:
         torch.save(state, buffer)
         content = buffer.getvalue()
         atomic_write(self.folder / f"{name}.pt", content)
-        facts = {"schema": SCHEMA_VERSION, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "torch": torch.__version__, **facts}
+        facts = {
+            "schema": SCHEMA_VERSION,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "torch": torch.__version__,
+            **facts,
+        }
         write_json(self.folder / f"{name}.json", facts)
 
     def _manifest(self, name: str) -> State:
@@ -190,7 +213,10 @@ class CheckpointStore:
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise CheckpointError(f"{path} is missing or damaged", f"Delete {self.folder} to start over.") from None
         if schema > SCHEMA_VERSION:
-            raise _Newer(f"{path} has schema {schema}; this version reads up to {SCHEMA_VERSION}.", "Upgrade nni-plugins to resume this run.")
+            raise _Newer(
+                f"{path} has schema {schema}; this version reads up to {SCHEMA_VERSION}.",
+                "Upgrade nni-plugins to resume this run.",
+            )
         return cast(State, manifest)
 
     def _read(self, name: str) -> State:
@@ -198,10 +224,13 @@ class CheckpointStore:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read ({os.strerror(error.errno or 0)})", f"Delete {self.folder} to start over.") from None
+            raise CheckpointError(
+                f"{path} cannot be read ({os.strerror(error.errno or 0)})", f"Delete {self.folder} to start over."
+            ) from None
         if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
             raise CheckpointError(
-                f"{path} is damaged ({len(content):,} of {manifest.get('bytes', 0):,} bytes)", f"Delete {self.folder} to start over."
+                f"{path} is damaged ({len(content):,} of {manifest.get('bytes', 0):,} bytes)",
+                f"Delete {self.folder} to start over.",
             )
         return load_weights(content, str(path))
 

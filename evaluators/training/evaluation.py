@@ -23,10 +23,11 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 512,
 ) -> dict[str, float]:
-    """What ``objective`` says of ``model`` in evaluation mode on ``images``: ``loss`` (nats a target), ``accuracy`` (percent of the
-    targets), and ``miou`` (percent) for segmentation.
+    """What ``objective`` says of ``model`` in evaluation mode on ``images``: ``loss`` (nats a target), ``accuracy``
+    (percent of the targets), and ``miou`` (percent) for segmentation.
 
-    Images are not augmented: of larger ones than the network is trained on the centre is taken, for segmentation all of it.
+    Images are not augmented: of larger ones than the network is trained on the centre is taken, for segmentation all of
+    it.
 
     Args:
         statistics: mean and standard deviation of the *training* images, each (3,).
@@ -63,6 +64,8 @@ def evaluate(
     return objective.summary(torch.stack(tallies).sum(0))
 
 
-def accuracy(model: nn.Module, images: ImageSet, statistics: tuple[torch.Tensor, torch.Tensor], batch_size: int = 512) -> float:
+def accuracy(
+    model: nn.Module, images: ImageSet, statistics: tuple[torch.Tensor, torch.Tensor], batch_size: int = 512
+) -> float:
     """Percent of ``images`` that ``model`` in evaluation mode classifies as labelled; arguments as of :func:`evaluate`."""
     return evaluate(model, images, Supervised(), statistics, batch_size=batch_size)["accuracy"]

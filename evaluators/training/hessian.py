@@ -1,9 +1,10 @@
 """The dominant eigenvalue of the Hessian of the validation loss with respect to the architecture parameters.
 
-Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, section 4: architectures that generalise
-badly come with a large one. As in the official code, the matrix is H = d2 L_val(w, alpha) / d alpha2 + decay I at the current weights,
-with the architecture's weight decay, and what is taken is its algebraically largest eigenvalue. The official code fills the whole
-matrix, one backward pass an entry of alpha (56 in S1, 224 in DARTS' space); Lanczos finds the same number from at most 20 products.
+Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, section 4: architectures
+that generalise badly come with a large one. As in the official code, the matrix is H = d2 L_val(w, alpha) / d alpha2 +
+decay I at the current weights, with the architecture's weight decay, and what is taken is its algebraically largest
+eigenvalue. The official code fills the whole matrix, one backward pass an entry of alpha (56 in S1, 224 in DARTS'
+space); Lanczos finds the same number from at most 20 products.
 """
 
 from __future__ import annotations
@@ -24,25 +25,32 @@ PRODUCTS = 20
 """Largest number of Hessian-vector products; each costs as much as two to four first-order architecture gradients."""
 
 TOLERANCE = 1e-3
-"""Of the residual, relative to the largest absolute value among the Ritz values. The error of the value is of the order of its square."""
+"""Of the residual, relative to the largest absolute value among the Ritz values. The error of the value is of the order
+of its square.
+"""
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Eigenvalue:
-    """``value``: the eigenvalue. ``residual``: |H v - value v| of its unit vector v, decay included. ``products``: how many were taken."""
+    """``value``: the eigenvalue. ``residual``: |H v - value v| of its unit vector v, decay included. ``products``: how
+    many were taken.
+    """
 
     value: float
     residual: float
     products: int
 
 
-def lanczos(product: Callable[[Array], Array], size: int, products: int = PRODUCTS, tolerance: float = TOLERANCE) -> Eigenvalue:
+def lanczos(
+    product: Callable[[Array], Array], size: int, products: int = PRODUCTS, tolerance: float = TOLERANCE
+) -> Eigenvalue:
     """The algebraically largest eigenvalue of a symmetric matrix, by Lanczos' method with full orthogonalisation.
 
-    The value is never above the true one (in exact arithmetic) and an eigenvalue lies within ``residual`` of it; its error is of the order
-    of residual^2 over the gap to the next eigenvalue. The first vector is drawn from a stream of its own.
+    The value is never above the true one (in exact arithmetic) and an eigenvalue lies within ``residual`` of it; its
+    error is of the order of residual^2 over the gap to the next eigenvalue. The first vector is drawn from a stream of
+    its own.
 
     Args:
         product: the matrix times a vector: (size,) -> (size,).
@@ -85,11 +93,12 @@ def dominant_eigenvalue(
 ) -> Eigenvalue:
     """The algebraically largest eigenvalue of d2 loss / d parameters2 + weight_decay I. No ``grad`` field is touched.
 
-    One forward pass with a graph of its gradient, then products by double backward: exact second derivatives in the precision of the
-    network, through batch norms in training mode and the mixed supernet's own functions too, whose backward passes are differentiable.
-    (Central differences of gradients are no substitute: they jump where a step crosses the kink of a ReLU.) Against full Hessians of
-    mixed supernets the tests find a relative error below 1e-4 in float64 and below 1e-3 in float32. The graph takes about three times the
-    memory of a first-order architecture gradient. Buffers that a forward pass moves are the caller's affair.
+    One forward pass with a graph of its gradient, then products by double backward: exact second derivatives in the
+    precision of the network, through batch norms in training mode and the mixed supernet's own functions too, whose
+    backward passes are differentiable. (Central differences of gradients are no substitute: they jump where a step
+    crosses the kink of a ReLU.) Against full Hessians of mixed supernets the tests find a relative error below 1e-4 in
+    float64 and below 1e-3 in float32. The graph takes about three times the memory of a first-order architecture
+    gradient. Buffers that a forward pass moves are the caller's affair.
 
     Args:
         loss: called once.
@@ -113,7 +122,9 @@ def dominant_eigenvalue(
             chosen = [sides[i] for i, _ in curved]
             rows = torch.autograd.grad([g for _, g in curved], parameters, chosen, retain_graph=True, allow_unused=True)
         filled = average([torch.zeros_like(p) if row is None else row for row, p in zip(rows, parameters, strict=True)])
-        result: Array = torch.cat([row.detach().flatten().double().cpu() for row in filled]).numpy() + weight_decay * vector
+        result: Array = (
+            torch.cat([row.detach().flatten().double().cpu() for row in filled]).numpy() + weight_decay * vector
+        )
         return result
 
     return lanczos(product, sum(sizes), products, tolerance)

@@ -1,7 +1,8 @@
-"""Training of supernets and stand-alone networks for the searches: our objectives, our augmentation on the device, single paths.
+"""Training of supernets and stand-alone networks for the searches: our objectives, our augmentation on the device,
+single paths.
 
-Everything random in epoch ``e`` - order of the images, crops and flips, single paths, targets - is a function of (seed, purpose, e),
-so a run that is killed anywhere and resumed computes the very numbers that the undisturbed run computes.
+Everything random in epoch ``e`` - order of the images, crops and flips, single paths, targets - is a function of (seed,
+purpose, e), so a run that is killed anywhere and resumed computes the very numbers that the undisturbed run computes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from ..data import ImageSet
 from ..errors import ConfigError
 from ..objectives import Crops, Objective, check_targets
 from ..randomness import generator, torch_fork
-from ..settings import MAY_CHANGE, TrainingSettings
-from ..shared_weights import Companion, Cycle
+from ..supernets.shared_weights import Companion, Cycle
 from .base import Loop
 from .base import Report as Report
 from .base import Trained as Trained
@@ -31,12 +31,13 @@ from .paths import DropPath, Paths
 from .schedule import cosine as cosine
 from .schedule import sgd as sgd
 from .schedule import steps as steps
+from .settings import MAY_CHANGE, TrainingSettings
 
 
 @dataclass(frozen=True)
 class Uses:
-    """Which images an epoch uses, one use a row: ``index: (uses,)`` of the images, on the CPU; what was drawn for each use's augmentation
-    and for the objective, on the device."""
+    """Which images an epoch uses, one use a row: ``index: (uses,)`` of the images, on the CPU; what was drawn for each
+    use's augmentation and for the objective, on the device."""
 
     index: torch.Tensor
     augmentation: torch.Tensor
@@ -53,13 +54,14 @@ class Training(Loop):
         folder: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
         config: identity of the run beyond objective, settings and seed, for the check on resume.
         paths: makes this a supernet training: every step calls ``model.forward_path(x, path)``.
-        update_all: decay and momentum also move parameters that the step's path does not touch, as in the official code, where
-            gradients are zeroed rather than absent.
+        update_all: decay and momentum also move parameters that the step's path does not touch, as in the official
+            code, where gradients are zeroed rather than absent.
         drop_path: of a supernet that can drop; None: nothing is dropped.
-        cycle: this is one of several trainings of a supernet. It lasts ``cycle.epochs`` epochs, counted through all cycles in the curve and
-            in all draws; the learning rate is that of ``cycle.schedule``.
+        cycle: this is one of several trainings of a supernet. It lasts ``cycle.epochs`` epochs, counted through all
+            cycles in the curve and in all draws; the learning rate is that of ``cycle.schedule``.
         optimizer_state: what :meth:`optimizer_state` gave of the cycle before, if momentum is kept.
-        companion: what is trained beside the network; see :class:`evaluators.shared_weights.Companion`.
+        companion: what is trained beside the network; see
+            :class:`nni_plugins.evaluators.supernets.shared_weights.Companion`.
         report: see :data:`Report`.
     """
 
@@ -86,19 +88,29 @@ class Training(Loop):
                 f"{images.name}: at least 2 images for each device are needed, but there are {len(images)} (devices={settings.devices})."
             )
         if settings.devices > settings.batch_size // 2:
-            raise ConfigError(f"batch_size >= 2 * devices must hold, but got batch_size={settings.batch_size}, devices={settings.devices}.")
+            raise ConfigError(
+                f"batch_size >= 2 * devices must hold, but got batch_size={settings.batch_size}, devices={settings.devices}."
+            )
         objective.check(images)
         self.objective, self.images, self.settings, self.seed = objective, images, settings, seed
         self.paths, self.update_all = paths, update_all
         self.drop_path, self.cycle, self.companion, self.given_state = drop_path, cycle, companion, optimizer_state
-        identity = {"settings": settings.model_dump(exclude=set(MAY_CHANGE)), "seed": seed, "objective": [type(objective).__name__, vars(objective)]}
+        identity = {
+            "settings": settings.model_dump(exclude=set(MAY_CHANGE)),
+            "seed": seed,
+            "objective": [type(objective).__name__, vars(objective)],
+        }
         if drop_path is not None:
             drop_path.check(model)
-        identity |= {name: asdict(given) for name, given in (("drop_path", drop_path), ("cycle", cycle)) if given is not None}
+        identity |= {
+            name: asdict(given) for name, given in (("drop_path", drop_path), ("cycle", cycle)) if given is not None
+        }
         store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
         # A single path leaves most of a supernet without gradients, which DDP must be told.
         strategy = "ddp_find_unused_parameters_true" if settings.devices > 1 else "auto"
-        fabric = Fabric(accelerator=settings.accelerator, strategy=strategy, devices=settings.devices, precision=settings.precision)
+        fabric = Fabric(
+            accelerator=settings.accelerator, strategy=strategy, devices=settings.devices, precision=settings.precision
+        )
         epochs = (0, settings.epochs) if cycle is None else (cycle.first_epoch, cycle.epochs)
         super().__init__(model, settings, fabric, epochs, store, report)
 
@@ -113,7 +125,7 @@ class Training(Loop):
             return cosine(self.settings, epoch)
         return cosine(self.settings, *self.cycle.schedule(epoch - self.first_epoch))
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def optimizer_state(self) -> State:
         """``momentum`` by parameter, on the CPU, and ``precision``, the loss scale of mixed precision."""
         momenta = {
@@ -137,7 +149,7 @@ class Training(Loop):
         if self.companion is not None:
             self.companion.load_state_dict(state["companion"])
 
-    # -- the loop ---------------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------------
     def _begin_fresh(self) -> None:
         if self.given_state is not None:
             self._restore_optimizer(self.given_state)
@@ -167,19 +179,27 @@ class Training(Loop):
             self.module.mark_forward_method("forward_path")
 
     def _begin(self, epoch: int) -> None:
-        """The given classes of all images in ``epoch``, on the device; None where the objective makes its targets itself."""
+        """The given classes of all images in ``epoch``, on the device; None where the objective makes its targets
+        itself.
+        """
         targets, classes = self.objective.epoch_targets(self.images, epoch), self.objective.head(self.images).classes
         self.targets = None if targets is None else check_targets(targets, self.images, classes).to(self.fabric.device)
 
-    def _drawn(self, index: npt.NDArray[np.int64], augmentation: npt.NDArray[Any], objective: npt.NDArray[np.int32]) -> Uses:
+    def _drawn(
+        self, index: npt.NDArray[np.int64], augmentation: npt.NDArray[Any], objective: npt.NDArray[np.int32]
+    ) -> Uses:
         """Uses of the images at ``index``, with what was drawn for each."""
-        moved = (torch.from_numpy(np.ascontiguousarray(drawn)).to(self.fabric.device) for drawn in (augmentation, objective))
+        moved = (
+            torch.from_numpy(np.ascontiguousarray(drawn)).to(self.fabric.device) for drawn in (augmentation, objective)
+        )
         return Uses(torch.from_numpy(index), *moved)
 
     def _share(self, step: int, uses: Uses) -> tuple[torch.Tensor, float]:
-        """This process' part of batch ``step`` of ``uses``, on the CPU, and the weight of its mean loss: averaged over processes, every
-        image then counts the same."""
-        joint = torch.arange(step * self.settings.batch_size, min((step + 1) * self.settings.batch_size, len(uses.index)))
+        """This process' part of batch ``step`` of ``uses``, on the CPU, and the weight of its mean loss: averaged over
+        processes, every image then counts the same."""
+        joint = torch.arange(
+            step * self.settings.batch_size, min((step + 1) * self.settings.batch_size, len(uses.index))
+        )
         batch = joint[self.fabric.global_rank :: self.fabric.world_size]
         return batch, len(batch) * self.fabric.world_size / len(joint)
 
@@ -188,7 +208,9 @@ class Training(Loop):
         batch, share = self._share(step, uses)
         device, augmentation, objective = self.fabric.device, self.images.augmentation, self.objective
         chosen, index = batch.to(device), uses.index[batch]
-        index = index if self.images.streamed else index.to(device)  # files are opened from the CPU: asking a GPU for numbers would wait for it
+        index = (
+            index if self.images.streamed else index.to(device)
+        )  # files are opened from the CPU: asking a GPU for numbers would wait for it
         drawn = uses.augmentation[chosen]
         maps = augmentation.apply_maps(self.pixels.gather_maps(index), drawn) if objective.wants_maps else None
         x, targets = objective.prepare(
@@ -206,7 +228,9 @@ class Training(Loop):
         weight: float | torch.Tensor = share
         if not objective.even and self.fabric.world_size > 1:
             count = objective.count(targets).double()
-            weight = count / cast(torch.Tensor, self.fabric.all_reduce(count.clone(), reduce_op="mean")).clamp_min(1 / self.fabric.world_size)
+            weight = count / cast(torch.Tensor, self.fabric.all_reduce(count.clone(), reduce_op="mean")).clamp_min(
+                1 / self.fabric.world_size
+            )
         return (x.double() if self.settings.precision == "64-true" else x), targets, weight
 
     def _measured(self, loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -217,12 +241,23 @@ class Training(Loop):
 
     def _epoch(self, epoch: int, first: int) -> None:
         """The steps of ``epoch`` from step ``first`` on."""
-        settings, fabric, module, optimizer, count = self.settings, self.fabric, self.module, self.stepper, len(self.images)
+        settings, fabric, module, optimizer, count = (
+            self.settings,
+            self.fabric,
+            self.module,
+            self.stepper,
+            len(self.images),
+        )
         self._begin(epoch)
         order = generator(self.seed, "data order", epoch).permutation(count)
-        drawn, own = self.images.augmentation.draw(self.seed, epoch, count), self.objective.draw(self.seed, epoch, count)
+        drawn, own = (
+            self.images.augmentation.draw(self.seed, epoch, count),
+            self.objective.draw(self.seed, epoch, count),
+        )
         uses = self._drawn(order, drawn[order], own[order])
-        self.pixels.plan(uses.index[torch.cat([self._share(step, uses)[0] for step in range(first, self.steps_per_epoch)])])
+        self.pixels.plan(
+            uses.index[torch.cat([self._share(step, uses)[0] for step in range(first, self.steps_per_epoch)])]
+        )
         paths = None if self.paths is None else self.paths(epoch, self.steps_per_epoch)
         if self.update_all:
             for p in self.model.parameters():

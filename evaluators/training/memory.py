@@ -18,7 +18,9 @@ def shortage(error: BaseException) -> str | None:
     message = str(error)
     if isinstance(error, TrainingError) and isinstance(error.__cause__, BaseException):
         return shortage(error.__cause__)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in message):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in message
+    ):
         return message.splitlines()[0] if message else type(error).__name__
     return None
 
@@ -33,5 +35,6 @@ def named_shortage(batch_size: int) -> Iterator[None]:
         if detail is None:
             raise
         raise TrainingError(
-            f"memory ran out with batch_size={batch_size}: {detail}", "Use smaller images or crops, a smaller batch_size, or a smaller network."
+            f"memory ran out with batch_size={batch_size}: {detail}",
+            "Use smaller images or crops, a smaller batch_size, or a smaller network.",
         ) from error

@@ -13,16 +13,20 @@ from ..errors import ConfigError
 
 
 class Paths(Protocol):
-    """Which single path each step of an epoch trains: (steps, repeats, decisions). None of it for a stand-alone network."""
+    """Which single path each step of an epoch trains: (steps, repeats, decisions). None of it for a stand-alone
+    network.
+    """
 
     def __call__(self, epoch: int, steps: int) -> npt.NDArray[np.int8]: ...
 
 
 @dataclass(frozen=True)
 class DropPath:
-    """Drop-path of a single-path supernet (FractalNet; NAO-V2's code): an operation's result is zeroed for whole samples.
+    """Drop-path of a single-path supernet (FractalNet; NAO-V2's code): an operation's result is zeroed for whole
+    samples.
 
-    In cell l of L and step s of S, both from 0, with probability ``probability * (l + 1) / L * (s + 1) / S``; S are the steps of a cycle.
+    In cell l of L and step s of S, both from 0, with probability ``probability * (l + 1) / L * (s + 1) / S``; S are the
+    steps of a cycle.
 
     Args:
         probability: in the last cell at the last step.
@@ -35,7 +39,10 @@ class DropPath:
     def check(self, model: nn.Module) -> None:
         """Raises :class:`ConfigError` if ``model`` has no drop-path."""
         if not callable(getattr(model, "set_drop_path", None)):
-            raise ConfigError(f"{type(model).__name__} has no drop-path.", "Use drop_path: 0, or a space of cells such as nao or darts.")
+            raise ConfigError(
+                f"{type(model).__name__} has no drop-path.",
+                "Use drop_path: 0, or a space of cells such as nao or darts.",
+            )
 
     def apply(self, model: nn.Module, share: float) -> None:
         """Set what the next step drops; ``share`` is ``(s + 1) / S``, or 0 for nothing."""

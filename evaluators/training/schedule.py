@@ -8,12 +8,14 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from ..settings import TrainingSettings
+from .settings import TrainingSettings
 
 
 def cosine(settings: TrainingSettings, epoch: int, period: int | None = None) -> float:
-    """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over ``period`` epochs, by
-    default all of them, times a line from ``1 / n`` to 1 in the first n = ``learning_rate_warmup`` epochs (as PC-DARTS on ImageNet)."""
+    """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over
+    ``period`` epochs, by default all of them, times a line from ``1 / n`` to 1 in the first n =
+    ``learning_rate_warmup`` epochs (as PC-DARTS on ImageNet).
+    """
     low, high, period = settings.final_learning_rate, settings.learning_rate, period or settings.epochs
     share = min(1.0, (epoch + 1) / settings.learning_rate_warmup) if settings.learning_rate_warmup else 1.0
     return share * (low + (high - low) * (1 + math.cos(math.pi * min(epoch, period) / period)) / 2)
@@ -32,6 +34,8 @@ def sgd(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch
 
 
 def steps(images: int, settings: TrainingSettings) -> int:
-    """Batches in an epoch of ``images`` images. A last batch with less than two images a device is left out: batch norm has no variance there."""
+    """Batches in an epoch of ``images`` images. A last batch with less than two images a device is left out: batch norm
+    has no variance there.
+    """
     full, rest = divmod(images, settings.batch_size)
     return full + (rest >= 2 * settings.devices)

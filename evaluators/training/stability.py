@@ -1,15 +1,20 @@
-"""When a differentiable search has become unstable, and what then happens: DARTS-ES stops it, DARTS-ADA rolls it back and decays more.
+"""When a differentiable search has become unstable, and what then happens: DARTS-ES stops it, DARTS-ADA rolls it back
+and decays more.
 
-Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, sections 4.3 and 5.1, with the numbers of the
-official code (fact sheet, section 5.2). With an eigenvalue every k epochs, local averages over the window w, and the lag d:
+Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, sections 4.3 and 5.1, with
+the numbers of the official code (fact sheet, section 5.2). With an eigenvalue every k epochs, local averages over the
+window w, and the lag d:
 
-- LA_j is the mean of the values j - w//2 to j + w//2, as far as they exist on the left; the newest one is therefore w//2 values old;
-- the search is unstable if LA_j / LA_(j-d) > factor and value j-d is of epoch ``start_epoch`` or later; it is not asked in the last epoch;
+- LA_j is the mean of the values j - w//2 to j + w//2, as far as they exist on the left; the newest one is therefore
+  w//2 values old;
+- the search is unstable if LA_j / LA_(j-d) > factor and value j-d is of epoch ``start_epoch`` or later; it is not asked
+  in the last epoch;
 - the stop epoch is that of value j-d: k (w//2 + d) epochs back, 12 with the official numbers.
 
-Epochs count from 0 here, and from 1 in whatever people see. Three slips of the official code are left out: after a roll-back the history
-ends at the stop epoch (there the abandoned eigenvalues stay in the average), the unrolled step takes the new weight decay (there the old
-one), and the new decay never exceeds its maximum (there, a decay that does not hit it within rounding grows on).
+Epochs count from 0 here, and from 1 in whatever people see. Three slips of the official code are left out: after a
+roll-back the history ends at the stop epoch (there the abandoned eigenvalues stay in the average), the unrolled step
+takes the new weight decay (there the old one), and the new decay never exceeds its maximum (there, a decay that does
+not hit it within rounding grows on).
 """
 
 from __future__ import annotations
@@ -25,9 +30,9 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..files import atomic_write
-from ..settings import BilevelSettings, StabilitySettings
 from .checkpoint import State
 from .loop import Report, Training, cosine
+from .settings import BilevelSettings, StabilitySettings
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class Stop:
 
 
 def local_averages(values: Sequence[float], window: int) -> list[float]:
-    """LA_0, LA_1, ... of an odd ``window``; as many as have all values on their right: len(values) - window // 2, or none."""
+    """LA_0, LA_1, ... of an odd ``window``; as many as have all values on their right: len(values) - window // 2, or
+    none.
+    """
     half = window // 2
     parts = [values[max(0, j - half) : j + half + 1] for j in range(len(values) - half)]
     return [sum(part) / len(part) for part in parts]
@@ -48,7 +55,8 @@ def local_averages(values: Sequence[float], window: int) -> list[float]:
 def unstable(values: Sequence[float], every: int, rule: StabilitySettings) -> Stop | None:
     """What the newest of ``values`` (of epochs 0, ``every``, 2 ``every``, ...) says, or None.
 
-    An average that is not positive has no ratio and stops nothing; with softmax and weight decay there is none, as the Hessian has a zero.
+    An average that is not positive has no ratio and stops nothing; with softmax and weight decay there is none, as the
+    Hessian has a zero.
     """
     averages = local_averages(values, rule.window)
     earlier = len(averages) - 1 - rule.delta
@@ -62,14 +70,16 @@ def raised(weight_decay: float, rule: StabilitySettings) -> float | None:
     """The weight decay after ``weight_decay``, or None if that is the largest one."""
     if weight_decay >= rule.max_weight_decay:
         return None
-    return min(float(f"{weight_decay * rule.multiplier:.12g}"), rule.max_weight_decay)  # 0.0003 * 10 is a little less than 0.003
+    return min(
+        float(f"{weight_decay * rule.multiplier:.12g}"), rule.max_weight_decay
+    )  # 0.0003 * 10 is a little less than 0.003
 
 
 class WatchedTraining(Training):
     """The ends of epochs of a differentiable search: its mixtures, its eigenvalue, and what follows from that.
 
-    Whatever is needed to roll back - the states of the last epochs that could become stop epochs, six with the official numbers - is part of
-    every checkpoint, so that a resumed training decides and continues like an undisturbed one.
+    Whatever is needed to roll back - the states of the last epochs that could become stop epochs, six with the official
+    numbers - is part of every checkpoint, so that a resumed training decides and continues like an undisturbed one.
     """
 
     settings: BilevelSettings
@@ -81,7 +91,9 @@ class WatchedTraining(Training):
         raise NotImplementedError
 
     def _reporting(self, report: Report) -> Report:
-        """``report`` with the newest eigenvalue in every row: the portal draws those keys that the first row of a trial has."""
+        """``report`` with the newest eigenvalue in every row: the portal draws those keys that the first row of a trial
+        has.
+        """
 
         def wrapped(row: dict[str, float]) -> None:
             newest = next((old["eigenvalue"] for old in reversed(self.history) if "eigenvalue" in old), None)
@@ -89,7 +101,7 @@ class WatchedTraining(Training):
 
         return wrapped
 
-    # -- state ------------------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     def _watch_from_start(self) -> None:
         self.mixtures: list[dict[str, Any]] = []
         self.rollbacks: list[dict[str, Any]] = []
@@ -131,7 +143,7 @@ class WatchedTraining(Training):
         if callable(getattr(self.model, "numbers", None)):
             self._write("mixtures.jsonl", self.mixtures)
 
-    # -- the end of an epoch ----------------------------------------------------------------------------------------------
+    # -- the end of an epoch -------------------------------------------------------------------------------------------
     def _watch(self, epoch: int) -> None:
         """Complete the row of ``epoch`` and decide what follows it."""
         settings, last = self.settings, self.settings.epochs - 1
@@ -146,7 +158,12 @@ class WatchedTraining(Training):
             self.history[-1]["eigenvalue"] = self._eigenvalue()
         except TrainingError as error:
             raise TrainingError(f"epoch {epoch + 1}: {error.problem}", self._remedy(epoch) + ".") from None
-        if rule is None or epoch % every or epoch == last or (rule.method == "adaptive" and raised(self.weight_decay, rule) is None):
+        if (
+            rule is None
+            or epoch % every
+            or epoch == last
+            or (rule.method == "adaptive" and raised(self.weight_decay, rule) is None)
+        ):
             return
         lag = rule.lag(every)
         if rule.start_epoch <= epoch < last - lag:
@@ -178,7 +195,9 @@ class WatchedTraining(Training):
             self._finish(again)
 
     def _roll_back(self, epoch: int, stop: Stop) -> None:
-        """Put everything back to the end of the stop epoch, but for the record of what was abandoned, and the weight decay."""
+        """Put everything back to the end of the stop epoch, but for the record of what was abandoned, and the weight
+        decay.
+        """
         rule = cast(StabilitySettings, self.settings.stability)
         decay = raised(self.weight_decay, rule) if rule.method == "adaptive" else None
         record = {

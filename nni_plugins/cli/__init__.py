@@ -1,4 +1,6 @@
-"""The command line ``nni-plugins``: thin over public functions. Exit status: 0 done, 2 wrong input, 3 failed training, 4 NNI trouble."""
+"""The command line ``nni-plugins``: thin over public functions. Exit status: 0 done, 2 wrong input, 3 failed training,
+4 NNI trouble.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,10 @@ import warnings
 
 def main() -> None:
     """Entry point of the console script."""
-    from nni_plugins.shadow import shadowed
-
-    problem = shadowed()
-    if problem is not None:
-        print(problem, file=sys.stderr)
-        sys.exit(2)
     # NNI's own imports warn about pkg_resources and torch's Buffer; nobody who runs a command can do anything about it.
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     warnings.filterwarnings("ignore", message=".*is found to be not a nn.Module")
-    from spaces.errors import NNIPluginsError
+    from nni_plugins.spaces.errors import NNIPluginsError
 
     from .app import app
 

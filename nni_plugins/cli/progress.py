@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nni_plugins.plan import Job
-from nni_plugins.scores import outcome
+from ..experiment.plan import Job
+from ..experiment.scores import outcome
 
 
 class Bars:
@@ -33,11 +33,13 @@ class Bars:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.progress.stop()
 
     def __call__(self, job: Job, row: dict[str, float] | None) -> None:
-        """See :data:`nni_plugins.run.Progress`."""
+        """See :data:`nni_plugins.experiment.run.Progress`."""
         if job.name not in self.tasks:
             self.tasks[job.name] = self.progress.add_task(job.name, total=None, note="")
         task = self.progress.tasks[self.tasks[job.name]]

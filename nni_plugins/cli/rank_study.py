@@ -20,12 +20,13 @@ def rank_study(
     run_folder: Annotated[Path, typer.Option(help="Folder of the study; an interrupted one in it continues.")] = FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Show how well a supernet's shared weights rank architectures. Example: nni-plugins rank-study examples/rank_study_digits.yml"""
-    from nni_plugins.rank_study.settings import from_yaml
+    """Show how well a supernet's shared weights rank architectures. Example: nni-plugins rank-study
+    examples/rank_study_digits.yml
+    """
+    from ..studies.rank.settings import from_yaml
 
     settings = from_yaml(config)
-    from nni_plugins.rank_study.run import rank_study as run_study
-
+    from ..studies.rank.run import rank_study as run_study
     from .progress import followed
 
     value = followed(run_study, settings, run_folder, as_json)
@@ -33,7 +34,7 @@ def rank_study(
 
 
 def _shown(value: dict[str, Any], folder: Path) -> list[RenderableType]:
-    from nni_plugins.rank_study.report import PRINTED, explanation, heads_and_cells
+    from ..studies.rank.report import PRINTED, explanation, heads_and_cells
 
     parts: list[RenderableType] = [f"[bold]{escape(value['title'])}[/]"]
     for table in value["tables"]:

@@ -9,8 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from nni_plugins.settings import EXPERIMENTS, build_space
-from spaces.drawing import draw_cell
+from nni_plugins.spaces.drawing import draw_cell
+
+from ..experiment.settings import EXPERIMENTS, build_space
 
 METRICS = {"accuracy": "accuracy", "miou": "mIoU"}
 LONGEST = 60
@@ -23,7 +24,11 @@ def result_table(result: dict[str, Any]) -> Group:
     quality = METRICS[metric]
     trained = any(row["accuracy"] is not None for row in result["architectures"])
     score = EXPERIMENTS[result["strategy"].lower()].score
-    first = f"found and random architectures, best stand-alone {quality} first" if trained else f"found architectures, largest {score.name} first"
+    first = (
+        f"found and random architectures, best stand-alone {quality} first"
+        if trained
+        else f"found architectures, largest {score.name} first"
+    )
     table = Table(title=f"{result['strategy']}: {first}")
     table.add_column("architecture", overflow="fold")
     table.add_column("source")
@@ -42,15 +47,24 @@ def result_table(result: dict[str, Any]) -> Group:
     lines = ["nothing was trained stand-alone (stand_alone: null)"] if result["settings"]["stand_alone"] is None else []
     if trained:
         mean = result[f"mean_{metric}"]
-        lines.append(f"mean {quality}: " + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None))
+        lines.append(
+            f"mean {quality}: "
+            + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None)
+        )
     if result["kendall_tau"]["trained"] is not None:
-        lines.append(f"Kendall tau-b of {score.name} against {quality}: {result['kendall_tau']['trained']:.3f} over the architectures above")
+        lines.append(
+            f"Kendall tau-b of {score.name} against {quality}: {result['kendall_tau']['trained']:.3f} over the architectures above"
+        )
     searches = iter(result.get("searches", []))
     for tau in result["kendall_tau"]["table"]:
         search: dict[str, Any] = next(searches, {})
         if tau is not None:
             scored = search.get("result", {}).get("scored_in_table", total)  # of the others no weights were trained
-            some = f"all {total} architectures" if scored == total else f"the {scored} of {total} architectures whose weights were trained"
+            some = (
+                f"all {total} architectures"
+                if scored == total
+                else f"the {scored} of {total} architectures whose weights were trained"
+            )
             lines.append(f"Kendall tau-b of {score.name} against true accuracy: {tau:.3f} over {some}")
     if result["failed"]:
         lines.append(f"failed: {', '.join(result['failed'])}")
@@ -100,6 +114,10 @@ def draw_best(result: dict[str, Any], folder: Path) -> Path | None:
         return None
     space, metric = build_space(result["settings"]["space"]), result.get("metric", "accuracy")
     stand_alone = "stand-alone" if metric == "accuracy" else f"{METRICS[metric]} stand-alone"
-    quality = EXPERIMENTS[result["strategy"].lower()].score.text(row["score"]) if row["accuracy"] is None else f"{row[metric]:.2f} % {stand_alone}"
+    quality = (
+        EXPERIMENTS[result["strategy"].lower()].score.text(row["score"])
+        if row["accuracy"] is None
+        else f"{row[metric]:.2f} % {stand_alone}"
+    )
     title = f"{row['architecture']}\n{quality}, {row['parameters']:,} parameters"
     return draw_cell(space, space.architecture(row["choices"]), folder / "best.png", title)

@@ -10,8 +10,8 @@ import typer
 import yaml
 from rich.markup import escape
 
-from evaluators.errors import ConfigError
-from evaluators.settings import read
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.settings import read
 
 from .app import AsJson, _argument, app, console, emit, grid
 
@@ -21,9 +21,14 @@ Data = Annotated[str, typer.Option(help="Folder or file of labelled images, or d
 Source = Annotated[str, typer.Option(help="auto, digits, folder, cifar10, cifar100, svhn or npz.")]
 Limit = Annotated[int | None, typer.Option(help="Use at most so many training images, a seeded draw.")]
 TestLimit = Annotated[int | None, typer.Option(help="The same for test images.")]
-Argument = Annotated[list[str] | None, typer.Option("--argument", help="An argument of the space, such as nodes=3; may be repeated.")]
+Argument = Annotated[
+    list[str] | None, typer.Option("--argument", help="An argument of the space, such as nodes=3; may be repeated.")
+]
 Rank = Annotated[int, typer.Option(help="Of a search or comparison: its so manieth architecture, 1 is best.")]
-Job = Annotated[str | None, typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's.")]
+Job = Annotated[
+    str | None,
+    typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's."),
+]
 
 
 @app.command()
@@ -31,11 +36,18 @@ def retrain(
     data: Data,
     recipe: Annotated[str, typer.Option(help="A name that nni-plugins recipes shows, or a YAML file.")],
     architecture: Annotated[str | None, typer.Argument(help=ARCHITECTURE)] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of checkpoints and results. [default: one in runs/retrain for this very training]")] = None,
-    change: Annotated[list[str] | None, typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.1.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of checkpoints and results. [default: one in runs/retrain for this very training]"),
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.1.")
+    ] = None,
     space: Annotated[str | None, typer.Option(help=SPACE)] = None,
     argument: Argument = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order, augmentation and the network's own randomness.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of initialisation, order, augmentation and the network's own randomness.")
+    ] = 0,
     rank: Rank = 1,
     job: Job = None,
     source: Source = "auto",
@@ -45,13 +57,14 @@ def retrain(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train an architecture from scratch by a recipe. Example: nni-plugins retrain darts_v2 --recipe digits --data digits --set epochs=3
+    """Train an architecture from scratch by a recipe. Example: nni-plugins retrain darts_v2 --recipe digits --data
+    digits --set epochs=3
 
-    The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede: architecture, recipe, seed,
-    rank, job, and keys of the recipe.
+    The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede:
+    architecture, recipe, seed, rank, job, and keys of the recipe.
     """
-    from nni_plugins.retrain.request import Request, first_process
-    from nni_plugins.retrain.trial import in_trial, run_trial
+    from ..requests.retrain import Request, first_process
+    from ..requests.retrain_trial import in_trial, run_trial
 
     request = Request(
         architecture,
@@ -86,15 +99,17 @@ def retrain(
 
 def pictures(data: str, source: str, limit: int | None, test_limit: int | None) -> Any:
     """The settings of the images."""
-    from evaluators.retraining.settings import PictureSettings
+    from nni_plugins.evaluators.retraining.settings import PictureSettings
 
     return read(PictureSettings, {"path": data, "source": source, "limit": limit, "test_limit": test_limit}, "data.")
 
 
 @app.command("recipes")
-def recipes_(name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None, as_json: AsJson = False) -> None:
+def recipes_(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None, as_json: AsJson = False
+) -> None:
     """Show all recipes, or all values of one. Example: nni-plugins recipes digits > own.yml"""
-    from evaluators.retraining import recipes
+    from nni_plugins.evaluators.retraining import recipes
 
     if name is not None:
         value = recipes.recipe(name).model_dump(mode="json")
@@ -116,7 +131,9 @@ def recipes_(name: Annotated[str | None, typer.Argument(help="Print this recipe 
 
 @app.command()
 def validate(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of nni-plugins retrain: last.pth.tar or model_best.pth.tar.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of nni-plugins retrain: last.pth.tar or model_best.pth.tar.")
+    ],
     data: Data,
     source: Source = "auto",
     test_limit: TestLimit = None,
@@ -126,14 +143,16 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a checkpoint on test images. Example: nni-plugins validate runs/retrain/NAME/last.pth.tar --data digits"""
-    from evaluators.retraining.validation import validate as measure
+    from nni_plugins.evaluators.retraining.validation import validate as measure
 
     settings = pictures(data, source, None, test_limit)
     value = measure(checkpoint, settings, batch_size=batch_size, device=device, input_size=image_size)
     table = grid("", "")
     for key, entry in value.items():
         if key == "recorded":
-            table.add_row("in the file", ", ".join(f"{name} {number:.4f}" for name, number in entry.items() if number is not None))
+            table.add_row(
+                "in the file", ", ".join(f"{name} {number:.4f}" for name, number in entry.items() if number is not None)
+            )
         else:
             table.add_row(key.replace("_", " "), f"{entry:.4f}" if isinstance(entry, float) else escape(str(entry)))
     emit(value, as_json, table)
@@ -142,7 +161,9 @@ def validate(
 @app.command()
 def width(
     architecture: Annotated[str, typer.Argument(help=ARCHITECTURE)],
-    macs: Annotated[tuple[float, float] | None, typer.Option(help="Least and most multiply-adds of an image, such as 500e6 600e6.")] = None,
+    macs: Annotated[
+        tuple[float, float] | None, typer.Option(help="Least and most multiply-adds of an image, such as 500e6 600e6.")
+    ] = None,
     parameters: Annotated[tuple[float, float] | None, typer.Option(help="Least and most parameters.")] = None,
     image_size: Annotated[int, typer.Option(min=4, help="Pixels a side.")] = 224,
     multiple: Annotated[int, typer.Option(min=1, help="Only widths that it divides.")] = 2,
@@ -153,19 +174,28 @@ def width(
     as_json: AsJson = False,
 ) -> None:
     """The widths at which a network's size lies in a range. Example: nni-plugins width darts_v2 --macs 500e6 600e6"""
-    from evaluators.retraining.settings import WidthSettings
-    from evaluators.retraining.widths import width as chosen
-    from evaluators.retraining.widths import widths
-    from nni_plugins.retrain.origin import origin
+    from nni_plugins.evaluators.retraining.settings import WidthSettings
+    from nni_plugins.evaluators.retraining.widths import width as chosen
+    from nni_plugins.evaluators.retraining.widths import widths
+
+    from ..origins.origin import origin
 
     limits = read(WidthSettings, {"macs": macs, "parameters": parameters, "multiple": multiple}, "")
     found = origin(architecture, space, dict(_argument(text, "--argument") for text in argument or []), rank, job)
     if found.space is None or found.architecture is None:
-        raise ConfigError(f"{found.name} is a model of timm's, whose width has no one name.", "Pass an architecture of one of our spaces.")
+        raise ConfigError(
+            f"{found.name} is a model of timm's, whose width has no one name.",
+            "Pass an architecture of one of our spaces.",
+        )
     chosen(found.space, found.architecture, limits, image_size)  # which says what is nearest, where none fits
     rows = widths(found.space, found.architecture, limits, image_size)
     table = grid("channels", "parameters", "multiply-adds")
     for row in rows:
         table.add_row(str(row.channels), f"{row.parameters:,}", f"{row.macs:,}")
-    value = {"space": repr(found.space), "architecture": found.text, "image_size": image_size, "widths": [row._asdict() for row in rows]}
+    value = {
+        "space": repr(found.space),
+        "architecture": found.text,
+        "image_size": image_size,
+        "widths": [row._asdict() for row in rows],
+    }
     emit(value, as_json, table)

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from .app import grid
 
 if TYPE_CHECKING:
-    from evaluators.retraining.evaluator import RetrainResult
-    from nni_plugins.retrain.request import Request
+    from nni_plugins.evaluators.retraining.evaluator import RetrainResult
+
+    from ..requests.retrain import Request
 
 INSIDE = ("training", "tensorboard")
 """Folders of a run whose files are not listed one by one."""
@@ -24,7 +25,11 @@ class Bar:
     """Epoch, loss, images a second and time left; nothing at all if ``quiet``."""
 
     def __init__(self, console: Console, epochs: int, quiet: bool) -> None:
-        columns = TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn("{task.fields[note]}")
+        columns = (
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self.progress = Progress(*columns, console=console, disable=quiet)
         self.epochs = epochs
         self.task = self.progress.add_task("", total=None, epoch="-", epochs=epochs, note="preparing")
@@ -33,11 +38,13 @@ class Bar:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.progress.stop()
 
     def __call__(self, row: dict[str, float]) -> None:
-        """See :data:`evaluators.retraining.loop.Progress`."""
+        """See :data:`nni_plugins.evaluators.retraining.loop.Progress`."""
         updates, epoch = int(row["updates"]), int(row["epoch"])
         note = f"loss {row['loss']:.3f}  {row['images_per_second']:,.0f} img/s  {remaining(row['seconds_left'])} left"
         done = (epoch - 1) * updates + int(row["update"])
@@ -76,7 +83,11 @@ def report(request: Request, result: RetrainResult, folder: Path) -> tuple[dict[
     for key in ("parameters", "macs"):
         number = result.metrics.get(key)
         table.add_row({"macs": "multiply-adds"}.get(key, key), "-" if number is None else f"{number:,}")
-    last = f"{result.top1:.2f} %" + ("" if result.top5 is None else f"   top-5 {result.top5:.2f} %") + f"   loss {result.loss:.4f}"
+    last = (
+        f"{result.top1:.2f} %"
+        + ("" if result.top5 is None else f"   top-5 {result.top5:.2f} %")
+        + f"   loss {result.loss:.4f}"
+    )
     table.add_row(f"top-1, epoch {value['epochs']}", last)
     table.add_row(f"top-1, best (epoch {result.best_epoch})", f"{result.best_top1:.2f} %")
     for key in ("left_out", "notes"):

@@ -16,16 +16,19 @@ FOLDER = Path("runs/sharing-study")
 
 @app.command("sharing-study")
 def sharing_study(
-    config: Annotated[Path, typer.Argument(help="A YAML file of the study; examples/sharing_study_wikitext2.yml is one.")],
+    config: Annotated[
+        Path, typer.Argument(help="A YAML file of the study; examples/sharing_study_wikitext2.yml is one.")
+    ],
     run_folder: Annotated[Path, typer.Option(help="Folder of the study; an interrupted one in it continues.")] = FOLDER,
     as_json: AsJson = False,
 ) -> None:
-    """Show how weight sharing changes the ranking of recurrent cells. Example: nni-plugins sharing-study examples/sharing_study_wikitext2.yml"""
-    from nni_plugins.sharing_study.settings import from_yaml
+    """Show how weight sharing changes the ranking of recurrent cells. Example: nni-plugins sharing-study
+    examples/sharing_study_wikitext2.yml
+    """
+    from ..studies.sharing.settings import from_yaml
 
     settings = from_yaml(config)
-    from nni_plugins.sharing_study.run import sharing_study as run_study
-
+    from ..studies.sharing.run import sharing_study as run_study
     from .progress import followed
 
     value = followed(run_study, settings, run_folder, as_json)
@@ -33,7 +36,7 @@ def sharing_study(
 
 
 def _shown(value: dict[str, Any], folder: Path) -> list[RenderableType]:
-    from evaluators.sharing_study.report import shown
+    from nni_plugins.evaluators.reports.sharing_study.report import shown
 
     table = grid("sharing", "runs", "mean tau-b", "95 % interval", "p", "best", "average", "worst")
     for key in value["keys"]:
@@ -42,9 +45,13 @@ def _shown(value: dict[str, Any], folder: Path) -> list[RenderableType]:
         interval = f"[{shown(key['low'])}, {shown(key['high'])}]"
         table.add_row(key["key"], str(key["runs"]), shown(key["mean"]), escape(interval), shown(key["p"], 4), *taus)
     parts: list[RenderableType] = [f"[bold]{escape(value['title'])}[/]", table]
-    parts.append(f"{len(value['cells'])} cells; by chance one run's tau has a standard deviation of {value['chance']['kendall']:.3f}")
+    parts.append(
+        f"{len(value['cells'])} cells; by chance one run's tau has a standard deviation of {value['chance']['kendall']:.3f}"
+    )
     for one in value["amounts"] or []:
         changes = ", ".join(f"{g['matrices']}: {g['change']:+.2f}" for g in one["groups"])
-        parts.append(f"{one['key']}: change of position by number of shared matrices: {changes} (positive: ranked too low)")
+        parts.append(
+            f"{one['key']}: change of position by number of shared matrices: {changes} (positive: ranked too low)"
+        )
     written = ("study.json", "cells.csv", "runs.csv", "report.md", *value["pictures"])
     return [*parts, f"written: {escape(', '.join(str(folder / name) for name in written))}"]

@@ -10,44 +10,61 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from evaluators.errors import ConfigError
+from nni_plugins.evaluators.errors import ConfigError
 
 from .app import AsJson, _argument, app, emit, grid
 
 if TYPE_CHECKING:
-    from nni_plugins.transfer import TransferRequest
+    from ..requests.transfer import TransferRequest
 
-ARCHITECTURE = (
-    "A name (ours or timm's), an architecture as text or JSON, a file, a search's folder or result.json, an NNI experiment's id, or a checkpoint."
-)
+ARCHITECTURE = "A name (ours or timm's), an architecture as text or JSON, a file, a search's folder or result.json, an NNI experiment's id, or a checkpoint."
 transfer = typer.Typer(no_args_is_help=False, add_completion=False)
 app.add_typer(transfer, name="transfer")
 
 Architecture = Annotated[str | None, typer.Argument(help=ARCHITECTURE)]
 Data = Annotated[str | None, typer.Option(help="The folder of the data set; docs/transfer.md has the layouts.")]
 Recipe = Annotated[str, typer.Option(help="A name that nni-plugins transfer recipes shows, or a YAML file.")]
-Checkpoint = Annotated[str | None, typer.Option(help="Weights of the backbone in timm's format, such as retrain's model_best.pth.tar.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of everything. [default: one in runs/transfer for this very training]")]
-Change = Annotated[list[str] | None, typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.01; may be repeated.")]
-Option = Annotated[list[str] | None, typer.Option("--config-option", help="A key of the written configuration file; may be repeated.")]
-Space = Annotated[str | None, typer.Option(help="The space's registered name, for a native string. [default: nasbench201]")]
-Argument = Annotated[list[str] | None, typer.Option("--argument", help="An argument of the space, such as channels=24; may be repeated.")]
+Checkpoint = Annotated[
+    str | None, typer.Option(help="Weights of the backbone in timm's format, such as retrain's model_best.pth.tar.")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of everything. [default: one in runs/transfer for this very training]")
+]
+Change = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.01; may be repeated."),
+]
+Option = Annotated[
+    list[str] | None, typer.Option("--config-option", help="A key of the written configuration file; may be repeated.")
+]
+Space = Annotated[
+    str | None, typer.Option(help="The space's registered name, for a native string. [default: nasbench201]")
+]
+Argument = Annotated[
+    list[str] | None, typer.Option("--argument", help="An argument of the space, such as channels=24; may be repeated.")
+]
 Amp = Annotated[bool, typer.Option("--amp", help="Mixed precision.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of initialisation, order and augmentation.")]
 Rank = Annotated[int, typer.Option(help="Of a search or comparison: its so manieth architecture, 1 is best.")]
-Job = Annotated[str | None, typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's.")]
+Job = Annotated[
+    str | None,
+    typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: torch's]")]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only check everything and write the configuration file.")]
 
 
 @transfer.callback(invoke_without_command=True)
 def transfer_(context: typer.Context, as_json: AsJson = False) -> None:
-    """Use an architecture as backbone; alone: list the recipes. Example: nni-plugins transfer detection darts_v2 --data bccd_detection"""
+    """Use an architecture as backbone; alone: list the recipes. Example: nni-plugins transfer detection darts_v2 --data
+    bccd_detection
+    """
     if context.invoked_subcommand is None:
         recipes_(None, as_json)
     elif as_json:
         raise ConfigError(
-            "--json stands before the command that it is meant for.", f"Write: nni-plugins transfer {context.invoked_subcommand} ... --json"
+            "--json stands before the command that it is meant for.",
+            f"Write: nni-plugins transfer {context.invoked_subcommand} ... --json",
         )
 
 
@@ -91,11 +108,15 @@ _command(
 
 
 @transfer.command("recipes")
-def recipes_(name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None, as_json: AsJson = False) -> None:
-    """Show all recipes of detection and segmentation, or all values of one. Example: nni-plugins transfer recipes retinanet_small > own.yml"""
+def recipes_(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None, as_json: AsJson = False
+) -> None:
+    """Show all recipes of detection and segmentation, or all values of one. Example: nni-plugins transfer recipes
+    retinanet_small > own.yml
+    """
     import yaml
 
-    from evaluators.mmlab.recipes import names, recipe
+    from nni_plugins.evaluators.mmlab.recipes import names, recipe
 
     if name is not None:
         value = recipe(name).model_dump(mode="json")
@@ -110,16 +131,21 @@ def recipes_(name: Annotated[str | None, typer.Argument(help="Print this recipe 
         column.no_wrap = True
     for one, each in found.items():
         length = f"{each.epochs:,} epochs" if each.epochs is not None else f"{each.iterations:,} iterations"
-        table.add_row(one, each.task, length, str(each.batch_size), escape(each.source.partition(",")[0].partition(" (")[0]))
+        table.add_row(
+            one, each.task, length, str(each.batch_size), escape(each.source.partition(",")[0].partition(" (")[0])
+        )
     emit({one: each.model_dump(mode="json") for one, each in found.items()}, as_json, table)
 
 
 def _transfer(task: str, given: dict[str, Any]) -> None:
-    from nni_plugins.retrain.request import first_process
-    from nni_plugins.retrain.trial import in_trial
-    from nni_plugins.transfer import TransferRequest, run_trial
+    from ..requests.retrain import first_process
+    from ..requests.retrain_trial import in_trial
+    from ..requests.transfer import TransferRequest, run_trial
 
-    same = {key: given[key] for key in ("architecture", "data", "recipe", "checkpoint", "seed", "amp", "space", "rank", "job")}
+    same = {
+        key: given[key]
+        for key in ("architecture", "data", "recipe", "checkpoint", "seed", "amp", "space", "rank", "job")
+    }
     request = TransferRequest(
         task,
         **same,
@@ -134,13 +160,20 @@ def _transfer(task: str, given: dict[str, Any]) -> None:
     out: Path | None = given["out"]
     if in_trial():
         if out is not None or given["dry_run"]:
-            raise ConfigError("--out and --dry-run: a trial of NNI keeps its files in its own output folder, and trains.", "Leave them out.")
+            raise ConfigError(
+                "--out and --dry-run: a trial of NNI keeps its files in its own output folder, and trains.",
+                "Leave them out.",
+            )
         run_trial(request)
         return
     folder = request.folder() if out is None else out
     if given["dry_run"]:
         file = request.transfer.write(request.backbone[0], folder)
-        emit({"config": str(file)}, given["as_json"], f"{file} written; run it: python -m evaluators.mmlab.run {file}")
+        emit(
+            {"config": str(file)},
+            given["as_json"],
+            f"{file} written; run it: python -m nni_plugins.evaluators.mmlab.run {file}",
+        )
         return
     quiet = given["as_json"] or not first_process()
     with _Bar(Console(stderr=True), quiet) as bar:
@@ -150,10 +183,14 @@ def _transfer(task: str, given: dict[str, Any]) -> None:
 
 
 class _Bar(Progress):
-    """Iteration, loss and time left; nothing at all if ``quiet``. On standard error, as OpenMMLab's output is kept from standard output."""
+    """Iteration, loss and time left; nothing at all if ``quiet``. On standard error, as OpenMMLab's output is kept from
+    standard output.
+    """
 
     def __init__(self, console: Console, quiet: bool) -> None:
-        super().__init__(TextColumn("iteration"), BarColumn(), TextColumn("{task.fields[note]}"), console=console, disable=quiet)
+        super().__init__(
+            TextColumn("iteration"), BarColumn(), TextColumn("{task.fields[note]}"), console=console, disable=quiet
+        )
         self.bar = self.add_task("", total=None, note="preparing")
 
     def __call__(self, row: dict[str, Any]) -> None:
@@ -169,7 +206,9 @@ def _table(request: TransferRequest, result: dict[str, Any], folder: Path) -> Re
     table.columns[0].no_wrap = True
     weights = result["backbone"]["checkpoint"]
     table.add_row("weights at the start", "random" if weights is None else escape(weights))
-    table.add_row("parameters", f"{result['parameters']['backbone']:,} of the backbone, {result['parameters']['model']:,} in all")
+    table.add_row(
+        "parameters", f"{result['parameters']['backbone']:,} of the backbone, {result['parameters']['model']:,} in all"
+    )
     table.add_row("recipe", escape(request.recipe))
     table.add_row("images", ", ".join(f"{key} {count:,}" for key, count in result["data"]["images"].items()))
     for key, value in result["metrics"].items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..portal_space import expected_trials, flow, search_space
-from ..settings import EXPERIMENTS, SampleStudyExperiment, StudySettings, check
+from ..experiment.settings import EXPERIMENTS, SampleStudyExperiment, StudySettings, check
+from ..portal.axes import expected_trials, flow, search_space
 from .base import CIFAR10_ON_A_GPU, DIGITS, Preset
 from .chain import CHAIN
 from .comparisons import COMPARISONS
@@ -54,7 +54,13 @@ PRESETS = {
                 "share_cells": False,
             },
             "search": {"angle": "rlnas"},
-            "stand_alone": {"epochs": 200, "batch_size": 256, "learning_rate": 0.1, "final_learning_rate": 0.0, "weight_decay": 0.0005},
+            "stand_alone": {
+                "epochs": 200,
+                "batch_size": 256,
+                "learning_rate": 0.1,
+                "final_learning_rate": 0.0,
+                "weight_decay": 0.0005,
+            },
             "seeds": [0],
             "found": 5,
             "random": 5,
@@ -83,14 +89,16 @@ def _counted(settings: StudySettings) -> str:
     """What the trials of an experiment are."""
     if isinstance(settings, SampleStudyExperiment):
         return "architectures x objectives x seeds"
-    return "searches + what they find + random ones" + (" + follow-ups" if getattr(settings, "follow_ups", None) else "")
+    return "searches + what they find + random ones" + (
+        " + follow-ups" if getattr(settings, "follow_ups", None) else ""
+    )
 
 
 def render(name: str) -> str:
     """The text of a preset's experiment file, valid for ``nnictl create --config``."""
     preset = PRESETS[name]
     if preset.tuner == "Compare":
-        from ..compare.config_file import render as render_comparison
+        from ..studies.compare.config_file import render as render_comparison
 
         return render_comparison(name, preset)
     settings = check(EXPERIMENTS[preset.tuner.lower()], preset.arguments)
@@ -108,6 +116,9 @@ def render(name: str) -> str:
         lines += [f"  trialGpuNumber: {gpus}", "  useActiveGpu: true"]
     lines += ["tuner:", f"  name: {preset.tuner}", "  classArgs:"]
     lines += ["    " + line for line in flow(preset.arguments)]
-    lines += ["# The axes of the portal's hyper-parameter graph; `all` is the place of a search, which has every operation at once.", "searchSpace:"]
+    lines += [
+        "# The axes of the portal's hyper-parameter graph; `all` is the place of a search, which has every operation at once.",
+        "searchSpace:",
+    ]
     lines += ["  " + line for line in flow(search_space(settings))]
     return "\n".join(lines) + "\n"

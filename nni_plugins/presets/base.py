@@ -12,7 +12,9 @@ CIFAR10_ON_A_GPU = "Needs a GPU. Put CIFAR-10, as torchvision stores it, where d
 
 @dataclass(frozen=True)
 class Preset:
-    """``comment``: what the file is, above it; ``arguments``: its ``tuner.classArgs``; ``example``: whether ``examples/`` has it as a file."""
+    """``comment``: what the file is, above it; ``arguments``: its ``tuner.classArgs``; ``example``: whether
+    ``examples/`` has it as a file.
+    """
 
     tuner: str
     comment: str

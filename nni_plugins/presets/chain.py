@@ -1,4 +1,6 @@
-"""A search without labels and everything after it in one experiment: stand-alone, detection, segmentation, each beside random cells."""
+"""A search without labels and everything after it in one experiment: stand-alone, detection, segmentation, each beside
+random cells.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,30 @@ CHAIN = {
             "objective": {"name": "random_labels", "classes": 10, "mode": "fixed", "seed": 0},
             "training": {"epochs": 20, "batch_size": 16, "accelerator": "cpu"},
             "search": {"angle": "rlnas", "evolution": {"population": 50, "generations": 20}},
-            "stand_alone": {"epochs": 12, "batch_size": 8, "learning_rate": 0.05, "weight_decay": 0.0001, "accelerator": "cpu"},
+            "stand_alone": {
+                "epochs": 12,
+                "batch_size": 8,
+                "learning_rate": 0.05,
+                "weight_decay": 0.0001,
+                "accelerator": "cpu",
+            },
             "stand_alone_objective": {"name": "segmentation", "ignore": 11, "channels": 32, "rates": [3, 6]},
             "seeds": [0],
             "found": 2,
             "random": 2,
             "follow_ups": {
-                "detection": {"task": "detection", "recipe": "retinanet_small", "data": "bccd", "changes": {"epochs": 6}},
-                "segmentation": {"task": "segmentation", "recipe": "deeplabv3_small", "data": "camvid", "changes": {"epochs": 6}},
+                "detection": {
+                    "task": "detection",
+                    "recipe": "retinanet_small",
+                    "data": "bccd",
+                    "changes": {"epochs": 6},
+                },
+                "segmentation": {
+                    "task": "segmentation",
+                    "recipe": "deeplabv3_small",
+                    "data": "camvid",
+                    "changes": {"epochs": 6},
+                },
             },
             "threads": 1,
         },

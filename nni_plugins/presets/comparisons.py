@@ -18,7 +18,11 @@ _NAO = {
     "kind": "queries",
     "method": "NAO",
     "queries": 25,
-    "arguments": {"initial": 10, "controller": {"epochs": 40, "learning_rate": 0.005}, "proposals": {"seeds": 5, "new": 5}},
+    "arguments": {
+        "initial": 10,
+        "controller": {"epochs": 40, "learning_rate": 0.005},
+        "proposals": {"seeds": 5, "new": 5},
+    },
 }
 
 
@@ -121,7 +125,12 @@ COMPARISONS = {
             "title": "NAS-Bench-201, CIFAR-10, 100 queries of a table",
             "space": {"name": "nasbench201"},
             "seeds": list(range(20)),
-            "evaluation": {"kind": "table", "table": "nb201_table.csv.gz", "metric": "cifar10_val_200", "test_metric": "cifar10_test_200"},
+            "evaluation": {
+                "kind": "table",
+                "table": "nb201_table.csv.gz",
+                "metric": "cifar10_val_200",
+                "test_metric": "cifar10_test_200",
+            },
             "policies": {
                 "best-of-100": {"kind": "queries", "method": "Random", "queries": 100},
                 "TPE": {"kind": "queries", "method": "TPE", "queries": 100},
@@ -212,7 +221,13 @@ COMPARISONS = {
             "seeds": list(range(10)),
             "evaluation": {
                 "kind": "language_model",
-                "text": {"path": "data/text", "tokens": "split", "max_words": 500, "limit_tokens": 40_000, "limit_evaluation_tokens": 15_000},
+                "text": {
+                    "path": "data/text",
+                    "tokens": "split",
+                    "max_words": 500,
+                    "limit_tokens": 40_000,
+                    "limit_evaluation_tokens": 15_000,
+                },
                 "settings": {**_TEXT, "epochs": 6, "dropoute": 0, "evaluation_batch": 20, "test_batch": 20},
             },
             "policies": {
@@ -222,7 +237,13 @@ COMPARISONS = {
                     "method": "NAO",
                     "settings": {
                         "training": {**_TEXT, "epochs": 1, "evaluation_batch": 20},
-                        "search": {"iterations": 4, "initial": 6, "kept": 4, "controller": {"epochs": 250}, "proposals": {"seeds": 4, "new": 3}},
+                        "search": {
+                            "iterations": 4,
+                            "initial": 6,
+                            "kept": 4,
+                            "controller": {"epochs": 250},
+                            "proposals": {"seeds": 4, "new": 3},
+                        },
                     },
                 },
                 "ENAS": {
@@ -230,10 +251,19 @@ COMPARISONS = {
                     "method": "ENAS",
                     "settings": {
                         "training": {**_TEXT, "evaluation_batch": 20},
-                        "search": {"batches_per_architecture": 10, "controller_steps": 20, "samples": 5, "candidates": 10},
+                        "search": {
+                            "batches_per_architecture": 10,
+                            "controller_steps": 20,
+                            "samples": 5,
+                            "candidates": 10,
+                        },
                     },
                 },
-                "RandomNAS": {"kind": "recurrent", "method": "RandomNAS", "settings": {"training": {**_TEXT, "evaluation_batch": 20}}},
+                "RandomNAS": {
+                    "kind": "recurrent",
+                    "method": "RandomNAS",
+                    "settings": {"training": {**_TEXT, "evaluation_batch": 20}},
+                },
             },
             "threads": 1,
         },

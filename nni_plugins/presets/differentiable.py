@@ -1,4 +1,6 @@
-"""Experiment files of differentiable search. The values are the papers', of the official code (fact sheet, sections 1.4, 2, 4.1 and 5)."""
+"""Experiment files of differentiable search. The values are the papers', of the official code (fact sheet, sections
+1.4, 2, 4.1 and 5).
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,13 @@ DIFFERENTIABLE = {
             {**DARTS_TRAINING, "nesterov": True, "weight_decay": 0.0005, "first": "weights", "shuffle_split": True},
             {**_RANDOM_FEATURES, "track_statistics": False},
             [777, 888, 999],
-            {"epochs": 200, "batch_size": 256, "learning_rate": 0.1, "final_learning_rate": 0.0, "weight_decay": 0.0005},
+            {
+                "epochs": 200,
+                "batch_size": 256,
+                "learning_rate": 0.1,
+                "final_learning_rate": 0.0,
+                "weight_decay": 0.0005,
+            },
         ),
         hours=240,
     ),
@@ -110,7 +118,9 @@ DIFFERENTIABLE = {
         "DARTS on CIFAR-10 with the paper's values (Liu et al., ICLR 2019; official code): second order (order: 1 takes half the time), eight\n"
         "cells of 16 channels, four seeds. Each derived cell and four random ones are then trained for 100 epochs at that size, which is how\n"
         f"DARTS chooses among its searches; the paper's 600 epochs of 20 cells and 36 channels are not part of this file.\n{CIFAR10_ON_A_GPU}",
-        _cifar10(_DARTS_SPACE, {**DARTS_TRAINING, "order": 2}, {"option": "B", "initialisation": "torch"}, _FOUR, CELLS),
+        _cifar10(
+            _DARTS_SPACE, {**DARTS_TRAINING, "order": 2}, {"option": "B", "initialisation": "torch"}, _FOUR, CELLS
+        ),
         hours=240,
     ),
     "pcdarts_cifar10": Preset(

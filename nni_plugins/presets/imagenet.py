@@ -1,4 +1,6 @@
-"""Experiment files of PC-DARTS' search on ImageNet (Xu et al., ICLR 2020; official code) and RF-PCDARTS', which follows it."""
+"""Experiment files of PC-DARTS' search on ImageNet (Xu et al., ICLR 2020; official code) and RF-PCDARTS', which follows
+it.
+"""
 
 from __future__ import annotations
 
@@ -65,5 +67,7 @@ def _preset(tuner: str, name: str, search: dict[str, Any]) -> Preset:
 
 IMAGENET = {
     "pcdarts_imagenet": _preset("PCDARTS", "PC-DARTS", {"option": "B", "initialisation": "torch"}),
-    "rfpcdarts_imagenet": _preset("RFPCDARTS", "RF-PCDARTS", {"option": "C", "initialisation": "kaiming", "train_classifier": True}),
+    "rfpcdarts_imagenet": _preset(
+        "RFPCDARTS", "RF-PCDARTS", {"option": "C", "initialisation": "kaiming", "train_classifier": True}
+    ),
 }

@@ -1,6 +1,8 @@
-"""Experiment files of R-DARTS (Zela et al., ICLR 2020) on its space S1: early stopping, adaptive decay, stronger decay, drop path.
+"""Experiment files of R-DARTS (Zela et al., ICLR 2020) on its space S1: early stopping, adaptive decay, stronger decay,
+drop path.
 
-The values are those of the official runs (fact sheet, section 5.2): DARTS' own, second order, seeds 1 to 3, an eigenvalue every two epochs.
+The values are those of the official runs (fact sheet, section 5.2): DARTS' own, second order, seeds 1 to 3, an
+eigenvalue every two epochs.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from typing import Any
 from .base import CIFAR10_ON_A_GPU, Preset
 from .differentiable import CELLS, DARTS_TRAINING, Values
 
-_OTHERS = "For S2, S3 or S4 change space.variant, and copy the searchSpace that `nni-plugins search THIS_FILE` then prints."
+_OTHERS = (
+    "For S2, S3 or S4 change space.variant, and copy the searchSpace that `nni-plugins search THIS_FILE` then prints."
+)
 
 _TRAINING: Values = {**DARTS_TRAINING, "order": 2, "hessian_every": 2}
 

@@ -1,4 +1,6 @@
-"""Experiment files of sample studies: one for a try on a CPU, one with UnNAS' settings (Liu et al., ECCV 2020; fact sheet, section 4)."""
+"""Experiment files of sample studies: one for a try on a CPU, one with UnNAS' settings (Liu et al., ECCV 2020; fact
+sheet, section 4).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ _QUICK = {"epochs": 4, "batch_size": 32, "learning_rate": 0.025, "precise_batch_
 
 
 def _short(batch: int, rate: float, precise: int) -> dict[str, Any]:
-    return {"epochs": 4, "batch_size": batch, "learning_rate": rate, "precise_batch_norm": precise, "accelerator": "cpu"}
+    return {
+        "epochs": 4,
+        "batch_size": batch,
+        "learning_rate": rate,
+        "precise_batch_norm": precise,
+        "accelerator": "cpu",
+    }
 
 
 def _paper(batch: int, rate: float) -> dict[str, Any]:
@@ -63,7 +71,11 @@ SAMPLE_STUDIES = {
                 "supervised": {"training": _short(32, 0.05, 256), "test_limit": 1000},
                 "rotation": {"training": _short(8, 0.05, 128), "limit": 512, "test_limit": 250},
                 "colorization": {"training": _short(8, 0.05, 64), "limit": 192, "test_limit": 64},
-                "jigsaw": {"objective": {"name": "jigsaw", "grid": 2}, "training": _short(32, 0.05, 256), "test_limit": 1000},
+                "jigsaw": {
+                    "objective": {"name": "jigsaw", "grid": 2},
+                    "training": _short(32, 0.05, 256),
+                    "test_limit": 1000,
+                },
             },
             "random": 40,
             "truth": {"table": "nb201_table.csv.gz", "metric": "cifar10_test_200"},

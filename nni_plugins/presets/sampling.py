@@ -1,5 +1,7 @@
-"""Experiment files of the searches that train sampled architectures. The values are AutoDL-Projects' for NAS-Bench-201, which is the first
-authors' own code for GDAS and SETN, and Li & Talwalkar's search as the benchmark ran it (fact sheet, sections 4.1 and 4.2)."""
+"""Experiment files of the searches that train sampled architectures. The values are AutoDL-Projects' for NAS-Bench-201,
+which is the first authors' own code for GDAS and SETN, and Li & Talwalkar's search as the benchmark ran it (fact sheet,
+sections 4.1 and 4.2).
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,13 @@ def _nasbench201(training: Values, search: Values) -> Values:
         "objective": {"name": "supervised"},
         "training": training,
         "search": search,
-        "stand_alone": {"epochs": 200, "batch_size": 256, "learning_rate": 0.1, "final_learning_rate": 0.0, "weight_decay": 0.0005},
+        "stand_alone": {
+            "epochs": 200,
+            "batch_size": 256,
+            "learning_rate": 0.1,
+            "final_learning_rate": 0.0,
+            "weight_decay": 0.0005,
+        },
         "seeds": [777, 888, 999],
         "found": 1,
         "random": 3,
@@ -73,7 +81,13 @@ SAMPLING = {
         f"the architecture, no running statistics, images split at random. {_THEN}",
         _nasbench201(
             {**_WEIGHTS, "gradient_clip": 5.0, **_ARCHITECTURE},
-            {"option": "B", "first_temperature": 10.0, "last_temperature": 0.1, "update": "all", "track_statistics": False},
+            {
+                "option": "B",
+                "first_temperature": 10.0,
+                "last_temperature": 0.1,
+                "update": "all",
+                "track_statistics": False,
+            },
         ),
         hours=240,
     ),

@@ -1,4 +1,6 @@
-"""Experiment files of NAO-V2, NAO-WS and ENAS. Values of the papers' CIFAR-10 searches are the official codes' (fact sheet A3, A5, A6)."""
+"""Experiment files of NAO-V2, NAO-WS and ENAS. Values of the papers' CIFAR-10 searches are the official codes' (fact
+sheet A3, A5, A6).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ _CIFAR10: Values = {
     "space": {"name": "nao", "channels": 20, "cells": 11},
     "data": {"source": "cifar10", "path": "data"},
     "objective": {"name": "supervised"},
-    "stand_alone": {"epochs": 600, "batch_size": 128, "learning_rate": 0.025, "final_learning_rate": 0.0, "nesterov": False, "weight_decay": 0.0005},
+    "stand_alone": {
+        "epochs": 600,
+        "batch_size": 128,
+        "learning_rate": 0.025,
+        "final_learning_rate": 0.0,
+        "nesterov": False,
+        "weight_decay": 0.0005,
+    },
     "seeds": [0],
     "found": 5,
     "random": 5,
@@ -38,7 +47,13 @@ SHARED_WEIGHTS = {
             "optimize_mode": "maximize",
             **DIGITS,
             "objective": {"name": "supervised"},
-            "training": {"epochs": 30, "batch_size": 64, "learning_rate": 0.025, "drop_path": 0.0, "accelerator": "cpu"},
+            "training": {
+                "epochs": 30,
+                "batch_size": 64,
+                "learning_rate": 0.025,
+                "drop_path": 0.0,
+                "accelerator": "cpu",
+            },
             "search": {
                 "iterations": 3,
                 "initial": 30,
@@ -92,7 +107,13 @@ SHARED_WEIGHTS = {
         f"architectures drawn evenly, the pool's worse half replaced between rounds.\n{_THEN}",
         {
             **_CIFAR10,
-            "training": {"epochs": 30, "batch_size": 64, "learning_rate": 0.025, "final_learning_rate": 0.001, "weight_decay": 0.0003},
+            "training": {
+                "epochs": 30,
+                "batch_size": 64,
+                "learning_rate": 0.025,
+                "final_learning_rate": 0.001,
+                "weight_decay": 0.0003,
+            },
             "search": {"iterations": 5, "initial": 600, "kept": 300, "sampling": "uniform", "reset": "none"},
         },
         hours=240,
@@ -107,8 +128,20 @@ SHARED_WEIGHTS = {
             "optimize_mode": "maximize",
             **DIGITS,
             "objective": {"name": "supervised"},
-            "training": {"epochs": 30, "batch_size": 64, "learning_rate": 0.025, "final_learning_rate": 0.001, "accelerator": "cpu"},
-            "search": {"controller_steps": 10, "samples": 10, "candidates": 20, "portion": 0.7, "evaluation_images": None},
+            "training": {
+                "epochs": 30,
+                "batch_size": 64,
+                "learning_rate": 0.025,
+                "final_learning_rate": 0.001,
+                "accelerator": "cpu",
+            },
+            "search": {
+                "controller_steps": 10,
+                "samples": 10,
+                "candidates": 20,
+                "portion": 0.7,
+                "evaluation_images": None,
+            },
             "seeds": [0],
             "found": 5,
             "random": 5,
@@ -121,7 +154,13 @@ SHARED_WEIGHTS = {
         f"after 10, 30 and 70; after each epoch 30 updates of the controller, each of ten architectures.\n{_THEN}",
         {
             **_CIFAR10,
-            "training": {"epochs": 150, "batch_size": 160, "learning_rate": 0.05, "final_learning_rate": 0.0005, "weight_decay": 0.0002},
+            "training": {
+                "epochs": 150,
+                "batch_size": 160,
+                "learning_rate": 0.05,
+                "final_learning_rate": 0.0005,
+                "weight_decay": 0.0002,
+            },
             "search": {"controller_steps": 30, "samples": 10, "candidates": 100, "portion": 0.9},
         },
         hours=240,

@@ -1,6 +1,8 @@
-"""Experiment files of UnNAS' search phase (Liu et al., ECCV 2020): three data sets, each with labels and with three pretext tasks.
+"""Experiment files of UnNAS' search phase (Liu et al., ECCV 2020): three data sets, each with labels and with three
+pretext tasks.
 
-The values are those of the twelve official configurations (fact sheet, section 2.2); :data:`TABLE` holds what differs between them.
+The values are those of the twelve official configurations (fact sheet, section 2.2); :data:`TABLE` holds what differs
+between them.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """One official configuration. ``batch``: images, of which rotation makes four inputs each and the jigsaw nine tiles; ``size``: pixels
-    a side that the network is trained on; ``rate``, ``architecture_rate``: learning rates."""
+    """One official configuration. ``batch``: images, of which rotation makes four inputs each and the jigsaw nine
+    tiles; ``size``: pixels a side that the network is trained on; ``rate``, ``architecture_rate``: learning rates."""
 
     data: str
     task: str
@@ -90,13 +92,29 @@ def _augmentation(row: Row) -> Values:
     if row.data == "cityscapes":
         return {"kind": "scaled_crop", "size": row.size, "nominal": 512, "flip": True, "lighting": lighting}
     if row.task == "jig":  # the whole scale of 256 pixels: of the area, (255 / 256) ** 2
-        return {"kind": "resized_crop", "size": row.size, "scale": [0.9922, 0.9922], "ratio": [1.0, 1.0], "flip": True, "lighting": lighting}
-    return {"kind": "resized_crop", "size": row.size, "scale": [0.08, 1.0], "ratio": [0.75, 1.3333333333333333], "flip": True, "lighting": lighting}
+        return {
+            "kind": "resized_crop",
+            "size": row.size,
+            "scale": [0.9922, 0.9922],
+            "ratio": [1.0, 1.0],
+            "flip": True,
+            "lighting": lighting,
+        }
+    return {
+        "kind": "resized_crop",
+        "size": row.size,
+        "scale": [0.08, 1.0],
+        "ratio": [0.75, 1.3333333333333333],
+        "flip": True,
+        "lighting": lighting,
+    }
 
 
 def _arguments(row: Row) -> Values:
     cityscapes = row.data == "cityscapes"
-    files: Values = {"source": "segmentation", "shape": [1024, 2048]} if cityscapes else {"source": "folder", "image_size": 256}
+    files: Values = (
+        {"source": "segmentation", "shape": [1024, 2048]} if cityscapes else {"source": "folder", "image_size": 256}
+    )
     values: Values = {
         "optimize_mode": "maximize",
         "space": {
@@ -172,7 +190,14 @@ PHOTOS = Preset(
             "source": "folder",
             "path": "photos",
             "image_size": 160,
-            "augmentation": {"kind": "resized_crop", "size": 64, "scale": [0.2, 1.0], "ratio": [0.75, 1.3333], "flip": True, "lighting": 0.1},
+            "augmentation": {
+                "kind": "resized_crop",
+                "size": 64,
+                "scale": [0.2, 1.0],
+                "ratio": [0.75, 1.3333],
+                "flip": True,
+                "lighting": 0.1,
+            },
         },
         "objective": {"name": "rotation"},
         "training": {

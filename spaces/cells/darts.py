@@ -1,7 +1,7 @@
 """The DARTS space and RobustDARTS' four subsets of it, described without weights.
 
-Facts: Liu et al., "DARTS", ICLR 2019, section 3.1.1; Zela et al., "Understanding and Robustifying Differentiable Architecture Search",
-ICLR 2020, section 3 (S1 to S4).
+Facts: Liu et al., "DARTS", ICLR 2019, section 3.1.1; Zela et al., "Understanding and Robustifying Differentiable
+Architecture Search", ICLR 2020, section 3 (S1 to S4).
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from .edge_supernet import EdgeSupernet
 
 NODES = 4
-OPERATIONS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+OPERATIONS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
 """In DARTS' order, after ``none``."""
 
 Edge = tuple[int, int]
@@ -37,9 +45,10 @@ EDGES: tuple[Edge, ...] = tuple((i, j) for j in range(2, NODES + 2) for i in ran
 class EdgeSpace(CellSpace):
     """Four nodes that read two *different* earlier states each, through one operation of that edge's set.
 
-    Decisions of a node: ``<cell>_<node>_inputs``, the two states it reads (node 2 has only one pair), and ``<cell>_<node>_op_0`` and
-    ``op_1``, the operations on the lower and on the higher of them. So every combination is valid, and uniform sampling is uniform over
-    cells. Parts are the 28 edges, ``none`` where a node does not read a state.
+    Decisions of a node: ``<cell>_<node>_inputs``, the two states it reads (node 2 has only one pair), and
+    ``<cell>_<node>_op_0`` and ``op_1``, the operations on the lower and on the higher of them. So every combination is
+    valid, and uniform sampling is uniform over cells. Parts are the 28 edges, ``none`` where a node does not read a
+    state.
     """
 
     sets: Mapping[str, Mapping[Edge, tuple[str, ...]]]
@@ -53,12 +62,14 @@ class EdgeSpace(CellSpace):
         for cell in CELLS:
             for node in range(2, NODES + 2):
                 if node > 2:
-                    decisions.append(Decision(f"{cell}_{node}_inputs", tuple(f"{a}_{b}" for a, b in combinations(range(node), 2))))
+                    decisions.append(
+                        Decision(f"{cell}_{node}_inputs", tuple(f"{a}_{b}" for a, b in combinations(range(node), 2)))
+                    )
                 values = self.positions or sets[cell][0, node]
                 decisions += [Decision(f"{cell}_{node}_op_{k}", values) for k in (0, 1)]
         super().__init__(decisions, NODES, **macro)
 
-    # -- codecs -----------------------------------------------------------------------------------------------------------
+    # -- codecs --------------------------------------------------------------------------------------------------------
     def _rows(self, row: npt.NDArray[np.int8]) -> list[list[tuple[Pair, ...]]]:
         cells: list[list[tuple[Pair, ...]]] = []
         edges = iter(zip(row.tolist(), ((cell, edge) for cell in CELLS for edge in EDGES), strict=True))
@@ -79,12 +90,17 @@ class EdgeSpace(CellSpace):
         choices: dict[str, str] = {}
         for cell, built in zip(CELLS, (genotype.normal, genotype.reduce), strict=True):
             if built.concat != (2, 3, 4, 5):
-                raise SpaceError(f"{cell}_concat: cells of {self.name} join the states [2, 3, 4, 5], but got {list(built.concat)}.")
+                raise SpaceError(
+                    f"{cell}_concat: cells of {self.name} join the states [2, 3, 4, 5], but got {list(built.concat)}."
+                )
             for node, pairs in enumerate(built.nodes, start=2):
                 place = f"{cell}.edges[{2 * (node - 2)}]"
                 (first, a), (second, b) = sorted(pairs, key=lambda p: p[1])
                 if a == b:
-                    raise SpaceError(f"{place}: node {node} reads state {a} twice; {self.name} has two different inputs a node.", "See NASNet.")
+                    raise SpaceError(
+                        f"{place}: node {node} reads state {a} twice; {self.name} has two different inputs a node.",
+                        "See NASNet.",
+                    )
                 if node > 2:
                     choices[f"{cell}_{node}_inputs"] = f"{a}_{b}"
                 for k, (name, source) in enumerate(((first, a), (second, b))):
@@ -92,11 +108,13 @@ class EdgeSpace(CellSpace):
                     position = next(i for i, p in enumerate(pairs) if p[1] == source)
                     if name not in allowed:
                         where = f"{cell}.edges[{2 * (node - 2) + position}].operation"
-                        raise SpaceError(f"{where}: {name!r} is not an operation of {self.name} there; {closest(name, allowed)}")
+                        raise SpaceError(
+                            f"{where}: {name!r} is not an operation of {self.name} there; {closest(name, allowed)}"
+                        )
                     choices[f"{cell}_{node}_op_{k}"] = self.positions[allowed.index(name)] if self.positions else name
         return self.architecture(choices)
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     @cached_property
     def parts(self) -> tuple[Decision, ...]:  # type: ignore[override]
         return tuple(Decision(f"{cell}_{i}_{j}", ("none", *self.sets[cell][i, j])) for cell in CELLS for i, j in EDGES)
@@ -125,7 +143,9 @@ class EdgeSpace(CellSpace):
         return alive
 
     def _flows(self, indices: Indices) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Paths through each edge (n, 28), paths that end in each cell (n, 2), and whether the output depends on the image (n,)."""
+        """Paths through each edge (n, 28), paths that end in each cell (n, 2), and whether the output depends on the
+        image (n,).
+        """
         alive = self._alive(self.structure(indices)).reshape(len(indices), 2, len(EDGES))
         into = np.zeros((len(indices), 2, NODES + 2), dtype=np.int64)
         reach = np.zeros((len(indices), 2, 2, NODES + 2), dtype=np.bool_)  # from input 0 and from input 1
@@ -144,8 +164,8 @@ class EdgeSpace(CellSpace):
         return (counts * depends[:, None, None]).reshape(len(indices), -1), into[:, :, 2:].sum(axis=2), depends
 
     def path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
-        """Edge (i, j) lies on ``in(i) * out(j)`` paths of its cell, where every node also ends in the output (RLNAS' 30 complete paths of
-        the full cell); zero where the network's output does not depend on the image at all."""
+        """Edge (i, j) lies on ``in(i) * out(j)`` paths of its cell, where every node also ends in the output (RLNAS' 30
+        complete paths of the full cell); zero where the network's output does not depend on the image at all."""
         return self._flows(indices)[0]
 
     def complete_paths(self, indices: Indices) -> npt.NDArray[np.int64]:
@@ -165,12 +185,13 @@ class EdgeSpace(CellSpace):
             parameters[s, 0] = macs[s, 0] = 0
         return CostTable(self, *fixed, parameters, macs)
 
-    # -- networks ---------------------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------------------
     def supernet(self, affine: bool = True, pool_affine: bool | None = None) -> EdgeSupernet:
-        """The weight-sharing network: every operation of its set on every edge of every cell, weights of its own in each.
+        """The weight-sharing network: every operation of its set on every edge of every cell, weights of its own in
+        each.
 
-        ``affine``: whether batch norms outside the stem learn scale and shift: as in RLNAS; without, it is the network of DARTS'
-        search. ``pool_affine``: the same for the batch norms after pools, by default as ``affine``.
+        ``affine``: whether batch norms outside the stem learn scale and shift: as in RLNAS; without, it is the network
+        of DARTS' search. ``pool_affine``: the same for the batch norms after pools, by default as ``affine``.
         """
         from .edge_supernet import EdgeSupernet
 
@@ -200,7 +221,14 @@ class DARTS(EdgeSpace):
     ) -> None:
         sets = {cell: dict.fromkeys(EDGES, OPERATIONS) for cell in CELLS}
         super().__init__(
-            sets, channels=channels, cells=cells, classes=classes, stem=stem, reductions=reductions, head=head, input_channels=input_channels
+            sets,
+            channels=channels,
+            cells=cells,
+            classes=classes,
+            stem=stem,
+            reductions=reductions,
+            head=head,
+            input_channels=input_channels,
         )
 
     def config(self) -> dict[str, Any]:
@@ -208,14 +236,20 @@ class DARTS(EdgeSpace):
 
     def from_string(self, text: str) -> Architecture:
         """Also RLNAS' 28 integers, 0 for ``none`` and 1 to 7 for the operations, edges in our order."""
-        numbers = text.replace("|", " ").replace(",", " ").replace("[", " ").replace("]", " ").split() if len(text) < 1000 else []
+        numbers = (
+            text.replace("|", " ").replace(",", " ").replace("[", " ").replace("]", " ").split()
+            if len(text) < 1000
+            else []
+        )
         if numbers and all(n.lstrip("-").isdigit() for n in numbers):
             return self._from_integers([int(n) for n in numbers])
         return super().from_string(text)
 
     def _from_integers(self, numbers: list[int]) -> Architecture:
         if len(numbers) != 2 * len(EDGES):
-            raise SpaceError(f"{2 * len(EDGES)} integers are needed, one for each edge of both cells, but got {len(numbers)}.")
+            raise SpaceError(
+                f"{2 * len(EDGES)} integers are needed, one for each edge of both cells, but got {len(numbers)}."
+            )
         cells = []
         for c, cell in enumerate(CELLS):
             nodes: list[list[Pair]] = [[] for _ in range(NODES)]
@@ -282,12 +316,22 @@ class RobustDARTS(EdgeSpace):
         self.variant = variant
         if variant == "S1":
             self.positions = ("first", "second")
-            listed = {cell: [tuple(_SHORT[n] for n in pair.split()) for pair in text.split(", ")] for cell, text in _S1.items()}
+            listed = {
+                cell: [tuple(_SHORT[n] for n in pair.split()) for pair in text.split(", ")]
+                for cell, text in _S1.items()
+            }
             sets = {cell: dict(zip(EDGES, listed[cell], strict=True)) for cell in CELLS}
         else:
             sets = {cell: dict.fromkeys(EDGES, _UNIFORM[variant]) for cell in CELLS}
         super().__init__(
-            sets, channels=channels, cells=cells, classes=classes, stem=stem, reductions=reductions, head=head, input_channels=input_channels
+            sets,
+            channels=channels,
+            cells=cells,
+            classes=classes,
+            stem=stem,
+            reductions=reductions,
+            head=head,
+            input_channels=input_channels,
         )
 
     def config(self) -> dict[str, Any]:

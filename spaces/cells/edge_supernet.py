@@ -1,4 +1,6 @@
-"""The weight-sharing network of :class:`spaces.cells.darts.EdgeSpace`: one module for each cell, edge and operation."""
+"""The weight-sharing network of :class:`nni_plugins.spaces.cells.darts.EdgeSpace`: one module for each cell, edge and
+operation.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ SPACES: dict[str, type[EdgeSpace]] = {"darts": DARTS, "robustdarts": RobustDARTS
 
 
 class EdgeCell(nn.Module):
-    """All operations on all edges of one cell; drop-path as in :class:`spaces.cells.slot_supernet.SlotCell`."""
+    """All operations on all edges of one cell; drop-path as in
+    :class:`nni_plugins.spaces.cells.slot_supernet.SlotCell`.
+    """
 
     drop_path: float = 0.0
     drop_identity: bool = True
 
-    def __init__(self, space: EdgeSpace, shape: CellShape, inputs: tuple[int, int], affine: bool, pool_affine: bool) -> None:
+    def __init__(
+        self, space: EdgeSpace, shape: CellShape, inputs: tuple[int, int], affine: bool, pool_affine: bool
+    ) -> None:
         super().__init__()
         self.kind = int(shape.reduction)
         self.channels = shape.channels
@@ -39,7 +45,9 @@ class EdgeCell(nn.Module):
         self.names = [space.sets[CELLS[self.kind]][edge] for edge in EDGES]
         for (i, _), names in zip(EDGES, self.names, strict=True):
             stride = 2 if shape.reduction and i < 2 else 1
-            self.edges.append(nn.ModuleList(candidate(name, shape.channels, stride, affine, pool_affine) for name in names))
+            self.edges.append(
+                nn.ModuleList(candidate(name, shape.channels, stride, affine, pool_affine) for name in names)
+            )
 
     def run(self, s0: torch.Tensor, s1: torch.Tensor, weights: Sequence[Sequence[Any]]) -> torch.Tensor:
         """``weights[edge][operation]``: a number or a 0-d tensor; operations whose weight is the number 0 are not run."""
@@ -48,7 +56,9 @@ class EdgeCell(nn.Module):
         for node in range(2, NODES + 2):
             total: torch.Tensor | None = None
             for i in range(node):
-                for name, operation, weight in zip(self.names[edge], cast(nn.ModuleList, self.edges[edge]), weights[edge], strict=True):
+                for name, operation, weight in zip(
+                    self.names[edge], cast(nn.ModuleList, self.edges[edge]), weights[edge], strict=True
+                ):
                     if isinstance(weight, torch.Tensor) or weight:
                         y = operation(states[i])
                         if self.training and self.drop_path > 0 and (self.drop_identity or name != "skip_connect"):
@@ -61,7 +71,7 @@ class EdgeCell(nn.Module):
 
 
 class EdgeSupernet(PathSupernet):
-    """See :meth:`spaces.cells.darts.EdgeSpace.supernet`."""
+    """See :meth:`nni_plugins.spaces.cells.darts.EdgeSpace.supernet`."""
 
     search_space: EdgeSpace
 
@@ -76,7 +86,9 @@ class EdgeSupernet(PathSupernet):
         for shape in shapes:
             inputs = [macro.source_channels(shapes, shape, p, (NODES, NODES)) for p in (0, 1)]
             self.cells.append(EdgeCell(space, shape, (inputs[0], inputs[1]), affine, pool_affine))
-        self.classifier = head_modules.build(space.head, macro.output_channels(shapes[-1], (NODES, NODES)), space.classes)
+        self.classifier = head_modules.build(
+            space.head, macro.output_channels(shapes[-1], (NODES, NODES)), space.classes
+        )
         self.add_selectors(space)
 
     @classmethod
@@ -87,7 +99,7 @@ class EdgeSupernet(PathSupernet):
         return EdgeSupernet(self.search_space.name, self.affine, self.pool_affine, **self.search_space.config())
 
     def set_drop_path(self, probability: float, identity: bool = True) -> None:
-        """As :meth:`spaces.cells.slot_supernet.SlotSupernet.set_drop_path`."""
+        """As :meth:`nni_plugins.spaces.cells.slot_supernet.SlotSupernet.set_drop_path`."""
         for k, module in enumerate(self.cells):
             cell = cast(EdgeCell, module)
             cell.drop_path, cell.drop_identity = probability * (k + 1) / len(self.cells), identity
@@ -110,11 +122,18 @@ class EdgeSupernet(PathSupernet):
         weights = []
         for cell, row in zip(self.cells, rows, strict=True):
             kind = cast(EdgeCell, cell)
-            weights.append([[int(value == o + 1) for o in range(len(names))] for value, names in zip(row[kind.kind], kind.names, strict=True)])
+            weights.append(
+                [
+                    [int(value == o + 1) for o in range(len(names))]
+                    for value, names in zip(row[kind.kind], kind.names, strict=True)
+                ]
+            )
         return self._run(x, weights)
 
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The weight of operation o on edge (i, j) is the sum, over the pairs of inputs with i, of the pair's weight times o's."""
+        """The weight of operation o on edge (i, j) is the sum, over the pairs of inputs with i, of the pair's weight
+        times o's.
+        """
         edges = self.edge_weights(weights)
         return self._run(x, [edges[cast(EdgeCell, cell).kind] for cell in self.cells])
 
@@ -141,8 +160,9 @@ class EdgeSupernet(PathSupernet):
     def weight_blocks(self) -> WeightBlocks:
         """Blocks in the sense of RLNAS' angle: all cells' weights of one (edge, operation) are one block.
 
-        A pool also stands for its constant kernel, a skip connection of stride 1 for the identity matrix; one of stride 2 has weights.
-        (The official code counts the dilated convolutions' scale twice and never their shift; we count each once.)
+        A pool also stands for its constant kernel, a skip connection of stride 1 for the identity matrix; one of stride
+        2 has weights. (The official code counts the dilated convolutions' scale twice and never their shift; we count
+        each once.)
         """
         choices: list[tuple[WeightBlock, ...]] = []
         searched: set[str] = set()

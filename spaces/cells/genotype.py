@@ -19,7 +19,9 @@ KEYS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 @dataclass(frozen=True)
 class CellGenotype:
-    """``nodes[i]``: the pairs that node ``i`` (state ``i + 2``) adds up; ``concat``: the states that are the output, side by side."""
+    """``nodes[i]``: the pairs that node ``i`` (state ``i + 2``) adds up; ``concat``: the states that are the output,
+    side by side.
+    """
 
     nodes: tuple[tuple[Pair, ...], ...]
     concat: tuple[int, ...]
@@ -70,7 +72,8 @@ def _fields(text: str) -> dict[str, Any]:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise SpaceError(
-            f"not a genotype: {shown(text)}.", "Expected Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=..., ...)."
+            f"not a genotype: {shown(text)}.",
+            "Expected Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, 3, 4, 5], reduce=..., ...).",
         ) from None
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == "Genotype":
         given = dict(zip(KEYS, tree.args, strict=False))
@@ -82,7 +85,9 @@ def _fields(text: str) -> dict[str, Any]:
     elif isinstance(tree, ast.Dict):
         given = {str(_evaluate(k, "genotype")): v for k, v in zip(tree.keys, tree.values, strict=True) if k is not None}
     else:
-        raise SpaceError(f"not a genotype: {shown(text)}.", f"Expected Genotype(...), a dictionary or a list with {', '.join(KEYS)}.")
+        raise SpaceError(
+            f"not a genotype: {shown(text)}.", f"Expected Genotype(...), a dictionary or a list with {', '.join(KEYS)}."
+        )
     return {key: _evaluate(value, key) for key, value in given.items()}
 
 
@@ -105,13 +110,19 @@ def _pair(entry: Any, place: str, state: int) -> Pair:
 def _cell(name: str, edges: Any, concat: Any, nodes: int) -> CellGenotype:
     if not isinstance(edges, list | tuple):
         raise SpaceError(f"{name}: expected a list of pairs, but got {shown(edges)}.")
-    if edges and all(isinstance(e, list | tuple) and len(e) == 2 and all(isinstance(p, list | tuple) for p in e) for e in edges):
+    if edges and all(
+        isinstance(e, list | tuple) and len(e) == 2 and all(isinstance(p, list | tuple) for p in e) for e in edges
+    ):
         edges = [pair for node in edges for pair in node]  # AutoDL's print: two pairs a node, nested
     if len(edges) != 2 * nodes:
         raise SpaceError(f"{name}: {2 * nodes} edges are needed, two for each of {nodes} nodes, but got {len(edges)}.")
     pairs = [_pair(entry, f"{name}.edges[{i}]", i // 2 + 2) for i, entry in enumerate(edges)]
     listed = list(range(2, nodes + 2)) if concat is None else concat
-    if not isinstance(listed, list | tuple) or not listed or not all(isinstance(s, int) and 0 <= s < nodes + 2 for s in listed):
+    if (
+        not isinstance(listed, list | tuple)
+        or not listed
+        or not all(isinstance(s, int) and 0 <= s < nodes + 2 for s in listed)
+    ):
         raise SpaceError(f"{name}_concat: states 0 to {nodes + 1} exist, but got {shown(concat)}.")
     if len(set(listed)) != len(listed):
         raise SpaceError(f"{name}_concat: a state stands twice in {shown(concat)}.")
@@ -121,9 +132,9 @@ def _cell(name: str, edges: Any, concat: Any, nodes: int) -> CellGenotype:
 def parse(value: str | Mapping[str, Any], nodes: int) -> Genotype:
     """Read a genotype with ``nodes`` nodes in each cell.
 
-    Accepted: ``Genotype(normal=[...], normal_concat=range(2, 6), reduce=[...], reduce_concat=[2, 3, 4, 5])`` with keywords in any order
-    or by position, a list of the four fields (UnNAS), a dictionary; pairs with the operation first or the input first, flat or nested by
-    node. A missing concat means all nodes.
+    Accepted: ``Genotype(normal=[...], normal_concat=range(2, 6), reduce=[...], reduce_concat=[2, 3, 4, 5])`` with
+    keywords in any order or by position, a list of the four fields (UnNAS), a dictionary; pairs with the operation
+    first or the input first, flat or nested by node. A missing concat means all nodes.
 
     Raises:
         SpaceError: names the place, such as ``normal.edges[3].operation``, and what is allowed there.

@@ -1,7 +1,8 @@
 """The network around the cells: stem, depth, width, reductions and head, without torch.
 
-Liu et al., "DARTS", ICLR 2019: cells are stacked, each reads the outputs of the two before it, reduction cells stand at one and two
-thirds of the depth and double the channels. NASNet, AmoebaNet, PNAS and NAO differ in the cell and in when inputs are calibrated.
+Liu et al., "DARTS", ICLR 2019: cells are stacked, each reads the outputs of the two before it, reduction cells stand at
+one and two thirds of the depth and double the channels. NASNet, AmoebaNet, PNAS and NAO differ in the cell and in when
+inputs are calibrated.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class CellShape:
 
 @dataclass(frozen=True)
 class Macro:
-    """Everything but the cells. ``calibrate``: ``always`` passes both inputs of a cell through ReLU-convolution-batch norm or a
-    factorized reduction (DARTS); ``when_needed`` leaves inputs that have the right shape as they are (NAO)."""
+    """Everything but the cells. ``calibrate``: ``always`` passes both inputs of a cell through ReLU-convolution-batch
+    norm or a factorized reduction (DARTS); ``when_needed`` leaves inputs that have the right shape as they are
+    (NAO)."""
 
     stem: Stem
     width: int
@@ -64,7 +66,9 @@ class Macro:
         return shapes
 
     def stem_channels(self, position: int) -> int:
-        """Channels of the stem's output that cell 0 reads as input ``position`` (and cell 1 as input 0, for position 1)."""
+        """Channels of the stem's output that cell 0 reads as input ``position`` (and cell 1 as input 0, for position
+        1).
+        """
         return self.stem.convolutions[-2 + position][0] if self.imagenet else self.stem.outputs
 
     def input_sides(self, shape: CellShape, image: Sides) -> Sides:
@@ -73,7 +77,9 @@ class Macro:
         return halved(image, self.stem.stride.bit_length() - 1 + before)
 
     def calibration(self, shape: CellShape, position: int, inputs: int) -> str | None:
-        """How input ``position`` with ``inputs`` channels becomes ``shape.channels`` wide: ``reduce``, ``convolve`` or not at all."""
+        """How input ``position`` with ``inputs`` channels becomes ``shape.channels`` wide: ``reduce``, ``convolve`` or
+        not at all.
+        """
         if position == 0 and shape.after_reduction:
             return "reduce"
         return None if self.calibrate == "when_needed" and inputs == shape.channels else "convolve"
@@ -86,7 +92,9 @@ class Macro:
         """Channels that leave a cell."""
         return shape.channels * multipliers[shape.reduction]
 
-    def source_channels(self, shapes: list[CellShape], shape: CellShape, position: int, multipliers: tuple[int, int]) -> int:
+    def source_channels(
+        self, shapes: list[CellShape], shape: CellShape, position: int, multipliers: tuple[int, int]
+    ) -> int:
         """Channels that arrive at input ``position``."""
         source = shape.sources[position]
         if source is None:

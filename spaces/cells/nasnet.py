@@ -1,7 +1,7 @@
 """Cells whose nodes read any two earlier states, the same one twice if they like: NASNet, AmoebaNet, PNAS and NAO.
 
-Facts: Zoph et al., CVPR 2018; Real et al., AAAI 2019; Liu et al., ECCV 2018; Luo et al., "Understanding and Improving One-shot Neural
-Architecture Optimization", 2019 (NAO-V2), section A1 of the fact sheet.
+Facts: Zoph et al., CVPR 2018; Real et al., AAAI 2019; Liu et al., ECCV 2018; Luo et al., "Understanding and Improving
+One-shot Neural Architecture Optimization", 2019 (NAO-V2), section A1 of the fact sheet.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ Bools = npt.NDArray[np.bool_]
 class SlotSpace(CellSpace):
     """Each node adds two operations, on two earlier states that may be the same.
 
-    Decisions of a node, in this order: ``<cell>_<node>_input_0``, ``_op_0``, ``_input_1``, ``_op_1``; every combination is valid. Parts
-    are the slots, each with its input and operation together, then for each state whether it is joined into the output, then how many are.
+    Decisions of a node, in this order: ``<cell>_<node>_input_0``, ``_op_0``, ``_input_1``, ``_op_1``; every combination
+    is valid. Parts are the slots, each with its input and operation together, then for each state whether it is joined
+    into the output, then how many are.
     """
 
     def __init__(self, nodes: int, operations: Sequence[str], concat: str, calibrate: str, **macro: Any) -> None:
@@ -44,7 +45,9 @@ class SlotSpace(CellSpace):
         for name in operations:
             parse_operation(name)
         if not operations or len(set(operations)) != len(operations) or len(operations) * (nodes + 1) > 127:
-            raise SpaceError(f"operations: 1 to {127 // (nodes + 1)} different ones are needed, but got {shown(list(operations))}.")
+            raise SpaceError(
+                f"operations: 1 to {127 // (nodes + 1)} different ones are needed, but got {shown(list(operations))}."
+            )
         self.operations, self.concat = tuple(operations), concat
         self.slots = [(cell, node, k) for cell in CELLS for node in range(2, nodes + 2) for k in (0, 1)]
         decisions = []
@@ -53,7 +56,7 @@ class SlotSpace(CellSpace):
             decisions.append(Decision(f"{cell}_{node}_op_{k}", self.operations))
         super().__init__(decisions, nodes, calibrate=calibrate, **macro)
 
-    # -- codecs -----------------------------------------------------------------------------------------------------------
+    # -- codecs --------------------------------------------------------------------------------------------------------
     def genotype(self, architecture: Architecture) -> Genotype:
         row = self.encode([architecture])[0].tolist()
         cells = []
@@ -72,19 +75,28 @@ class SlotSpace(CellSpace):
             expected = tuple(range(2, self.nodes + 2)) if self.concat == "all" else built.loose_ends
             if built.concat != expected:
                 rule = "all nodes" if self.concat == "all" else "the states that no node reads"
-                raise SpaceError(f"{cell}_concat: {self.name} joins {rule}, here {list(expected)}, but got {list(built.concat)}.")
+                raise SpaceError(
+                    f"{cell}_concat: {self.name} joins {rule}, here {list(expected)}, but got {list(built.concat)}."
+                )
             for i, (name, source) in enumerate(built.edges()):
                 if name not in self.operations:
-                    raise SpaceError(f"{cell}.edges[{i}].operation: {name!r} is not one of this space; {closest(name, self.operations)}")
-                choices[f"{cell}_{i // 2 + 2}_input_{i % 2}"], choices[f"{cell}_{i // 2 + 2}_op_{i % 2}"] = str(source), name
+                    raise SpaceError(
+                        f"{cell}.edges[{i}].operation: {name!r} is not one of this space; {closest(name, self.operations)}"
+                    )
+                choices[f"{cell}_{i // 2 + 2}_input_{i % 2}"], choices[f"{cell}_{i // 2 + 2}_op_{i % 2}"] = (
+                    str(source),
+                    name,
+                )
         return self.architecture(choices)
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     @cached_property
     def parts(self) -> tuple[Decision, ...]:  # type: ignore[override]
         parts = []
         for cell, node, k in self.slots:
-            parts.append(Decision(f"{cell}_{node}_{k}", tuple(f"{name}@{i}" for i in range(node) for name in self.operations)))
+            parts.append(
+                Decision(f"{cell}_{node}_{k}", tuple(f"{name}@{i}" for i in range(node) for name in self.operations))
+            )
         if self.concat == "loose_ends":
             parts += [Decision(f"{cell}_joins_{s}", ("no", "yes")) for cell in CELLS for s in range(self.nodes + 2)]
             counts = range(1, self.nodes + 2)
@@ -141,7 +153,9 @@ class SlotSpace(CellSpace):
         return through, ends, ends.sum(axis=1)
 
     def path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
-        """Slots: paths to their input times paths from their node; joined states: paths that end there; their number: all paths."""
+        """Slots: paths to their input times paths from their node; joined states: paths that end there; their number:
+        all paths.
+        """
         through, ends, paths = self._flows(indices)
         return through if self.concat == "all" else np.concatenate([through, ends, paths[:, None]], axis=1)
 
@@ -170,11 +184,12 @@ class SlotSpace(CellSpace):
                 parameters[-1, v], macs[-1, v] = self.frame_costs((a, b), image)
         return CostTable(self, 0, 0, parameters, macs)
 
-    # -- networks ---------------------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------------------
     def supernet(self, affine: bool = True) -> SlotSupernet:
-        """The weight-sharing network of NAO: weights of their own for each cell, node, slot, operation and input; batch norms learn scale
-        and shift for each input but share running statistics. Where loose ends are joined, a 1x1 convolution with one block of weights a
-        state makes them one cell's width; the stand-alone network joins them as they are.
+        """The weight-sharing network of NAO: weights of their own for each cell, node, slot, operation and input; batch
+        norms learn scale and shift for each input but share running statistics. Where loose ends are joined, a 1x1
+        convolution with one block of weights a state makes them one cell's width; the stand-alone network joins them as
+        they are.
         """
         from .slot_supernet import SlotSupernet
 
@@ -193,7 +208,7 @@ class NASNet(SlotSpace):
 
     Args:
         nodes: of a cell.
-        operations: names, see :func:`spaces.operation_costs.names`; ``none`` is allowed.
+        operations: names, see :func:`nni_plugins.spaces.operation_costs.names`; ``none`` is allowed.
         concat: the output joins ``loose_ends``, the states that no node reads (NASNet, AmoebaNet), or ``all`` nodes (PNAS, DARTS).{MACRO}
     """
 
@@ -257,7 +272,15 @@ class NAO(SlotSpace):
             raise SpaceError(f"operations: unknown set {shown(operations)}; {closest(str(operations), NAO_OPERATIONS)}")
         self.operation_set = operations
         macro = {"channels": channels, "cells": cells, "classes": classes, "stem": stem, "reductions": reductions}
-        super().__init__(5, NAO_OPERATIONS[operations], "loose_ends", "when_needed", **macro, head=head, input_channels=input_channels)
+        super().__init__(
+            5,
+            NAO_OPERATIONS[operations],
+            "loose_ends",
+            "when_needed",
+            **macro,
+            head=head,
+            input_channels=input_channels,
+        )
 
     def config(self) -> dict[str, Any]:
         return {"operations": self.operation_set, **self._macro_config()}

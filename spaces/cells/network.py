@@ -18,7 +18,9 @@ from .macro import CellShape, Macro
 
 
 def drop_path(x: torch.Tensor, probability: float | torch.Tensor) -> torch.Tensor:
-    """Zero whole samples of ``x: (B, C, H, W)`` with ``probability`` and scale the others up (FractalNet; per sample, as in DARTS)."""
+    """Zero whole samples of ``x: (B, C, H, W)`` with ``probability`` and scale the others up (FractalNet; per sample,
+    as in DARTS).
+    """
     keep = torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device) >= probability
     return x * (keep.to(x.dtype) / (1 - probability))
 
@@ -32,7 +34,9 @@ def calibration(macro: Macro, shape: CellShape, position: int, inputs: int, affi
 
 
 class CellStem(nn.Module):
-    """The stem as the two first cell inputs: (B, C, H, W) -> states 0 and 1, equal for a CIFAR stem, strides 4 and 8 for ImageNet."""
+    """The stem as the two first cell inputs: (B, C, H, W) -> states 0 and 1, equal for a CIFAR stem, strides 4 and 8
+    for ImageNet.
+    """
 
     def __init__(self, stem: Stem, input_channels: int) -> None:
         super().__init__()
@@ -52,8 +56,8 @@ class Cell(nn.Module):
     """A fixed cell: every node adds the results of its pairs, the output joins the states of ``genotype.concat``."""
 
     drop_probability: torch.Tensor
-    """0-dimensional: of dropping an edge's output in training. A buffer, for torch.compile takes a number to be constant and compiles again
-    when it changes; it is no part of the state dictionary."""
+    """0-dimensional: of dropping an edge's output in training. A buffer, for torch.compile takes a number to be
+    constant and compiles again when it changes; it is no part of the state dictionary."""
     drops: bool = False
 
     def __init__(self, genotype: CellGenotype, macro: Macro, shape: CellShape, inputs: tuple[int, int]) -> None:
@@ -61,7 +65,8 @@ class Cell(nn.Module):
         self.genotype = genotype
         self.calibrations = nn.ModuleList(calibration(macro, shape, position, inputs[position]) for position in (0, 1))
         self.operations = nn.ModuleList(
-            candidate(name, shape.channels, 2 if shape.reduction and state < 2 else 1) for name, state in genotype.edges()
+            candidate(name, shape.channels, 2 if shape.reduction and state < 2 else 1)
+            for name, state in genotype.edges()
         )
         unread = [state for state in genotype.concat if state < 2] if shape.reduction else []
         self.joined = nn.ModuleDict({str(state): FactorizedReduce(shape.channels, shape.channels) for state in unread})
@@ -84,10 +89,11 @@ class Cell(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """The classifier of DARTS that helps training, after the cell at two thirds of the depth: (B, C, h, w) -> (B, classes).
+    """The classifier of DARTS that helps training, after the cell at two thirds of the depth: (B, C, h, w) -> (B,
+    classes).
 
-    Pooling takes 8x8 (CIFAR, stride 3) or 7x7 pixels (ImageNet, stride 2) to 2x2; other sizes are pooled to 2x2 adaptively. On
-    ImageNet the second batch norm is missing, as in the official network.
+    Pooling takes 8x8 (CIFAR, stride 3) or 7x7 pixels (ImageNet, stride 2) to 2x2; other sizes are pooled to 2x2
+    adaptively. On ImageNet the second batch norm is missing, as in the official network.
     """
 
     def __init__(self, channels: int, classes: int, imagenet: bool) -> None:
@@ -108,8 +114,9 @@ class AuxiliaryHead(nn.Module):
 class CellNetwork(StagedNetwork):
     """The network of one genotype.
 
-    Stages: with a CIFAR stem the cells before, between and after the reductions; with an ImageNet stem also the stem's second
-    convolution, stride 4, before them. With ``auxiliary`` a training-mode forward returns (output, auxiliary logits).
+    Stages: with a CIFAR stem the cells before, between and after the reductions; with an ImageNet stem also the stem's
+    second convolution, stride 4, before them. With ``auxiliary`` a training-mode forward returns (output, auxiliary
+    logits).
     """
 
     def __init__(self, macro: Macro, genotype: Genotype, auxiliary: bool = False, drop_path: float = 0.0) -> None:
@@ -135,14 +142,16 @@ class CellNetwork(StagedNetwork):
         self.classifier = head_modules.build(macro.head, outputs[-1], macro.classes)
         self.set_drop_path(drop_path)
 
-    def set_drop_path(self, probability: float, shares: Sequence[float] | None = None, active: bool | None = None) -> None:
+    def set_drop_path(
+        self, probability: float, shares: Sequence[float] | None = None, active: bool | None = None
+    ) -> None:
         """Change the probability of dropping an edge's output in training; recipes raise it with the epochs.
 
         Args:
             probability: 0 <= probability < 1.
             shares: factors of it, one for each cell; all 1 by default.
-            active: whether anything is drawn; by default where ``probability`` is above 0. A compiled network is compiled again only when this
-                changes, so a ramp that begins at 0 says ``True`` from the beginning.
+            active: whether anything is drawn; by default where ``probability`` is above 0. A compiled network is
+                compiled again only when this changes, so a ramp that begins at 0 says ``True`` from the beginning.
         """
         for cell, share in zip(self.cells, [1.0] * len(self.cells) if shares is None else shares, strict=True):
             cast(Cell, cell).drop_probability.fill_(probability * share)
@@ -172,7 +181,9 @@ class CellNetwork(StagedNetwork):
         count = self.shapes[-1].stage + 1
         stages: list[list[nn.Module]] = [[] for _ in range(count)]
         for shape, module in zip(self.shapes, self.cells, strict=True):
-            cell = cast(Cell, module)  # calibrating input 0 makes up for the reduction of the cell before, not for this one's
+            cell = cast(
+                Cell, module
+            )  # calibrating input 0 makes up for the reduction of the cell before, not for this one's
             stages[shape.stage - shape.reduction].append(cell.calibrations)
             stages[shape.stage] += [cell.operations, cell.joined]
         if self.stem.second is None:

@@ -1,4 +1,4 @@
-"""The weight-sharing network of :class:`spaces.cells.nasnet.SlotSpace` (NAO-V2, fact sheet A2)."""
+"""The weight-sharing network of :class:`nni_plugins.spaces.cells.nasnet.SlotSpace` (NAO-V2, fact sheet A2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ SPACES: dict[str, type[SlotSpace]] = {"nasnet": NASNet, "nao": NAO}
 
 
 class SharedStatisticsNorm(nn.BatchNorm2d):
-    """A batch norm with its own scale and shift that keeps its running statistics in ``statistics``, which others share."""
+    """A batch norm with its own scale and shift that keeps its running statistics in ``statistics``, which others
+    share.
+    """
 
     def __init__(self, statistics: nn.BatchNorm2d, affine: bool) -> None:
         super().__init__(statistics.num_features, affine=affine, track_running_stats=False)
@@ -33,13 +35,21 @@ class SharedStatisticsNorm(nn.BatchNorm2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shared = self.statistics
-        return F.batch_norm(x, shared.running_mean, shared.running_var, self.weight, self.bias, self.training, 0.1, self.eps)
+        return F.batch_norm(
+            x, shared.running_mean, shared.running_var, self.weight, self.bias, self.training, 0.1, self.eps
+        )
 
 
 def share_statistics(modules: Sequence[nn.Module], affine: bool) -> nn.ModuleList:
     """Let the n-th batch norms of all ``modules``, one operation for several inputs, share their running statistics."""
     norms = [
-        [(parent, name) for parent in m.modules() for name, child in parent.named_children() if isinstance(child, nn.BatchNorm2d)] for m in modules
+        [
+            (parent, name)
+            for parent in m.modules()
+            for name, child in parent.named_children()
+            if isinstance(child, nn.BatchNorm2d)
+        ]
+        for m in modules
     ]
     for same in zip(*norms, strict=True):
         features = cast(nn.BatchNorm2d, getattr(*same[0])).num_features
@@ -52,7 +62,8 @@ def share_statistics(modules: Sequence[nn.Module], affine: bool) -> nn.ModuleLis
 class SlotCell(nn.Module):
     """All operations of one cell: for each slot and operation one module an input.
 
-    In training each result is dropped, sample by sample, with probability ``drop_path``; those of skip connections if ``drop_identity``.
+    In training each result is dropped, sample by sample, with probability ``drop_path``; those of skip connections if
+    ``drop_identity``.
     """
 
     drop_path: float = 0.0
@@ -68,19 +79,30 @@ class SlotCell(nn.Module):
             for _ in (0, 1):
                 slot = nn.ModuleList()
                 for name in space.operations:
-                    built = [candidate(name, shape.channels, 2 if shape.reduction and i < 2 else 1, affine) for i in range(node)]
-                    reducing = name == "skip_connect" and shape.reduction  # only inputs 0 and 1 have weights, of another kind
+                    built = [
+                        candidate(name, shape.channels, 2 if shape.reduction and i < 2 else 1, affine)
+                        for i in range(node)
+                    ]
+                    reducing = (
+                        name == "skip_connect" and shape.reduction
+                    )  # only inputs 0 and 1 have weights, of another kind
                     slot.append(nn.ModuleList(built) if reducing else share_statistics(built, affine))
                 self.slots.append(slot)
         self.joins = self.reduces = None
         if space.concat == "loose_ends":
-            self.joins = nn.ModuleList(nn.Conv2d(shape.channels, shape.channels, 1, bias=False) for _ in range(space.nodes + 2))
+            self.joins = nn.ModuleList(
+                nn.Conv2d(shape.channels, shape.channels, 1, bias=False) for _ in range(space.nodes + 2)
+            )
             self.norm = nn.BatchNorm2d(shape.channels, affine=affine)
             if shape.reduction:
                 self.reduces = nn.ModuleList(FactorizedReduce(shape.channels, shape.channels, affine) for _ in (0, 1))
 
-    def run(self, s0: torch.Tensor, s1: torch.Tensor, slots: Sequence[Sequence[Sequence[Any]]], joined: Sequence[Any]) -> torch.Tensor:
-        """``slots[slot][input][operation]`` and ``joined[state]``: numbers or 0-d tensors; what has the number 0 is not run."""
+    def run(
+        self, s0: torch.Tensor, s1: torch.Tensor, slots: Sequence[Sequence[Sequence[Any]]], joined: Sequence[Any]
+    ) -> torch.Tensor:
+        """``slots[slot][input][operation]`` and ``joined[state]``: numbers or 0-d tensors; what has the number 0 is not
+        run.
+        """
         states = [calibrate(s) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
         for node in range(2, self.nodes + 2):
             total: torch.Tensor | None = None
@@ -90,7 +112,11 @@ class SlotCell(nn.Module):
                     for o, weight in enumerate(row):
                         if isinstance(weight, torch.Tensor) or weight:
                             y = cast(nn.ModuleList, slot[o])[i](states[i])
-                            if self.training and self.drop_path > 0 and (self.drop_identity or self.names[o] != "skip_connect"):
+                            if (
+                                self.training
+                                and self.drop_path > 0
+                                and (self.drop_identity or self.names[o] != "skip_connect")
+                            ):
                                 y = drop_path(y, self.drop_path)
                             y = y * weight if isinstance(weight, torch.Tensor) else y
                             total = y if total is None else total + y
@@ -108,7 +134,7 @@ class SlotCell(nn.Module):
 
 
 class SlotSupernet(PathSupernet):
-    """See :meth:`spaces.cells.nasnet.SlotSpace.supernet`."""
+    """See :meth:`nni_plugins.spaces.cells.nasnet.SlotSpace.supernet`."""
 
     search_space: SlotSpace
 
@@ -124,7 +150,9 @@ class SlotSupernet(PathSupernet):
         for shape in shapes:
             inputs = [macro.source_channels(shapes, shape, p, (joined, joined)) for p in (0, 1)]
             self.cells.append(SlotCell(space, shape, (inputs[0], inputs[1]), affine))
-        self.classifier = head_modules.build(space.head, macro.output_channels(shapes[-1], (joined, joined)), space.classes)
+        self.classifier = head_modules.build(
+            space.head, macro.output_channels(shapes[-1], (joined, joined)), space.classes
+        )
         self.add_selectors(space)
 
     @classmethod
@@ -135,8 +163,8 @@ class SlotSupernet(PathSupernet):
         return SlotSupernet(self.search_space.name, self.affine, **self.search_space.config())
 
     def set_drop_path(self, probability: float, identity: bool = True) -> None:
-        """Of operations in training: ``probability`` in the last cell, growing linearly from the first (NAO-V2). ``identity``: also of skip
-        connections, as NAO-V2's code has it since March 2020."""
+        """Of operations in training: ``probability`` in the last cell, growing linearly from the first (NAO-V2).
+        ``identity``: also of skip connections, as NAO-V2's code has it since March 2020."""
         for k, module in enumerate(self.cells):
             cell = cast(SlotCell, module)
             cell.drop_path, cell.drop_identity = probability * (k + 1) / len(self.cells), identity
@@ -164,13 +192,17 @@ class SlotSupernet(PathSupernet):
             slots = []
             for s, (i, o) in enumerate(chosen):
                 empty = [0] * len(cell.names)
-                slots.append([empty if j != i else [int(q == o) for q in range(len(cell.names))] for j in range(s // 2 + 2)])
+                slots.append(
+                    [empty if j != i else [int(q == o) for q in range(len(cell.names))] for j in range(s // 2 + 2)]
+                )
             weights.append((slots, [int(w) for w in loose[r][cell.kind]]))
         return self._run(x, weights)
 
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-        """A slot's operation o on input i weighs (weight of i) x (weight of o); a state is joined with the product, over all slots, of
-        what they do not give to it: the probability that none reads it, if the weights are independent probabilities."""
+        """A slot's operation o on input i weighs (weight of i) x (weight of o); a state is joined with the product,
+        over all slots, of what they do not give to it: the probability that none reads it, if the weights are
+        independent probabilities.
+        """
         space, kinds = self.search_space, []
         for c in range(len(CELLS)):
             slots, free = [], [torch.ones((), dtype=x.dtype, device=x.device) for _ in range(space.nodes + 2)]
@@ -183,7 +215,9 @@ class SlotSupernet(PathSupernet):
         return self._run(x, [kinds[cast(SlotCell, cell).kind] for cell in self.cells])
 
     def weight_blocks(self) -> WeightBlocks:
-        """Each slot's weights by input and operation; each state's block of the joining convolution with the reduction of an unread input."""
+        """Each slot's weights by input and operation; each state's block of the joining convolution with the reduction
+        of an unread input.
+        """
         space = self.search_space
         choices: list[tuple[WeightBlock, ...]] = []
         searched: set[str] = set()
@@ -217,7 +251,9 @@ class SlotSupernet(PathSupernet):
                     for k, cell in cells:
                         entries += parameters_of(cast(nn.ModuleList, cell.joins)[state], f"cells.{k}.joins.{state}.")
                         if kind and state < 2:
-                            entries += parameters_of(cast(nn.ModuleList, cell.reduces)[state], f"cells.{k}.reduces.{state}.")
+                            entries += parameters_of(
+                                cast(nn.ModuleList, cell.reduces)[state], f"cells.{k}.reduces.{state}."
+                            )
                     choices.append((WeightBlock(), block(entries, [])))
             choices.append(tuple(WeightBlock() for _ in space.parts[-1].values))
         return WeightBlocks(WeightBlock(tuple(fixed_parameters(self, searched))), tuple(choices))

@@ -32,12 +32,14 @@ MACRO = """
         classes: outputs of the head.
         stem: ``cifar``, one 3x3 convolution to 3 C channels; ``imagenet``, three of stride 2 (also for Cityscapes).
         reductions: 2, or fewer to end at a smaller output stride (UnNAS on Cityscapes: 1).
-        head: see :class:`spaces.heads.Head`.
+        head: see :class:`nni_plugins.spaces.heads.Head`.
         input_channels: channels of an image."""
 
 
 class CellSpace(ImageSpace):
-    """Cells of ``nodes`` nodes, stacked as :class:`spaces.cells.macro.Macro` says. Subclasses say which cells there are."""
+    """Cells of ``nodes`` nodes, stacked as :class:`nni_plugins.spaces.cells.macro.Macro` says. Subclasses say which
+    cells there are.
+    """
 
     def __init__(
         self,
@@ -57,11 +59,19 @@ class CellSpace(ImageSpace):
             raise SpaceError(f"reductions <= 2 must hold, but got reductions={reductions!r}.")
         super().__init__(decisions, classes, head, input_channels)
         self.nodes = nodes
-        self.macro = Macro(Stem.of(stem, "cells", channels), channels, cells, reductions, classes, self.head, input_channels, calibrate)
+        self.macro = Macro(
+            Stem.of(stem, "cells", channels), channels, cells, reductions, classes, self.head, input_channels, calibrate
+        )
 
     def _macro_config(self) -> dict[str, Any]:
         macro = self.macro
-        return {"channels": macro.width, "cells": macro.cells, "stem": macro.stem.kind, "reductions": macro.reductions, **self._head_config()}
+        return {
+            "channels": macro.width,
+            "cells": macro.cells,
+            "stem": macro.stem.kind,
+            "reductions": macro.reductions,
+            **self._head_config(),
+        }
 
     @property
     def repeats(self) -> int:
@@ -70,10 +80,12 @@ class CellSpace(ImageSpace):
     def with_output_stride(self, output_stride: int) -> Self:
         strides = [self.macro.stem.stride * 2**s for s in range(3)]
         if output_stride not in strides[: self.macro.reductions + 1]:
-            raise SpaceError(f"output_stride: must be one of {strides[: self.macro.reductions + 1]}, but got {output_stride!r}.")
+            raise SpaceError(
+                f"output_stride: must be one of {strides[: self.macro.reductions + 1]}, but got {output_stride!r}."
+            )
         return type(self)(**{**self.config(), "reductions": strides.index(output_stride)})
 
-    # -- codecs -----------------------------------------------------------------------------------------------------------
+    # -- codecs --------------------------------------------------------------------------------------------------------
     @abstractmethod
     def genotype(self, architecture: Architecture) -> Genotype:
         """Both cells as pairs (operation, input)."""
@@ -86,7 +98,11 @@ class CellSpace(ImageSpace):
         """Also a dictionary with ``normal`` and ``reduce``, or its text."""
         if isinstance(text, Mapping) and "normal" in text and "reduce" in text:
             return self.from_genotype(genotypes.parse(text, self.nodes))
-        if isinstance(text, str) and text.lstrip()[:1] == "{" and any(key in text[:200] for key in ('"normal"', "'normal'")):
+        if (
+            isinstance(text, str)
+            and text.lstrip()[:1] == "{"
+            and any(key in text[:200] for key in ('"normal"', "'normal'"))
+        ):
             return self.from_string(text)
         return super().parse(text)
 
@@ -100,7 +116,14 @@ class CellSpace(ImageSpace):
     def canonical(self, architecture: Architecture) -> str:
         """The genotype with the pairs of every node sorted, which commute."""
         cells = [self.genotype(architecture).normal, self.genotype(architecture).reduce]
-        return str(Genotype(*(CellGenotype(tuple(tuple(sorted(n, key=lambda p: (p[1], p[0]))) for n in c.nodes), c.concat) for c in cells)))
+        return str(
+            Genotype(
+                *(
+                    CellGenotype(tuple(tuple(sorted(n, key=lambda p: (p[1], p[0]))) for n in c.nodes), c.concat)
+                    for c in cells
+                )
+            )
+        )
 
     def graph(self, architecture: Architecture) -> dict[str, list[GraphEdge]]:
         """``normal`` and ``reduction``; every state that is part of the output has an unlabelled arrow to it."""
@@ -116,13 +139,20 @@ class CellSpace(ImageSpace):
             for name, source, target in reversed(reads):
                 if target in out and name not in DEAD:
                     out.add(source)
-            edges = [GraphEdge(names[s], names[t], name, s in into and t in out and name not in DEAD) for name, s, t in reads if name != "none"]
+            edges = [
+                GraphEdge(names[s], names[t], name, s in into and t in out and name not in DEAD)
+                for name, s, t in reads
+                if name != "none"
+            ]
             graphs[title] = [*edges, *(GraphEdge(names[s], "output", "", s in into) for s in cell.concat)]
         if not self.path_counts(self.encode([architecture])).any():
-            graphs = {title: [GraphEdge(e.source, e.target, e.operation, False) for e in edges] for title, edges in graphs.items()}
+            graphs = {
+                title: [GraphEdge(e.source, e.target, e.operation, False) for e in edges]
+                for title, edges in graphs.items()
+            }
         return graphs
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     def edge_costs(self, reduction: bool, name: str, source: int, image: Sides) -> tuple[int, int]:
         """(parameters, multiply-adds) of operation ``name`` on state ``source``, summed over all cells of the kind."""
         parameters = macs = 0
@@ -135,7 +165,9 @@ class CellSpace(ImageSpace):
         return parameters, self.head.images * macs
 
     def frame_costs(self, multipliers: tuple[int, int], image: Sides) -> tuple[int, int]:
-        """(parameters, multiply-adds) of stem, calibrations and head, where a normal and a reduction cell join so many states."""
+        """(parameters, multiply-adds) of stem, calibrations and head, where a normal and a reduction cell join so many
+        states.
+        """
         macro, shapes = self.macro, self.macro.shapes()
         parameters, macs = macro.stem.parameters(self.input_channels), macro.stem.macs(self.input_channels, image)
         for shape in shapes:
@@ -162,15 +194,15 @@ class CellSpace(ImageSpace):
         return parameters, macs
 
     def depends(self, reads: Sequence[Sequence[npt.NDArray[np.bool_]]]) -> npt.NDArray[np.bool_]:
-        """(n,): whether the network's output depends on the image, where ``reads[kind][position]``: (n,) says whether the output of a
-        normal (0) or reduction (1) cell depends on its input ``position``."""
+        """(n,): whether the network's output depends on the image, where ``reads[kind][position]``: (n,) says whether
+        the output of a normal (0) or reduction (1) cell depends on its input ``position``."""
         first = second = np.ones(len(reads[0][0]), dtype=np.bool_)
         for shape in self.macro.shapes():
             kind = reads[shape.reduction]
             first, second = second, (kind[0] & first) | (kind[1] & second)
         return second
 
-    # -- networks ---------------------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------------------
     def network(self, architecture: Architecture, auxiliary: bool = False, drop_path: float = 0.0) -> CellNetwork:
         """An ordinary network.
 

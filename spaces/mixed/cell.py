@@ -1,8 +1,9 @@
 """Mixed cells: every node is the sum, over its incoming edges, of a weighted sum of all operations.
 
-Edges that leave one state share what they compute of it: ReLU, pools with their batch norms, and the skip connection; the node's
-shares of pools and identity are one small matrix product. ``none`` adds zero and is not computed. An operation's weight in the mixture
-is folded into its last batch norm. Exact: the plain form gives the same outputs and gradients (Liu et al., 2019, equation 2).
+Edges that leave one state share what they compute of it: ReLU, pools with their batch norms, and the skip connection;
+the node's shares of pools and identity are one small matrix product. ``none`` adds zero and is not computed. An
+operation's weight in the mixture is folded into its last batch norm. Exact: the plain form gives the same outputs and
+gradients (Liu et al., 2019, equation 2).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class MixedCell(nn.Module):
 
     Args:
         edges: (source, target) of each edge, states counted from the cell's first input.
-        names: the operations of each edge; pools and skip connections of one name are the same function on all edges of a state.
+        names: the operations of each edge; pools and skip connections of one name are the same function on all edges of
+            a state.
         channels: of every state.
         reduction: edges from the first two states have stride 2.
         inputs: number of states that are given.
@@ -50,7 +52,13 @@ class MixedCell(nn.Module):
     ) -> None:
         super().__init__()
         k = options.partial_channels
-        self.edge_list, self.names, self.inputs, self.options, self.reduction = list(edges), list(names), inputs, options, reduction
+        self.edge_list, self.names, self.inputs, self.options, self.reduction = (
+            list(edges),
+            list(names),
+            inputs,
+            options,
+            reduction,
+        )
         self.channels = channels // k
         self.nodes = 1 + max(j for _, j in edges)
         self.frozen = not options.convolutions
@@ -67,13 +75,21 @@ class MixedCell(nn.Module):
             for name in pooled:
                 if name not in cast(nn.ModuleDict, self.pools[str(i)]):
                     family, kernel = parse(name)
-                    pool = average_pool(kernel, stride) if family == "avg_pool" else nn.MaxPool2d(kernel, stride, padding=kernel // 2)
+                    pool = (
+                        average_pool(kernel, stride)
+                        if family == "avg_pool"
+                        else nn.MaxPool2d(kernel, stride, padding=kernel // 2)
+                    )
                     bn = nn.BatchNorm2d(self.channels, affine=False) if pool_norms else nn.Identity()
                     cast(nn.ModuleDict, self.pools[str(i)])[name] = nn.ModuleList([pool, bn])
             self.gains.append(nn.ModuleDict({name: Gain(self.channels) for name in pooled} if affine else {}))
 
-    def states(self, given: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], shares: torch.Tensor | None) -> list[torch.Tensor]:
-        """All states from those ``given``. ``weights[e]``: (O,) of each edge, ``shares``: (E,) of the edges, or None for ones."""
+    def states(
+        self, given: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], shares: torch.Tensor | None
+    ) -> list[torch.Tensor]:
+        """All states from those ``given``. ``weights[e]``: (O,) of each edge, ``shares``: (E,) of the edges, or None
+        for ones.
+        """
         if shares is not None and self.options.shared:  # a weighted edge is an edge with weighted operations
             weights = [w * s for w, s in zip(weights, shares.unbind(), strict=True)]
         totals: list[torch.Tensor | None] = [*given, *[None] * (self.nodes - len(given))]
@@ -100,9 +116,13 @@ class MixedCell(nn.Module):
         totals[-1] = self._close(totals[-1], bypass[-1])
         return [cast(torch.Tensor, t) for t in totals]
 
-    # -- partial channels -------------------------------------------------------------------------------------------------
-    def _partial(self, e: int, y: torch.Tensor, state: torch.Tensor, shares: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mixture of the first channels, and the others, which bypass it; joined and shuffled once a node, both being linear."""
+    # -- partial channels ----------------------------------------------------------------------------------------------
+    def _partial(
+        self, e: int, y: torch.Tensor, state: torch.Tensor, shares: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mixture of the first channels, and the others, which bypass it; joined and shuffled once a node, both
+        being linear.
+        """
         rest = state[:, self.channels :]
         rest = F.max_pool2d(rest, 2, 2, ceil_mode=True) if cast(MixedEdge, self.edges[e]).stride == 2 else rest
         if self.options.shared:
@@ -116,8 +136,10 @@ class MixedCell(nn.Module):
             return total
         return shuffle(torch.cat([total, bypass], 1), self.options.partial_channels)
 
-    # -- the two forms ----------------------------------------------------------------------------------------------------
-    def _plain(self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    # -- the two forms -------------------------------------------------------------------------------------------------
+    def _plain(
+        self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
         pools, results = cast(nn.ModuleDict, self.pools[str(i)]), []
         seen: set[str] = set()  # a pool's statistics are the same on every edge of the state: they move once
         for e in leaving:
@@ -129,7 +151,9 @@ class MixedCell(nn.Module):
     def _edge(self, e: int) -> MixedEdge:
         return cast(MixedEdge, self.edges[e])
 
-    def _shared(self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _shared(
+        self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
         edges = [self._edge(e) for e in leaving]
         named = [dict(zip(self.names[e], weights[e].unbind(), strict=True)) for e in leaving]
         parts: dict[str, torch.Tensor] = {}
@@ -140,8 +164,14 @@ class MixedCell(nn.Module):
             parts["skip_connect"] = x
         needs = any(not isinstance(m, nn.Identity) for edge in edges for m in edge.operations.values())
         positive = relu(x, self.frozen) if needs else x
-        dense = [n for n, m in edges[0].operations.items() if isinstance(m, ReLUConvBN) and all(n in edge.names for edge in edges)]
-        dense = dense if len(edges) > 1 else []  # dense convolutions of several edges are one; depthwise ones are faster apart on a CPU
+        dense = [
+            n
+            for n, m in edges[0].operations.items()
+            if isinstance(m, ReLUConvBN) and all(n in edge.names for edge in edges)
+        ]
+        dense = (
+            dense if len(edges) > 1 else []
+        )  # dense convolutions of several edges are one; depthwise ones are faster apart on a CPU
         results = [edge.convolved(x, positive, named[n], self.frozen, dense) for n, edge in enumerate(edges)]
         together = [joint(edges, name, positive, [w[name] for w in named]) for name in dense]
         if parts and any(len(cast(nn.ModuleDict, self.gains[e])) for e in leaving):

@@ -1,8 +1,9 @@
 """From the probabilities of a mixture to architectures: the derived one first, then the next best. Free of torch.
 
-Liu et al., "DARTS", ICLR 2019, section 2.4: of each node's incoming edges the two with the strongest operation other than ``none`` are
-kept, each with that operation; ties go to the earlier edge and operation. On NAS-Bench-201 every edge takes its strongest operation,
-``none`` included (Dong & Yang, ICLR 2020). PC-DARTS multiplies the operations' probabilities with the edge's.
+Liu et al., "DARTS", ICLR 2019, section 2.4: of each node's incoming edges the two with the strongest operation other
+than ``none`` are kept, each with that operation; ties go to the earlier edge and operation. On NAS-Bench-201 every edge
+takes its strongest operation, ``none`` included (Dong & Yang, ICLR 2020). PC-DARTS multiplies the operations'
+probabilities with the edge's.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def _logs(operations: Sequence[Sequence[float]], shares: Sequence[float] | None)
 
 
 def _best_sums(options: Sequence[Floats], k: int) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """The ``k`` largest sums of one entry from each list, best first, ties to earlier entries: sums (k,) and positions (k, lists)."""
+    """The ``k`` largest sums of one entry from each list, best first, ties to earlier entries: sums (k,) and positions
+    (k, lists).
+    """
     sums, positions = np.zeros(1), np.zeros((1, 0), dtype=np.int64)
     for values in options:
         order = np.argsort(-values, kind="stable")[:k]
@@ -48,7 +51,9 @@ def _best_sums(options: Sequence[Floats], k: int) -> tuple[Floats, npt.NDArray[n
 
 
 def _nodes(space: EdgeSpace, cell: str, logs: Floats, none: bool) -> tuple[list[Floats], list[list[list[int]]]]:
-    """For each node the log-probability of every choice (edges of a pair, operations of both), and that choice's index columns."""
+    """For each node the log-probability of every choice (edges of a pair, operations of both), and that choice's index
+    columns.
+    """
     scores, columns = [], []
     for node in range(2, NODES + 2):
         rows = [e for e, (_, j) in enumerate(EDGES) if j == node]

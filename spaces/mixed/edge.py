@@ -14,14 +14,20 @@ from .functional import average, convolve, joint_norm, norm, relu
 
 
 class MixedEdge(nn.Module):
-    """The operations of one edge on ``channels`` channels. Batch norms after pools belong to the source state, which all its edges share."""
+    """The operations of one edge on ``channels`` channels. Batch norms after pools belong to the source state, which
+    all its edges share.
+    """
 
     def __init__(self, names: tuple[str, ...], channels: int, stride: int, affine: bool) -> None:
         super().__init__()
         self.names, self.stride = names, stride
-        self.operations = nn.ModuleDict({n: candidate(n, channels, stride, affine) for n in names if n != "none" and "pool" not in n})
+        self.operations = nn.ModuleDict(
+            {n: candidate(n, channels, stride, affine) for n in names if n != "none" and "pool" not in n}
+        )
 
-    def plain(self, x: torch.Tensor, weights: torch.Tensor, pools: nn.ModuleDict, gains: nn.ModuleDict | None, seen: set[str]) -> torch.Tensor:
+    def plain(
+        self, x: torch.Tensor, weights: torch.Tensor, pools: nn.ModuleDict, gains: nn.ModuleDict | None, seen: set[str]
+    ) -> torch.Tensor:
         """Sum of ``weights[o]`` times operation o of ``x``, each operation by itself, as the reference computes it.
 
         ``weights``: (O,). ``seen``: pools whose running statistics have moved in this pass."""
@@ -41,9 +47,15 @@ class MixedEdge(nn.Module):
         return cast(torch.Tensor, total)
 
     def convolved(
-        self, x: torch.Tensor, positive: torch.Tensor, weights: dict[str, torch.Tensor], frozen: bool, joined: Sequence[str] = ()
+        self,
+        x: torch.Tensor,
+        positive: torch.Tensor,
+        weights: dict[str, torch.Tensor],
+        frozen: bool,
+        joined: Sequence[str] = (),
     ) -> torch.Tensor | None:
-        """The weighted sum of all operations with weights, and of noise, but for those that are computed ``joined`` with other edges'.
+        """The weighted sum of all operations with weights, and of noise, but for those that are computed ``joined``
+        with other edges'.
 
         ``positive`` is ReLU of ``x``, made once for all edges.
         """
@@ -68,7 +80,9 @@ class Gain(nn.Module):
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-def _weighted(module: nn.Module, x: torch.Tensor, positive: torch.Tensor, weight: torch.Tensor, frozen: bool) -> torch.Tensor | None:
+def _weighted(
+    module: nn.Module, x: torch.Tensor, positive: torch.Tensor, weight: torch.Tensor, frozen: bool
+) -> torch.Tensor | None:
     """``weight * module(x)``; None for the identity, which the state adds with its pools."""
     if isinstance(module, nn.Identity):
         return None
@@ -92,8 +106,12 @@ def _weighted(module: nn.Module, x: torch.Tensor, positive: torch.Tensor, weight
     raise AssertionError(f"{type(module).__name__} has no weighted form")
 
 
-def joint(edges: Sequence[MixedEdge], name: str, positive: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The dense convolution ``name`` of several edges of one state as one convolution and one batch norm: (B, F, C, H', W'), weighted."""
+def joint(
+    edges: Sequence[MixedEdge], name: str, positive: torch.Tensor, weights: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """The dense convolution ``name`` of several edges of one state as one convolution and one batch norm: (B, F, C, H',
+    W'), weighted.
+    """
     modules = [cast(ReLUConvBN, edge.operations[name]) for edge in edges]
     conv = cast(nn.Conv2d, modules[0][1])
     y = convolve(positive, conv, torch.cat([cast(nn.Conv2d, m[1]).weight for m in modules]))

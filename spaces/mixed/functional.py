@@ -1,4 +1,6 @@
-"""Primitives of mixed supernets: convolutions that are not trained and keep no input, ReLU that keeps one bit a number, weighted norms."""
+"""Primitives of mixed supernets: convolutions that are not trained and keep no input, ReLU that keeps one bit a number,
+weighted norms.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,14 @@ Ints = tuple[int, int]
 
 
 class _FrozenConv(torch.autograd.Function):
-    """A convolution whose weight needs no gradient. Stock PyTorch keeps its input for backward all the same (issue 133566)."""
+    """A convolution whose weight needs no gradient. Stock PyTorch keeps its input for backward all the same (issue
+    133566).
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    ) -> torch.Tensor:
         ctx.save_for_backward(weight)
         ctx.shape, ctx.options = x.shape, (stride, padding, dilation, groups)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
@@ -25,9 +31,21 @@ class _FrozenConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None, None]:
         (weight,), (stride, padding, dilation, groups) = ctx.saved_tensors, ctx.options
-        absent = gradients[0].new_empty(()).expand(ctx.shape)  # only its shape matters where no weight gradient is asked for
+        absent = (
+            gradients[0].new_empty(()).expand(ctx.shape)
+        )  # only its shape matters where no weight gradient is asked for
         dx, _, _ = torch.ops.aten.convolution_backward(
-            gradients[0], absent, weight.to(gradients[0].dtype), None, stride, padding, dilation, False, (0, 0), groups, (True, False, False)
+            gradients[0],
+            absent,
+            weight.to(gradients[0].dtype),
+            None,
+            stride,
+            padding,
+            dilation,
+            False,
+            (0, 0),
+            groups,
+            (True, False, False),
         )
         return dx, None, None, None, None, None
 
@@ -53,18 +71,28 @@ def relu(x: torch.Tensor, frozen: bool) -> torch.Tensor:
     return F.relu(x)
 
 
-def convolve(x: torch.Tensor, conv: nn.Conv2d, weight: torch.Tensor | None = None, groups: int | None = None) -> torch.Tensor:
-    """``conv`` on ``x``, or a convolution of its geometry with another ``weight``; keeps no input where the weight is frozen."""
+def convolve(
+    x: torch.Tensor, conv: nn.Conv2d, weight: torch.Tensor | None = None, groups: int | None = None
+) -> torch.Tensor:
+    """``conv`` on ``x``, or a convolution of its geometry with another ``weight``; keeps no input where the weight is
+    frozen.
+    """
     w = conv.weight if weight is None else weight
     g = conv.groups if groups is None else groups
     stride, padding, dilation = cast(Ints, conv.stride), cast(Ints, conv.padding), cast(Ints, conv.dilation)
-    if w.requires_grad or not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+    if (
+        w.requires_grad
+        or not torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.is_autocast_enabled(x.device.type)
+    ):
         return F.conv2d(x, w, None, stride, padding, dilation, g)
     return cast(torch.Tensor, _FrozenConv.apply(x, w, stride, padding, dilation, g))  # type: ignore[no-untyped-call]
 
 
 def norm(x: torch.Tensor, bn: nn.BatchNorm2d, scale: torch.Tensor | None = None, update: bool = True) -> torch.Tensor:
-    """``scale * bn(x)`` in one call: a batch norm's gain takes the factor up, and its gradient falls out of the sums that backward makes anyway.
+    """``scale * bn(x)`` in one call: a batch norm's gain takes the factor up, and its gradient falls out of the sums
+    that backward makes anyway.
 
     ``scale``: a 0-d tensor, the operation's weight in its mixture. ``update=False`` leaves running statistics alone.
     """
@@ -91,11 +119,16 @@ def _windows(length: int, kernel: int, stride: int, dtype: torch.dtype) -> torch
 
 
 def average(x: torch.Tensor, pool: nn.AvgPool2d) -> torch.Tensor:
-    """``pool``, which ignores its padding. On a CPU as two products with banded matrices, for the mean over a window is one over its rows of
-    one over its columns: two to three times faster there; equal up to rounding.
+    """``pool``, which ignores its padding. On a CPU as two products with banded matrices, for the mean over a window is
+    one over its rows of one over its columns: two to three times faster there; equal up to rounding.
     """
     kernel, stride = int(cast(int, pool.kernel_size)), int(cast(int, pool.stride))
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
+    if (
+        x.device.type != "cpu"
+        or torch.compiler.is_compiling()
+        or x.dtype not in (torch.float32, torch.float64)
+        or torch.is_autocast_enabled("cpu")
+    ):
         return cast(torch.Tensor, pool(x))
     with torch.inference_mode(False), torch.no_grad():
         rows, columns = (_windows(n, kernel, stride, x.dtype) for n in x.shape[2:])
@@ -103,7 +136,9 @@ def average(x: torch.Tensor, pool: nn.AvgPool2d) -> torch.Tensor:
 
 
 def joint_norm(x: torch.Tensor, norms: Sequence[nn.BatchNorm2d], scales: Sequence[torch.Tensor]) -> torch.Tensor:
-    """:func:`norm` of several batch norms side by side in one call: ``x: (B, F C, H, W)`` for F norms of C channels each."""
+    """:func:`norm` of several batch norms side by side in one call: ``x: (B, F C, H, W)`` for F norms of C channels
+    each.
+    """
     first, dtype = norms[0], torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
     if first.weight is None:
         weight = torch.cat([scale.to(dtype).expand(bn.num_features) for scale, bn in zip(scales, norms, strict=True)])

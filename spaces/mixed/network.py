@@ -28,20 +28,26 @@ INITIAL_SCALE = 1e-3
 
 
 def mixed_operations(space: SearchSpace) -> dict[str, list[tuple[str, ...]]]:
-    """Kind of cell -> for each edge the operations that are mixed: the space's own, and ``none`` where the search has it."""
+    """Kind of cell -> for each edge the operations that are mixed: the space's own, and ``none`` where the search has
+    it.
+    """
     if isinstance(space, EdgeSpace):
         none = ("none",) if not isinstance(space, RobustDARTS) or space.variant == "S3" else ()
         return {cell: [(*none, *space.sets[cell][edge]) for edge in EDGES] for cell in CELLS}
     if isinstance(space, NASBench201):
         return {"cell": [codec.OPERATIONS for _ in space.edges]}
-    raise SpaceError(f"{space.name} has no mixture over edges.", "Differentiable search works on darts, robustdarts and nasbench201.")
+    raise SpaceError(
+        f"{space.name} has no mixture over edges.", "Differentiable search works on darts, robustdarts and nasbench201."
+    )
 
 
 class MixedSupernet(nn.Module):
-    """Every operation on every edge, weighted by ``softmax(alphas)``; ``forward`` takes images (B, C, H, W) and returns the head's output.
+    """Every operation on every edge, weighted by ``softmax(alphas)``; ``forward`` takes images (B, C, H, W) and returns
+    the head's output.
 
-    Parameters named ``alphas.<kind>`` (edges, operations) and ``betas.<kind>`` (edges,) are the architecture's; they are float32 or
-    wider and shared by all cells of a kind. Others learn as the options say; what does not learn has ``requires_grad=False``.
+    Parameters named ``alphas.<kind>`` (edges, operations) and ``betas.<kind>`` (edges,) are the architecture's; they
+    are float32 or wider and shared by all cells of a kind. Others learn as the options say; what does not learn has
+    ``requires_grad=False``.
     """
 
     cell_type: ClassVar[type[MixedCell]] = MixedCell
@@ -53,12 +59,14 @@ class MixedSupernet(nn.Module):
         self.search_space = space
         self.edge_list = list(EDGES) if isinstance(space, EdgeSpace) else list(cast(NASBench201, space).edges)
         self._build(space)
-        self.alphas = nn.ParameterDict({kind: INITIAL_SCALE * torch.randn(len(n), len(n[0])) for kind, n in self.names.items()})
+        self.alphas = nn.ParameterDict(
+            {kind: INITIAL_SCALE * torch.randn(len(n), len(n[0])) for kind, n in self.names.items()}
+        )
         normalized = self.names if self.options.edge_normalization else {}
         self.betas = nn.ParameterDict({kind: INITIAL_SCALE * torch.randn(len(n)) for kind, n in normalized.items()})
         self._prepare()
 
-    # -- building ---------------------------------------------------------------------------------------------------------
+    # -- building ------------------------------------------------------------------------------------------------------
     def _build(self, space: SearchSpace) -> None:
         options = self.options
         self.cells, self.kinds = nn.ModuleList(), list[str]()
@@ -72,8 +80,12 @@ class MixedSupernet(nn.Module):
             for shape in shapes:
                 self.kinds.append(CELLS[shape.reduction])
                 inputs = [macro.source_channels(shapes, shape, p, (nodes, nodes)) for p in (0, 1)]
-                self.calibrations.append(nn.ModuleList(calibration(macro, shape, p, inputs[p], options.affine) for p in (0, 1)))
-                self.cells.append(self.cell_type(EDGES, self.names[self.kinds[-1]], shape.channels, shape.reduction, options, 2))
+                self.calibrations.append(
+                    nn.ModuleList(calibration(macro, shape, p, inputs[p], options.affine) for p in (0, 1))
+                )
+                self.cells.append(
+                    self.cell_type(EDGES, self.names[self.kinds[-1]], shape.channels, shape.reduction, options, 2)
+                )
             outputs = macro.output_channels(shapes[-1], (nodes, nodes))
         else:
             assert isinstance(space, NASBench201)
@@ -87,14 +99,18 @@ class MixedSupernet(nn.Module):
                     self.kinds.append("reduction")
                     outputs *= 2
                 for _ in range(space.cells_per_stage):
-                    self.cells.append(self.cell_type(space.edges, self.names["cell"], outputs, False, options, 1, pool_norms=False))
+                    self.cells.append(
+                        self.cell_type(space.edges, self.names["cell"], outputs, False, options, 1, pool_norms=False)
+                    )
                     self.kinds.append("cell")
             self.lastact = last_activation(outputs)
         self.classifier = head_modules.build(space.head, outputs, space.classes)
 
     def _divides(self, width: int) -> None:
         if width % self.options.partial_channels:
-            raise SpaceError(f"partial_channels={self.options.partial_channels} must divide the width of the first cells, {width}.")
+            raise SpaceError(
+                f"partial_channels={self.options.partial_channels} must divide the width of the first cells, {width}."
+            )
 
     def _prepare(self) -> None:
         """Initial weights, what learns, and running statistics."""
@@ -117,17 +133,21 @@ class MixedSupernet(nn.Module):
                         module.track_running_stats = False
                         module.running_mean = module.running_var = module.num_batches_tracked = None
 
-    # -- architecture -----------------------------------------------------------------------------------------------------
+    # -- architecture --------------------------------------------------------------------------------------------------
     def architecture_parameters(self) -> dict[str, nn.Parameter]:
         """By name, in order."""
         return {name: p for name, p in self.named_parameters() if name.startswith(("alphas.", "betas."))}
 
     def probabilities(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """``softmax(alphas)`` (edges, operations) and, with edge normalization, ``softmax(betas)`` over each node's incoming edges (edges,)."""
+        """``softmax(alphas)`` (edges, operations) and, with edge normalization, ``softmax(betas)`` over each node's
+        incoming edges (edges,).
+        """
         operations = {kind: alpha.softmax(-1) for kind, alpha in self.alphas.items()}
         edges = {}
         for kind, beta in self.betas.items():
-            edges[kind] = torch.cat([beta[self._incoming(j)].softmax(0) for j in sorted({j for _, j in self.edge_list})])
+            edges[kind] = torch.cat(
+                [beta[self._incoming(j)].softmax(0) for j in sorted({j for _, j in self.edge_list})]
+            )
         return operations, edges
 
     def _incoming(self, node: int) -> list[int]:
@@ -141,7 +161,9 @@ class MixedSupernet(nn.Module):
         """:meth:`probabilities` as lists."""
         with torch.no_grad():
             operations, edges = self.probabilities()
-        return {k: v.double().tolist() for k, v in operations.items()}, {k: v.double().tolist() for k, v in edges.items()}
+        return {k: v.double().tolist() for k, v in operations.items()}, {
+            k: v.double().tolist() for k, v in edges.items()
+        }
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Drop-path grows linearly to its value at the last epoch."""
@@ -149,12 +171,14 @@ class MixedSupernet(nn.Module):
             if isinstance(cell, MixedCell):
                 cell.drop_path = self.options.drop_path * epoch / max(epochs - 1, 1)
 
-    # -- forward ----------------------------------------------------------------------------------------------------------
+    # -- forward -------------------------------------------------------------------------------------------------------
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         operations, edges = self.probabilities()
         return self.forward_weights(x, {k: v.unbind() for k, v in operations.items()}, edges)
 
-    def forward_weights(self, x: torch.Tensor, weights: dict[str, Sequence[torch.Tensor]], shares: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward_weights(
+        self, x: torch.Tensor, weights: dict[str, Sequence[torch.Tensor]], shares: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
         """With given weights: kind -> for each edge (operations,), and kind -> (edges,)."""
         if x.ndim == 5:  # the tiles of a jigsaw
             x = x.flatten(0, 1)
@@ -168,7 +192,11 @@ class MixedSupernet(nn.Module):
             return cast(torch.Tensor, self.classifier(s1, size))
         x = self.stem(x)
         for kind, cell in zip(self.kinds, self.cells, strict=True):
-            x = cell.states([x], weights[kind], shares.get(kind))[-1] if isinstance(cell, MixedCell) else self._reduced(cell, x)
+            x = (
+                cell.states([x], weights[kind], shares.get(kind))[-1]
+                if isinstance(cell, MixedCell)
+                else self._reduced(cell, x)
+            )
         return cast(torch.Tensor, self.classifier(self.lastact(x), size))
 
     def _calibrated(self, module: nn.Module, x: torch.Tensor) -> torch.Tensor:

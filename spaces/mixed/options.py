@@ -8,7 +8,9 @@ from typing import Any
 from ..errors import SpaceError, shown
 
 TRAINED = {"A": (True, True), "B": (True, False), "C": (False, True), "D": (False, False)}
-"""Option of RF-DARTS' table 1 -> whether convolutions, and scale and shift of batch norms, learn. B is DARTS, C is RF-DARTS."""
+"""Option of RF-DARTS' table 1 -> whether convolutions, and scale and shift of batch norms, learn. B is DARTS, C is
+RF-DARTS.
+"""
 
 INITIALISATIONS = ("torch", "kaiming", "xavier")
 
@@ -18,17 +20,21 @@ class MixedOptions:
     """A mixed supernet's options.
 
     Args:
-        option: of RF-DARTS' table 1: ``A`` convolutions and batch norms learn, ``B`` convolutions, ``C`` batch norms, ``D`` neither. The
-            batch norms meant are those of candidate operations and cell inputs; others always learn, as in the reference networks.
+        option: of RF-DARTS' table 1: ``A`` convolutions and batch norms learn, ``B`` convolutions, ``C`` batch norms,
+            ``D`` neither. The batch norms meant are those of candidate operations and cell inputs; others always learn,
+            as in the reference networks.
         train_classifier: the linear head; the paper speaks of convolutions and batch norms only, and of neither for it.
         train_stem: the stem's convolutions; by default as the others.
-        pool_affine: whether batch norms after pools have scale and shift; DARTS' have none, and RF-DARTS adds no batch norm.
-        initialisation: of convolutions: ``torch``'s default (DARTS), or ``kaiming`` or ``xavier``, which RF-DARTS names.
+        pool_affine: whether batch norms after pools have scale and shift; DARTS' have none, and RF-DARTS adds no batch
+            norm.
+        initialisation: of convolutions: ``torch``'s default (DARTS), or ``kaiming`` or ``xavier``, which RF-DARTS
+            names.
         partial_channels: k of PC-DARTS: one k-th of the channels takes part in the mixture.
         edge_normalization: PC-DARTS' weights of a node's incoming edges.
         drop_path: probability of dropping an edge's mixture for a sample at the last epoch, growing linearly (R-DARTS).
         track_statistics: whether batch norms keep running statistics; without, evaluation uses each batch's own.
-        shared: compute what edges share once per source state; False is the plain form, one edge after the other, for tests and benchmarks.
+        shared: compute what edges share once per source state; False is the plain form, one edge after the other, for
+            tests and benchmarks.
     """
 
     option: str = "B"
@@ -46,7 +52,9 @@ class MixedOptions:
         if self.option not in TRAINED:
             raise SpaceError(f"option: must be A, B, C or D, but got {shown(self.option)}.")
         if self.initialisation not in INITIALISATIONS:
-            raise SpaceError(f"initialisation: must be one of {', '.join(INITIALISATIONS)}, but got {shown(self.initialisation)}.")
+            raise SpaceError(
+                f"initialisation: must be one of {', '.join(INITIALISATIONS)}, but got {shown(self.initialisation)}."
+            )
         if not isinstance(self.partial_channels, int) or self.partial_channels < 1:
             raise SpaceError(f"partial_channels >= 1 must hold, but got {shown(self.partial_channels)}.")
         if not 0 <= self.drop_path < 1:

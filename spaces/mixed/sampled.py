@@ -1,7 +1,9 @@
-"""Mixed supernets that run one operation of each edge: drawn by Gumbel noise (GDAS), or uniformly with a whole architecture (SETN).
+"""Mixed supernets that run one operation of each edge: drawn by Gumbel noise (GDAS), or uniformly with a whole
+architecture (SETN).
 
-Dong & Yang, "Searching for a robust neural architecture in four GPU hours", CVPR 2019; the same, "One-shot neural architecture search via
-self-evaluated template network", ICCV 2019. Modules and parameters are those of :class:`MixedSupernet`, by the same names.
+Dong & Yang, "Searching for a robust neural architecture in four GPU hours", CVPR 2019; the same, "One-shot neural
+architecture search via self-evaluated template network", ICCV 2019. Modules and parameters are those of
+:class:`MixedSupernet`, by the same names.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ def gumbel_softmax(alphas: torch.Tensor, temperature: float) -> tuple[torch.Tens
     """Draw one operation for each edge from ``softmax(alphas)``, ``alphas: (E, O)``.
 
     Returns one-hot rows (E, O) and their positions (E,). The value of a row is exactly one-hot; its gradient is that of
-    ``softmax((log softmax(alphas) + g) / temperature)`` with g the Gumbel noise of the draw (CVPR 2019, section 3.2). The noise comes from
-    torch's global generator.
+    ``softmax((log softmax(alphas) + g) / temperature)`` with g the Gumbel noise of the draw (CVPR 2019, section 3.2).
+    The noise comes from torch's global generator.
     """
     noise = -torch.empty_like(alphas).exponential_().clamp_min(torch.finfo(alphas.dtype).tiny).log()
     soft = ((alphas.log_softmax(-1) + noise) / temperature).softmax(-1)
@@ -51,14 +53,30 @@ class SampledCell(MixedCell):
     picks: Sequence[int] | None = None
     """By edge: the position of its operation, or :data:`ABSENT`; None: the mixture of all."""
 
-    def _shared(self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return super()._shared(i, leaving, x, weights) if self.picks is None else self._picked(i, leaving, x, weights, self.picks)
+    def _shared(
+        self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        return (
+            super()._shared(i, leaving, x, weights)
+            if self.picks is None
+            else self._picked(i, leaving, x, weights, self.picks)
+        )
 
-    def _plain(self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return super()._plain(i, leaving, x, weights) if self.picks is None else self._picked(i, leaving, x, weights, self.picks)
+    def _plain(
+        self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        return (
+            super()._plain(i, leaving, x, weights)
+            if self.picks is None
+            else self._picked(i, leaving, x, weights, self.picks)
+        )
 
-    def _picked(self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor], picks: Sequence[int]) -> list[torch.Tensor]:
-        """What edges from state ``i`` add to their targets. ReLU and pools, which are functions of the state alone, are computed once."""
+    def _picked(
+        self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor], picks: Sequence[int]
+    ) -> list[torch.Tensor]:
+        """What edges from state ``i`` add to their targets. ReLU and pools, which are functions of the state alone, are
+        computed once.
+        """
         pools, results = cast(nn.ModuleDict, self.pools[str(i)]), []
         made: dict[str, torch.Tensor] = {}
         positive: torch.Tensor | None = None
@@ -66,7 +84,9 @@ class SampledCell(MixedCell):
             edge = cast(MixedEdge, self.edges[e])
             name = "none" if picks[e] == ABSENT else edge.names[picks[e]]
             weight = weights[e][picks[e]]
-            if name == "none":  # times its weight, or the loss of a network of nothing else would have no gradient at all
+            if (
+                name == "none"
+            ):  # times its weight, or the loss of a network of nothing else would have no gradient at all
                 results.append(torch.zeros_like(x[:, :, :: edge.stride, :: edge.stride]) * weight)
                 continue
             if is_pool(name):
@@ -94,7 +114,9 @@ class SampledSupernet(MixedSupernet):
         super().__init__(space, options or SampledOptions())
 
     def begin_step(self, step: Step) -> None:
-        """What the training loop says before each step. With ``update="all"`` weights that a weight step does not run decay all the same."""
+        """What the training loop says before each step. With ``update="all"`` weights that a weight step does not run
+        decay all the same.
+        """
         if step == "weights" and self.options.update == "all":
             for parameter in self.parameters():
                 if parameter.requires_grad and parameter.grad is None:
@@ -119,7 +141,9 @@ class SampledSupernet(MixedSupernet):
         if isinstance(self.search_space, EdgeSpace):
             kinds = [CELLS.index(kind) for kind in self.kinds]
             taken = rows.reshape(-1, len(CELLS), len(EDGES)).astype(np.int64)
-            first = {kind: self.names[kind][0][0] == "none" for kind in CELLS}  # 0 is an edge that is not taken, 1 the first operation
+            first = {
+                kind: self.names[kind][0][0] == "none" for kind in CELLS
+            }  # 0 is an edge that is not taken, 1 the first operation
             found = []
             for n, kind in enumerate(kinds):
                 row = taken[0 if same else n, kind]
@@ -129,7 +153,9 @@ class SampledSupernet(MixedSupernet):
         return [row.tolist() for row in np.broadcast_to(rows, (cells, rows.shape[1]))]
 
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
-        """One path, every operation with weight one and edges without shares; ``path: (repeats, D)``, one index row a cell."""
+        """One path, every operation with weight one and edges without shares; ``path: (repeats, D)``, one index row a
+        cell.
+        """
         ones = {kind: alpha.new_ones(alpha.shape).unbind() for kind, alpha in self.alphas.items()}
         with self._picking(self.picks(path)):
             return self.forward_weights(x, ones, {})
@@ -138,8 +164,9 @@ class SampledSupernet(MixedSupernet):
 class GumbelSupernet(SampledSupernet):
     """GDAS: every forward pass draws the operations of each kind of cell anew, and runs only those.
 
-    As in the paper only the operation that was run sends a gradient to its weight. (The official code for NAS-Bench-201 also adds the
-    other weights, whose value is zero, as numbers, so that each gets the gradient of an operation that always says one.)
+    As in the paper only the operation that was run sends a gradient to its weight. (The official code for NAS-Bench-201
+    also adds the other weights, whose value is zero, as numbers, so that each gets the gradient of an operation that
+    always says one.)
     """
 
     options: GumbelOptions
@@ -165,14 +192,19 @@ class GumbelSupernet(SampledSupernet):
 
 
 class UniformSupernet(SampledSupernet):
-    """SETN: weight steps run an architecture drawn uniformly, the same in all cells; architecture steps run the whole mixture."""
+    """SETN: weight steps run an architecture drawn uniformly, the same in all cells; architecture steps run the whole
+    mixture.
+    """
 
     step: Step = "architecture"
 
     def __init__(self, space: SearchSpace, options: SampledOptions | None = None) -> None:
         super().__init__(space, options)
         if self.options.partial_channels > 1 or self.options.edge_normalization:
-            raise SpaceError("partial channels and edge normalization have no meaning for single architectures.", "Leave them out, or use GDAS.")
+            raise SpaceError(
+                "partial channels and edge normalization have no meaning for single architectures.",
+                "Leave them out, or use GDAS.",
+            )
 
     def begin_step(self, step: Step) -> None:
         """Say what the next forward pass is for."""

@@ -16,8 +16,8 @@ class SampledOptions(MixedOptions):
     """A mixed supernet whose weight steps run one operation of each edge.
 
     Args:
-        update: ``all``: decay and momentum move every weight at every step, as in the official code, where gradients are zeroed rather
-            than absent; ``active``: only the weights that were run.
+        update: ``all``: decay and momentum move every weight at every step, as in the official code, where gradients
+            are zeroed rather than absent; ``active``: only the weights that were run.
     """
 
     update: str = "all"
@@ -30,7 +30,9 @@ class SampledOptions(MixedOptions):
 
 @dataclass(frozen=True)
 class GumbelOptions(SampledOptions):
-    """GDAS. The temperature of the first and of the last epoch; it falls linearly between them (Dong & Yang, CVPR 2019)."""
+    """GDAS. The temperature of the first and of the last epoch; it falls linearly between them (Dong & Yang, CVPR
+    2019).
+    """
 
     first_temperature: float = 10.0
     last_temperature: float = 0.1

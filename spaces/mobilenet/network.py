@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from .space import Block, MobileNetLike
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, activation: bool = True) -> nn.Sequential:
-    """Convolution without bias, batch norm and, unless told not to, ReLU6: (B, inputs, H, W) -> (B, outputs, ceil(H/stride), ceil(W/stride))."""
+def conv_bn(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, activation: bool = True
+) -> nn.Sequential:
+    """Convolution without bias, batch norm and, unless told not to, ReLU6: (B, inputs, H, W) -> (B, outputs,
+    ceil(H/stride), ceil(W/stride)).
+    """
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     layers: list[nn.Module] = [conv, nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, nn.ReLU6(inplace=True)) if activation else nn.Sequential(*layers)
@@ -77,7 +81,8 @@ class DroppedLinearHead(LinearHead):
 
 
 class MobileNetLikeNetwork(StagedNetwork):
-    """The network of one architecture. A stage ends before each reduction: five of them, strides 2 to 32, at the default settings.
+    """The network of one architecture. A stage ends before each reduction: five of them, strides 2 to 32, at the
+    default settings.
 
     The last stage includes the last 1x1 convolution, whose output the head takes.
     """
@@ -86,7 +91,9 @@ class MobileNetLikeNetwork(StagedNetwork):
         super().__init__()
         self.input_channels = space.input_channels
         self.stem = stem(space)
-        self.blocks = nn.ModuleList(candidate(name, block) for name, block in zip(operations, space.blocks, strict=True))
+        self.blocks = nn.ModuleList(
+            candidate(name, block) for name, block in zip(operations, space.blocks, strict=True)
+        )
         self.last = conv_bn(space.blocks[-1].outputs, space.last_channels)
         initialise((self.stem, self.blocks, self.last))
         if space.dropout and space.head.kind == "linear":

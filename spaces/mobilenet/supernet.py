@@ -29,7 +29,9 @@ class MobileNetLikeSupernet(PathSupernet):
         super().__init__()
         self.search_space = space = MobileNetLike(**space_config)
         self.stem = stem(space)
-        self.blocks = nn.ModuleList(nn.ModuleDict({name: candidate(name, block) for name in block.values}) for block in space.blocks)
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({name: candidate(name, block) for name in block.values}) for block in space.blocks
+        )
         self.last = conv_bn(space.blocks[-1].outputs, space.last_channels)
         initialise((self.stem, self.blocks, self.last))
         self.classifier = head_modules.build(space.head, space.last_channels, space.classes)
@@ -63,15 +65,19 @@ class MobileNetLikeSupernet(PathSupernet):
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         x, size = self._enter(x)
         for block, values in enumerate(weights):
-            x = reduce(torch.add, [weight * operation(x) for weight, operation in zip(values, self._candidates(block), strict=True)])
+            x = reduce(
+                torch.add,
+                [weight * operation(x) for weight, operation in zip(values, self._candidates(block), strict=True)],
+            )
         return cast(torch.Tensor, self.classifier(self.last(x), size))
 
     def weight_blocks(self) -> WeightBlocks:
-        """One block of weights for each operation of each searched block; an identity stands as the C x C identity matrix.
+        """One block of weights for each operation of each searched block; an identity stands as the C x C identity
+        matrix.
 
-        RLNAS' official angle for this space leaves out the third batch norm of every searched block, all batch norms of the fixed parts
-        and the classifier's bias. A supernet describes all of its weights, so here they are listed, by their roles: the batch norms enter
-        or leave an angle together, with the two that the official one includes.
+        RLNAS' official angle for this space leaves out the third batch norm of every searched block, all batch norms of
+        the fixed parts and the classifier's bias. A supernet describes all of its weights, so here they are listed, by
+        their roles: the batch norms enter or leave an angle together, with the two that the official one includes.
         """
         searched: set[str] = set()
         choices = []
@@ -79,7 +85,9 @@ class MobileNetLikeSupernet(PathSupernet):
             row = []
             for name, module in zip(block.values, self._candidates(i), strict=True):
                 entries = tuple(parameters_of(module, f"blocks.{i}.{name}."))
-                constants: tuple[tuple[Role, float], ...] = (("identity", float(block.outputs)),) if name == IDENTITY else ()
+                constants: tuple[tuple[Role, float], ...] = (
+                    (("identity", float(block.outputs)),) if name == IDENTITY else ()
+                )
                 searched |= {entry for entry, _ in entries}
                 row.append(WeightBlock(entries, constants))
             choices.append(tuple(row))

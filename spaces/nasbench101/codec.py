@@ -1,4 +1,6 @@
-"""Cells as NAS-Bench-101 writes them: an adjacency matrix with an operation at each vertex, pruned and hashed as in Ying et al., ICML 2019."""
+"""Cells as NAS-Bench-101 writes them: an adjacency matrix with an operation at each vertex, pruned and hashed as in
+Ying et al., ICML 2019.
+"""
 
 from __future__ import annotations
 
@@ -55,16 +57,23 @@ class Cell:
         if 0 not in out:
             raise SpaceError("matrix: no path leads from the input to the output.", "Set an edge into the last column.")
         live = sorted(into & out)
-        return Cell(tuple(tuple(self.matrix[u][v] for v in live) for u in live), tuple(self.operations[v - 1] for v in live[1:-1]))
+        return Cell(
+            tuple(tuple(self.matrix[u][v] for v in live) for u in live),
+            tuple(self.operations[v - 1] for v in live[1:-1]),
+        )
 
     def pad(self, vertices: int) -> Cell:
         """The same with isolated vertices before the output, up to ``vertices`` of them in all."""
         more = max(vertices - len(self.matrix), 0)
         rows = [(*row[:-1], *(0,) * more, row[-1]) for row in self.matrix[:-1]]
-        return Cell((*rows, *((0,) * (len(self.matrix) + more),) * (more + 1)), (*self.operations, *OPERATIONS[:1] * more))
+        return Cell(
+            (*rows, *((0,) * (len(self.matrix) + more),) * (more + 1)), (*self.operations, *OPERATIONS[:1] * more)
+        )
 
     def hash(self) -> str:
-        """The benchmark's MD5 of the pruned cell: equal for isomorphic cells, and different for all others of up to seven vertices."""
+        """The benchmark's MD5 of the pruned cell: equal for isomorphic cells, and different for all others of up to
+        seven vertices.
+        """
         cell = self.prune()
         n = len(cell.matrix)
         sources = [[u for u in range(v) if cell.matrix[u][v]] for v in range(n)]
@@ -73,7 +82,9 @@ class Cell:
         hashes = [_md5(str((len(t), len(s), label))) for t, s, label in zip(targets, sources, labels, strict=True)]
         for _ in range(n):
             hashes = [
-                _md5("".join(sorted([hashes[u] for u in s])) + "|" + "".join(sorted([hashes[w] for w in t])) + "|" + own)
+                _md5(
+                    "".join(sorted([hashes[u] for u in s])) + "|" + "".join(sorted([hashes[w] for w in t])) + "|" + own
+                )
                 for s, t, own in zip(sources, targets, hashes, strict=True)
             ]
         return _md5(str(sorted(hashes)))
@@ -128,10 +139,15 @@ def from_json(text: str | Mapping[str, Any]) -> Cell:
     keys = set(data)
     if keys not in ({"matrix", "operations"}, {"matrix", "ops"}):
         raise SpaceError(f"a cell has the keys matrix and operations, but got {shown(sorted(map(str, keys)))}.")
-    values = [value.tolist() if hasattr(value, "tolist") else value for value in (data["matrix"], data.get("operations", data.get("ops")))]
+    values = [
+        value.tolist() if hasattr(value, "tolist") else value
+        for value in (data["matrix"], data.get("operations", data.get("ops")))
+    ]
     for key, value in zip(("matrix", "operations"), values, strict=True):
         if not isinstance(value, list | tuple):
-            raise SpaceError(f"{key}: must be a list, but got {shown(value) if isinstance(value, str) else type(value).__name__}.")
+            raise SpaceError(
+                f"{key}: must be a list, but got {shown(value) if isinstance(value, str) else type(value).__name__}."
+            )
     return from_lists(*values)
 
 
@@ -139,7 +155,9 @@ def from_lists(matrix: Sequence[Any], operations: Sequence[Any]) -> Cell:
     """Check and build a cell. ``operations`` may begin with ``input`` and end with ``output``."""
     n = len(matrix)
     if not 2 <= n <= MOST_VERTICES:
-        raise SpaceError(f"matrix: a cell has 2 to {MOST_VERTICES} vertices, so many rows and columns, but got {n:,} rows.", EXAMPLE)
+        raise SpaceError(
+            f"matrix: a cell has 2 to {MOST_VERTICES} vertices, so many rows and columns, but got {n:,} rows.", EXAMPLE
+        )
     for i, row in enumerate(matrix):
         if not isinstance(row, list | tuple) or len(row) != n:
             found = f"{len(row):,}" if isinstance(row, list | tuple) else type(row).__name__
@@ -152,7 +170,9 @@ def from_lists(matrix: Sequence[Any], operations: Sequence[Any]) -> Cell:
                 raise SpaceError(f"matrix[{i}][{j}]: must be 0 (upper triangular): a vertex feeds later ones only.")
     labelled = len(operations) == n and operations[0] == "input" and operations[-1] == "output"
     if len(operations) != n - 2 and not labelled:
-        raise SpaceError(f"operations: {n - 2} are needed for {n} vertices, besides input and output, but got {len(operations):,}.")
+        raise SpaceError(
+            f"operations: {n - 2} are needed for {n} vertices, besides input and output, but got {len(operations):,}."
+        )
     places = range(1, n - 1) if labelled else range(n - 2)
     names = tuple(operation(operations[k], f"operations[{k}]") for k in places)
     return Cell(tuple(tuple(row) for row in matrix), names)

@@ -1,8 +1,9 @@
 """How NNI learns which samples of the NAS-Bench-101 space are valid.
 
-NNI's decisions are independent of one another. Its own constraints appear among the decisions, which strategies and portal then list as
-one more, so ours sits on the last decision instead: it refuses a value if the other decisions, where they are there already, make no
-valid cell with it. NNI's random search and evolution draw again when that happens, and its grid search passes over such points.
+NNI's decisions are independent of one another. Its own constraints appear among the decisions, which strategies and
+portal then list as one more, so ours sits on the last decision instead: it refuses a value if the other decisions,
+where they are there already, make no valid cell with it. NNI's random search and evolution draw again when that
+happens, and its grid search passes over such points.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class LastChoice(Categorical):
     def check_contains(self, sample: Sample) -> SampleValidationError | None:
         error: SampleValidationError | None = super().check_contains(sample)
         labels = self.space.labels[:-1]
-        if error is None and all(sample.get(label) in d.values for label, d in zip(labels, self.space.decisions, strict=False)):
+        if error is None and all(
+            sample.get(label) in d.values for label, d in zip(labels, self.space.decisions, strict=False)
+        ):
             problem = self.space.problem(sample)
             error = None if problem is None else InvalidCell(*problem)
         return error

@@ -1,4 +1,6 @@
-"""Parameters and multiply-adds of NAS-Bench-101 networks in closed form. They are no sum over parts: a vertex' width depends on all edges."""
+"""Parameters and multiply-adds of NAS-Bench-101 networks in closed form. They are no sum over parts: a vertex' width
+depends on all edges.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ class CellShape:
 
 @dataclass(frozen=True)
 class CellCosts:
-    """A vertex of c channels costs k^2 c^2 weights if it convolves, and I c if a projection of the I input channels feeds it.
+    """A vertex of c channels costs k^2 c^2 weights if it convolves, and I c if a projection of the I input channels
+    feeds it.
 
-    Each convolution has a batch norm of 2 c parameters and no bias. ``images``: images of one input (the tiles of a jigsaw).
+    Each convolution has a batch norm of 2 c parameters and no bias. ``images``: images of one input (the tiles of a
+    jigsaw).
     """
 
     nodes: int

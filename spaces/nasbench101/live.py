@@ -1,6 +1,8 @@
-"""Arithmetic on many cells at once: what is live in them, on how many paths it lies, how wide it is and which cells are isomorphic.
+"""Arithmetic on many cells at once: what is live in them, on how many paths it lies, how wide it is and which cells are
+isomorphic.
 
-V vertices, E possible edges and n cells as in :mod:`spaces.nasbench101.matrices`; arrays have the cells last.
+V vertices, E possible edges and n cells as in :mod:`nni_plugins.spaces.nasbench101.matrices`; arrays have the cells
+last.
 """
 
 from __future__ import annotations
@@ -62,10 +64,11 @@ class LiveCells:
         return counts
 
     def channels(self, outputs: int) -> npt.NDArray[np.int64]:
-        """Channels of every vertex in a cell with ``outputs`` channels: (V, n), zero where a vertex is dead, and for the input.
+        """Channels of every vertex in a cell with ``outputs`` channels: (V, n), zero where a vertex is dead, and for
+        the input.
 
-        Those that feed the output share its channels equally, and the first of them take one more each of what remains; any other has
-        as many as the widest that it feeds (Ying et al., section 2.2; sheet on UnNAS, section 5.2).
+        Those that feed the output share its channels equally, and the first of them take one more each of what remains;
+        any other has as many as the widest that it feeds (Ying et al., section 2.2; sheet on UnNAS, section 5.2).
         """
         pairs = edges(self.nodes)
         feeds = {i: self.edges[e] for e, (i, j) in enumerate(pairs) if j == self.nodes + 1 and i}
@@ -87,8 +90,9 @@ class LiveCells:
     def keys(self, operations: npt.NDArray[np.int8]) -> npt.NDArray[np.uint64]:
         """A number for each cell that isomorphic cells share: (n,). ``operations``: (n, nodes).
 
-        The same refinement of vertices as the benchmark's hash (:meth:`spaces.nasbench101.codec.Cell.hash`), with sums of mixed 64-bit
-        numbers in place of sorted digests.
+        The same refinement of vertices as the benchmark's hash
+        (:meth:`nni_plugins.spaces.nasbench101.codec.Cell.hash`), with sums of mixed 64-bit numbers in place of sorted
+        digests.
         """
         pairs = edges(self.nodes)
         states = np.zeros(self.vertices.shape, dtype=np.uint64)
@@ -141,7 +145,9 @@ def plan(row: tuple[int, ...], nodes: int, outputs: int) -> Plan:
 
 
 def distinct(nodes: int, max_edges: int) -> Indices:
-    """The first index row of each distinct cell, padded with isolated vertices before the output: (cells, E + nodes), in order."""
+    """The first index row of each distinct cell, padded with isolated vertices before the output: (cells, E + nodes),
+    in order.
+    """
     matrices = bits(valid_codes(nodes, max_edges), len(edges(nodes)))
     live = LiveCells.of(matrices, nodes)
     inner = live.vertices[1:-1]
@@ -151,7 +157,9 @@ def distinct(nodes: int, max_edges: int) -> Indices:
         chosen = matrices[whole & (inner.sum(axis=0) == count)]
         operations = np.indices((len(OPERATIONS),) * count, dtype=np.int8).reshape(count, len(OPERATIONS) ** count).T
         operations = np.pad(operations, ((0, 0), (0, nodes - count)))
-        parts.append(np.concatenate([np.repeat(chosen, len(operations), axis=0), np.tile(operations, (len(chosen), 1))], axis=1))
+        parts.append(
+            np.concatenate([np.repeat(chosen, len(operations), axis=0), np.tile(operations, (len(chosen), 1))], axis=1)
+        )
     labelled = np.concatenate(parts)
     labelled = labelled[np.lexsort(labelled.T[::-1])]
     _, first = np.unique(LiveCells.of(labelled, nodes).keys(labelled[:, matrices.shape[1] :]), return_index=True)

@@ -27,7 +27,9 @@ class ConvBNReLU(nn.Sequential):
     """Convolution without bias, batch norm, ReLU; keeps the size."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
 
 
 class MaxPool(nn.Module):
@@ -44,12 +46,13 @@ class MaxPool(nn.Module):
 
 
 def operation(name: str, channels: int) -> nn.Module:
-    """The operation ``name`` of :data:`spaces.nasbench101.codec.OPERATIONS`."""
+    """The operation ``name`` of :data:`nni_plugins.spaces.nasbench101.codec.OPERATIONS`."""
     return MaxPool() if name == "maxpool3x3" else ConvBNReLU(channels, channels, {"conv1x1": 1, "conv3x3": 3}[name])
 
 
 class Halving(Strided):
-    """Maximum of 2x2 pixels, a last odd row or column left out as in the benchmark: (B, C, H, W) -> (B, C, floor(H/2), floor(W/2)).
+    """Maximum of 2x2 pixels, a last odd row or column left out as in the benchmark: (B, C, H, W) -> (B, C, floor(H/2),
+    floor(W/2)).
 
     Without its stride it is the same maximum at every pixel, over pixels ``dilation`` apart.
     """
@@ -75,8 +78,8 @@ def reductions(stacks: int) -> nn.ModuleList:
 def run(cell: Plan, x: torch.Tensor, project: Step, operate: Step) -> torch.Tensor | None:
     """One cell on its input ``x``; None where no path leads to the output.
 
-    A vertex takes the sum of the vertices that feed it, cut to its own channels, and of the projected input. The output is what feeds
-    it side by side, plus the projected input.
+    A vertex takes the sum of the vertices that feed it, cut to its own channels, and of the projected input. The output
+    is what feeds it side by side, plus the projected input.
     """
     states: dict[int, torch.Tensor] = {}
     for v in cell.vertices:
@@ -92,14 +95,18 @@ def run(cell: Plan, x: torch.Tensor, project: Step, operate: Step) -> torch.Tens
 
 
 class FixedCell(nn.Module):
-    """One cell of a fixed architecture: (B, inputs, H, W) -> (B, outputs, H, W). Modules are called after their vertices."""
+    """One cell of a fixed architecture: (B, inputs, H, W) -> (B, outputs, H, W). Modules are called after their
+    vertices.
+    """
 
     def __init__(self, row: tuple[int, ...], nodes: int, inputs: int, outputs: int) -> None:
         super().__init__()
         edges = len(row) - nodes
         self.plan = plan(row[:edges], nodes, outputs)
         channels = self.plan.channels
-        self.operations = nn.ModuleDict({str(v): operation(codec.OPERATIONS[row[edges + v - 1]], channels[v]) for v in self.plan.vertices})
+        self.operations = nn.ModuleDict(
+            {str(v): operation(codec.OPERATIONS[row[edges + v - 1]], channels[v]) for v in self.plan.vertices}
+        )
         projected = [v for v in range(1, nodes + 2) if 0 in self.plan.sources[v]]
         self.projections = nn.ModuleDict({str(v): ConvBNReLU(inputs, channels[v], 1) for v in projected})
 
@@ -123,7 +130,9 @@ class NASBench101Network(StagedNetwork):
         self.stem = stem_modules.build(space.stem, space.input_channels, last_activation=True)
         self.pools = reductions(space.stacks)
         choices = tuple(row.tolist())
-        self.cells = nn.ModuleList(FixedCell(choices, space.nodes, inputs, outputs) for inputs, outputs in space.widths())
+        self.cells = nn.ModuleList(
+            FixedCell(choices, space.nodes, inputs, outputs) for inputs, outputs in space.widths()
+        )
         self.all_stages = tuple(Stage(space.channels * 2**s, space.stem.stride * 2**s) for s in range(space.stacks))
         self.classifier = head_modules.build(space.head, self.all_stages[-1].channels, space.classes)
 
@@ -139,7 +148,9 @@ class NASBench101Network(StagedNetwork):
         return [[first[s], *self.cells[s * n : (s + 1) * n]] for s in range(len(first))]
 
     def dilate(self, output_stride: int) -> Self:
-        """Max pooling is dilated too, so that every feature map holds, at its coarser pixels, exactly the values it had there before."""
+        """Max pooling is dilated too, so that every feature map holds, at its coarser pixels, exactly the values it had
+        there before.
+        """
         strides = [stage.stride for stage in self.all_stages]
         super().dilate(output_stride)
         rate, before = 1, 1

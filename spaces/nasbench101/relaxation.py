@@ -1,11 +1,12 @@
 """A cell of NAS-Bench-101 whose edges are there with a weight p in [0, 1], as differentiable search needs it.
 
-What the discrete cell decides, the relaxed one takes the expectation of, as if edges and vertices were drawn independently: vertex v is
-reached from the input with r_v = 1 - prod_u (1 - p_uv r_u), it feeds the output with q_v = p_v,out r_v, and with a(k, m) it is the m-th
-of k that do. Each (k, m) gives it a width and a place in the output (both as in :meth:`spaces.nasbench101.live.LiveCells.channels`),
-and a vertex that does not feed the output keeps a channel if any vertex that it feeds does. Where all p are 0 or 1, so are r, q, a and
-the masks of channels, and the relaxed cell is the discrete one. Vertices are independent only at such corners; in between this is a
-smooth interpolation and not the mean over all cells.
+What the discrete cell decides, the relaxed one takes the expectation of, as if edges and vertices were drawn
+independently: vertex v is reached from the input with r_v = 1 - prod_u (1 - p_uv r_u), it feeds the output with q_v =
+p_v,out r_v, and with a(k, m) it is the m-th of k that do. Each (k, m) gives it a width and a place in the output (both
+as in :meth:`nni_plugins.spaces.nasbench101.live.LiveCells.channels`), and a vertex that does not feed the output keeps
+a channel if any vertex that it feeds does. Where all p are 0 or 1, so are r, q, a and the masks of channels, and the
+relaxed cell is the discrete one. Vertices are independent only at such corners; in between this is a smooth
+interpolation and not the mean over all cells.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ class Relaxed:
         """What each vertex gives to an output of ``outputs`` channels."""
         pieces = {}
         for v, shares in self.shares.items():
-            pieces[v] = [Piece(m * (outputs // k) + min(m, outputs % k), outputs // k + (m < outputs % k), w) for (k, m), w in shares.items()]
+            pieces[v] = [
+                Piece(m * (outputs // k) + min(m, outputs % k), outputs // k + (m < outputs % k), w)
+                for (k, m), w in shares.items()
+            ]
         return pieces
 
     def masks(self, outputs: int) -> dict[int, torch.Tensor]:
@@ -69,7 +73,12 @@ class Relaxed:
         masks: dict[int, torch.Tensor] = {}
         channel = torch.arange(outputs, device=self.feeds[1].device)
         for v in range(self.nodes, 0, -1):
-            own = sum((piece.weight * (channel < piece.length) for piece in pieces[v][1:]), pieces[v][0].weight * (channel < pieces[v][0].length))
-            unused = prod((1 - self.edges[v, w] * masks[w] for w in range(v + 1, self.nodes + 1)), start=torch.ones_like(own))
+            own = sum(
+                (piece.weight * (channel < piece.length) for piece in pieces[v][1:]),
+                pieces[v][0].weight * (channel < pieces[v][0].length),
+            )
+            unused = prod(
+                (1 - self.edges[v, w] * masks[w] for w in range(v + 1, self.nodes + 1)), start=torch.ones_like(own)
+            )
             masks[v] = own + (1 - self.feeds[v]) * (1 - unused)
         return masks

@@ -1,4 +1,6 @@
-"""The NAS-Bench-101 space described without weights: Ying et al., "NAS-Bench-101", ICML 2019; networks as in UnNAS, fact sheet 5.2."""
+"""The NAS-Bench-101 space described without weights: Ying et al., "NAS-Bench-101", ICML 2019; networks as in UnNAS,
+fact sheet 5.2.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,14 @@ ATTEMPTS = 10
 class NASBench101(ImageSpace):
     """Cells of up to ``nodes`` operations and ``max_edges`` edges between an input and an output.
 
-    An architecture is a matrix, ``e_0_1`` to ``e_<nodes>_<nodes + 1>``, and an operation for each vertex between input and output,
-    ``op_1`` to ``op_<nodes>``. It is valid if it has at most ``max_edges`` edges and a path from input to output. Vertices on no such path
-    are allowed and change nothing, so cells of fewer vertices are in the space too; :meth:`canonical` is equal for equal cells.
-    The default space has the benchmark's 423,624 distinct cells in 139,359,042 architectures.
+    An architecture is a matrix, ``e_0_1`` to ``e_<nodes>_<nodes + 1>``, and an operation for each vertex between input
+    and output, ``op_1`` to ``op_<nodes>``. It is valid if it has at most ``max_edges`` edges and a path from input to
+    output. Vertices on no such path are allowed and change nothing, so cells of fewer vertices are in the space too;
+    :meth:`canonical` is equal for equal cells. The default space has the benchmark's 423,624 distinct cells in
+    139,359,042 architectures.
 
-    The network is a stem, ``stacks`` stages of ``cells_per_stack`` equal cells, with 2x2 max pooling and twice the channels from one
-    stage to the next, and a head.
+    The network is a stem, ``stacks`` stages of ``cells_per_stack`` equal cells, with 2x2 max pooling and twice the
+    channels from one stage to the next, and a head.
 
     Args:
         nodes: operations of a cell, 1 to 5; a cell has two vertices more.
@@ -46,7 +49,7 @@ class NASBench101(ImageSpace):
         cells_per_stack: cells of each stage.
         classes: outputs of the head.
         stem: ``cifar``, a 3x3 convolution; ``imagenet``, three of stride 2.
-        head: see :class:`spaces.heads.Head`.
+        head: see :class:`nni_plugins.spaces.heads.Head`.
         input_channels: channels of an image.
     """
 
@@ -67,8 +70,16 @@ class NASBench101(ImageSpace):
         at_least(nodes=(nodes, 1), max_edges=(max_edges, 1), stacks=(stacks, 1), cells_per_stack=(cells_per_stack, 1))
         if nodes > 5:
             raise SpaceError(f"nodes <= 5 must hold, but got nodes={nodes}.")
-        at_least(channels=(channels, nodes))  # each operation may feed the output, and then takes its share of the channels
-        self.nodes, self.max_edges, self.channels, self.stacks, self.cells_per_stack = nodes, max_edges, channels, stacks, cells_per_stack
+        at_least(
+            channels=(channels, nodes)
+        )  # each operation may feed the output, and then takes its share of the channels
+        self.nodes, self.max_edges, self.channels, self.stacks, self.cells_per_stack = (
+            nodes,
+            max_edges,
+            channels,
+            stacks,
+            cells_per_stack,
+        )
         self.stem = Stem.of(stem, self.name, channels)
         self.edges = matrices.edges(nodes)
         decisions = [Decision(f"e_{i}_{j}", ("0", "1")) for i, j in self.edges]
@@ -77,7 +88,12 @@ class NASBench101(ImageSpace):
 
     def config(self) -> dict[str, Any]:
         cell = {"nodes": self.nodes, "max_edges": self.max_edges}
-        macro = {"channels": self.channels, "stacks": self.stacks, "cells_per_stack": self.cells_per_stack, "stem": self.stem.kind}
+        macro = {
+            "channels": self.channels,
+            "stacks": self.stacks,
+            "cells_per_stack": self.cells_per_stack,
+            "stem": self.stem.kind,
+        }
         return {**cell, **macro, **self._head_config()}
 
     @property
@@ -96,13 +112,18 @@ class NASBench101(ImageSpace):
 
     def valid(self, indices: Indices) -> npt.NDArray[np.bool_]:
         """Whether each of ``indices: (n, D)`` has at most ``max_edges`` edges and a path from input to output: (n,)."""
-        found: npt.NDArray[np.bool_] = matrices.valid_matrices(self.nodes, self.max_edges)[matrices.codes(indices, len(self.edges))]
+        found: npt.NDArray[np.bool_] = matrices.valid_matrices(self.nodes, self.max_edges)[
+            matrices.codes(indices, len(self.edges))
+        ]
         return found
 
-    # -- codecs -----------------------------------------------------------------------------------------------------------
+    # -- codecs --------------------------------------------------------------------------------------------------------
     def architecture(self, choices: Mapping[str, str]) -> Architecture:
         """Also accepts the benchmark's names of operations (``conv3x3-bn-relu``)."""
-        names = {label: codec.OFFICIAL.get(value, value) if isinstance(value, str) else value for label, value in choices.items()}
+        names = {
+            label: codec.OFFICIAL.get(value, value) if isinstance(value, str) else value
+            for label, value in choices.items()
+        }
         architecture = super().architecture(names)
         problem = self.problem(architecture.as_dict())
         if problem is not None:
@@ -116,11 +137,19 @@ class NASBench101(ImageSpace):
             return None
         count = present.count("1")
         if count > self.max_edges:
-            return f"matrix: at most max_edges={self.max_edges} edges are allowed, but got {count}.", "Leave edges out, or raise max_edges."
-        return "matrix: no path leads from the input to the output.", f"Set an edge into vertex {self.nodes + 1}, such as e_0_{self.nodes + 1}."
+            return (
+                f"matrix: at most max_edges={self.max_edges} edges are allowed, but got {count}.",
+                "Leave edges out, or raise max_edges.",
+            )
+        return (
+            "matrix: no path leads from the input to the output.",
+            f"Set an edge into vertex {self.nodes + 1}, such as e_0_{self.nodes + 1}.",
+        )
 
     def parse(self, text: str | Mapping[str, Any]) -> Architecture:
-        """Also reads ``{"matrix": [[0, 1, ...], ...], "operations": [...]}``, as JSON or dictionary; see :meth:`from_cell`."""
+        """Also reads ``{"matrix": [[0, 1, ...], ...], "operations": [...]}``, as JSON or dictionary; see
+        :meth:`from_cell`.
+        """
         if isinstance(text, Mapping):
             return self.from_cell(codec.from_json(text)) if "matrix" in text else super().parse(text)
         start = text.lstrip()
@@ -139,7 +168,8 @@ class NASBench101(ImageSpace):
         return Cell(matrix, tuple(codec.OPERATIONS[value] for value in entries))
 
     def from_cell(self, cell: Cell) -> Architecture:
-        """The architecture of a cell. One of fewer vertices gets isolated ones; one of too many vertices or edges is pruned first.
+        """The architecture of a cell. One of fewer vertices gets isolated ones; one of too many vertices or edges is
+        pruned first.
 
         Raises:
             SpaceError: no path from input to output, or too many vertices or edges after pruning.
@@ -148,7 +178,9 @@ class NASBench101(ImageSpace):
             cell = cell.prune()
         if len(cell.matrix) > self.nodes + 2:
             most = self.nodes + 2
-            raise SpaceError(f"matrix: at most {most} vertices are allowed as nodes={self.nodes}, but {len(cell.matrix)} are connected.")
+            raise SpaceError(
+                f"matrix: at most {most} vertices are allowed as nodes={self.nodes}, but {len(cell.matrix)} are connected."
+            )
         cell = cell.pad(self.nodes + 2)
         choices = {f"e_{i}_{j}": str(cell.matrix[i][j]) for i, j in self.edges}
         return self.architecture({**choices, **{f"op_{v}": name for v, name in enumerate(cell.operations, start=1)}})
@@ -165,7 +197,9 @@ class NASBench101(ImageSpace):
         return self.cell(architecture).hash()
 
     def keys(self, indices: Indices) -> npt.NDArray[np.uint64]:
-        """A number for each of ``indices: (n, D)`` that is equal exactly where :meth:`canonical` is: (n,). Fit to find duplicates."""
+        """A number for each of ``indices: (n, D)`` that is equal exactly where :meth:`canonical` is: (n,). Fit to find
+        duplicates.
+        """
         keys = np.empty(len(indices), dtype=np.uint64)
         for start in range(0, len(indices), CHUNK):
             part = indices[start : start + CHUNK]
@@ -185,12 +219,14 @@ class NASBench101(ImageSpace):
         drawn = [(i, j, bool(a)) for (i, j), a in zip(self.edges, alive, strict=False) if cell.matrix[i][j]]
         return {"cell": [GraphEdge(names[i], names[j], "" if i else "projection", a) for i, j, a in drawn]}
 
-    # -- drawing at random ------------------------------------------------------------------------------------------------
+    # -- drawing at random ---------------------------------------------------------------------------------------------
     def sample(self, rng: np.random.Generator, n: int) -> Indices:
         """Uniform over all valid architectures: a valid matrix, and an operation for each vertex."""
         valid = matrices.valid_codes(self.nodes, self.max_edges)
         edges = matrices.bits(valid[rng.integers(0, len(valid), size=n)], len(self.edges))
-        return np.concatenate([edges, rng.integers(0, len(codec.OPERATIONS), size=(n, self.nodes), dtype=np.int8)], axis=1)
+        return np.concatenate(
+            [edges, rng.integers(0, len(codec.OPERATIONS), size=(n, self.nodes), dtype=np.int8)], axis=1
+        )
 
     def enumerate(self) -> Indices:
         if self.size > ENUMERATION_LIMIT:
@@ -202,13 +238,17 @@ class NASBench101(ImageSpace):
     def distinct(self) -> Indices:
         """One architecture of each distinct cell: (cells, D). The default space takes a few seconds.
 
-        Rows drawn uniformly from it are a sample of the benchmark's table, as UnNAS took one; :meth:`sample` draws matrices, most of which
-        prune to small cells.
+        Rows drawn uniformly from it are a sample of the benchmark's table, as UnNAS took one; :meth:`sample` draws
+        matrices, most of which prune to small cells.
         """
         return live.distinct(self.nodes, self.max_edges)
 
-    def _until_valid(self, draw: Callable[..., Indices], rng: np.random.Generator, *rows: Any) -> tuple[Indices, npt.NDArray[np.intp]]:
-        """``draw(rng, *rows)``, again where the child is not valid, and the numbers of those that are still not valid after ten times."""
+    def _until_valid(
+        self, draw: Callable[..., Indices], rng: np.random.Generator, *rows: Any
+    ) -> tuple[Indices, npt.NDArray[np.intp]]:
+        """``draw(rng, *rows)``, again where the child is not valid, and the numbers of those that are still not valid
+        after ten times.
+        """
         children = draw(rng, *rows)
         wrong = np.flatnonzero(~self.valid(children))
         for _ in range(ATTEMPTS):
@@ -219,14 +259,18 @@ class NASBench101(ImageSpace):
         return children, wrong
 
     def mutate(self, rng: np.random.Generator, parents: Indices, probability: float) -> Indices:
-        """As in every space, drawn again while the child is not valid; after ten times one decision changes, to a valid cell."""
+        """As in every space, drawn again while the child is not valid; after ten times one decision changes, to a valid
+        cell.
+        """
         draw = super().mutate
         children, wrong = self._until_valid(lambda rng, rows: draw(rng, rows, probability), rng, parents)
         children[wrong] = self._change_one(rng, parents[wrong])
         return children
 
     def _change_one(self, rng: np.random.Generator, parents: Indices) -> Indices:
-        """One decision of each, drawn uniformly from those whose change leaves a valid cell; an operation's always does."""
+        """One decision of each, drawn uniformly from those whose change leaves a valid cell; an operation's always
+        does.
+        """
         count = len(self.edges)
         flips = np.int32(1) << np.arange(count - 1, -1, -1, dtype=np.int32)
         flipped = matrices.valid_matrices(self.nodes, self.max_edges)[matrices.codes(parents, count)[:, None] ^ flips]
@@ -243,7 +287,7 @@ class NASBench101(ImageSpace):
         children[wrong] = first[wrong]
         return children
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     def structure(self, indices: Indices) -> Indices:
         """Parts are the decisions, without the edges that lie on no path from input to output."""
         alive = live.LiveCells.of(indices, self.nodes).edges.T.astype(np.int8)
@@ -260,16 +304,22 @@ class NASBench101(ImageSpace):
     def cost_table(self, image_size: ImageSize = 32) -> CellCosts:
         height, width = self.stem.reduced(sides(image_size), stages=1)[0]
         pixels = [(height >> stack) * (width >> stack) for stack in range(self.stacks)]  # max pooling rounds down
-        alike = Counter((inputs, outputs, pixels[k // self.cells_per_stack]) for k, (inputs, outputs) in enumerate(self.widths()))
+        alike = Counter(
+            (inputs, outputs, pixels[k // self.cells_per_stack]) for k, (inputs, outputs) in enumerate(self.widths())
+        )
         shapes = tuple(CellShape(*shape, count) for shape, count in alike.items())
         last = self.widths()[-1][1]
         parameters = self.stem.parameters(self.input_channels) + self.head.parameters(last, self.classes)
-        macs = self.head.images * self.stem.macs(self.input_channels, sides(image_size)) + self.head.macs(last, self.classes, pixels[-1])
+        macs = self.head.images * self.stem.macs(self.input_channels, sides(image_size)) + self.head.macs(
+            last, self.classes, pixels[-1]
+        )
         return CellCosts(self.nodes, parameters, macs, shapes, self.head.images)
 
-    # -- networks ---------------------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------------------
     def supernet(self) -> NASBench101Supernet:
-        """The weight-sharing network, an NNI ``ModelSpace``; NNI's random search and evolution draw valid cells from it only."""
+        """The weight-sharing network, an NNI ``ModelSpace``; NNI's random search and evolution draw valid cells from it
+        only.
+        """
         from .supernet import NASBench101Supernet
 
         return NASBench101Supernet(**self.config())

@@ -1,7 +1,9 @@
-"""The weight-sharing network of the NAS-Bench-101 space: operations at full width, of which a cell takes the first channels.
+"""The weight-sharing network of the NAS-Bench-101 space: operations at full width, of which a cell takes the first
+channels.
 
-As in Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020 (fact sheet B8): an operation on c channels
-uses the first c rows and columns of the convolution on all channels, and the first c entries of its batch norm.
+As in Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020 (fact sheet B8): an operation on
+c channels uses the first c rows and columns of the convolution on all channels, and the first c entries of its batch
+norm.
 """
 
 from __future__ import annotations
@@ -35,18 +37,25 @@ def first_channels(module: nn.Module, x: torch.Tensor, outputs: int) -> torch.Te
         return cast(torch.Tensor, module(x))
     conv, norm = cast(nn.Conv2d, module[0]), cast(nn.BatchNorm2d, module[1])
     y = F.conv2d(x, conv.weight[:outputs, : x.shape[1]], padding=cast(tuple[int, int], conv.padding))
-    mean, variance, scale, shift = (cast(torch.Tensor, t)[:outputs] for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
+    mean, variance, scale, shift = (
+        cast(torch.Tensor, t)[:outputs] for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
     return F.relu(F.batch_norm(y, mean, variance, scale, shift, norm.training, cast(float, norm.momentum), norm.eps))
 
 
 class SearchCell(nn.Module):
-    """All operations of all vertices, and a projection of the input to each vertex and to the output, in ``outputs`` channels."""
+    """All operations of all vertices, and a projection of the input to each vertex and to the output, in ``outputs``
+    channels.
+    """
 
     def __init__(self, nodes: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.nodes, self.outputs = nodes, outputs
         self.operations = nn.ModuleDict(
-            {str(v): nn.ModuleDict({name: operation(name, outputs) for name in codec.OPERATIONS}) for v in range(1, nodes + 1)}
+            {
+                str(v): nn.ModuleDict({name: operation(name, outputs) for name in codec.OPERATIONS})
+                for v in range(1, nodes + 1)
+            }
         )
         self.projections = nn.ModuleDict({str(v): ConvBNReLU(inputs, outputs, 1) for v in range(1, nodes + 2)})
 
@@ -66,7 +75,9 @@ class SearchCell(nn.Module):
         return x.new_zeros(x.shape[0], self.outputs, *x.shape[2:]) if output is None else output
 
     def forward_mixed(self, x: torch.Tensor, cell: Relaxed, operations: Sequence[torch.Tensor]) -> torch.Tensor:
-        """``cell``: the weights of the edges and what follows from them; ``operations[v - 1]``: (3,) weights of vertex v's operations."""
+        """``cell``: the weights of the edges and what follows from them; ``operations[v - 1]``: (3,) weights of vertex
+        v's operations.
+        """
         masks, pieces = cell.masks(self.outputs), cell.pieces(self.outputs)
         last = self.nodes + 1
         output: torch.Tensor = cell.edges[0, last] * self.projections[str(last)](x)
@@ -77,7 +88,9 @@ class SearchCell(nn.Module):
                 y = y + cell.edges[u, v] * cell.reached[u] * state
             y = y * masks[v][:, None, None]
             candidates = cast(nn.ModuleDict, self.operations[str(v)])
-            mixed = [weight * candidates[name](y) for weight, name in zip(operations[v - 1], codec.OPERATIONS, strict=True)]
+            mixed = [
+                weight * candidates[name](y) for weight, name in zip(operations[v - 1], codec.OPERATIONS, strict=True)
+            ]
             states[v] = state = sum(mixed[1:], mixed[0])
             for piece in pieces[v]:
                 wide = (0, 0, 0, 0, piece.start, self.outputs - piece.start - piece.length)
@@ -86,7 +99,7 @@ class SearchCell(nn.Module):
 
 
 class NASBench101Supernet(PathSupernet):
-    """See :meth:`spaces.NASBench101.supernet`."""
+    """See :meth:`nni_plugins.spaces.NASBench101.supernet`."""
 
     search_space: NASBench101
 
@@ -124,28 +137,36 @@ class NASBench101Supernet(PathSupernet):
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
         """``x: (B, C, H, W)``, ``path: (cells, D)``; returns what the head says, (B, classes) for a linear one.
 
-        Any path is run, also one of too many edges, or cut, which NNI's one-shot strategies may draw; a cut cell gives zeros.
+        Any path is run, also one of too many edges, or cut, which NNI's one-shot strategies may draw; a cut cell gives
+        zeros.
         """
         return self._run(x, [lambda cell, y, row=row: cell.forward_path(y, row) for row in path.tolist()])
 
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The smooth form of a path that :mod:`spaces.nasbench101.relaxation` describes; at one-hot weights it is that path."""
+        """The smooth form of a path that :mod:`nni_plugins.spaces.nasbench101.relaxation` describes; at one-hot weights
+        it is that path.
+        """
         pairs: list[Edge] = edges(self.search_space.nodes)
         cell = Relaxed(self.search_space.nodes, {edge: weight[1] for edge, weight in zip(pairs, weights, strict=False)})
         operations = weights[len(pairs) :]
         return self._run(x, [lambda module, y: module.forward_mixed(y, cell, operations)] * len(self.cells))
 
     def weight_blocks(self) -> WeightBlocks:
-        """The projection to vertex v belongs to the edge from the input to v, an operation of v to that choice; all cells' make one block.
+        """The projection to vertex v belongs to the edge from the input to v, an operation of v to that choice; all
+        cells' make one block.
 
-        Blocks have all channels of the cell, whatever part of them an architecture uses. Max pooling stands for its constant kernel of
-        nine weights 1/9, as in the other spaces.
+        Blocks have all channels of the cell, whatever part of them an architecture uses. Max pooling stands for its
+        constant kernel of nine weights 1/9, as in the other spaces.
         """
         cells = [(f"cells.{k}.", cast(SearchCell, cell)) for k, cell in enumerate(self.cells)]
         searched: set[str] = set()
 
         def block(place: str, constant: bool = False) -> WeightBlock:
-            entries = [entry for prefix, cell in cells for entry in parameters_of(cell.get_submodule(place), f"{prefix}{place}.")]
+            entries = [
+                entry
+                for prefix, cell in cells
+                for entry in parameters_of(cell.get_submodule(place), f"{prefix}{place}.")
+            ]
             searched.update(name for name, _ in entries)
             constants: list[tuple[Role, float]] = [("pool", cell.outputs / 9) for _, cell in cells] if constant else []
             return WeightBlock(tuple(entries), tuple(constants))
@@ -154,5 +175,7 @@ class NASBench101Supernet(PathSupernet):
         for i, j in edges(self.search_space.nodes):
             choices.append((WeightBlock(), WeightBlock() if i else block(f"projections.{j}")))
         for v in range(1, self.search_space.nodes + 1):
-            choices.append(tuple(block(f"operations.{v}.{name}", constant=name == "maxpool3x3") for name in codec.OPERATIONS))
+            choices.append(
+                tuple(block(f"operations.{v}.{name}", constant=name == "maxpool3x3") for name in codec.OPERATIONS)
+            )
         return WeightBlocks(WeightBlock(tuple(fixed_parameters(self, searched))), tuple(choices))

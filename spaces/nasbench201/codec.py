@@ -36,7 +36,8 @@ def from_string(text: str, nodes: int) -> dict[Edge, str]:
     """Inverse of :func:`to_string`; NNI's operation names are accepted too.
 
     Raises:
-        SpaceError: a wrong number of nodes or edges, a malformed edge, an unknown operation; the message names the edge.
+        SpaceError: a wrong number of nodes or edges, a malformed edge, an unknown operation; the message names the
+            edge.
     """
     if len(text) > 10_000:
         raise SpaceError(f"a NAS-Bench-201 string of {len(text):,} characters; at most 10,000 are read.")

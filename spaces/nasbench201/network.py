@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class _Halving(Strided):
-    """Average of 2x2 pixels. ``ceil_mode`` leaves even sizes as the benchmark has them and makes odd ones fit the strided convolution."""
+    """Average of 2x2 pixels. ``ceil_mode`` leaves even sizes as the benchmark has them and makes odd ones fit the
+    strided convolution.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +34,9 @@ class _Halving(Strided):
 
 
 class ResidualReduction(nn.Module):
-    """The block between stages: two 3x3 convolutions beside average pooling and a 1x1 convolution. (B, C, H, W) -> (B, C', ceil(H/2), ceil(W/2))."""
+    """The block between stages: two 3x3 convolutions beside average pooling and a 1x1 convolution. (B, C, H, W) -> (B,
+    C', ceil(H/2), ceil(W/2)).
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -62,7 +66,9 @@ class Cell(nn.Module):
         states = [x]
         for j in range(1, self.nodes):
             incoming = [self.edges[f"{i}_{j}"](states[i]) for i in range(j) if (i, j) in self.active]
-            states.append(torch.stack(incoming).sum(0) if len(incoming) > 1 else incoming[0] if incoming else torch.zeros_like(x))
+            states.append(
+                torch.stack(incoming).sum(0) if len(incoming) > 1 else incoming[0] if incoming else torch.zeros_like(x)
+            )
         return states[-1]
 
 

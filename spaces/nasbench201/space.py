@@ -1,4 +1,6 @@
-"""The NAS-Bench-201 space described without weights. Facts and numbers: Dong & Yang, "NAS-Bench-201", ICLR 2020, section 2."""
+"""The NAS-Bench-201 space described without weights. Facts and numbers: Dong & Yang, "NAS-Bench-201", ICLR 2020,
+section 2.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,12 @@ _NONE = codec.OPERATIONS.index("none")
 
 
 class NASBench201(ImageSpace):
-    """Cells in which every earlier node feeds every later one through one of five operations: ``5 ** (nodes * (nodes - 1) / 2)`` of them.
+    """Cells in which every earlier node feeds every later one through one of five operations:
+    ``5 ** (nodes * (nodes - 1) / 2)`` of them.
 
     The network is a stem, three stages of ``cells_per_stage`` equal cells with ``channels``, ``2 * channels`` and
-    ``4 * channels`` channels, a residual block of stride 2 between stages, and a head. The defaults are the benchmark's.
+    ``4 * channels`` channels, a residual block of stride 2 between stages, and a head. The defaults are the
+    benchmark's.
 
     Args:
         nodes: nodes of a cell, at least 3 (125 cells; 4 nodes: 15,625).
@@ -35,7 +39,7 @@ class NASBench201(ImageSpace):
         cells_per_stage: depth of each of the three stages.
         classes: outputs of the head.
         stem: ``cifar``, the benchmark's 3x3 convolution; ``imagenet``, three of stride 2.
-        head: see :class:`spaces.heads.Head`.
+        head: see :class:`nni_plugins.spaces.heads.Head`.
         input_channels: channels of an image.
     """
 
@@ -55,23 +59,33 @@ class NASBench201(ImageSpace):
         self.nodes, self.channels, self.cells_per_stage = nodes, channels, cells_per_stage
         self.stem = Stem.of(stem, self.name, channels)
         self.edges = codec.edges(nodes)
-        super().__init__([Decision(codec.label(edge), codec.OPERATIONS) for edge in self.edges], classes, head, input_channels)
+        super().__init__(
+            [Decision(codec.label(edge), codec.OPERATIONS) for edge in self.edges], classes, head, input_channels
+        )
 
     def config(self) -> dict[str, Any]:
-        macro = {"nodes": self.nodes, "channels": self.channels, "cells_per_stage": self.cells_per_stage, "stem": self.stem.kind}
+        macro = {
+            "nodes": self.nodes,
+            "channels": self.channels,
+            "cells_per_stage": self.cells_per_stage,
+            "stem": self.stem.kind,
+        }
         return {**macro, **self._head_config()}
 
     @property
     def repeats(self) -> int:
         return 3 * self.cells_per_stage
 
-    # -- codecs -----------------------------------------------------------------------------------------------------------
+    # -- codecs --------------------------------------------------------------------------------------------------------
     def architecture(self, choices: Mapping[str, str]) -> Architecture:
         """Also accepts NNI hub's sample dictionary (``{"cell/0_1": "conv_3x3", ...}``)."""
         if not all(isinstance(label, str) for label in choices):
             raise SpaceError(f"labels must be strings such as 'e_0_1', but got {shown(list(choices))}.")
         ours = {f"e_{label[5:]}" if label.startswith("cell/") else label: value for label, value in choices.items()}
-        names = {label: codec.NNI_NAMES.get(value, value) if isinstance(value, str) else value for label, value in ours.items()}
+        names = {
+            label: codec.NNI_NAMES.get(value, value) if isinstance(value, str) else value
+            for label, value in ours.items()
+        }
         return super().architecture(names)
 
     def to_nni_hub(self, architecture: Architecture) -> dict[str, str]:
@@ -97,11 +111,16 @@ class NASBench201(ImageSpace):
         alive = self.path_counts(self.encode([architecture]))[0] > 0
         operations = self._operations(architecture).items()
         drawn = zip(operations, alive, strict=True)
-        return {"cell": [GraphEdge(names[i], names[j], value, bool(live)) for ((i, j), value), live in drawn if value != "none"]}
+        return {
+            "cell": [
+                GraphEdge(names[i], names[j], value, bool(live)) for ((i, j), value), live in drawn if value != "none"
+            ]
+        }
 
-    # -- drawing at random ------------------------------------------------------------------------------------------------
+    # -- drawing at random ---------------------------------------------------------------------------------------------
     def sample_paths(self, rng: np.random.Generator, n: int, shared: bool) -> npt.NDArray[np.int8]:
-        """As the official supernets train (RLNAS, after GDAS' "uniform random sampling"): no node has only ``none`` in-edges.
+        """As the official supernets train (RLNAS, after GDAS' "uniform random sampling"): no node has only ``none``
+        in-edges.
 
         With ``shared=False``, the official behaviour, every cell has a path of its own.
         """
@@ -109,11 +128,13 @@ class NASBench201(ImageSpace):
         for node in range(1, self.nodes):
             columns = [e for e, (_, j) in enumerate(self.edges) if j == node]
             while (dead := np.flatnonzero((drawn[:, columns] == _NONE).all(axis=1))).size:
-                drawn[dead[:, None], columns] = rng.integers(0, len(codec.OPERATIONS), size=(dead.size, len(columns)), dtype=np.int8)
+                drawn[dead[:, None], columns] = rng.integers(
+                    0, len(codec.OPERATIONS), size=(dead.size, len(columns)), dtype=np.int8
+                )
         drawn = drawn.reshape(n, -1, len(self.edges))
         return np.broadcast_to(drawn, (n, self.repeats, len(self.edges)))
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     def path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
         """Edge (i, j) lies on ``in(i) * out(j)`` paths: paths from the input to i, times paths from j to the output."""
         alive = np.asarray(indices) != _NONE
@@ -136,8 +157,8 @@ class NASBench201(ImageSpace):
     def cost_table(self, image_size: ImageSize = 32) -> CostTable:
         """Convolutions carry no bias; batch norms have two parameters a channel and are not counted as multiply-adds.
 
-        At the benchmark's size (4 nodes, 16 channels, 5 cells, 10 classes): 73,306 parameters, 28,000 for each 1x1 and 243,040 for
-        each 3x3 convolution.
+        At the benchmark's size (4 nodes, 16 channels, 5 cells, 10 classes): 73,306 parameters, 28,000 for each 1x1 and
+        243,040 for each 3x3 convolution.
         """
         widths = [self.channels * 2**s for s in range(3)]
         pixels = [height * width for height, width in self.stem.reduced(sides(image_size), stages=3)]
@@ -146,8 +167,12 @@ class NASBench201(ImageSpace):
         for name, kernel in (("nor_conv_1x1", 1), ("nor_conv_3x3", 9)):
             column = codec.OPERATIONS.index(name)
             parameters[:, column] = self.cells_per_stage * sum(kernel * c * c + 2 * c for c in widths)
-            macs[:, column] = self.cells_per_stage * sum(kernel * c * c * p for c, p in zip(widths, pixels, strict=True))
-        fixed_parameters = self.stem.parameters(self.input_channels) + 2 * widths[-1] + self.head.parameters(widths[-1], self.classes)
+            macs[:, column] = self.cells_per_stage * sum(
+                kernel * c * c * p for c, p in zip(widths, pixels, strict=True)
+            )
+        fixed_parameters = (
+            self.stem.parameters(self.input_channels) + 2 * widths[-1] + self.head.parameters(widths[-1], self.classes)
+        )
         fixed_macs = self.stem.macs(self.input_channels, sides(image_size))
         for before, after, p in zip(widths, widths[1:], pixels[1:], strict=False):
             weights = 9 * before * after + 9 * after * after + before * after
@@ -156,11 +181,12 @@ class NASBench201(ImageSpace):
         fixed_macs = self.head.images * fixed_macs + self.head.macs(widths[-1], self.classes, pixels[-1])
         return CostTable(self, fixed_parameters, fixed_macs, parameters, self.head.images * macs)
 
-    # -- networks ---------------------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------------------
     def supernet(self, affine: bool = False) -> NASBench201Supernet:
         """The weight-sharing network, an NNI ``ModelSpace``.
 
-        ``affine``: whether the batch norms inside searched cells learn scale and shift; off in RLNAS' supernet, on in the benchmark's networks.
+        ``affine``: whether the batch norms inside searched cells learn scale and shift; off in RLNAS' supernet, on in
+        the benchmark's networks.
         """
         from .supernet import NASBench201Supernet
 

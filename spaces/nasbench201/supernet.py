@@ -1,4 +1,6 @@
-"""The weight-sharing network of the NAS-Bench-201 space: an NNI ``ModelSpace`` with a fast single-path forward of its own."""
+"""The weight-sharing network of the NAS-Bench-201 space: an NNI ``ModelSpace`` with a fast single-path forward of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,19 @@ from .network import ResidualReduction, last_activation
 
 
 class SearchCell(nn.Module):
-    """A cell whose edges hold all five operations; NNI replaces an edge by the chosen operation when it freezes the space."""
+    """A cell whose edges hold all five operations; NNI replaces an edge by the chosen operation when it freezes the
+    space.
+    """
 
     def __init__(self, nodes: int, channels: int, affine: bool) -> None:
         super().__init__()
         self.nodes = nodes
         self.edges = nn.ModuleDict(
             {
-                f"{i}_{j}": LayerChoice({name: candidate(name, channels, affine=affine) for name in codec.OPERATIONS}, label=codec.label((i, j)))
+                f"{i}_{j}": LayerChoice(
+                    {name: candidate(name, channels, affine=affine) for name in codec.OPERATIONS},
+                    label=codec.label((i, j)),
+                )
                 for i, j in codec.edges(nodes)
             }
         )
@@ -53,7 +60,9 @@ class SearchCell(nn.Module):
 
 
 class NASBench201Supernet(ModelSpace):
-    """See :meth:`spaces.NASBench201.supernet`. ``forward`` is for NNI's strategies, ``forward_path`` for ours."""
+    """See :meth:`nni_plugins.spaces.NASBench201.supernet`. ``forward`` is for NNI's strategies, ``forward_path`` for
+    ours.
+    """
 
     def __init__(self, affine: bool = False, **space_config: Any) -> None:
         super().__init__()
@@ -96,7 +105,9 @@ class NASBench201Supernet(ModelSpace):
         return cast(torch.Tensor, self.classifier(self.lastact(x), size))
 
     def weight_blocks(self) -> WeightBlocks:
-        """Blocks in the sense of RLNAS' angle (official ``weight_angle.py``): all cells' weights of one (edge, operation) are one block."""
+        """Blocks in the sense of RLNAS' angle (official ``weight_angle.py``): all cells' weights of one (edge,
+        operation) are one block.
+        """
         head = set(self.classifier.modules())
         search_cells = {f"cells.{k}.": cell for k, cell in enumerate(self.cells) if isinstance(cell, SearchCell)}
 

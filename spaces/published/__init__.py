@@ -34,5 +34,8 @@ def published(name: str) -> Published:
     """
     known = names()
     if name not in known:
-        raise SpaceError(f"unknown published architecture {shown(name)}; {closest(str(name), known)}", "List them: nni-plugins list --architectures")
+        raise SpaceError(
+            f"unknown published architecture {shown(name)}; {closest(str(name), known)}",
+            "List them: nni-plugins list --architectures",
+        )
     return read(FOLDER / f"{name}.json")

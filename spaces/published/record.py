@@ -38,9 +38,9 @@ class Source:
 class Count:
     """A network's size as its ``source`` prints it.
 
-    ``space``: arguments in which that network's space differs from the file's. ``image_size``: None for one token of a language model.
-    ``parameters``, ``macs``: such as ``4.7M`` or ``98.9G``, right to the last digit; ``macs`` (multiply-adds) may be missing, and count
-    a linear layer as :data:`LINEAR` says.
+    ``space``: arguments in which that network's space differs from the file's. ``image_size``: None for one token of a
+    language model. ``parameters``, ``macs``: such as ``4.7M`` or ``98.9G``, right to the last digit; ``macs``
+    (multiply-adds) may be missing, and count a linear layer as :data:`LINEAR` says.
     """
 
     space: Mapping[str, Any] = field(hash=False)
@@ -63,7 +63,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Published:
-    """A published architecture. ``arguments``: of its space, with the ``name``; ``text``: native text of the architecture."""
+    """A published architecture. ``arguments``: of its space, with the ``name``; ``text``: native text of the
+    architecture.
+    """
 
     name: str
     title: str
@@ -117,8 +119,8 @@ def read(path: Path) -> Published:
     """The architecture in the file ``path``, whose name without ``.json`` it bears.
 
     Raises:
-        SpaceError: the file and the place in it that is not as it should be. That the architecture is one of its space is checked when
-            either is asked for.
+        SpaceError: the file and the place in it that is not as it should be. That the architecture is one of its space
+            is checked when either is asked for.
     """
     if path.stat().st_size > MAX_BYTES:
         raise SpaceError(f"{path.name}: {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read.")
@@ -129,12 +131,18 @@ def read(path: Path) -> Published:
     place = path.name
     if isinstance(data, dict) and not (type(data.get("schema")) is int and 1 <= data["schema"] <= SCHEMA_VERSION):
         remedy = "Upgrade nni-plugins." if isinstance(data.get("schema"), int) else ""
-        raise SpaceError(f"{place}: schema {shown(data.get('schema'))}; this version reads 1 to {SCHEMA_VERSION}.", remedy)
-    data = _fields(data, place, ("schema", "name", "title", "space", "architecture", "source", "counts"), ("results", "notes"))
+        raise SpaceError(
+            f"{place}: schema {shown(data.get('schema'))}; this version reads 1 to {SCHEMA_VERSION}.", remedy
+        )
+    data = _fields(
+        data, place, ("schema", "name", "title", "space", "architecture", "source", "counts"), ("results", "notes")
+    )
     if data["name"] != path.stem:
         raise SpaceError(f"{place}: name: must be {path.stem!r}, as the file is called, but got {shown(data['name'])}.")
     if not isinstance(data["space"], dict) or "name" not in data["space"]:
-        raise SpaceError(f"{place}: space: must be an object with the space's name and its arguments, but got {shown(data['space'])}.")
+        raise SpaceError(
+            f"{place}: space: must be an object with the space's name and its arguments, but got {shown(data['space'])}."
+        )
     try:
         registered.check_name(data["space"]["name"])
     except SpaceError as error:
@@ -145,8 +153,13 @@ def read(path: Path) -> Published:
         arguments=data["space"],
         text=_text(data["architecture"], f"{place}: architecture"),
         source=_source(data["source"], f"{place}: source"),
-        counts=tuple(_count(value, f"{place}: counts[{i}]") for i, value in enumerate(_list(data["counts"], f"{place}: counts"))),
-        results=tuple(_result(value, f"{place}: results[{i}]") for i, value in enumerate(_list(data.get("results", []), f"{place}: results"))),
+        counts=tuple(
+            _count(value, f"{place}: counts[{i}]") for i, value in enumerate(_list(data["counts"], f"{place}: counts"))
+        ),
+        results=tuple(
+            _result(value, f"{place}: results[{i}]")
+            for i, value in enumerate(_list(data.get("results", []), f"{place}: results"))
+        ),
         notes=_text(data.get("notes", ""), f"{place}: notes"),
     )
 
@@ -161,20 +174,31 @@ def _source(value: Any, place: str) -> Source:
 def _count(value: Any, place: str) -> Count:
     given = _fields(value, place, ("space", "image_size", "parameters", "source"), ("macs", "linear"))
     if not isinstance(given["space"], dict) or "name" in given["space"]:
-        raise SpaceError(f"{place}.space: must be an object of the arguments that differ, but got {shown(given['space'])}.")
+        raise SpaceError(
+            f"{place}.space: must be an object of the arguments that differ, but got {shown(given['space'])}."
+        )
     size = given["image_size"]
     pair = tuple(size) if isinstance(size, list) and len(size) == 2 else (size, size)
     if size is not None and not all(type(side) is int and side >= 1 for side in pair):
         raise SpaceError(f"{place}.image_size: must be a side, [height, width] or null, but got {shown(size)}.")
     for key in ("parameters", "macs"):
         printed = given.get(key)
-        if (key in given) and not (isinstance(printed, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?[MG]", printed, re.ASCII)):
+        if (key in given) and not (
+            isinstance(printed, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?[MG]", printed, re.ASCII)
+        ):
             raise SpaceError(f"{place}.{key}: must be printed like '4.7M' or '98.9G', but got {shown(printed)}.")
     linear = given.get("linear", LINEAR[0])
     if linear not in LINEAR:
         raise SpaceError(f"{place}.linear: must be one of {', '.join(map(repr, LINEAR))}, but got {shown(linear)}.")
     image_size: ImageSize | None = (pair[0], pair[1]) if isinstance(size, list) else size
-    return Count(given["space"], image_size, given["parameters"], given.get("macs"), linear, _text(given["source"], f"{place}.source"))
+    return Count(
+        given["space"],
+        image_size,
+        given["parameters"],
+        given.get("macs"),
+        linear,
+        _text(given["source"], f"{place}.source"),
+    )
 
 
 def _result(value: Any, place: str) -> Result:
@@ -187,9 +211,14 @@ def _fields(value: Any, place: str, needed: Collection[str], optional: Collectio
     """``value`` if it is an object with these keys."""
     if not isinstance(value, dict):
         raise SpaceError(f"{place}: must be an object, but got {shown(value)}.")
-    missing, foreign = [key for key in needed if key not in value], [key for key in value if key not in {*needed, *optional}]
+    missing, foreign = (
+        [key for key in needed if key not in value],
+        [key for key in value if key not in {*needed, *optional}],
+    )
     if missing or foreign:
-        raise SpaceError(f"{place}: missing keys: {', '.join(missing) or 'none'}; unknown keys: {shown(foreign) if foreign else 'none'}.")
+        raise SpaceError(
+            f"{place}: missing keys: {', '.join(missing) or 'none'}; unknown keys: {shown(foreign) if foreign else 'none'}."
+        )
     return value
 
 

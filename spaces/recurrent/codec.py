@@ -13,7 +13,9 @@ Node = tuple[str, int]
 OPERATIONS = ("tanh", "relu", "sigmoid", "identity")
 
 NAO_IDS = {"nao-ws": OPERATIONS, "nao": ("tanh", "relu", "identity", "sigmoid")}
-"""What NAO's integers mean: its code with weight sharing (``NAO-WS/rnn/model.py``) and without (``NAO/rnn/utils.py``) differ in 2 and 3."""
+"""What NAO's integers mean: its code with weight sharing (``NAO-WS/rnn/model.py``) and without (``NAO/rnn/utils.py``)
+differ in 2 and 3.
+"""
 
 LIMIT = 20_000
 """Characters that are read."""
@@ -23,7 +25,9 @@ DEPTH = 3
 
 Value = int | str | range | list["Value"]
 
-_TOKEN = re.compile(r"""\s*(?:([A-Za-z_]\w*)|(-?[0-9]{1,9}(?![0-9]))|'([^'\\\n]*)'|"([^"\\\n]*)"|([][(),=]))""", re.ASCII)
+_TOKEN = re.compile(
+    r"""\s*(?:([A-Za-z_]\w*)|(-?[0-9]{1,9}(?![0-9]))|'([^'\\\n]*)'|"([^"\\\n]*)"|([][(),=]))""", re.ASCII
+)
 _FORM = "A two-node cell reads Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=range(1, 3))."
 
 
@@ -34,11 +38,12 @@ def to_string(nodes: Sequence[Node]) -> str:
 
 
 def from_string(text: str, nodes: int) -> list[Node]:
-    """Inverse of :func:`to_string`, which also reads pairs as (input, operation), ``concat`` as a list or left out, a bare list of
-    pairs, and NAO's integers with the meaning of its code with weight sharing. Nothing is evaluated.
+    """Inverse of :func:`to_string`, which also reads pairs as (input, operation), ``concat`` as a list or left out, a
+    bare list of pairs, and NAO's integers with the meaning of its code with weight sharing. Nothing is evaluated.
 
     Raises:
-        SpaceError: malformed, a wrong number of nodes, an unknown operation or a state that does not exist yet; the place is named.
+        SpaceError: malformed, a wrong number of nodes, an unknown operation or a state that does not exist yet; the
+            place is named.
     """
     _check_length(text)
     if re.fullmatch(r"[-0-9\s,]+", text, re.ASCII):
@@ -50,7 +55,9 @@ def from_string(text: str, nodes: int) -> list[Node]:
         raise SpaceError(f"recurrent: {nodes} pairs are needed for {nodes} nodes, but got {len(recurrent)}.", _FORM)
     read = [_node(value, k) for k, value in enumerate(recurrent)]
     if concat is not None and not _lists_all(concat, nodes):
-        raise SpaceError(f"concat: the output of this space is the mean of all nodes, 1 to {nodes}, but got {shown(concat)}.")
+        raise SpaceError(
+            f"concat: the output of this space is the mean of all nodes, 1 to {nodes}, but got {shown(concat)}."
+        )
     return read
 
 
@@ -65,7 +72,9 @@ def from_integers(text: str, nodes: int, code: str) -> list[Node]:
         raise SpaceError(f"code: unknown code {shown(code)}; {closest(str(code), NAO_IDS)}")
     words = re.split(r"[\s,]+", text.strip())
     if len(words) != 2 * nodes:
-        raise SpaceError(f"{2 * nodes} integers, an input and an activation for each of {nodes} nodes, are needed, but got {len(words)}.")
+        raise SpaceError(
+            f"{2 * nodes} integers, an input and an activation for each of {nodes} nodes, are needed, but got {len(words)}."
+        )
     known = {str(i): operation for i, operation in enumerate(NAO_IDS[code])}
     read = []
     for k, (source, activation) in enumerate(zip(words[::2], words[1::2], strict=True)):
@@ -80,8 +89,8 @@ def from_integers(text: str, nodes: int, code: str) -> list[Node]:
 def canonical(nodes: Sequence[Node]) -> str:
     """The cell as a tree without names: the nodes that read a state are its children, in alphabetical order.
 
-    The output is the mean of all nodes and every node has weights of its own, so two cells whose trees differ only in the order
-    of children are the same function once their weights are renamed. 32 cells of two nodes are 26 functions.
+    The output is the mean of all nodes and every node has weights of its own, so two cells whose trees differ only in
+    the order of children are the same function once their weights are renamed. 32 cells of two nodes are 26 functions.
     """
     children: list[list[str]] = [[] for _ in range(len(nodes) + 1)]
     for j in range(len(nodes), 0, -1):  # children come after their parents
@@ -116,7 +125,9 @@ def _node(value: Value, k: int) -> Node:
     if not isinstance(operation, str) or not isinstance(source, int):
         raise SpaceError(f"recurrent[{k}]: must be a pair such as ('tanh', 0), but got {shown(value)}.")
     if operation not in OPERATIONS:
-        raise SpaceError(f"recurrent[{k}].operation: unknown operation {shown(operation)}; {closest(operation, OPERATIONS)}")
+        raise SpaceError(
+            f"recurrent[{k}].operation: unknown operation {shown(operation)}; {closest(operation, OPERATIONS)}"
+        )
     return operation, _input(source, k)
 
 
@@ -150,7 +161,9 @@ class _Reader:
                     name = self._next()[0]
                     self._need("=")
                 if name not in ("recurrent", "concat") or name in fields:
-                    raise SpaceError(f"Genotype: the fields are recurrent and concat, each once, but got {shown(name)}.", _FORM)
+                    raise SpaceError(
+                        f"Genotype: the fields are recurrent and concat, each once, but got {shown(name)}.", _FORM
+                    )
                 fields[name] = self._value(name)
                 if not self._skip(","):
                     self._need(")")
@@ -179,7 +192,9 @@ class _Reader:
         if value is not None:
             return value
         if word not in ("[", "(", "range"):
-            raise SpaceError(f"{place}: expected a list, a pair, a whole number or a quoted name, but got {shown(word)}.", _FORM)
+            raise SpaceError(
+                f"{place}: expected a list, a pair, a whole number or a quoted name, but got {shown(word)}.", _FORM
+            )
         if depth == DEPTH:
             raise SpaceError(f"{place}: lists within lists, more than {DEPTH} deep.", _FORM)
         if word == "range":

@@ -1,12 +1,14 @@
-"""The mixed recurrent cell of DARTS' search on Penn Treebank, and what is derived from it (Liu et al., ICLR 2019; fact sheet B4).
+"""The mixed recurrent cell of DARTS' search on Penn Treebank, and what is derived from it (Liu et al., ICLR 2019; fact
+sheet B4).
 
-Letters as in ``network.py``, and N nodes. Edge (i, j) leads from state i to node j > i; edges are numbered node by node, so there are
-N (N + 1) / 2. With p = softmax(alphas) over none and the four activations, node j is the sum over i < j and over the activations f of
-p_f (s_i + sigmoid(c) (f(g) - s_i)), where [c, g] = W s_i; none adds nothing. State 0 and every node are then normalised over the batch,
-without scale and shift, and the output is the mean of the nodes.
+Letters as in ``network.py``, and N nodes. Edge (i, j) leads from state i to node j > i; edges are numbered node by
+node, so there are N (N + 1) / 2. With p = softmax(alphas) over none and the four activations, node j is the sum over i
+< j and over the activations f of p_f (s_i + sigmoid(c) (f(g) - s_i)), where [c, g] = W s_i; none adds nothing. State 0
+and every node are then normalised over the batch, without scale and shift, and the output is the mean of the nodes.
 
-Normalisation always takes the statistics of the batch at hand: a search runs in training mode alone. (The official code shares one
-set of running statistics among all states and steps; it serves only its perplexity of the mixture, not the search.)
+Normalisation always takes the statistics of the batch at hand: a search runs in training mode alone. (The official code
+shares one set of running statistics among all states and steps; it serves only its perplexity of the mixture, not the
+search.)
 """
 
 from __future__ import annotations
@@ -43,11 +45,13 @@ def edge(source: int, node: int) -> int:
 class MixedRecurrent(LanguageModel):
     """Every activation on every edge. ``forward`` takes tokens (T, B) int64 and gives logits (T, B, V).
 
-    Parameter ``alphas``: (edges, 5), float32 or wider. The matrices are shared as ``space.sharing`` says, by node in DARTS.
+    Parameter ``alphas``: (edges, 5), float32 or wider. The matrices are shared as ``space.sharing`` says, by node in
+    DARTS.
 
     Args:
-        batch_norm: normalise the states, which needs at least two sequences; without it, a mixture of one architecture is its network.
-        dropouts: as :meth:`spaces.recurrent.RecurrentCell.network` takes them.
+        batch_norm: normalise the states, which needs at least two sequences; without it, a mixture of one architecture
+            is its network.
+        dropouts: as :meth:`nni_plugins.spaces.recurrent.RecurrentCell.network` takes them.
     """
 
     def __init__(self, space: RecurrentCell, batch_norm: bool = True, **dropouts: float) -> None:
@@ -67,10 +71,13 @@ class MixedRecurrent(LanguageModel):
     def hidden_of(self, tokens: torch.Tensor, state: torch.Tensor | None = None) -> torch.Tensor:
         """Outputs of the cell (T, B, H), the last of which is the state for the next piece of text."""
         if self.batch_norm and tokens.ndim == 2 and tokens.shape[1] < 2:
-            raise SpaceError("normalisation over the batch needs at least 2 sequences, but got 1.", "Use MixedRecurrent(batch_norm=False).")
+            raise SpaceError(
+                "normalisation over the batch needs at least 2 sequences, but got 1.",
+                "Use MixedRecurrent(batch_norm=False).",
+            )
         return self.hidden_states(tokens, state, self._cell())
 
-    # -- architecture -----------------------------------------------------------------------------------------------------
+    # -- architecture --------------------------------------------------------------------------------------------------
     def architecture_parameters(self) -> dict[str, nn.Parameter]:
         """By name, as in ``named_parameters()``."""
         return {"alphas": self.alphas}
@@ -84,7 +91,7 @@ class MixedRecurrent(LanguageModel):
         """What would be derived now, in DARTS' text."""
         return self.search_space.to_string(derived(self.search_space, self.numbers()))
 
-    # -- the cell ---------------------------------------------------------------------------------------------------------
+    # -- the cell ------------------------------------------------------------------------------------------------------
     def _norm(self, state: torch.Tensor) -> torch.Tensor:
         return F.batch_norm(state, None, None, training=True) if self.batch_norm else state
 
@@ -127,9 +134,9 @@ def _mixed(s: torch.Tensor, y: torch.Tensor, share: torch.Tensor) -> torch.Tenso
 def ranked(space: RecurrentCell, probabilities: Sequence[Sequence[float]], k: int) -> tuple[Indices, Floats]:
     """The ``k`` most probable architectures, best first: rows (k, D) and log-probabilities (k,).
 
-    The probability is the product over nodes of that of the one activation and edge that each takes; the best architecture is what
-    DARTS derives: of each node's incoming edges that with the strongest activation other than none, ties to the earlier edge, then to
-    the earlier activation.
+    The probability is the product over nodes of that of the one activation and edge that each takes; the best
+    architecture is what DARTS derives: of each node's incoming edges that with the strongest activation other than
+    none, ties to the earlier edge, then to the earlier activation.
     """
     with np.errstate(divide="ignore"):
         logs: Floats = np.log(np.asarray(probabilities, dtype=np.float64))[:, 1:]

@@ -1,7 +1,8 @@
 """Language models of recurrent cells, and the parts that they share with the supernet.
 
-Letters: T steps, B sequences, E = embedding, H = hidden, V = words. The model is that of DARTS (Liu et al., ICLR 2019; fact
-sheet B1, B3), whose regularisation is AWD-LSTM's (Merity et al., ICLR 2018): masks of dropout are drawn once a sequence, not a step.
+Letters: T steps, B sequences, E = embedding, H = hidden, V = words. The model is that of DARTS (Liu et al., ICLR 2019;
+fact sheet B1, B3), whose regularisation is AWD-LSTM's (Merity et al., ICLR 2018): masks of dropout are drawn once a
+sequence, not a step.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ INITIAL_RANGE = 0.04
 class Dropouts:
     """Rates, each in [0, 1), of what is set to zero in training; what is left is scaled up.
 
-    ``dropoute``: whole words. ``dropouti``: elements of the embedded words. ``dropoutx``: the same once more, where they enter the
-    cell. ``dropouth``: elements of the states, wherever a matrix of the cell reads them. ``dropout``: elements of the output.
+    ``dropoute``: whole words. ``dropouti``: elements of the embedded words. ``dropoutx``: the same once more, where
+    they enter the cell. ``dropouth``: elements of the states, wherever a matrix of the cell reads them. ``dropout``:
+    elements of the output.
     """
 
     dropout: float = 0.0
@@ -61,18 +63,24 @@ class Dropouts:
 
 
 def gated(s: torch.Tensor, value: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    """The state that replaces ``s`` where ``gate`` is 1; ``torch.lerp`` would save kernels here, but cost more in the backward pass."""
+    """The state that replaces ``s`` where ``gate`` is 1; ``torch.lerp`` would save kernels here, but cost more in the
+    backward pass.
+    """
     return s + gate * (value - s)
 
 
 def fixed_cell(cell: Sequence[Node], matrices: Sequence[torch.Tensor]) -> Step:
-    """The step of one architecture. ``matrices``: (2 H, H) of each node; those that read the same state are multiplied at once."""
+    """The step of one architecture. ``matrices``: (2 H, H) of each node; those that read the same state are multiplied
+    at once.
+    """
     readers: dict[int, list[int]] = {}
     for j, (_, source) in enumerate(cell):
         readers.setdefault(source, []).append(j)
     groups = []
     for source, nodes in sorted(readers.items()):  # ascending, so that the state that is read is known by then
-        halves = zip(*(matrices[j].chunk(2) for j in nodes), strict=True)  # all rows of c, so that there is one sigmoid, then all of g
+        halves = zip(
+            *(matrices[j].chunk(2) for j in nodes), strict=True
+        )  # all rows of c, so that there is one sigmoid, then all of g
         groups.append((source, nodes, torch.cat([rows for half in halves for rows in half])))
 
     def step(state: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -80,7 +88,9 @@ def fixed_cell(cell: Sequence[Node], matrices: Sequence[torch.Tensor]) -> Step:
         for source, nodes, weights in groups:
             s = states[source]
             width, count = s.shape[1], len(nodes)
-            c, *values = torch.split(F.linear(s if mask is None else s * mask, weights), [count * width, *[width] * count], 1)
+            c, *values = torch.split(
+                F.linear(s if mask is None else s * mask, weights), [count * width, *[width] * count], 1
+            )
             gates = torch.sigmoid(c)
             for j, gate, value in zip(nodes, gates.chunk(count, 1) if count > 1 else [gates], values, strict=True):
                 states[j + 1] = gated(s, ACTIVATIONS[cell[j][0]](value), gate)
@@ -97,13 +107,17 @@ class LanguageModel(nn.Module):
         self.hidden, self.rates = space.hidden, dropouts
         self.embedding = nn.Embedding(space.classes, space.embedding)
         self.w0 = nn.Parameter(torch.empty(2 * space.hidden, space.embedding + space.hidden))
-        self.projection = nn.Linear(space.hidden, space.embedding, bias=False) if space.embedding != space.hidden else nn.Identity()
+        self.projection = (
+            nn.Linear(space.hidden, space.embedding, bias=False) if space.embedding != space.hidden else nn.Identity()
+        )
         for weight in self.parameters():
             nn.init.uniform_(weight, -INITIAL_RANGE, INITIAL_RANGE)
         self.bias = nn.Parameter(torch.zeros(space.classes))
 
     def hidden_states(self, tokens: torch.Tensor, state: torch.Tensor | None, step: Step) -> torch.Tensor:
-        """Outputs of the cell, before any dropout: tokens (T, B) and the state before them (B, H), or None for zeros, give (T, B, H)."""
+        """Outputs of the cell, before any dropout: tokens (T, B) and the state before them (B, H), or None for zeros,
+        give (T, B, H).
+        """
         self._check(tokens, state)
         x = self.embedding(tokens)
         words = self._mask(x, self.rates.dropoute, (self.embedding.num_embeddings, 1))
@@ -142,7 +156,9 @@ class LanguageModel(nn.Module):
 
     def _check(self, tokens: torch.Tensor, state: torch.Tensor | None) -> None:
         if tokens.ndim != 2 or tokens.dtype != torch.int64 or not tokens.numel():
-            raise SpaceError(f"tokens of shape (T, B) and type int64 are needed, but got {tuple(tokens.shape)} of {tokens.dtype}.")
+            raise SpaceError(
+                f"tokens of shape (T, B) and type int64 are needed, but got {tuple(tokens.shape)} of {tokens.dtype}."
+            )
         wanted = (tokens.shape[1], self.hidden)
         if state is not None and state.shape != wanted:
             raise SpaceError(f"a state of shape (B, hidden) = {wanted} is needed, but got {tuple(state.shape)}.")
@@ -154,13 +170,17 @@ class RecurrentNetwork(LanguageModel):
     def __init__(self, space: RecurrentCell, cell: Sequence[Node], dropouts: Dropouts) -> None:
         super().__init__(space, dropouts)
         self.cell = tuple(cell)
-        self.nodes = nn.Parameter(torch.empty(space.nodes, 2 * space.hidden, space.hidden).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
+        self.nodes = nn.Parameter(
+            torch.empty(space.nodes, 2 * space.hidden, space.hidden).uniform_(-INITIAL_RANGE, INITIAL_RANGE)
+        )
 
     def forward(self, tokens: torch.Tensor, state: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (T, B, V) of tokens (T, B); ``state``: (B, H), zeros where it is None."""
         return self.forward_with_state(tokens, state)[0]
 
-    def forward_with_state(self, tokens: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward_with_state(
+        self, tokens: torch.Tensor, state: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Also the state (B, H) after the last token; detach it before the next piece of the text."""
         hidden = self.hidden_of(tokens, state)
         return self.logits(hidden), hidden[-1]

@@ -1,4 +1,6 @@
-"""The space of recurrent cells without weights. Facts: Yu et al., "Evaluating the Search Phase of NAS", ICLR 2020; fact sheet B1, B2."""
+"""The space of recurrent cells without weights. Facts: Yu et al., "Evaluating the Search Phase of NAS", ICLR 2020; fact
+sheet B1, B2.
+"""
 
 from __future__ import annotations
 
@@ -25,26 +27,40 @@ MOST_NODES = 32
 
 
 class RecurrentCell(SearchSpace):
-    """Cells whose node j applies one of four activations to one earlier state; the output is the mean of all nodes. n! 4^n cells.
+    """Cells whose node j applies one of four activations to one earlier state; the output is the mean of all nodes. n!
+    4^n cells.
 
-    With ``[c, g] = W_j s`` for the state s that node j reads, ``s_j = s + sigmoid(c) (f(g) - s)``; the state 0 is made in the same way
-    from the word and the previous output, with f = tanh. The defaults are those of DARTS' Penn-Treebank experiments. Decisions are
-    ``op_1, input_2, op_2, ...``; the first node has no other input than 0.
+    With ``[c, g] = W_j s`` for the state s that node j reads, ``s_j = s + sigmoid(c) (f(g) - s)``; the state 0 is made
+    in the same way from the word and the previous output, with f = tanh. The defaults are those of DARTS' Penn-Treebank
+    experiments. Decisions are ``op_1, input_2, op_2, ...``; the first node has no other input than 0.
 
     Args:
         nodes: 1 to 32. 2 give 32 cells (26 functions), 8 give 2,642,411,520.
         hidden: size of a state.
-        embedding: size of a word's vector, that of a state by default. Where they differ, a linear layer precedes the decoder.
+        embedding: size of a word's vector, that of a state by default. Where they differ, a linear layer precedes the
+            decoder.
         classes: words of the vocabulary.
-        sharing: what has a weight matrix of its own in the supernet: ``node`` (DARTS), ``edge``, the node and its input (ENAS-PyTorch),
-            or ``edge_op``, the node, its input and its operation (ENAS and NAO-WS).
+        sharing: what has a weight matrix of its own in the supernet: ``node`` (DARTS), ``edge``, the node and its input
+            (ENAS-PyTorch), or ``edge_op``, the node, its input and its operation (ENAS and NAO-WS).
     """
 
     name: ClassVar[str] = "recurrent"
     takes_images: ClassVar[bool] = False
 
-    def __init__(self, nodes: int = 8, hidden: int = 850, embedding: int | None = None, classes: int = 10_000, sharing: str = "node") -> None:
-        at_least(nodes=(nodes, 1), hidden=(hidden, 1), embedding=(hidden if embedding is None else embedding, 1), classes=(classes, 1))
+    def __init__(
+        self,
+        nodes: int = 8,
+        hidden: int = 850,
+        embedding: int | None = None,
+        classes: int = 10_000,
+        sharing: str = "node",
+    ) -> None:
+        at_least(
+            nodes=(nodes, 1),
+            hidden=(hidden, 1),
+            embedding=(hidden if embedding is None else embedding, 1),
+            classes=(classes, 1),
+        )
         if nodes > MOST_NODES:
             raise SpaceError(f"nodes <= {MOST_NODES} must hold, but got nodes={shown(nodes)}.")
         if sharing not in SHARINGS:
@@ -57,9 +73,15 @@ class RecurrentCell(SearchSpace):
         super().__init__(decisions)
 
     def config(self) -> dict[str, Any]:
-        return {"nodes": self.nodes, "hidden": self.hidden, "embedding": self.embedding, "classes": self.classes, "sharing": self.sharing}
+        return {
+            "nodes": self.nodes,
+            "hidden": self.hidden,
+            "embedding": self.embedding,
+            "classes": self.classes,
+            "sharing": self.sharing,
+        }
 
-    # -- codecs -----------------------------------------------------------------------------------------------------------
+    # -- codecs --------------------------------------------------------------------------------------------------------
     def cell(self, architecture: Architecture) -> list[codec.Node]:
         """(operation, input) of each node."""
         choices = self.check(architecture).as_dict()
@@ -75,12 +97,16 @@ class RecurrentCell(SearchSpace):
         return codec.to_string(self.cell(architecture))
 
     def from_string(self, text: str) -> Architecture:
-        """DARTS' ``Genotype(recurrent=[('tanh', 0), ...], concat=range(1, 9))``, or NAO's integers as :meth:`from_integers` reads them."""
+        """DARTS' ``Genotype(recurrent=[('tanh', 0), ...], concat=range(1, 9))``, or NAO's integers as
+        :meth:`from_integers` reads them.
+        """
         return self._of(codec.from_string(text, self.nodes))
 
     def from_integers(self, text: str, code: str = "nao-ws") -> Architecture:
-        """NAO's ``input activation`` integers. Its two public codes number activations differently, so name the one that wrote them:
-        ``nao-ws`` (tanh, relu, sigmoid, identity; the order of this space) or ``nao`` (tanh, relu, identity, sigmoid)."""
+        """NAO's ``input activation`` integers. Its two public codes number activations differently, so name the one
+        that wrote them: ``nao-ws`` (tanh, relu, sigmoid, identity; the order of this space) or ``nao`` (tanh, relu,
+        identity, sigmoid).
+        """
         return self._of(codec.from_integers(text, self.nodes, code))
 
     def canonical(self, architecture: Architecture) -> str:
@@ -99,11 +125,15 @@ class RecurrentCell(SearchSpace):
             edges += [GraphEdge(str(source) if source else "input", str(j), operation), GraphEdge(str(j), "output", "")]
         return {"cell": edges}
 
-    # -- structure and cost -----------------------------------------------------------------------------------------------
+    # -- structure and cost --------------------------------------------------------------------------------------------
     @cached_property
     def _parts(self) -> tuple[Decision, ...]:
         def values(j: int) -> tuple[str, ...]:
-            return tuple(str(i) for i in range(j)) if self.sharing == "edge" else tuple(f"{o}@{i}" for i in range(j) for o in codec.OPERATIONS)
+            return (
+                tuple(str(i) for i in range(j))
+                if self.sharing == "edge"
+                else tuple(f"{o}@{i}" for i in range(j) for o in codec.OPERATIONS)
+            )
 
         return tuple(Decision(f"node_{j}", values(j)) for j in self._numbers)
 
@@ -146,20 +176,23 @@ class RecurrentCell(SearchSpace):
     def cost_table(self, image_size: ImageSize = 32) -> CostTable:
         """Multiply-adds of matrix products for ONE TOKEN; ``image_size`` means nothing here. All cells cost the same.
 
-        Parameters at 8 nodes and the default sizes: 8,510,000 of the embedding, which is also the decoder, and its bias,
-        2,890,000 of W_0 and 8 x 1,445,000 of the nodes, 22,960,000 in all.
+        Parameters at 8 nodes and the default sizes: 8,510,000 of the embedding, which is also the decoder, and its
+        bias, 2,890,000 of W_0 and 8 x 1,445,000 of the nodes, 22,960,000 in all.
         """
         cell = 2 * self.hidden * (self.embedding + self.hidden) + self.nodes * 2 * self.hidden**2
         projection = self.hidden * self.embedding if self.embedding != self.hidden else 0
         decoder = self.classes * self.embedding
         nothing = np.zeros((self.nodes, max(len(part.values) for part in self.parts)), dtype=np.int64)
-        return CostTable(self, cell + projection + decoder + self.classes, cell + projection + decoder, nothing, nothing)
+        return CostTable(
+            self, cell + projection + decoder + self.classes, cell + projection + decoder, nothing, nothing
+        )
 
-    # -- networks ---------------------------------------------------------------------------------------------------------
+    # -- networks ------------------------------------------------------------------------------------------------------
     def supernet(self, **dropouts: float) -> RecurrentSupernet:
         """The weight-sharing language model, an NNI ``ModelSpace``; ``dropouts`` as in :meth:`network`.
 
-        Two architectures with equal :meth:`canonical` forms have different weights here, unless they are renamed consistently.
+        Two architectures with equal :meth:`canonical` forms have different weights here, unless they are renamed
+        consistently.
         """
         from .supernet import RecurrentSupernet
 
@@ -168,8 +201,8 @@ class RecurrentCell(SearchSpace):
     def network(self, architecture: Architecture, **dropouts: float) -> RecurrentNetwork:
         """A language model: tokens (T, B) int64 give logits (T, B, classes).
 
-        ``dropouts``: the rates ``dropout``, ``dropouth``, ``dropoutx``, ``dropouti`` and ``dropoute``, all 0 by default; see
-        :class:`spaces.recurrent.network.Dropouts`.
+        ``dropouts``: the rates ``dropout``, ``dropouth``, ``dropoutx``, ``dropouti`` and ``dropoute``, all 0 by
+        default; see :class:`nni_plugins.spaces.recurrent.network.Dropouts`.
         """
         from .network import Dropouts, RecurrentNetwork
 

@@ -1,6 +1,8 @@
-"""NAO: search by gradient ascent in the latent space of a learned encoder and decoder. Importing this package imports no torch."""
+"""NAO: search by gradient ascent in the latent space of a learned encoder and decoder. Importing this package imports
+no torch.
+"""
 
-from spaces.lazy import lazy
+from nni_plugins.spaces.lazy import lazy
 
 __getattr__, __dir__ = lazy(
     __name__,

@@ -1,7 +1,9 @@
-"""NAO as a state that is asked for architectures and told their values: what a tuner needs, whose trials end in any order. Free of torch.
+"""NAO as a state that is asked for architectures and told their values: what a tuner needs, whose trials end in any
+order. Free of torch.
 
-Rounds are synchronous, as in the papers: a round's architectures are all handed out, and the next round's are computed when all of them have
-ended. What a round proposes is a function of the trials with values, in the order in which they were proposed, and of (seed, round).
+Rounds are synchronous, as in the papers: a round's architectures are all handed out, and the next round's are computed
+when all of them have ended. What a round proposes is a function of the trials with values, in the order in which they
+were proposed, and of (seed, round).
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.errors import ConfigError
-from evaluators.randomness import generator
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.randomness import generator
 
 from .codecs import Codec
 from .proposals import random_rows
@@ -27,7 +29,9 @@ Status = Literal["waiting", "running", "done", "failed"]
 
 @dataclass
 class Trial:
-    """One architecture: ``row``, where it came from (``initial``, ``imported``, or as in ``proposals.ORIGINS``), its round and its value."""
+    """One architecture: ``row``, where it came from (``initial``, ``imported``, or as in ``proposals.ORIGINS``), its
+    round and its value.
+    """
 
     row: list[int]
     origin: str
@@ -38,7 +42,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Job:
-    """What the proposals of round ``step`` follow from: all trials with a value, ``rows: (n, D)`` and ``values: (n,)``, and known keys."""
+    """What the proposals of round ``step`` follow from: all trials with a value, ``rows: (n, D)`` and ``values: (n,)``,
+    and known keys.
+    """
 
     step: int
     rows: Rows
@@ -59,12 +65,18 @@ class Proposed:
 class AskTell:
     """``initial`` random architectures, then rounds without end or ``rounds`` of them.
 
-    Life: :meth:`ask` until it is None; :meth:`tell` or :meth:`fail` each; when :attr:`due`, pass :meth:`job` to :func:`work` and its answer to
-    :meth:`extend`; and so on until :attr:`finished`.
+    Life: :meth:`ask` until it is None; :meth:`tell` or :meth:`fail` each; when :attr:`due`, pass :meth:`job` to
+    :func:`work` and its answer to :meth:`extend`; and so on until :attr:`finished`.
     """
 
     def __init__(
-        self, codec: Codec, initial: int, rounds: int | None, controller: ControllerSettings, proposals: ProposalSettings, seed: int
+        self,
+        codec: Codec,
+        initial: int,
+        rounds: int | None,
+        controller: ControllerSettings,
+        proposals: ProposalSettings,
+        seed: int,
     ) -> None:
         self.codec, self.rounds, self.controller, self.proposals, self.seed = codec, rounds, controller, proposals, seed
         first = random_rows(codec, (), initial, generator(seed, "nao initial")).rows
@@ -128,7 +140,7 @@ class AskTell:
         if math.isfinite(value):
             self.trials.append(Trial(row.tolist(), "imported", self.step, "done", float(value)))
 
-    # -- rounds -----------------------------------------------------------------------------------------------------------
+    # -- rounds --------------------------------------------------------------------------------------------------------
     def _array(self, trials: list[Trial]) -> Rows:
         rows: Rows = np.array([trial.row for trial in trials], dtype=np.int64).reshape(-1, self.codec.tokens.length)
         return rows
@@ -137,7 +149,9 @@ class AskTell:
         """What :func:`work` needs for the next round."""
         done = [trial for trial in self.trials if trial.status == "done"]
         known = self.codec.keys(self._array(self.trials))
-        return Job(self.step, self._array(done), np.array([trial.value for trial in done], dtype=np.float64), tuple(known))
+        return Job(
+            self.step, self._array(done), np.array([trial.value for trial in done], dtype=np.float64), tuple(known)
+        )
 
     def extend(self, proposed: Proposed) -> None:
         """Take the next round's architectures.
@@ -149,12 +163,18 @@ class AskTell:
             raise ConfigError(f"round {self.step} is due, but got proposals of round {proposed.step}.")
         self.reports.append(proposed.numbers)
         self.exhausted = not proposed.rows
-        self.trials += [Trial(row, origin, self.step) for row, origin in zip(proposed.rows, proposed.origins, strict=True)]
+        self.trials += [
+            Trial(row, origin, self.step) for row, origin in zip(proposed.rows, proposed.origins, strict=True)
+        ]
 
-    # -- files ------------------------------------------------------------------------------------------------------------
+    # -- files ---------------------------------------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"trials": [asdict(trial) for trial in self.trials], "reports": self.reports, "exhausted": self.exhausted}
+        return {
+            "trials": [asdict(trial) for trial in self.trials],
+            "reports": self.reports,
+            "exhausted": self.exhausted,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state`; running trials are running."""
@@ -165,9 +185,9 @@ class AskTell:
 def work(codec: Codec, job: Job, controller: ControllerSettings, proposals: ProposalSettings, seed: int) -> Proposed:
     """Train a controller and propose a round: seconds to minutes. Imports torch.
 
-    Where no trial has a value, architectures are drawn at random; where fewer have one than ``proposals.seeds``, all of them are seeds. The
-    numbers say so: ``seeds``, ``gradient``, ``mutation``, ``random``, ``largest_step``, ``decoded``, ``duplicates``, ``invalid``, and where a
-    controller was trained ``epochs`` and ``loss``.
+    Where no trial has a value, architectures are drawn at random; where fewer have one than ``proposals.seeds``, all of
+    them are seeds. The numbers say so: ``seeds``, ``gradient``, ``mutation``, ``random``, ``largest_step``,
+    ``decoded``, ``duplicates``, ``invalid``, and where a controller was trained ``epochs`` and ``loss``.
     """
     from .search import next_rows
 
@@ -177,7 +197,12 @@ def work(codec: Codec, job: Job, controller: ControllerSettings, proposals: Prop
     else:
         settings = proposals.model_copy(update={"seeds": seeds})
         found, trained = next_rows(codec, job.rows, job.values, job.known, controller, settings, seed, job.step)
-    numbers: dict[str, Any] = {"seeds": seeds, **found.counts(), "largest_step": found.largest_step, "decoded": found.decoded}
+    numbers: dict[str, Any] = {
+        "seeds": seeds,
+        **found.counts(),
+        "largest_step": found.largest_step,
+        "decoded": found.decoded,
+    }
     numbers |= {"duplicates": found.duplicates, "invalid": found.invalid}
     if trained is not None:
         numbers |= {"epochs": len(trained.history), "loss": trained.history[-1]["loss"]}

@@ -1,4 +1,6 @@
-"""What NAO asks of a search space: tokens, drawing, mutation and a key that is equal for equal architectures. Free of torch."""
+"""What NAO asks of a search space: tokens, drawing, mutation and a key that is equal for equal architectures. Free of
+torch.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.errors import ConfigError
-from spaces.architecture import Architecture
-from spaces.base import SearchSpace
-from spaces.cells.nasnet import SlotSpace
-from spaces.errors import shown
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.cells.nasnet import SlotSpace
+from nni_plugins.spaces.errors import shown
 
 from .tokens import MOST_TOKENS, Rows, Swap, Tokens
 
@@ -51,7 +53,9 @@ class Codec(ABC):
 
 
 def swaps_of(space: SearchSpace) -> tuple[tuple[Swap, ...], ...]:
-    """NASNet-like cells add two (input, operation) pairs in each node, which commute. Other spaces have no twins that a swap makes."""
+    """NASNet-like cells add two (input, operation) pairs in each node, which commute. Other spaces have no twins that a
+    swap makes.
+    """
     if not isinstance(space, SlotSpace):
         return ()
     nodes = [((at, at + 1), (at + 2, at + 3)) for at in range(0, len(space.decisions), 4)]
@@ -59,14 +63,16 @@ def swaps_of(space: SearchSpace) -> tuple[tuple[Swap, ...], ...]:
 
 
 class SpaceCodec(Codec):
-    """A :class:`spaces.SearchSpace`; keys are its canonical forms.
+    """A :class:`nni_plugins.spaces.SearchSpace`; keys are its canonical forms.
 
     NASNet-like spaces are read in groups of (input, operation) as in NAO's code, all others one token a step.
     """
 
     def __init__(self, space: SearchSpace) -> None:
         self.space, self.size = space, space.size
-        self.tokens = Tokens(tuple(d.values for d in space.decisions), 2 if isinstance(space, SlotSpace) else 1, swaps_of(space))
+        self.tokens = Tokens(
+            tuple(d.values for d in space.decisions), 2 if isinstance(space, SlotSpace) else 1, swaps_of(space)
+        )
         self._keys: dict[bytes, str] = {}
 
     def rows(self, architectures: Iterable[Architecture]) -> Rows:
@@ -103,13 +109,15 @@ class SpaceCodec(Codec):
 
 
 class ParameterCodec(Codec):
-    """An NNI search-space JSON whose parameters have finitely many values: ``choice``, ``randint``, ``quniform``, ``qloguniform``.
+    """An NNI search-space JSON whose parameters have finitely many values: ``choice``, ``randint``, ``quniform``,
+    ``qloguniform``.
 
     Values are drawn uniformly, whatever the distribution's name says.
 
     Args:
         search_space: ``{key: {"_type": ..., "_value": [...]}}``.
-        space: the space that it was exported from, if known: then keys are canonical forms, otherwise the parameters themselves.
+        space: the space that it was exported from, if known: then keys are canonical forms, otherwise the parameters
+            themselves.
 
     Raises:
         ConfigError: a parameter that has no finite list of plain values; it names the key.
@@ -117,12 +125,19 @@ class ParameterCodec(Codec):
 
     def __init__(self, search_space: Mapping[str, Any], space: SearchSpace | None = None) -> None:
         if not isinstance(search_space, Mapping) or not search_space:
-            raise ConfigError(f"searchSpace: a mapping with at least one parameter is needed, but got {shown(search_space)}.")
+            raise ConfigError(
+                f"searchSpace: a mapping with at least one parameter is needed, but got {shown(search_space)}."
+            )
         self.values = {key: finite_values(key, entry) for key, entry in search_space.items()}
         self.labels = tuple(self.values)
         self._inner = None if space is None else SpaceCodec(space)
-        if space is not None and {k: tuple(v) for k, v in self.values.items()} != {d.label: d.values for d in space.decisions}:
-            raise ConfigError(f"searchSpace: is not the one of {space!r}.", "Export it: space.nni_search_space(), or leave classArgs.space out.")
+        if space is not None and {k: tuple(v) for k, v in self.values.items()} != {
+            d.label: d.values for d in space.decisions
+        }:
+            raise ConfigError(
+                f"searchSpace: is not the one of {space!r}.",
+                "Export it: space.nni_search_space(), or leave classArgs.space out.",
+            )
         plain = SpaceCodec(space).tokens if space is not None and self.labels == space.labels else None
         texts = tuple(tuple(self._text(value) for value in values) for values in self.values.values())
         self.tokens = Tokens(texts) if plain is None else plain
@@ -139,10 +154,15 @@ class ParameterCodec(Codec):
         return {label: values[i] for (label, values), i in zip(self.values.items(), row.tolist(), strict=True)}
 
     def row(self, parameters: Any) -> Rows | None:
-        """The row (D,) of a trial's parameters, or None where they are not of this search space. Keys that it does not have are ignored."""
+        """The row (D,) of a trial's parameters, or None where they are not of this search space. Keys that it does not
+        have are ignored.
+        """
         if not isinstance(parameters, Mapping) or any(label not in parameters for label in self.labels):
             return None
-        found = [own.get(self._text(_plain(parameters[label]))) for label, own in zip(self.labels, self._positions, strict=True)]
+        found = [
+            own.get(self._text(_plain(parameters[label])))
+            for label, own in zip(self.labels, self._positions, strict=True)
+        ]
         if any(i is None for i in found):
             found = [self._close(label, parameters[label]) for label in self.labels]
         return None if any(i is None for i in found) else np.array(found, dtype=np.int64)
@@ -150,7 +170,9 @@ class ParameterCodec(Codec):
     def _close(self, label: str, value: Any) -> int | None:
         """Numbers that only a detour through JSON changed, such as 1.0 to 1, are the same."""
         for i, own in enumerate(self.values[label]):
-            if self._text(own) == self._text(_plain(value)) or (_number(own) and _number(value) and math.isclose(own, value, rel_tol=1e-12)):
+            if self._text(own) == self._text(_plain(value)) or (
+                _number(own) and _number(value) and math.isclose(own, value, rel_tol=1e-12)
+            ):
                 return i
         return None
 
@@ -216,7 +238,10 @@ def finite_values(key: str, entry: Any) -> list[Any]:
 
 def _choice(key: str, given: list[Any]) -> list[Any]:
     if any(isinstance(value, Mapping) and "_name" in value for value in given):
-        raise ConfigError(f"searchSpace.{key}: nested choices cannot be written as a sequence of tokens.", "Write them flat, or use another tuner.")
+        raise ConfigError(
+            f"searchSpace.{key}: nested choices cannot be written as a sequence of tokens.",
+            "Write them flat, or use another tuner.",
+        )
     try:
         texts = [json.dumps(value, sort_keys=True, allow_nan=False) for value in given]
     except (TypeError, ValueError):
@@ -228,7 +253,11 @@ def _choice(key: str, given: list[Any]) -> list[Any]:
 
 def _range(key: str, kind: str, given: list[Any]) -> list[Any]:
     wanted = 2 if kind == "randint" else 3
-    if len(given) != wanted or not all(_number(value) and math.isfinite(value) for value in given) or given[0] >= given[1]:
+    if (
+        len(given) != wanted
+        or not all(_number(value) and math.isfinite(value) for value in given)
+        or given[0] >= given[1]
+    ):
         raise ConfigError(
             f"searchSpace.{key}: {kind} needs {'[low, high' + (']' if wanted == 2 else ', q]')} with low < high, but got {shown(given)}."
         )
@@ -240,7 +269,9 @@ def _range(key: str, kind: str, given: list[Any]) -> list[Any]:
         return list(range(start, stop))
     q = given[2]
     if q <= 0 or (kind == "qloguniform" and low <= 0) or (high - low) / q > MOST_TOKENS:
-        raise ConfigError(f"searchSpace.{key}: {kind} needs q > 0, and at most {MOST_TOKENS:,} steps, but got {shown(given)}.")
+        raise ConfigError(
+            f"searchSpace.{key}: {kind} needs q > 0, and at most {MOST_TOKENS:,} steps, but got {shown(given)}."
+        )
     # as NNI rounds: to multiples of q, then into the range
     steps = range(round(low / q), round(high / q) + 1)
     return list(dict.fromkeys(min(max(step * q, float(low)), float(high)) for step in steps))

@@ -1,4 +1,5 @@
-"""NAO's encoder, predictor and decoder. Facts: "Neural Architecture Optimization", section 3; NAO-V2's sizes (fact sheet A6).
+"""NAO's encoder, predictor and decoder. Facts: "Neural Architecture Optimization", section 3; NAO-V2's sizes (fact
+sheet A6).
 
 Shapes: n architectures, D tokens of each, S = D / group steps of the encoder, H hidden, V vocabulary.
 """
@@ -18,7 +19,9 @@ from .tokens import START, Tokens
 
 @dataclass(frozen=True)
 class Encoded:
-    """``outputs: (n, S, H)`` of length 1 each, ``embedding: (n, H)``, their mean scaled to length 1, ``value: (n,)`` in 0 to 1."""
+    """``outputs: (n, S, H)`` of length 1 each, ``embedding: (n, H)``, their mean scaled to length 1, ``value: (n,)`` in
+    0 to 1.
+    """
 
     outputs: Tensor
     embedding: Tensor
@@ -26,7 +29,9 @@ class Encoded:
 
 
 class Controller(nn.Module):
-    """Encoder, predictor and decoder for the vocabulary ``tokens``; 80,845 parameters for NAO's space with V2's settings."""
+    """Encoder, predictor and decoder for the vocabulary ``tokens``; 80,845 parameters for NAO's space with V2's
+    settings.
+    """
 
     allowed: Tensor
 
@@ -46,7 +51,7 @@ class Controller(nn.Module):
         self.output = nn.Linear(hidden, tokens.vocabulary)
         self.register_buffer("allowed", torch.from_numpy(tokens.mask), persistent=False)
 
-    # -- encoder and predictor --------------------------------------------------------------------------------------------
+    # -- encoder and predictor -----------------------------------------------------------------------------------------
     def predict(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Encoder outputs (n, S, H) -> embedding (n, H) and value (n,)."""
         embedding = F.normalize(outputs.mean(dim=1), dim=-1)
@@ -59,7 +64,7 @@ class Controller(nn.Module):
         outputs = F.normalize(outputs, dim=-1)
         return Encoded(outputs, *self.predict(outputs))
 
-    # -- decoder ----------------------------------------------------------------------------------------------------------
+    # -- decoder -------------------------------------------------------------------------------------------------------
     def _logits(self, hidden: Tensor, outputs: Tensor) -> Tensor:
         """Decoder states (n, T, H) with attention over ``outputs: (n, S, H)`` -> (n, T, V)."""
         weights = torch.softmax(self.query(hidden) @ outputs.transpose(1, 2), dim=-1)
@@ -75,11 +80,13 @@ class Controller(nn.Module):
         hidden, _ = self.decoder(self.decoder_embedding(before), (state, state))
         return self._logits(hidden, outputs)
 
-    def decode_stepwise(self, outputs: Tensor, embedding: Tensor, tokens: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode_stepwise(
+        self, outputs: Tensor, embedding: Tensor, tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One token after another: (logits (n, D, V), tokens (n, D)).
 
-        With ``tokens: (n, D)`` teacher forcing; without, greedy: the likeliest token that may stand at its place, so that whatever the
-        embedding is, every token is allowed.
+        With ``tokens: (n, D)`` teacher forcing; without, greedy: the likeliest token that may stand at its place, so
+        that whatever the embedding is, every token is allowed.
         """
         token = torch.full((len(outputs), 1), START, dtype=torch.int64, device=outputs.device)
         state = (embedding.unsqueeze(0).contiguous(), embedding.unsqueeze(0).contiguous())
@@ -95,25 +102,32 @@ class Controller(nn.Module):
             chosen.append(token)
         return torch.cat(logits, dim=1), torch.cat(chosen, dim=1)
 
-    # -- training and moving ----------------------------------------------------------------------------------------------
+    # -- training and moving -------------------------------------------------------------------------------------------
     def loss(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``trade_off`` x mean squared error of the predictor + the rest x mean negative log-likelihood of a token; then the two alone.
+        """``trade_off`` x mean squared error of the predictor + the rest x mean negative log-likelihood of a token;
+        then the two alone.
 
         ``tokens: (n, D)``, ``targets: (n,)`` in 0 to 1.
         """
         encoded = self.encode(tokens)
         error = F.mse_loss(encoded.value, targets)
-        likelihood = F.cross_entropy(self.decode(encoded.outputs, encoded.embedding, tokens).flatten(0, 1), tokens.flatten())
+        likelihood = F.cross_entropy(
+            self.decode(encoded.outputs, encoded.embedding, tokens).flatten(0, 1), tokens.flatten()
+        )
         return self.settings.trade_off * error + (1 - self.settings.trade_off) * likelihood, error, likelihood
 
     def gradient(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoder outputs (n, S, H) of ``tokens: (n, D)``, and the gradient of the predicted value with respect to them."""
+        """Encoder outputs (n, S, H) of ``tokens: (n, D)``, and the gradient of the predicted value with respect to
+        them.
+        """
         outputs = self.encode(tokens).outputs.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self.predict(outputs)[1].sum(), outputs)
         return outputs.detach(), gradient
 
     @torch.no_grad()
     def moved(self, outputs: Tensor, gradient: Tensor, size: float) -> Tensor:
-        """Tokens (n, D) after one step of ``size`` (NAO's lambda) uphill: each output is moved and scaled to length 1, then decoded."""
+        """Tokens (n, D) after one step of ``size`` (NAO's lambda) uphill: each output is moved and scaled to length 1,
+        then decoded.
+        """
         outputs = F.normalize(outputs + size * gradient, dim=-1)
         return self.decode_stepwise(outputs, self.predict(outputs)[0])[1]

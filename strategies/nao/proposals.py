@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.errors import ConfigError
-from evaluators.randomness import generator
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.randomness import generator
 
 from .codecs import Codec
 from .settings import ProposalSettings
@@ -32,8 +32,9 @@ ORIGINS = ("gradient", "mutation", "random")
 class Proposals:
     """New architectures, none known before, no two alike.
 
-    ``rows: (n, D)``; ``origins: (n,)``, each ``gradient``, ``mutation`` or ``random``; ``largest_step``: the last lambda that was tried, 0 for
-    none; ``decoded``: how many architectures the decoder wrote, of which ``duplicates`` were known and ``invalid`` none of the space.
+    ``rows: (n, D)``; ``origins: (n,)``, each ``gradient``, ``mutation`` or ``random``; ``largest_step``: the last
+    lambda that was tried, 0 for none; ``decoded``: how many architectures the decoder wrote, of which ``duplicates``
+    were known and ``invalid`` none of the space.
     """
 
     rows: Rows
@@ -86,20 +87,29 @@ class _Collector:
 
 
 def random_rows(codec: Codec, known: Collection[str], n: int, rng: np.random.Generator) -> Proposals:
-    """Up to ``n`` new architectures, uniform over those not ``known``; fewer where the space, as far as random draws tell, has no more."""
+    """Up to ``n`` new architectures, uniform over those not ``known``; fewer where the space, as far as random draws
+    tell, has no more.
+    """
     collector = _Collector(codec, known, n)
     collector.until_full(lambda k: codec.sample(rng, k), "random")
     return Proposals(collector.array(), tuple(collector.origins))
 
 
 def propose(
-    codec: Codec, controller: Controller, seeds: Rows, known: Collection[str], settings: ProposalSettings, seed: int, step: int = 0
+    codec: Codec,
+    controller: Controller,
+    seeds: Rows,
+    known: Collection[str],
+    settings: ProposalSettings,
+    seed: int,
+    step: int = 0,
 ) -> Proposals:
     """``settings.new`` architectures from ``seeds: (n, D)``, best first.
 
-    All seeds are moved uphill by lambda, then again from where they were by a larger one, until there are enough that are neither ``known``
-    (keys of the codec) nor found before. Where the largest lambda leaves too few, ``settings.fill`` says what happens: seeds are mutated, and
-    where that finds nothing new or is not wanted, architectures are drawn at random. The result counts them.
+    All seeds are moved uphill by lambda, then again from where they were by a larger one, until there are enough that
+    are neither ``known`` (keys of the codec) nor found before. Where the largest lambda leaves too few,
+    ``settings.fill`` says what happens: seeds are mutated, and where that finds nothing new or is not wanted,
+    architectures are drawn at random. The result counts them.
 
     Raises:
         ConfigError: no seeds.
@@ -124,12 +134,16 @@ def fill(collector: _Collector, seeds: Rows, settings: ProposalSettings, seed: i
     """What :func:`propose` does after the gradient."""
     rng = generator(seed, "nao fill", step)
     if settings.fill == "mutation" and len(seeds):
-        collector.until_full(lambda n: collector.codec.mutate(rng, seeds[rng.integers(0, len(seeds), size=n)]), "mutation")
+        collector.until_full(
+            lambda n: collector.codec.mutate(rng, seeds[rng.integers(0, len(seeds), size=n)]), "mutation"
+        )
     if settings.fill != "none":
         collector.until_full(lambda n: collector.codec.sample(rng, n), "random")
 
 
-def without_direction(codec: Codec, seeds: Rows, known: Collection[str], settings: ProposalSettings, seed: int, step: int = 0) -> Proposals:
+def without_direction(
+    codec: Codec, seeds: Rows, known: Collection[str], settings: ProposalSettings, seed: int, step: int = 0
+) -> Proposals:
     """What a round does whose values are all equal: everything comes from ``settings.fill``, and is counted as such."""
     collector = _Collector(codec, known, settings.new)
     fill(collector, seeds, settings, seed, step)

@@ -1,4 +1,6 @@
-"""Settings of NAO. Free of torch, so that NNI's tuner process can check them. Defaults are NAO-V2's (official code; fact sheet A5, A6)."""
+"""Settings of NAO. Free of torch, so that NNI's tuner process can check them. Defaults are NAO-V2's (official code;
+fact sheet A5, A6).
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,18 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from evaluators.settings import Settings
+from nni_plugins.evaluators.settings import Settings
 
 
 class ControllerSettings(Settings):
-    """Encoder, predictor and decoder, and how they are trained. NAO-V1 and NAO-WS: embedding 48, hidden 96, predictor [200, 200, 200],
-    weight_decay 1e-4."""
+    """Encoder, predictor and decoder, and how they are trained. NAO-V1 and NAO-WS: embedding 48, hidden 96, predictor
+    [200, 200, 200], weight_decay 1e-4."""
 
     embedding: int = Field(32, ge=1, description="size of a token's vector in the encoder")
     hidden: int = Field(64, ge=1, description="size of both LSTMs")
-    predictor: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="sizes of the predictor's hidden layers, with ReLU; V2 has none")
+    predictor: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="sizes of the predictor's hidden layers, with ReLU; V2 has none"
+    )
     targets: Literal["min_max", "rank"] = Field(
         "min_max",
         description="what the predictor learns: values scaled to 0 to 1, as in NAO, or their ranks scaled so (ours), for pools with outliers",
@@ -27,9 +31,13 @@ class ControllerSettings(Settings):
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
     weight_decay: float = Field(0.0, ge=0)
     gradient_clip: float = Field(5.0, gt=0, description="largest norm of all gradients together")
-    copies: int = Field(10, ge=1, description="each architecture and copies - 1 symmetric twins; 1 where a space has no twins")
+    copies: int = Field(
+        10, ge=1, description="each architecture and copies - 1 symmetric twins; 1 where a space has no twins"
+    )
     patience: int | None = Field(
-        None, ge=1, description="stop when so many epochs did not lower the smallest loss by 1 percent; default: all epochs, as in the official code"
+        None,
+        ge=1,
+        description="stop when so many epochs did not lower the smallest loss by 1 percent; default: all epochs, as in the official code",
     )
 
 
@@ -42,7 +50,8 @@ class ProposalSettings(Settings):
     step: float = Field(1.0, gt=0, description="what lambda grows by; the original NAO: 10")
     last_step: float = Field(51.0, gt=0, description="lambda does not grow beyond it")
     fill: Literal["none", "mutation", "random"] = Field(
-        "mutation", description="where the gradient finds too few: none makes do with them, as the official code does; counted in the result"
+        "mutation",
+        description="where the gradient finds too few: none makes do with them, as the official code does; counted in the result",
     )
 
     @model_validator(mode="after")
@@ -53,7 +62,9 @@ class ProposalSettings(Settings):
 
 
 class NAOSettings(Settings):
-    """NAO without weight sharing: ``initial`` random architectures, then ``rounds`` times controller and ``proposals.new`` new ones."""
+    """NAO without weight sharing: ``initial`` random architectures, then ``rounds`` times controller and
+    ``proposals.new`` new ones.
+    """
 
     initial: int = Field(1000, ge=2)
     rounds: int = Field(3, ge=0, description="V2: three, between its four trainings")

@@ -1,7 +1,8 @@
 """Architectures as token sequences, the form that NAO's encoder reads and its decoder writes. Free of torch.
 
-Index rows are integer arrays (n, D), entry d the position of the chosen value among decision d's values. A sequence has one token a
-decision. Facts: Luo et al., "Neural Architecture Optimization", NeurIPS 2018, section 3.1; NAO-V2's code (fact sheet A1, A6).
+Index rows are integer arrays (n, D), entry d the position of the chosen value among decision d's values. A sequence has
+one token a decision. Facts: Luo et al., "Neural Architecture Optimization", NeurIPS 2018, section 3.1; NAO-V2's code
+(fact sheet A1, A6).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.errors import ConfigError
+from nni_plugins.evaluators.errors import ConfigError
 
 Rows = npt.NDArray[np.int64]
 """(n, D) int64."""
@@ -30,8 +31,8 @@ MOST_TOKENS = 10_000
 def kinds(values: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """For each decision's values the longest list of values that begins with them.
 
-    Decisions of one kind share tokens: the inputs ``0, 1`` of a first node and ``0, 1, 2`` of a second one are both prefixes of the last
-    node's, and all operations are the same list.
+    Decisions of one kind share tokens: the inputs ``0, 1`` of a first node and ``0, 1, 2`` of a second one are both
+    prefixes of the last node's, and all operations are the same list.
     """
     longest = sorted(set(values), key=lambda v: (-len(v), values.index(v)))
     return [next(kind for kind in longest if kind[: len(own)] == own) for own in values]
@@ -39,13 +40,16 @@ def kinds(values: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The vocabulary of a space. Token 0 starts a sequence; the kinds of decisions follow in the order of their first appearance.
+    """The vocabulary of a space. Token 0 starts a sequence; the kinds of decisions follow in the order of their first
+    appearance.
 
-    Of NAO's space with its five operations: inputs 0 to 5 are the tokens 1 to 6, operations the tokens 7 to 11, 12 in all.
+    Of NAO's space with its five operations: inputs 0 to 5 are the tokens 1 to 6, operations the tokens 7 to 11, 12 in
+    all.
 
     Args:
         values: of each decision, in order.
-        group: tokens that the encoder reads in one step; 2 in NAO's space, where an input and its operation belong together.
+        group: tokens that the encoder reads in one step; 2 in NAO's space, where an input and its operation belong
+            together.
         swaps: for each cell, the exchanges that give a symmetric twin.
 
     Raises:
@@ -62,7 +66,9 @@ class Tokens:
         if self.group < 1 or len(self.values) % self.group:
             raise ConfigError(f"group={self.group} must divide the number of decisions, {len(self.values)}.")
         if self.vocabulary > MOST_TOKENS:
-            raise ConfigError(f"{self.vocabulary:,} different values are too many for one token each; at most {MOST_TOKENS:,} are possible.")
+            raise ConfigError(
+                f"{self.vocabulary:,} different values are too many for one token each; at most {MOST_TOKENS:,} are possible."
+            )
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:

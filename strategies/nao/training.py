@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evaluators.errors import ConfigError, TrainingError
-from evaluators.randomness import generator, torch_fork
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.randomness import generator, torch_fork
 
 from .codecs import Codec
 from .controller import Controller
@@ -20,7 +20,9 @@ Values = npt.NDArray[np.float64]
 
 
 class NoDirection(TrainingError):
-    """All values are equal: nothing says which architecture is better. A search falls back to what it says it falls back to."""
+    """All values are equal: nothing says which architecture is better. A search falls back to what it says it falls
+    back to.
+    """
 
 
 def min_max(values: Values) -> Values:
@@ -33,10 +35,16 @@ def min_max(values: Values) -> Values:
     if len(values) == 0 or not np.isfinite(values).all():
         wrong = np.flatnonzero(~np.isfinite(values))
         what = f"value {int(wrong[0])} is {values[wrong[0]]}" if len(wrong) else "there is none"
-        raise TrainingError(f"finite values are needed to train NAO's controller, but {what}.", "Leave failed architectures out of the pool.")
+        raise TrainingError(
+            f"finite values are needed to train NAO's controller, but {what}.",
+            "Leave failed architectures out of the pool.",
+        )
     spread = float(values.max() - values.min())
     if spread == 0:
-        raise NoDirection(f"all {len(values)} values are {float(values[0])!r}, so none is better.", "Give more different architectures.")
+        raise NoDirection(
+            f"all {len(values)} values are {float(values[0])!r}, so none is better.",
+            "Give more different architectures.",
+        )
     targets: Values = (values - values.min()) / spread
     return targets
 
@@ -54,7 +62,9 @@ TARGETS = {"min_max": min_max, "rank": ranks}
 
 @dataclass(frozen=True)
 class Trained:
-    """``history``: of each epoch the mean ``loss``, ``error`` (mean squared, of the predictor) and ``likelihood`` (negative log, of a token)."""
+    """``history``: of each epoch the mean ``loss``, ``error`` (mean squared, of the predictor) and ``likelihood``
+    (negative log, of a token).
+    """
 
     controller: Controller
     history: list[dict[str, float]]
@@ -75,12 +85,18 @@ def _expanded(codec: Codec, rows: Rows, copies: int, rng: np.random.Generator) -
 
 
 def train(
-    codec: Codec, rows: Rows, values: Values, settings: ControllerSettings, seed: int, step: int = 0, controller: Controller | None = None
+    codec: Codec,
+    rows: Rows,
+    values: Values,
+    settings: ControllerSettings,
+    seed: int,
+    step: int = 0,
+    controller: Controller | None = None,
 ) -> Trained:
     """Train ``controller``, or a fresh one, on ``rows: (n, D)`` with ``values: (n,)``, larger is better.
 
-    NAO-V2's master code keeps one controller through all rounds, its staged code trains a fresh one; Adam is fresh in both. ``step`` names the
-    round, so that rounds draw different orders and twins.
+    NAO-V2's master code keeps one controller through all rounds, its staged code trains a fresh one; Adam is fresh in
+    both. ``step`` names the round, so that rounds draw different orders and twins.
 
     Raises:
         ConfigError: rows and values of different numbers.
@@ -94,7 +110,9 @@ def train(
     expanded = _expanded(codec, rows, settings.copies, rng)
     data = torch.from_numpy(codec.tokens.encode(expanded))
     wanted = torch.from_numpy(np.tile(targets, len(expanded) // len(rows)).astype(np.float32))
-    optimizer = torch.optim.Adam(controller.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    optimizer = torch.optim.Adam(
+        controller.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     parameters = list(controller.parameters())
     history: list[dict[str, float]] = []
     best, since = np.inf, 0
@@ -111,7 +129,9 @@ def train(
             sums += len(batch) * torch.stack([loss.detach() for loss in losses])
         loss, error, likelihood = (sums / len(data)).tolist()
         if not np.isfinite(loss):
-            raise TrainingError(f"the controller's loss is {loss} in epoch {len(history) + 1}.", "Lower controller.learning_rate.")
+            raise TrainingError(
+                f"the controller's loss is {loss} in epoch {len(history) + 1}.", "Lower controller.learning_rate."
+            )
         history.append({"loss": loss, "error": error, "likelihood": likelihood})
         best, since = (loss, 0) if loss < 0.99 * best else (best, since + 1)
         if settings.patience is not None and since >= settings.patience:

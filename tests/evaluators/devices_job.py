@@ -1,4 +1,6 @@
-"""Trainings on one or two processes; ``python devices_job.py FOLDER DEVICES [FAULT]``. Fabric starts the second process from this very command."""
+"""Trainings on one or two processes; ``python devices_job.py FOLDER DEVICES [FAULT]``. Fabric starts the second process
+from this very command.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from evaluators.objectives import RandomLabels
-from evaluators.training import Trained, Training
+from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.training import Trained, Training
 from tests.evaluators.tiny import CLASSES, Interrupted, TwoPaths, at, images, settings, training
 
 
@@ -39,7 +41,13 @@ def paths(devices: int, update_all: bool) -> Trained:
         return ((np.arange(steps) + epoch) % 2).astype(np.int8)
 
     return Training(
-        TwoPaths(), RandomLabels(CLASSES), images(14), settings(devices=devices, epochs=2), 0, paths=alternate, update_all=update_all
+        TwoPaths(),
+        RandomLabels(CLASSES),
+        images(14),
+        settings(devices=devices, epochs=2),
+        0,
+        paths=alternate,
+        update_all=update_all,
     ).run()
 
 

@@ -13,12 +13,13 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from evaluators.data import Augmentation, ImageSet
-from evaluators.objectives import Colorization, Head, Jigsaw, Objective, Rotation, Segmentation
-from evaluators.randomness import torch_fork
-from evaluators.settings import BilevelSettings, read
-from evaluators.training.bilevel import BilevelTraining
-from spaces import head_modules
+from nni_plugins.evaluators.data import Augmentation, ImageSet
+from nni_plugins.evaluators.objectives import Colorization, Head, Jigsaw, Objective, Rotation, Segmentation
+from nni_plugins.evaluators.randomness import torch_fork
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.training.bilevel import BilevelTraining
+from nni_plugins.evaluators.training.settings import BilevelSettings
+from nni_plugins.spaces import head_modules
 
 OBJECTIVES: dict[str, Objective] = {
     "rotation": Rotation(),
@@ -29,8 +30,8 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 class Mixture(nn.Module):
-    """Two convolutions weighted by two architecture parameters, and the objective's head; without batch norms, whose statistics are each
-    process' own."""
+    """Two convolutions weighted by two architecture parameters, and the objective's head; without batch norms, whose
+    statistics are each process' own."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
@@ -76,8 +77,17 @@ def coloured(count: int, size: int = 12, labels: Any = None, maps: bool = False)
 
 
 def everything(devices: int) -> dict[str, Any]:
-    """Gradients, final weights and curve of each objective; 11 images a half, in batches of 5 and 5 (a last one is left out)."""
-    values = {"epochs": 2, "batch_size": 5, "accelerator": "cpu", "devices": devices, "learning_rate": 0.1, "architecture_learning_rate": 0.02}
+    """Gradients, final weights and curve of each objective; 11 images a half, in batches of 5 and 5 (a last one is left
+    out).
+    """
+    values = {
+        "epochs": 2,
+        "batch_size": 5,
+        "accelerator": "cpu",
+        "devices": devices,
+        "learning_rate": 0.1,
+        "architecture_learning_rate": 0.02,
+    }
     done = {}
     for name, objective in OBJECTIVES.items():
         images = coloured(22, maps=objective.wants_maps)

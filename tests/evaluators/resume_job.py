@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
-from evaluators import files
-from evaluators.data import load
-from evaluators.objectives import RandomLabels
-from evaluators.settings import DataSettings, SupernetSettings
-from evaluators.supernets import SupernetTraining
-from evaluators.training import CheckpointStore, checkpoint
-from spaces import NASBench201
-from strategies import RLNASSettings
-from strategies.rlnas import initialise, search
+from nni_plugins.evaluators import files
+from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.supernets.training import SupernetTraining
+from nni_plugins.evaluators.training import CheckpointStore, checkpoint
+from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies import RLNASSettings
+from nni_plugins.strategies.rlnas.search import initialise, search
 
 EPOCHS, STEPS = 6, 5
 """Of the training: 300 images in batches of 64."""

@@ -15,10 +15,10 @@ from PIL import Image
 pytest.importorskip("timm")
 pytest.importorskip("sklearn.datasets")  # draws from a global generator when it is first imported
 
-from evaluators.retraining.batches import Part, TrainingBatches
-from evaluators.retraining.pictures import Pictures
-from evaluators.retraining.settings import Recipe
-from evaluators.settings import read
+from nni_plugins.evaluators.retraining.batches import Part, TrainingBatches
+from nni_plugins.evaluators.retraining.pictures import Pictures
+from nni_plugins.evaluators.retraining.settings import Recipe
+from nni_plugins.evaluators.settings import read
 
 HALF = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 NONE = {"kind": "padded_crop", "padding": 0, "flip": 0.0}
@@ -44,7 +44,12 @@ def arrays(count: int, height: int = 8, width: int = 8, seed: int = 0) -> np.nda
 
 def some(count: int = 30, size: int = 8, classes: int = 3) -> Pictures:
     labels = torch.arange(count) % classes
-    return Pictures("some/train", torch.from_numpy(arrays(count, size, size)).permute(0, 3, 1, 2), labels, tuple("abcdefghij"[:classes]))
+    return Pictures(
+        "some/train",
+        torch.from_numpy(arrays(count, size, size)).permute(0, 3, 1, 2),
+        labels,
+        tuple("abcdefghij"[:classes]),
+    )
 
 
 def write(file: Path, height: int = 8, width: int = 8, seed: int = 0) -> None:
@@ -59,13 +64,21 @@ def flat(batches: TrainingBatches, epoch: int = 0, first: int = 0) -> list[Part]
 def same(ours: list[Part], theirs: list[Part]) -> bool:
     assert len(ours) == len(theirs)
     return all(
-        torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets) and torch.equal(a.labels, b.labels) and a.weight == b.weight
+        torch.equal(a.images, b.images)
+        and torch.equal(a.targets, b.targets)
+        and torch.equal(a.labels, b.labels)
+        and a.weight == b.weight
         for a, b in zip(ours, theirs, strict=True)
     )
 
 
 def states() -> tuple[Any, ...]:
-    return random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2:], torch.get_rng_state().tolist()
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        np.random.get_state()[2:],
+        torch.get_rng_state().tolist(),
+    )
 
 
 @pytest.fixture(autouse=True)

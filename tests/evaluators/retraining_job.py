@@ -1,4 +1,6 @@
-"""A retraining in a process of its own, with a fault in it where one is asked for; also under torchrun, and on several devices."""
+"""A retraining in a process of its own, with a fault in it where one is asked for; also under torchrun, and on several
+devices.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluators.retraining import loop
-from evaluators.retraining.evaluator import RetrainResult, TimmRetrain
-from evaluators.retraining.settings import Recipe
-from evaluators.settings import read
-from spaces import DARTS, NASBench201
+from nni_plugins.evaluators.retraining import loop
+from nni_plugins.evaluators.retraining.evaluator import RetrainResult, TimmRetrain
+from nni_plugins.evaluators.retraining.settings import Recipe
+from nni_plugins.evaluators.settings import read
+from nni_plugins.spaces import DARTS, NASBench201
 
 SPACE = DARTS(channels=4, cells=3)
 CELL = SPACE.parse(
@@ -29,7 +31,9 @@ DATA = {"path": "digits", "limit": 96, "test_limit": 60}
 
 
 def recipe(**changes: Any) -> Recipe:
-    """Everything that has a state or draws at random, in little: momentum, moving average, dropped paths, auxiliary head, mixing, erasing."""
+    """Everything that has a state or draws at random, in little: momentum, moving average, dropped paths, auxiliary
+    head, mixing, erasing.
+    """
     values: dict[str, Any] = {
         "source": "a test",
         "epochs": 3,
@@ -59,7 +63,9 @@ class Plain(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2, padding=1), nn.ReLU())
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2, padding=1), nn.ReLU()
+        )
         self.classifier = nn.Linear(6 * 4 * 4, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -72,20 +78,29 @@ def shared(devices: int, accumulate: int = 1) -> dict[str, Any]:
     torch.manual_seed(0)
     network = Plain()
     network_settings = {"auxiliary": False, "drop_path": 0.0, "dropout": 0.0}
-    evaluator = TimmRetrain(DATA, recipe(devices=devices, accumulate=accumulate, network=network_settings, precision="64-true"))
+    evaluator = TimmRetrain(
+        DATA, recipe(devices=devices, accumulate=accumulate, network=network_settings, precision="64-true")
+    )
     result = evaluator.train(network)
-    return {"model": {name: value.detach().clone() for name, value in network.state_dict().items()}, "history": result.history}
+    return {
+        "model": {name: value.detach().clone() for name, value in network.state_dict().items()},
+        "history": result.history,
+    }
 
 
 def main() -> None:
     """``kill FOLDER UPDATE``: killed after so many updates; ``pair FOLDER UPDATE``: the same with two
-    processes, 0 for undisturbed; ``dead FOLDER DEVICES``: a cell with a dead end; ``shared FOLDER DEVICES``: writes ``result-RANK.pt``."""
+    processes, 0 for undisturbed; ``dead FOLDER DEVICES``: a cell with a dead end; ``shared FOLDER DEVICES``: writes
+    ``result-RANK.pt``.
+    """
     torch.set_num_threads(1)
     what, folder, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     if what == "dead":  # the operation behind node 2 gets no gradient
         cell = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
         changes = {"network": {}, "mix": None, "ema": None}
-        TimmRetrain(DATA, recipe(devices=number, **changes), space=NASBench201(channels=4, cells_per_stage=1), folder=folder).train(cell)
+        TimmRetrain(
+            DATA, recipe(devices=number, **changes), space=NASBench201(channels=4, cells_per_stage=1), folder=folder
+        ).train(cell)
         return
     if what == "pair" and number == 0:
         train(folder, devices=2)

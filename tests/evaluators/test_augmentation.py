@@ -1,4 +1,6 @@
-"""Crops and colours in batches equal the same thing done to one image after the other; what is drawn is what the definitions say."""
+"""Crops and colours in batches equal the same thing done to one image after the other; what is drawn is what the
+definitions say.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from evaluators.data.augmentation import IGNORED, Augmentation, ImageAugmentation
-from evaluators.data.colour import EIGENVALUES, EIGENVECTORS, ORDERS, Colour, hue
-from evaluators.data.crops import TRIES, ResizedCrop, ScaledCrop
+from nni_plugins.evaluators.data.augmentation import IGNORED, Augmentation, ImageAugmentation
+from nni_plugins.evaluators.data.colour import EIGENVALUES, EIGENVECTORS, ORDERS, Colour, hue
+from nni_plugins.evaluators.data.crops import TRIES, ResizedCrop, ScaledCrop
 
 JITTER = Colour(0.4, 0.4, 0.4, 0.2)
 EVERY = [
@@ -67,7 +69,9 @@ def test_centre_is_what_evaluations_see() -> None:
 
 
 def test_description_tells_augmentations_apart() -> None:
-    assert Augmentation(2, True).describe() == {"padding": 2, "flip": True}, "as it stands in checkpoints of earlier versions"
+    assert Augmentation(2, True).describe() == {"padding": 2, "flip": True}, (
+        "as it stands in checkpoints of earlier versions"
+    )
     described = ResizedCrop(8, colours=JITTER).describe()
     assert described["kind"] == "ResizedCrop" and described["colours"]["hue"] == 0.2
     assert len({str(augmentation.describe()) for augmentation in EVERY}) == len(EVERY)
@@ -87,10 +91,17 @@ def test_maps_of_a_padded_crop_move_with_the_image_and_are_ignored_outside() -> 
 # The resized crop
 
 
-def plain_resized_crop(augmentation: ResizedCrop, image: torch.Tensor, row: Any) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
+def plain_resized_crop(
+    augmentation: ResizedCrop, image: torch.Tensor, row: Any
+) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
     """As torchvision proceeds, in Python numbers; and the part that was chosen: top, left, height, width."""
     height, width = image.shape[1:]
-    flip, areas, ratios, (y, x) = row[0], row[1 : 1 + TRIES], row[1 + TRIES : 1 + 2 * TRIES], row[1 + 2 * TRIES : 3 + 2 * TRIES]
+    flip, areas, ratios, (y, x) = (
+        row[0],
+        row[1 : 1 + TRIES],
+        row[1 + TRIES : 1 + 2 * TRIES],
+        row[1 + 2 * TRIES : 3 + 2 * TRIES],
+    )
     for a, r in zip(areas, ratios, strict=True):
         area = height * width * (augmentation.scale[0] + (augmentation.scale[1] - augmentation.scale[0]) * float(a))
         low, high = (math.log(bound) for bound in augmentation.ratio)
@@ -124,7 +135,9 @@ def test_resized_crop_falls_back_to_the_centre(size: tuple[int, int]) -> None:
     augmentation, batch = ResizedCrop(16, scale=(0.9, 1)), images(8, *size)
     rows = drawn(augmentation, 8)
     chosen = [plain_resized_crop(augmentation, image, row) for image, row in zip(batch, rows, strict=True)]
-    assert {part for _, part in chosen} == {((90 - 13) // 2, 0, 13, 10) if size == (90, 10) else (0, (90 - 13) // 2, 10, 13)}
+    assert {part for _, part in chosen} == {
+        ((90 - 13) // 2, 0, 13, 10) if size == (90, 10) else (0, (90 - 13) // 2, 10, 13)
+    }
     assert (augmentation.apply(batch, rows).double() - torch.stack([crop for crop, _ in chosen])).abs().max() <= 1
 
 
@@ -132,7 +145,11 @@ def test_resized_crop_draws_the_areas_ratios_and_places_of_its_definition() -> N
     augmentation, image = ResizedCrop(4, scale=(0.2, 0.8)), torch.zeros(3, 100, 100)
     parts = np.array([plain_resized_crop(augmentation, image, row)[1] for row in drawn(augmentation, 3000).numpy()])
     top, left, h, w = parts.T
-    assert 0.19 < (h * w / 1e4).min() < 0.22 and 0.76 < (h * w / 1e4).max() < 0.81 and abs((h * w / 1e4).mean() - 0.5) < 0.03
+    assert (
+        0.19 < (h * w / 1e4).min() < 0.22
+        and 0.76 < (h * w / 1e4).max() < 0.81
+        and abs((h * w / 1e4).mean() - 0.5) < 0.03
+    )
     assert 0.73 < (w / h).min() < 0.77 and 1.3 < (w / h).max() < 1.37 and abs(np.log(w / h).mean()) < 0.02
     assert top.min() == left.min() == 0 and (top + h).max() == (left + w).max() == 100
     flips = drawn(augmentation, 3000)[:, 0]
@@ -142,21 +159,29 @@ def test_resized_crop_draws_the_areas_ratios_and_places_of_its_definition() -> N
 
 def test_a_crop_of_everything_at_its_own_size_is_the_image() -> None:
     whole, batch = ResizedCrop(20, flip=False, scale=(1, 1), ratio=(1, 1)), images(4, 20, 20)
-    assert torch.equal(whole.apply(batch, drawn(whole, 4)), batch) and torch.equal(whole.apply_maps(batch[:, 1], drawn(whole, 4)), batch[:, 1])
+    assert torch.equal(whole.apply(batch, drawn(whole, 4)), batch) and torch.equal(
+        whole.apply_maps(batch[:, 1], drawn(whole, 4)), batch[:, 1]
+    )
     flipped = ResizedCrop(20, flip=True, scale=(1, 1), ratio=(1, 1))
     rows = drawn(flipped, 4)
     rows[:, 0] = 1
-    assert torch.equal(flipped.apply(batch, rows), batch.flip(3)) and torch.equal(flipped.apply_maps(batch[:, 1], rows), batch[:, 1].flip(2))
+    assert torch.equal(flipped.apply(batch, rows), batch.flip(3)) and torch.equal(
+        flipped.apply_maps(batch[:, 1], rows), batch[:, 1].flip(2)
+    )
 
 
-@pytest.mark.parametrize("augmentation", [ResizedCrop(24), ScaledCrop(24, nominal=30), ScaledCrop(24, nominal=60)], ids=repr)
+@pytest.mark.parametrize(
+    "augmentation", [ResizedCrop(24), ScaledCrop(24, nominal=30), ScaledCrop(24, nominal=60)], ids=repr
+)
 def test_maps_show_the_nearest_pixel_of_where_the_image_was_taken_from(augmentation: ImageAugmentation) -> None:
     """The image holds its own coordinates, so each output pixel says where it comes from."""
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
     rows = drawn(augmentation, 50)
     at = augmentation.apply(torch.stack([y, x, x])[None].repeat(50, 1, 1, 1), rows)
     numbers = augmentation.apply_maps((y.long() * 40 + x.long())[None].repeat(50, 1, 1), rows)
-    assert ((numbers // 40) - at[:, 0]).abs().max() <= 0.5 + 1e-3 and ((numbers % 40) - at[:, 1]).abs().max() <= 0.5 + 1e-3
+    assert ((numbers // 40) - at[:, 0]).abs().max() <= 0.5 + 1e-3 and (
+        (numbers % 40) - at[:, 1]
+    ).abs().max() <= 0.5 + 1e-3
 
 
 # The scaled crop
@@ -195,7 +220,12 @@ def test_lighting_by_hand() -> None:
 
 def test_jitter_equals_torchvision_image_by_image() -> None:
     functional = pytest.importorskip("torchvision.transforms.v2.functional", reason="needs torchvision (extra timm)")
-    changes = (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation, functional.adjust_hue)
+    changes = (
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    )
     x = torch.from_numpy(np.random.default_rng(3).random((200, 3, 6, 5), dtype=np.float32))
     x[:20] = x[:20, :1]  # grey images have no hue
     rows = torch.from_numpy(JITTER.draw(4, 5, 200))

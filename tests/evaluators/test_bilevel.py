@@ -1,4 +1,5 @@
-"""Bilevel training against a literal DARTS loop, under kills, and its second-order gradient against copies and against autograd.
+"""Bilevel training against a literal DARTS loop, under kills, and its second-order gradient against copies and against
+autograd.
 
 ``python -m tests.evaluators.test_bilevel FOLDER DEVICES`` trains on one or two processes.
 """
@@ -30,15 +31,16 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from evaluators.data import Augmentation, ImageSet
-from evaluators.errors import ConfigError, TrainingError
-from evaluators.objectives import RandomLabels
-from evaluators.randomness import generator, torch_fork
-from evaluators.settings import BilevelSettings, read
-from evaluators.training import bilevel as module
-from evaluators.training.bilevel import Bilevel, BilevelTraining
-from evaluators.training.loop import cosine
-from evaluators.training.second_order import unrolled_gradients
+from nni_plugins.evaluators.data import Augmentation, ImageSet
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.randomness import generator, torch_fork
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.training import bilevel as module
+from nni_plugins.evaluators.training.bilevel import Bilevel, BilevelTraining
+from nni_plugins.evaluators.training.loop import cosine
+from nni_plugins.evaluators.training.second_order import unrolled_gradients
+from nni_plugins.evaluators.training.settings import BilevelSettings
 
 from .resume_job import hold
 from .test_resume import FORKS, step, wait
@@ -76,7 +78,13 @@ class Toy(nn.Module):
         self.probability = self.drop * epoch / epochs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.modes.append("+".join(name for name, p in (("w", self.head.weight), ("a", self.alphas), ("f", self.stem.weight)) if p.requires_grad))
+        self.modes.append(
+            "+".join(
+                name
+                for name, p in (("w", self.head.weight), ("a", self.alphas), ("f", self.stem.weight))
+                if p.requires_grad
+            )
+        )
         self.seen.append(x.detach().clone())
         x = torch.tanh(self.normal(self.stem(x)))
         share = self.alphas.softmax(0)
@@ -85,12 +93,23 @@ class Toy(nn.Module):
 
 
 def settings(**changes: Any) -> BilevelSettings:
-    values = {"epochs": 3, "batch_size": 4, "accelerator": "cpu", "checkpoint_seconds": 0, "architecture_learning_rate": 0.01, **changes}
+    values = {
+        "epochs": 3,
+        "batch_size": 4,
+        "accelerator": "cpu",
+        "checkpoint_seconds": 0,
+        "architecture_learning_rate": 0.01,
+        **changes,
+    }
     return read(BilevelSettings, values)
 
 
 def bilevel(
-    folder: Path | None = None, hook: Callable[[int], None] = lambda call: None, data: ImageSet | None = None, drop: float = 0, **changes: Any
+    folder: Path | None = None,
+    hook: Callable[[int], None] = lambda call: None,
+    data: ImageSet | None = None,
+    drop: float = 0,
+    **changes: Any,
 ) -> BilevelTraining:
     """``Toy`` on two times 12 images of noise: by default three epochs of three iterations."""
     return BilevelTraining(Toy(drop), Interrupting(hook), data or images(24), settings(**changes), 0, folder=folder)
@@ -104,7 +123,12 @@ def same(a: Bilevel, b: Bilevel) -> bool:
     def equal(x: dict[str, torch.Tensor], y: dict[str, torch.Tensor]) -> bool:
         return x.keys() == y.keys() and all(map(torch.equal, x.values(), y.values()))
 
-    return a.history == b.history and a.genotypes == b.genotypes and equal(a.initial, b.initial) and equal(a.final, b.final)
+    return (
+        a.history == b.history
+        and a.genotypes == b.genotypes
+        and equal(a.initial, b.initial)
+        and equal(a.final, b.final)
+    )
 
 
 # The same by the book
@@ -128,13 +152,25 @@ def moved(model: nn.Module, move: Pick) -> nn.Module:
     return model
 
 
-def literal(model: nn.Module, training: Function, validation: Function, weights: list[str], alphas: list[str], momenta: Pick, rate: float) -> Pick:
+def literal(
+    model: nn.Module,
+    training: Function,
+    validation: Function,
+    weights: list[str],
+    alphas: list[str],
+    momenta: Pick,
+    rate: float,
+) -> Pick:
     """Equations 6 to 8 with a copy of the network for every point; momentum 0.9, weight decay 0.01."""
     g = slopes(copy.deepcopy(model), training, weights)
-    ahead = moved(model, {n: -rate * (0.9 * momenta[n] + g[n] + 0.01 * model.get_parameter(n).detach()) for n in weights})
+    ahead = moved(
+        model, {n: -rate * (0.9 * momenta[n] + g[n] + 0.01 * model.get_parameter(n).detach()) for n in weights}
+    )
     both = slopes(ahead, validation, weights + alphas)
     epsilon = 0.01 / math.sqrt(sum(float((both[n] ** 2).sum()) for n in weights))
-    plus, minus = (slopes(moved(model, {n: sign * epsilon * both[n] for n in weights}), training, alphas) for sign in (1, -1))
+    plus, minus = (
+        slopes(moved(model, {n: sign * epsilon * both[n] for n in weights}), training, alphas) for sign in (1, -1)
+    )
     return {n: both[n] - rate * (plus[n] - minus[n]) / (2 * epsilon) for n in alphas}
 
 
@@ -145,7 +181,9 @@ def by_the_book(s: BilevelSettings) -> tuple[Toy, list[float]]:
     mean, deviation = (v[:, None, None] for v in data.statistics())
     x, y = data.images.float().div(255).sub(mean).div(deviation), RandomLabels(CLASSES).epoch_targets(data, 0)
     sgd = torch.optim.SGD([model.get_parameter(n) for n in weights], momentum=0.9, weight_decay=0.01)
-    adam = torch.optim.Adam([model.get_parameter(n) for n in alphas], s.architecture_learning_rate, (0.5, 0.999), weight_decay=1e-3)
+    adam = torch.optim.Adam(
+        [model.get_parameter(n) for n in alphas], s.architecture_learning_rate, (0.5, 0.999), weight_decay=1e-3
+    )
     losses = []
     for epoch in range(s.epochs):
         sgd.param_groups[0]["lr"] = rate = cosine(s, epoch)
@@ -154,7 +192,9 @@ def by_the_book(s: BilevelSettings) -> tuple[Toy, list[float]]:
         for start in range(0, half, 4):
 
             def loss(index: np.ndarray, start: int = start) -> Function:
-                return lambda network: functional.cross_entropy(network(x[index[start : start + 4]]), y[index[start : start + 4]])
+                return lambda network: functional.cross_entropy(
+                    network(x[index[start : start + 4]]), y[index[start : start + 4]]
+                )
 
             training, validation = loss(order), loss(other)
             for which in (s.first, "weights" if s.first == "architecture" else "architecture"):
@@ -166,9 +206,15 @@ def by_the_book(s: BilevelSettings) -> tuple[Toy, list[float]]:
                     sgd.step()
                     losses.append(float(value.detach()))
                 elif epoch >= s.warmup_epochs:
-                    momenta = {n: sgd.state[model.get_parameter(n)].get("momentum_buffer", torch.zeros(1)) for n in weights}
+                    momenta = {
+                        n: sgd.state[model.get_parameter(n)].get("momentum_buffer", torch.zeros(1)) for n in weights
+                    }
                     by_copies = s.order == 2
-                    found = literal(model, training, validation, weights, alphas, momenta, rate) if by_copies else slopes(model, validation, alphas)
+                    found = (
+                        literal(model, training, validation, weights, alphas, momenta, rate)
+                        if by_copies
+                        else slopes(model, validation, alphas)
+                    )
                     for name, gradient in found.items():
                         model.get_parameter(name).grad = gradient
                     adam.step()
@@ -184,12 +230,16 @@ def test_training_by_the_book(first: str, order: int, more: dict[str, Any]) -> N
     model, losses = by_the_book(job.settings)
     for name, value in model.state_dict().items():
         assert torch.allclose(trained.final[name].double(), value.double(), atol=2e-6), name
-    assert [row["loss"] for row in trained.history] == pytest.approx(np.array(losses).reshape(3, 3).mean(1).tolist(), abs=1e-6)
+    assert [row["loss"] for row in trained.history] == pytest.approx(
+        np.array(losses).reshape(3, 3).mean(1).tolist(), abs=1e-6
+    )
 
 
 def test_learning_rates() -> None:
     rates: dict[str, list[float]] = {"SGD": [], "Adam": []}
-    handle = register_optimizer_step_pre_hook(lambda optimizer, *_: rates[type(optimizer).__name__].append(optimizer.param_groups[0]["lr"]))
+    handle = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: rates[type(optimizer).__name__].append(optimizer.param_groups[0]["lr"])
+    )
     trained = bilevel(epochs=4, warmup_epochs=1).run()
     handle.remove()
     expected = [0.001 + 0.024 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
@@ -206,7 +256,9 @@ def test_frozen_parameters_keep_their_bits_and_all_others_move() -> None:
     trained = job.run()
     for name in FROZEN | WEIGHTS | {"alphas", "betas"}:
         assert torch.equal(trained.final[name], trained.initial[name]) == (name in FROZEN), name
-    assert {name for name, p in job.model.named_parameters() if not p.requires_grad} == FROZEN and all(p.grad is None for p in job.model.parameters())
+    assert {name for name, p in job.model.named_parameters() if not p.requires_grad} == FROZEN and all(
+        p.grad is None for p in job.model.parameters()
+    )
 
 
 @pytest.mark.parametrize(("first", "order", "modes"), [
@@ -259,7 +311,9 @@ def test_an_unused_architecture_parameter_has_gradient_zero() -> None:
     model.betas.requires_grad_(False)
     model.architecture_parameters = lambda: {"a": model.alphas, "b": model.betas, "u": model.unused}  # type: ignore[method-assign, assignment]
     for order in (1, 2):
-        job = BilevelTraining(model, RandomLabels(CLASSES), images(24), settings(order=order, architecture_weight_decay=0), 0)
+        job = BilevelTraining(
+            model, RandomLabels(CLASSES), images(24), settings(order=order, architecture_weight_decay=0), 0
+        )
         assert list(job.architecture) == ["a", "u"]
         final = job.run().final
         assert torch.equal(final["unused"], torch.ones(2)) and torch.equal(final["betas"], torch.zeros(1))
@@ -291,7 +345,9 @@ def test_a_short_half_starts_over_in_another_order() -> None:
     weights, architecture = used(bilevel(data=data, portion=0.7, epochs=1))
     assert weights.shape[0] == 16 and torch.allclose(weights, x[generator(0, "data order", 0).permutation(16)])
     rng = generator(0, "architecture data order", 0)
-    assert architecture.shape[0] == 16 and torch.allclose(architecture, x[16 + np.concatenate([rng.permutation(8) for _ in range(2)])])
+    assert architecture.shape[0] == 16 and torch.allclose(
+        architecture, x[16 + np.concatenate([rng.permutation(8) for _ in range(2)])]
+    )
 
 
 def test_both_halves_are_augmented_anew_at_every_use() -> None:
@@ -310,7 +366,9 @@ def test_curve_report_and_metrics(tmp_path: Path) -> None:
     job = bilevel(tmp_path)
     job.report = rows.append
     trained = job.run()
-    assert rows == trained.history and lines(tmp_path) == [{**row, "genotype": g} for row, g in zip(rows, trained.genotypes, strict=True)]
+    assert rows == trained.history and lines(tmp_path) == [
+        {**row, "genotype": g} for row, g in zip(rows, trained.genotypes, strict=True)
+    ]
     keys = {"epoch", "loss", "accuracy", "architecture_loss", "architecture_accuracy", "learning_rate", "skips"}
     assert all(row.keys() == keys and 0 <= row["architecture_accuracy"] <= 100 for row in rows)
     assert trained.genotypes[-1] == job.model.genotype() and trained.initial_sha256 is not None  # type: ignore[operator]
@@ -329,7 +387,10 @@ def test_a_tiny_run_reduces_both_losses() -> None:
 
     s = settings(epochs=8, batch_size=8, learning_rate=0.2)
     history = BilevelTraining(Toy(), Labels(), brightest(np.random.default_rng(0)), s, 0).run().history
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["architecture_loss"] < 0.6 * history[0]["architecture_loss"]
+    assert (
+        history[-1]["loss"] < 0.5 * history[0]["loss"]
+        and history[-1]["architecture_loss"] < 0.6 * history[0]["architecture_loss"]
+    )
     assert history[-1]["architecture_accuracy"] > 80
 
 
@@ -379,7 +440,9 @@ def test_both_optimizers_unscale_their_gradients() -> None:
     run.fabric.strategy.precision = run.fabric._precision = MixedPrecision("16-mixed", "cpu", scaler)
     mixed, plain = run.run(), bilevel(architecture_clip=0.01).run()
     assert scaler.get_scale() == 2.0**12, "18 steps, doubled after every fourth one"
-    assert all(torch.allclose(plain.final[name].double(), mixed.final[name].double(), atol=0.01) for name in plain.final)
+    assert all(
+        torch.allclose(plain.final[name].double(), mixed.final[name].double(), atol=0.01) for name in plain.final
+    )
 
 
 # Settings and other mistakes
@@ -387,17 +450,41 @@ def test_both_optimizers_unscale_their_gradients() -> None:
 
 def test_defaults_are_darts() -> None:
     s = BilevelSettings()
-    assert (s.epochs, s.batch_size, s.learning_rate, s.final_learning_rate, s.momentum, s.nesterov) == (50, 64, 0.025, 0.001, 0.9, False)
+    assert (s.epochs, s.batch_size, s.learning_rate, s.final_learning_rate, s.momentum, s.nesterov) == (
+        50,
+        64,
+        0.025,
+        0.001,
+        0.9,
+        False,
+    )
     assert (s.weight_decay, s.gradient_clip, s.portion, s.shuffle_split, s.warmup_epochs) == (3e-4, 5.0, 0.5, False, 0)
-    assert (s.architecture_learning_rate, s.architecture_betas, s.architecture_weight_decay, s.architecture_clip) == (3e-4, (0.5, 0.999), 1e-3, None)
-    assert (s.order, s.first, s.memory_format, s.compile, s.precision) == (1, "architecture", "contiguous", False, "32-true")
+    assert (s.architecture_learning_rate, s.architecture_betas, s.architecture_weight_decay, s.architecture_clip) == (
+        3e-4,
+        (0.5, 0.999),
+        1e-3,
+        None,
+    )
+    assert (s.order, s.first, s.memory_format, s.compile, s.precision) == (
+        1,
+        "architecture",
+        "contiguous",
+        False,
+        "32-true",
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"order": 2, "precision": "bf16-mixed"}, "bf16-mixed rounds away; use precision 32-true or 64-true, or order 1"),
-        ({"warmup_epochs": 3}, "warmup_epochs < epochs must hold, or the architecture is never trained, but got 3 and 3"),
+        (
+            {"order": 2, "precision": "bf16-mixed"},
+            "bf16-mixed rounds away; use precision 32-true or 64-true, or order 1",
+        ),
+        (
+            {"warmup_epochs": 3},
+            "warmup_epochs < epochs must hold, or the architecture is never trained, but got 3 and 3",
+        ),
         ({"portion": 0}, r"portion must lie between 0 and 1, for both halves need images \(DARTS: 0.5\), but got 0"),
         ({"portion": 1.0}, "portion must lie between 0 and 1"),
         ({"portion": math.nan}, "portion must lie between 0 and 1"),
@@ -416,10 +503,13 @@ def test_settings_that_cannot_be_used(changes: dict[str, Any], message: str) -> 
 
 def test_halves_that_do_not_fill_a_batch() -> None:
     with pytest.raises(
-        ConfigError, match=r"noise: portion=0.9 splits 24 images into 21 for the weights and 3 .* a batch of 4\.\nUse batch_size <= 3"
+        ConfigError,
+        match=r"noise: portion=0.9 splits 24 images into 21 for the weights and 3 .* a batch of 4\.\nUse batch_size <= 3",
     ):
         bilevel(portion=0.9)
-    with pytest.raises(ConfigError, match=r"into 0 for the weights and 24 .*\nUse more images, or a portion nearer to 0.5"):
+    with pytest.raises(
+        ConfigError, match=r"into 0 for the weights and 24 .*\nUse more images, or a portion nearer to 0.5"
+    ):
         bilevel(portion=0.01)
 
 
@@ -442,7 +532,9 @@ def test_networks_that_cannot_be_searched() -> None:
 def test_what_is_not_finite_stops_the_training(tmp_path: Path, name: str, seconds: float) -> None:
     def poison(call: int) -> None:
         if call == 9:
-            job.model.get_parameter(name).data.mul_(math.nan)  # data: between forward and backward, as a hook of the loss is
+            job.model.get_parameter(name).data.mul_(
+                math.nan
+            )  # data: between forward and backward, as a hook of the loss is
 
     job = bilevel(tmp_path, poison, checkpoint_seconds=seconds)
     with pytest.raises(
@@ -472,7 +564,13 @@ def test_an_architecture_loss_that_is_not_finite_is_the_one_that_is_named(monkey
 VARIANTS: dict[str, dict[str, Any]] = {
     "first order": {"drop": 0.5},
     "second order": {"order": 2, "drop": 0.5, "warmup_epochs": 1},
-    "weights first": {"first": "weights", "portion": 0.6, "shuffle_split": True, "momentum": 0, "memory_format": "channels_last"},
+    "weights first": {
+        "first": "weights",
+        "portion": 0.6,
+        "shuffle_split": True,
+        "momentum": 0,
+        "memory_format": "channels_last",
+    },
 }
 
 
@@ -495,8 +593,15 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, va
 def test_a_checkpoint_holds_optimizers_by_name(tmp_path: Path) -> None:
     trained = bilevel(tmp_path, checkpoint_seconds=1000).run()
     state = torch.load(max(tmp_path.glob("step-*.pt")), weights_only=True)
-    assert state["momentum"].keys() == WEIGHTS and state["architecture"].keys() == ALPHAS and state["genotypes"] == trained.genotypes
-    assert all(moments.keys() == {"exp_avg", "exp_avg_sq", "step"} and moments["step"] == 9 for moments in state["architecture"].values())
+    assert (
+        state["momentum"].keys() == WEIGHTS
+        and state["architecture"].keys() == ALPHAS
+        and state["genotypes"] == trained.genotypes
+    )
+    assert all(
+        moments.keys() == {"exp_avg", "exp_avg_sq", "step"} and moments["step"] == 9
+        for moments in state["architecture"].values()
+    )
     again = bilevel(tmp_path, at(1)).run()
     assert same(again, trained)
 
@@ -555,12 +660,16 @@ def smooth() -> dict[str, Any]:
     model, rng = Smooth(), torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 8, 5, generator=rng, dtype=torch.float64), torch.randint(0, 5, (2, 8), generator=rng)
     names = sorted(name for name, p in model.named_parameters() if p.requires_grad and name != "alphas")
-    momenta = {name: 0.1 * torch.randn(model.get_parameter(name).shape, generator=rng, dtype=torch.float64) for name in names}
+    momenta = {
+        name: 0.1 * torch.randn(model.get_parameter(name).shape, generator=rng, dtype=torch.float64) for name in names
+    }
     losses = [lambda network, i=i: functional.cross_entropy(network(x[i]), y[i]) for i in range(2)]
     return {"model": model, "names": names, "momenta": momenta, "losses": losses}
 
 
-def ours(model: nn.Module, names: list[str], momenta: dict[str, torch.Tensor | None], losses: list[Function], rate: float) -> torch.Tensor:
+def ours(
+    model: nn.Module, names: list[str], momenta: dict[str, torch.Tensor | None], losses: list[Function], rate: float
+) -> torch.Tensor:
     training, validation = losses
     weights = [model.get_parameter(name) for name in names]
     (found,) = unrolled_gradients(
@@ -574,8 +683,12 @@ def ours(model: nn.Module, names: list[str], momenta: dict[str, torch.Tensor | N
 def test_second_order_equals_copies_of_the_network(smooth: dict[str, Any], rate: float) -> None:
     model, before = smooth["model"], copy.deepcopy(smooth["model"].state_dict())
     found = ours(rate=rate, **smooth)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "weights and buffers are put back bit for bit"
-    expected = literal(copy.deepcopy(model), *smooth["losses"], smooth["names"], ["alphas"], smooth["momenta"], rate)["alphas"]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), (
+        "weights and buffers are put back bit for bit"
+    )
+    expected = literal(copy.deepcopy(model), *smooth["losses"], smooth["names"], ["alphas"], smooth["momenta"], rate)[
+        "alphas"
+    ]
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
     first = slopes(copy.deepcopy(model), smooth["losses"][1], ["alphas"])["alphas"]
     assert (found - first).norm() > 0.002 * first.norm(), "it is not the first-order gradient"
@@ -587,7 +700,9 @@ def test_second_order_is_near_the_true_gradient(smooth: dict[str, Any]) -> None:
     training, validation = smooth["losses"]
     weights = {name: model.get_parameter(name) for name in smooth["names"]}
     g = torch.autograd.grad(training(model), list(weights.values()), create_graph=True)
-    ahead = {n: w - rate * (0.9 * smooth["momenta"][n] + s + 0.01 * w) for (n, w), s in zip(weights.items(), g, strict=True)}
+    ahead = {
+        n: w - rate * (0.9 * smooth["momenta"][n] + s + 0.01 * w) for (n, w), s in zip(weights.items(), g, strict=True)
+    }
     (true,) = torch.autograd.grad(validation(lambda x: functional_call(model, ahead, (x,))), [model.alphas])
     assert torch.allclose(ours(rate=rate, **smooth), true, rtol=1e-5, atol=0)
 
@@ -635,7 +750,13 @@ def test_forward_passes_that_are_compared_draw_the_same_noise() -> None:
 
     model = Toy(drop=0.5)
     model.begin_epoch = lambda epoch, epochs: setattr(model, "probability", 0.5)  # type: ignore[method-assign]
-    Noting(model, RandomLabels(CLASSES), images(24), settings(order=2, epochs=1, learning_rate=1e-9, final_learning_rate=0), 0).run()
+    Noting(
+        model,
+        RandomLabels(CLASSES),
+        images(24),
+        settings(order=2, epochs=1, learning_rate=1e-9, final_learning_rate=0),
+        0,
+    ).run()
     for first, plus, minus in np.array(losses["weights forward"]).reshape(3, 3):
         assert plus != minus and abs(plus - first) < 0.02 and abs(minus - first) < 0.02
     assert len(losses["architecture forward"]) == 3
@@ -645,7 +766,9 @@ def test_forward_passes_that_are_compared_draw_the_same_noise() -> None:
 
 
 class Quiet(Toy):
-    """Without batch norm, whose statistics are of each process' own images; and without notes, which cannot be compiled."""
+    """Without batch norm, whose statistics are of each process' own images; and without notes, which cannot be
+    compiled.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -660,7 +783,9 @@ def everything(folder: Path, devices: int) -> dict[str, Any]:
 
     def trained(name: str | None, hook: Callable[[int], None] = lambda call: None, **changes: Any) -> Bilevel:
         s = settings(devices=devices, batch_size=5, epochs=2, **changes)
-        return BilevelTraining(Quiet(), Interrupting(hook), images(28), s, 0, folder=None if name is None else folder / name).run()
+        return BilevelTraining(
+            Quiet(), Interrupting(hook), images(28), s, 0, folder=None if name is None else folder / name
+        ).run()
 
     with suppress(Interrupted):
         trained("torn", at(7))
@@ -671,15 +796,24 @@ def everything(folder: Path, devices: int) -> dict[str, Any]:
         "clipped": trained(None, architecture_clip=1e-3),
         "compiled": trained(None, compile=True, order=2),
     }
-    return {name: {"final": run.final, "history": json.dumps(run.history), "genotypes": run.genotypes} for name, run in done.items()}
+    return {
+        name: {"final": run.final, "history": json.dumps(run.history), "genotypes": run.genotypes}
+        for name, run in done.items()
+    }
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("two")
-    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")
+    }
     command = [sys.executable, "-W", "ignore", "-m", __name__, str(folder), "2"]
-    done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     yield [torch.load(folder / f"result-{rank}.pt", weights_only=True) for rank in range(2)]
 
@@ -692,7 +826,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "second", "clipped", "compiled"])
-def test_two_processes_equal_one_with_the_joint_batch(one: dict[str, Any], two: list[dict[str, Any]], name: str) -> None:
+def test_two_processes_equal_one_with_the_joint_batch(
+    one: dict[str, Any], two: list[dict[str, Any]], name: str
+) -> None:
     for key, value in one[name]["final"].items():
         assert torch.allclose(two[0][name]["final"][key], value, rtol=0, atol=1e-5), key
     for theirs, row in zip(json.loads(two[0][name]["history"]), json.loads(one[name]["history"]), strict=True):
@@ -703,7 +839,10 @@ def test_two_processes_equal_one_with_the_joint_batch(one: dict[str, Any], two: 
 def test_two_processes_agree_and_resume(two: list[dict[str, Any]]) -> None:
     for name in two[0]:
         assert all(map(torch.equal, two[0][name]["final"].values(), two[1][name]["final"].values()))
-        assert two[0][name]["history"] == two[1][name]["history"] and two[0][name]["genotypes"] == two[1][name]["genotypes"]
+        assert (
+            two[0][name]["history"] == two[1][name]["history"]
+            and two[0][name]["genotypes"] == two[1][name]["genotypes"]
+        )
     assert all(map(torch.equal, two[0]["plain"]["final"].values(), two[0]["resumed"]["final"].values()))
     assert two[0]["plain"]["history"] == two[0]["resumed"]["history"]
 

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import torch
 
-from evaluators import files
-from evaluators.errors import CheckpointError, ConfigChanged
-from evaluators.training import checkpoint
-from evaluators.training.checkpoint import CheckpointStore, load_weights
+from nni_plugins.evaluators import files
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged
+from nni_plugins.evaluators.training import checkpoint
+from nni_plugins.evaluators.training.checkpoint import CheckpointStore, load_weights
 
 CONFIG = {"seed": 0, "settings": {"epochs": 3, "learning_rate": 0.1}}
 
@@ -73,7 +73,12 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3, 10)
     assert names(tmp_path) == step_names(3, 10)
     found = loaded(tmp_path)
-    assert found is not None and found[0] == 10 and torch.equal(found[1]["weight"], state(10)["weight"]) and found[1]["step"] == 10
+    assert (
+        found is not None
+        and found[0] == 10
+        and torch.equal(found[1]["weight"], state(10)["weight"])
+        and found[1]["step"] == 10
+    )
 
 
 def test_a_new_folder_has_no_checkpoint(tmp_path: Path) -> None:
@@ -90,21 +95,32 @@ def test_manifest_describes_the_file(tmp_path: Path) -> None:
 
 def test_initial_weights_are_written_once(tmp_path: Path) -> None:
     saved(tmp_path, 1)
-    before = [(tmp_path / name).stat() for name in ("initial.pt", "initial.json")], (tmp_path / "initial.pt").read_bytes()
+    before = (
+        [(tmp_path / name).stat() for name in ("initial.pt", "initial.json")],
+        (tmp_path / "initial.pt").read_bytes(),
+    )
     with CheckpointStore(tmp_path, CONFIG) as store:
         sha = store.initial_sha256
         assert torch.equal(store.keep_initial(state(99))["weight"], state(-1)["weight"])
         store.save(2, state(2))
         assert store.initial_sha256 == sha == hashlib.sha256(before[1]).hexdigest()
-    after = [(tmp_path / name).stat() for name in ("initial.pt", "initial.json")], (tmp_path / "initial.pt").read_bytes()
-    assert [(s.st_ino, s.st_mtime_ns) for s in before[0]] == [(s.st_ino, s.st_mtime_ns) for s in after[0]] and before[1] == after[1]
+    after = (
+        [(tmp_path / name).stat() for name in ("initial.pt", "initial.json")],
+        (tmp_path / "initial.pt").read_bytes(),
+    )
+    assert [(s.st_ino, s.st_mtime_ns) for s in before[0]] == [(s.st_ino, s.st_mtime_ns) for s in after[0]] and before[
+        1
+    ] == after[1]
 
 
 def test_initial_weights_are_not_made_up_for_old_checkpoints(tmp_path: Path) -> None:
     saved(tmp_path, 1)
     (tmp_path / "initial.json").unlink()
     before = (tmp_path / "initial.pt").read_bytes()
-    with pytest.raises(CheckpointError, match=r"initial.json is missing, but checkpoints were measured from it"), opened(tmp_path, initial=5):
+    with (
+        pytest.raises(CheckpointError, match=r"initial.json is missing, but checkpoints were measured from it"),
+        opened(tmp_path, initial=5),
+    ):
         pass
     assert (tmp_path / "initial.pt").read_bytes() == before
 
@@ -153,7 +169,9 @@ def leave_out_the_origin(path: Path) -> None:
         (leave_out_the_origin, ".json"),
     ],
 )
-def test_a_damaged_newest_one_falls_back(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], suffix: str) -> None:
+def test_a_damaged_newest_one_falls_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], suffix: str
+) -> None:
     victim = newest(saved(tmp_path, 5, 12), suffix)
     damage(victim)
     with caplog.at_level(logging.WARNING):
@@ -180,7 +198,10 @@ def test_a_damaged_one_does_not_count_as_kept(tmp_path: Path) -> None:
 def test_all_damaged(tmp_path: Path) -> None:
     for path in saved(tmp_path, 5, 12).glob("step-*.pt"):
         truncate(path)
-    with pytest.raises(CheckpointError, match=r"no intact checkpoint: .*step-0000000012.pt is damaged.*step-0000000005.pt is damaged[\s\S]*Delete"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"no intact checkpoint: .*step-0000000012.pt is damaged.*step-0000000005.pt is damaged[\s\S]*Delete",
+    ):
         loaded(tmp_path)
 
 
@@ -196,7 +217,9 @@ def test_other_initial_weights_are_refused(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_no_reason_to_fall_back(tmp_path: Path) -> None:
     change_manifest(newest(saved(tmp_path, 5, 12), ".json"), schema=2)
-    with pytest.raises(CheckpointError, match=r"step-0000000012.json has schema 2; this version reads up to 1[\s\S]*Upgrade"):
+    with pytest.raises(
+        CheckpointError, match=r"step-0000000012.json has schema 2; this version reads up to 1[\s\S]*Upgrade"
+    ):
         loaded(tmp_path)
     change_manifest(tmp_path / "initial.json", schema=3)
     with pytest.raises(CheckpointError, match=r"initial.json has schema 3"):
@@ -241,7 +264,9 @@ def test_a_hostile_checkpoint_is_refused(tmp_path: Path, form: str) -> None:
     change_manifest(path.with_suffix(".json"), sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     with pytest.raises(CheckpointError, match=r"refused, it is not a file of plain weights"):
         loaded(tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"offered.pt: refused[\s\S]*Only load checkpoints that this software wrote"):
+    with pytest.raises(
+        CheckpointError, match=r"offered.pt: refused[\s\S]*Only load checkpoints that this software wrote"
+    ):
         load_weights(content, "offered.pt")
     assert not marker.exists()
 
@@ -257,7 +282,14 @@ def test_load_weights_refuses_garbage(tmp_path: Path) -> None:
     good = torch_bytes({"a": torch.arange(20.0), "b": {"c": torch.ones(3)}}, tmp_path / "good")
     assert torch.equal(load_weights(good, "good")["a"], torch.arange(20.0))
     plain = pickle.dumps({"a": [1, 2, {"x": (1, 2)}]}, protocol=2)
-    garbage = [b"", b"\0", b"PK\x03\x04", b"not a checkpoint", plain[:-1], *(rng.randbytes(rng.randrange(200)) for _ in range(100))]
+    garbage = [
+        b"",
+        b"\0",
+        b"PK\x03\x04",
+        b"not a checkpoint",
+        plain[:-1],
+        *(rng.randbytes(rng.randrange(200)) for _ in range(100)),
+    ]
     garbage += [good[:n] for n in range(0, len(good), 41)]
     for content in garbage:
         with pytest.raises(CheckpointError, match=r"^f.pt: refused"):
@@ -280,7 +312,12 @@ def test_load_weights_refuses_garbage(tmp_path: Path) -> None:
 def test_a_changed_configuration_is_refused_with_its_differences(tmp_path: Path) -> None:
     saved(tmp_path, 1)
     other = {"settings": {"epochs": 5, "learning_rate": 0.1}, "objective": "x", "seed": 0}
-    with pytest.raises(ConfigChanged, match=r"another configuration: objective: None -> 'x'; settings.epochs: 3 -> 5\.\n"), opened(tmp_path, other):
+    with (
+        pytest.raises(
+            ConfigChanged, match=r"another configuration: objective: None -> 'x'; settings.epochs: 3 -> 5\.\n"
+        ),
+        opened(tmp_path, other),
+    ):
         pass
     assert loaded(tmp_path) is not None, "the lock is free again and nothing is lost"
 
@@ -294,7 +331,10 @@ def test_a_damaged_configuration(tmp_path: Path, content: str) -> None:
 
 def test_one_store_at_a_time(tmp_path: Path) -> None:
     with opened(tmp_path):
-        with pytest.raises(CheckpointError, match=r"in use by another process[\s\S]*choose another folder"), opened(tmp_path):
+        with (
+            pytest.raises(CheckpointError, match=r"in use by another process[\s\S]*choose another folder"),
+            opened(tmp_path),
+        ):
             pass
         with opened(tmp_path / "other"):
             pass
@@ -345,14 +385,19 @@ def fail_at_open(patch: pytest.MonkeyPatch, fired: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fail", "message"), [(fail_at_fsync, "the disk is full"), (fail_at_write, "the disk is full"), (fail_at_open, "the disk is read-only")]
+    ("fail", "message"),
+    [(fail_at_fsync, "the disk is full"), (fail_at_write, "the disk is full"), (fail_at_open, "the disk is read-only")],
 )
-def test_a_full_or_read_only_disk_leaves_the_old_checkpoints(tmp_path: Path, fail: Callable[..., None], message: str) -> None:
+def test_a_full_or_read_only_disk_leaves_the_old_checkpoints(
+    tmp_path: Path, fail: Callable[..., None], message: str
+) -> None:
     saved(tmp_path, 5, 12)
     fired: list[str] = []
     with opened(tmp_path) as store, pytest.MonkeyPatch.context() as patch:
         fail(patch, fired)
-        with pytest.raises(CheckpointError, match=rf"cannot write .*step-0000000020.pt: {message}[\s\S]*run the same command again"):
+        with pytest.raises(
+            CheckpointError, match=rf"cannot write .*step-0000000020.pt: {message}[\s\S]*run the same command again"
+        ):
             store.save(20, state(20))
     assert fired and names(tmp_path) == step_names(5, 12)
     found = loaded(tmp_path)
@@ -385,7 +430,9 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monkey
     else:
         monkeypatch.setattr(checkpoint, "open", refuse, raising=False)
     with (
-        pytest.raises(CheckpointError, match=r"cannot use .*: Read-only file system[\s\S]*Choose a folder that can be written"),
+        pytest.raises(
+            CheckpointError, match=r"cannot use .*: Read-only file system[\s\S]*Choose a folder that can be written"
+        ),
         opened(tmp_path / "x"),
     ):
         pass

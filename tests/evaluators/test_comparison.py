@@ -17,12 +17,25 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluators.comparison import Comparison, Run, analyse, holm, permutation_test, read_comparison, stability, summary, welch, welch_of, write_report
-from evaluators.comparison.figures import curve_measure, looks
-from evaluators.comparison.sections import stability_table
-from evaluators.comparison.sentences import p_text
-from evaluators.comparison.single_networks import pooled
-from evaluators.comparison.statistics import (
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.reports.comparison import (
+    Comparison,
+    Run,
+    analyse,
+    holm,
+    permutation_test,
+    read_comparison,
+    stability,
+    summary,
+    welch,
+    welch_of,
+    write_report,
+)
+from nni_plugins.evaluators.reports.comparison.figures import curve_measure, looks
+from nni_plugins.evaluators.reports.comparison.sections import stability_table
+from nni_plugins.evaluators.reports.comparison.sentences import p_text
+from nni_plugins.evaluators.reports.comparison.single_networks import pooled
+from nni_plugins.evaluators.statistics.differences import (
     detectable_ratio,
     effect,
     paired_effect,
@@ -30,14 +43,15 @@ from evaluators.comparison.statistics import (
     paired_t,
     small_sample_factor,
 )
-from evaluators.errors import ConfigError
 
 NINE = np.array([0.1, 1.3, -0.4, 0.9, 2.2, 0.0, -1.1, 0.3, 0.8])
 SIX = np.array([1.2, 2.9, 0.7, 1.1, 3.3, 1.6])
 
 
 def compared(larger: bool = True, unit: str = "", **groups: Sequence[float]) -> Comparison:
-    runs = [Run(policy, 1268 + i, None, "", value) for policy, values in groups.items() for i, value in enumerate(values)]
+    runs = [
+        Run(policy, 1268 + i, None, "", value) for policy, values in groups.items() for i, value in enumerate(values)
+    ]
     return Comparison("a title", "accuracy" if larger else "perplexity", unit, larger, "random", tuple(runs))
 
 
@@ -68,9 +82,13 @@ def test_summary() -> None:
     found = summary([1.0, 2.0, 6.0], larger_is_better=False)
     assert (found.n, found.mean, found.median, found.best, found.worst) == (3, 3, 2, 1, 6)
     assert found.std == pytest.approx(math.sqrt(7)) and found.population_std == pytest.approx(math.sqrt(14 / 3))
-    assert (found.t_interval.low, found.t_interval.high) == pytest.approx(stats.t.interval(0.95, 2, 3, math.sqrt(7 / 3)))
+    assert (found.t_interval.low, found.t_interval.high) == pytest.approx(
+        stats.t.interval(0.95, 2, 3, math.sqrt(7 / 3))
+    )
     bootstrap = summary(NINE).bootstrap_interval
-    reference = stats.bootstrap((NINE,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(3)).confidence_interval
+    reference = stats.bootstrap(
+        (NINE,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(3)
+    ).confidence_interval
     assert (bootstrap.low, bootstrap.high) == pytest.approx((reference.low, reference.high), abs=0.04)
     assert summary(NINE, seed=1).bootstrap_interval != bootstrap == summary(NINE).bootstrap_interval
     assert summary([0.1] * 3).std == 0  # whose mean is not exactly 0.1
@@ -78,7 +96,9 @@ def test_summary() -> None:
 
 def test_permutations_are_all_looked_at() -> None:
     both, observed = np.concatenate([NINE[:4], SIX[:3]]), abs(NINE[:4].mean() - SIX[:3].mean())
-    splits = [(list(chosen), [i for i in range(7) if i not in chosen]) for chosen in itertools.combinations(range(7), 4)]
+    splits = [
+        (list(chosen), [i for i in range(7) if i not in chosen]) for chosen in itertools.combinations(range(7), 4)
+    ]
     hits = sum(abs(both[a].mean() - both[b].mean()) >= observed - 1e-12 for a, b in splits)
     found = permutation_test(NINE[:4], SIX[:3])
     assert (found.p, found.permutations, found.exact) == (hits / 35, 35, True)
@@ -99,7 +119,9 @@ def test_many_permutations_are_drawn() -> None:
     exact = permutation_test(NINE, SIX)
     drawn = permutation_test(NINE, SIX, exact=1000, resamples=20_000)
     assert (exact.exact, exact.permutations, drawn.exact, drawn.permutations) == (True, 5005, False, 20_000)
-    assert drawn.p == pytest.approx(exact.p, abs=4 * math.sqrt(exact.p / 20_000)) and drawn == permutation_test(NINE, SIX, 0, 1000, 20_000)
+    assert drawn.p == pytest.approx(exact.p, abs=4 * math.sqrt(exact.p / 20_000)) and drawn == permutation_test(
+        NINE, SIX, 0, 1000, 20_000
+    )
     planted = permutation_test(range(20), range(100, 120), resamples=999)
     assert planted.p == planted.smallest == 1 / 1000  # (0 + 1) / (999 + 1), never 0
 
@@ -116,7 +138,9 @@ def test_effect_sizes_by_hand() -> None:
     factor = math.gamma(1.5) / (math.sqrt(1.5) * math.gamma(1))
     g = 2 / math.sqrt(10 / 3) * factor
     half = stats.norm.ppf(0.975) * math.sqrt(5 / 6 + g * g / 10)
-    assert found.g == pytest.approx(g) and (found.g_interval.low, found.g_interval.high) == pytest.approx((g - half, g + half))
+    assert found.g == pytest.approx(g) and (found.g_interval.low, found.g_interval.high) == pytest.approx(
+        (g - half, g + half)
+    )
     assert found.cliffs_delta == pytest.approx((5 - 1) / 6) and found.superiority == pytest.approx(5 / 6)
     assert small_sample_factor(18) == pytest.approx(1 - 3 / (4 * 18 - 1), abs=2e-4)
     pairs = paired_effect([1.0, 2.0, 3.0], [0.0, 0.0, 3.0])  # differences 1, 2, 0
@@ -135,7 +159,9 @@ def test_holm_by_hand() -> None:
 @pytest.mark.parametrize("degrees", [2, 5.5, 18])
 def test_detectable_differences_have_power_080(degrees: float) -> None:
     ratio, critical = detectable_ratio(degrees), stats.t.ppf(0.975, degrees)
-    assert stats.nct.sf(critical, degrees, ratio) + stats.nct.cdf(-critical, degrees, ratio) == pytest.approx(0.8, abs=1e-4)
+    assert stats.nct.sf(critical, degrees, ratio) + stats.nct.cdf(-critical, degrees, ratio) == pytest.approx(
+        0.8, abs=1e-4
+    )
     assert welch(NINE, SIX).detectable > welch(np.tile(NINE, 4), np.tile(SIX, 4)).detectable
 
 
@@ -163,16 +189,32 @@ def test_sentence_of_the_published_numbers() -> None:
             "5.00 better than random on average (95 % interval 4.06 to 5.94, p < 0.001): in this setting the evidence says",
         ),
         (shaped(65, 1), shaped(70, 1), "in this setting the evidence says that A is worse."),
-        ([69.99] * 10, shaped(69.69, 2.44), ", where every seed of A gave the same value: the evidence does not separate them;"),
-        ([70.0] * 3, [70.0] * 3, "With 3 seeds each, A and random gave the same value every time: nothing tells them apart."),
+        (
+            [69.99] * 10,
+            shaped(69.69, 2.44),
+            ", where every seed of A gave the same value: the evidence does not separate them;",
+        ),
+        (
+            [70.0] * 3,
+            [70.0] * 3,
+            "With 3 seeds each, A and random gave the same value every time: nothing tells them apart.",
+        ),
         (
             [71.0] * 2,
             [70.0] * 2,
             "(no interval, as the difference is the same for all seeds, permutation test p = 0.33): so few seeds do not separate",
         ),
         ([71.0] * 6, [70.0] * 6, "permutation test p = 0.0022): in this setting the evidence says that A is better."),
-        ([71.0, 71.01], [70.0, 70.01], "a permutation test of so few seeds cannot (its smallest p is 0.33); run more seeds."),
-        (shaped(70, 1, 4), shaped(70, 1, 6), "With 4 seeds of A and 6 of random, A and random are equal on average to 2 decimals"),
+        (
+            [71.0, 71.01],
+            [70.0, 70.01],
+            "a permutation test of so few seeds cannot (its smallest p is 0.33); run more seeds.",
+        ),
+        (
+            shaped(70, 1, 4),
+            shaped(70, 1, 6),
+            "With 4 seeds of A and 6 of random, A and random are equal on average to 2 decimals",
+        ),
     ],
 )
 def test_sentences(policy: list[float], random: list[float], part: str) -> None:
@@ -184,16 +226,27 @@ def test_sentences_of_several_policies_are_corrected() -> None:
     found = analyse(compared(**groups, random=shaped(70, 1)))
     first, _, _, last = found.differences
     assert first.p < 0.05 < first.p_holm == pytest.approx(3 * first.p) and first.verdict == "not after correction"
-    assert "after correction for 4 comparisons): alone this would count as evidence, but not as one of 4 comparisons." in found.sentences[0]
+    assert (
+        "after correction for 4 comparisons): alone this would count as evidence, but not as one of 4 comparisons."
+        in found.sentences[0]
+    )
     assert last.verdict == "better" and list(found.summaries) == ["A", "B", "C", "D", "random"]
 
 
 def test_a_t_test_alone_settles_nothing() -> None:
-    """Three values that happen to lie close together make Welch's error small; dealing all twelve out anew shows that it may be chance."""
+    """Three values that happen to lie close together make Welch's error small; dealing all twelve out anew shows that
+    it may be chance.
+    """
     random = [0.1, -0.5, 0.4, 1.3, 0.9, -0.7, -1.3, -0.6, 0.0]
     (found,) = analyse(compared(A=[0.8, 0.8, 0.9], random=random)).differences
-    assert found.t_test.p == pytest.approx(0.0127, abs=1e-4) and found.permutation.p == 26 / 220 and found.verdict == "unconfirmed"
-    assert said(A=[0.8, 0.8, 0.9], random=random).endswith("but a permutation test does not (p = 0.12); run more seeds.")
+    assert (
+        found.t_test.p == pytest.approx(0.0127, abs=1e-4)
+        and found.permutation.p == 26 / 220
+        and found.verdict == "unconfirmed"
+    )
+    assert said(A=[0.8, 0.8, 0.9], random=random).endswith(
+        "but a permutation test does not (p = 0.12); run more seeds."
+    )
 
 
 def test_pairs_see_what_the_seeds_share() -> None:
@@ -201,8 +254,12 @@ def test_pairs_see_what_the_seeds_share() -> None:
     policy = [value + step for value, step in zip(random, [1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7], strict=True)]
     assert "does not separate" in said(A=policy, random=random)
     paired = said(paired=True, A=policy, random=random)
-    assert paired.startswith("With 8 seeds, paired, A is 1.00 better") and paired.endswith("the evidence says that A is better.")
-    rounded = said(paired=True, A=[1.1, 1.2, 1.3], random=[0.1, 0.2, 0.3])  # 1.1 - 0.1 and 1.2 - 0.2 differ in the last digit
+    assert paired.startswith("With 8 seeds, paired, A is 1.00 better") and paired.endswith(
+        "the evidence says that A is better."
+    )
+    rounded = said(
+        paired=True, A=[1.1, 1.2, 1.3], random=[0.1, 0.2, 0.3]
+    )  # 1.1 - 0.1 and 1.2 - 0.2 differ in the last digit
     assert rounded.endswith(
         "(no interval, as the difference is the same for all seeds, permutation test p = 0.25): so few seeds do not separate them."
     )
@@ -210,24 +267,53 @@ def test_pairs_see_what_the_seeds_share() -> None:
         analyse(compared(A=[1, 2, 3], random=[1, 2]), paired=True)
 
 
-@pytest.mark.parametrize(("p", "text"), [(0.04996, "p = 0.0500"), (0.0499, "p = 0.0499"), (0.0123, "p = 0.012"), (1.0, "p = 1"), (1e-9, "p < 0.001")])
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.04996, "p = 0.0500"), (0.0499, "p = 0.0499"), (0.0123, "p = 0.012"), (1.0, "p = 1"), (1e-9, "p < 0.001")],
+)
 def test_p_values_in_words(p: float, text: str) -> None:
     assert p_text(p) == text
 
 
 def test_stability_has_the_published_deviations() -> None:
     """NAO-V2, table 5; its "variance" is the population deviation."""
-    table = {"NAO-V2": [2.60, 2.63, 2.65, 2.71, 2.77], "- more updates": [2.84, 2.77, 2.81, 2.98, 2.92], "ENAS": [3.09, 3.00, 2.97, 2.79, 3.07]}
-    runs = [Run(policy, 0, None, "", 0.0, {"error": e}, rank=rank) for policy, errors in table.items() for rank, e in enumerate(errors)]
+    table = {
+        "NAO-V2": [2.60, 2.63, 2.65, 2.71, 2.77],
+        "- more updates": [2.84, 2.77, 2.81, 2.98, 2.92],
+        "ENAS": [3.09, 3.00, 2.97, 2.79, 3.07],
+    }
+    runs = [
+        Run(policy, 0, None, "", 0.0, {"error": e}, rank=rank)
+        for policy, errors in table.items()
+        for rank, e in enumerate(errors)
+    ]
     found = stability(runs, "error")
-    assert [(row.name, round(row.mean, 2)) for row in found.rows] == [("NAO-V2", 2.67), ("- more updates", 2.86), ("ENAS", 2.98)]
+    assert [(row.name, round(row.mean, 2)) for row in found.rows] == [
+        ("NAO-V2", 2.67),
+        ("- more updates", 2.86),
+        ("ENAS", 2.98),
+    ]
     assert [round(row.population_std, 3) for row in found.rows] == [0.061, 0.076, 0.107] and found.by == "rank"
     assert found.rows[0].std == pytest.approx(np.std(table["NAO-V2"], ddof=1))
-    assert list(stability_table(found).rows[0]) == ["NAO-V2", "2.60", "2.63", "2.65", "2.71", "2.77", "2.67", "0.07", "0.06"]
-    again = stability([*runs, *(replace(run, seed=1, measures={"error": run.measures["error"] + 1}) for run in runs)], "error")
+    assert list(stability_table(found).rows[0]) == [
+        "NAO-V2",
+        "2.60",
+        "2.63",
+        "2.65",
+        "2.71",
+        "2.77",
+        "2.67",
+        "0.07",
+        "0.06",
+    ]
+    again = stability(
+        [*runs, *(replace(run, seed=1, measures={"error": run.measures["error"] + 1}) for run in runs)], "error"
+    )
     assert [row.name for row in again.rows][:3] == ["NAO-V2, seed 0", "NAO-V2, seed 1", "- more updates, seed 0"]
     merged = pooled(again)
-    assert merged.rows[0].values == pytest.approx([v + 0.5 for v in table["NAO-V2"]]) and merged.rows[0].std == pytest.approx(found.rows[0].std)
+    assert merged.rows[0].values == pytest.approx([v + 0.5 for v in table["NAO-V2"]]) and merged.rows[
+        0
+    ].std == pytest.approx(found.rows[0].std)
     by_seed = stability([replace(run, seed=run.rank, rank=0) for run in runs], "error")
     assert by_seed.columns == tuple(f"seed {i}" for i in range(5)) and by_seed.rows[0].values == found.rows[0].values
     for wrong, problem in ((runs[:1], "at least two networks"), ([], "needs runs")):
@@ -260,20 +346,50 @@ def test_what_is_no_comparison() -> None:
 
 
 def full() -> Comparison:
-    """Two policies and random, 4 seeds; curves with a perplexity that is not finite at first; two networks of each search of one policy."""
+    """Two policies and random, 4 seeds; curves with a perplexity that is not finite at first; two networks of each
+    search of one policy.
+    """
     runs = []
     for p, (policy, mean) in enumerate({"<b>DARTS</b>": 63.3, "ENAS|x": 61.9, "random": 62.5}.items()):
         for seed in range(4):
             value = mean + [0.1, -0.3, 0.4, -0.2][seed] * (p + 1)
             start = math.inf if seed == 0 else 200.0
-            curve = [{"epoch": e, "loss": 1.0 / e, "valid_perplexity": start if e == 1 else value + 5 / e, "learning_rate": 1.0} for e in range(1, 7)]
+            curve = [
+                {
+                    "epoch": e,
+                    "loss": 1.0 / e,
+                    "valid_perplexity": start if e == 1 else value + 5 / e,
+                    "learning_rate": 1.0,
+                }
+                for e in range(1, 7)
+            ]
             choices = {"node0": "tanh" if policy == "ENAS|x" else ["relu", "tanh"][seed % 2]}
             measures = {"valid_perplexity": value, "test_perplexity": value - 2, "parameters": 1000.0 + seed}
             cost = {"search_epochs": 0.0 if policy == "random" else 50.0 * (p + 1)}
-            runs.append(Run(policy, seed, choices, "<script>alert(1)</script>", value, measures, curve, curve[:3] if p else [], cost))
+            runs.append(
+                Run(
+                    policy,
+                    seed,
+                    choices,
+                    "<script>alert(1)</script>",
+                    value,
+                    measures,
+                    curve,
+                    curve[:3] if p else [],
+                    cost,
+                )
+            )
             if p == 1:
                 runs.append(Run(policy, seed, choices, "second", value + 0.2, measures, rank=1))
-    return Comparison("Cells & <PTB>", "validation perplexity", "", False, "random", tuple(runs), {"space": "<recurrent>", "seeds": [0, 1, 2, 3]})
+    return Comparison(
+        "Cells & <PTB>",
+        "validation perplexity",
+        "",
+        False,
+        "random",
+        tuple(runs),
+        {"space": "<recurrent>", "seeds": [0, 1, 2, 3]},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +429,12 @@ def test_files_that_are_no_comparison(tmp_path: Path) -> None:
 
 def test_the_html_page_stands_alone(written: dict[str, Path]) -> None:
     page = written["report.html"].read_text()
-    assert "<script" not in page and "<b>DARTS" not in page and "&lt;script&gt;" in page and "&lt;b&gt;DARTS&lt;/b&gt;" in page
+    assert (
+        "<script" not in page
+        and "<b>DARTS" not in page
+        and "&lt;script&gt;" in page
+        and "&lt;b&gt;DARTS&lt;/b&gt;" in page
+    )
     assert "<h1>Cells &amp; &lt;PTB&gt;</h1>" in page and page.count('src="data:image/svg+xml;base64,') == 4
     assert "http" not in page and 'src="distribution' not in page
 
@@ -323,10 +444,22 @@ def test_both_reports_say_everything(written: dict[str, Path]) -> None:
     for policy in ("&lt;b&gt;DARTS&lt;/b&gt;", "random"):
         assert f"| {policy} | 4 | " in markdown and f"<td>{policy}</td><td>4</td>" in page
     assert "| ENAS\\|x | 4 | 61.90 ± 0.63 | 59.90 ± 0.63 | 61.30 | 59.30 |" in markdown
-    for heading in ("What the runs say", "Results", "Differences to random", "Learning curves", "Stability", "How to read this", "Setting"):
+    for heading in (
+        "What the runs say",
+        "Results",
+        "Differences to random",
+        "Learning curves",
+        "Stability",
+        "How to read this",
+        "Setting",
+    ):
         assert f"## {heading}\n" in markdown and f"<h2>{heading}</h2>" in page
     assert "Budgets differ in search epochs:" in page and "random spends nothing on a search" in page
-    assert "Few seeds" in page and "All 4 seeds of ENAS|x ended with the same architecture, so what they show varies by training alone." in page
+    assert (
+        "Few seeds" in page
+        and "All 4 seeds of ENAS|x ended with the same architecture, so what they show varies by training alone."
+        in page
+    )
     assert "space: <recurrent>" in markdown and "space: &lt;recurrent&gt;" in page
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
     assert all(line.replace("\\|", "").count("|") > 3 for line in rows)
@@ -336,7 +469,12 @@ def test_both_reports_say_everything(written: dict[str, Path]) -> None:
 def test_data_files(written: dict[str, Path]) -> None:
     rows = list(csv.DictReader(io.StringIO(written["runs.csv"].read_text())))
     assert len(rows) == 16 and [row["policy"] for row in rows[-4:]] == ["random"] * 4
-    assert (rows[5]["policy"], rows[5]["rank"], rows[5]["label"], rows[5]["cost_search_epochs"]) == ("ENAS|x", "1", "second", "")
+    assert (rows[5]["policy"], rows[5]["rank"], rows[5]["label"], rows[5]["cost_search_epochs"]) == (
+        "ENAS|x",
+        "1",
+        "second",
+        "",
+    )
     assert float(rows[4]["value"]) == 62.1 and json.loads(rows[4]["architecture"]) == {"node0": "tanh"}
     value = json.loads(written["statistics.json"].read_text())
     assert value["differences"][1]["improvement"] == pytest.approx(0.6) and value["summaries"]["random"]["n"] == 4
@@ -345,7 +483,9 @@ def test_data_files(written: dict[str, Path]) -> None:
 
 def test_equal_comparisons_give_equal_files(written: dict[str, Path], tmp_path: Path) -> None:
     again = write_report(full(), tmp_path, resamples=500)
-    assert {name: path.read_bytes() for name, path in again.items()} == {name: path.read_bytes() for name, path in written.items()}
+    assert {name: path.read_bytes() for name, path in again.items()} == {
+        name: path.read_bytes() for name, path in written.items()
+    }
 
 
 def test_curves_that_are_drawn() -> None:
@@ -357,5 +497,5 @@ def test_curves_that_are_drawn() -> None:
 
 
 def test_no_torch_is_imported() -> None:
-    code = "import evaluators.comparison.report, sys; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    code = "import nni_plugins.evaluators.reports.comparison.report, sys; assert not {'torch', 'matplotlib'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0

@@ -16,13 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluators.data import cifar, digits, folder, npz, sources
-from evaluators.data.augmentation import Augmentation
-from evaluators.data.colour import Colour
-from evaluators.data.crops import ResizedCrop, ScaledCrop
-from evaluators.data.images import ImageData, ImageSet, hold_out
-from evaluators.errors import ConfigError, DataError, LabelError
-from evaluators.settings import DataSettings, read
+from nni_plugins.evaluators.data import cifar, digits, folder, npz, sources
+from nni_plugins.evaluators.data.augmentation import Augmentation
+from nni_plugins.evaluators.data.colour import Colour
+from nni_plugins.evaluators.data.crops import ResizedCrop, ScaledCrop
+from nni_plugins.evaluators.data.images import ImageData, ImageSet, hold_out
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import ConfigError, DataError, LabelError
+from nni_plugins.evaluators.settings import read
 
 REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 
@@ -39,7 +40,9 @@ def image_set(count: int, labels: Any = None) -> ImageSet:
 # Augmentation and sets of images
 
 
-@pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(flip=True), Augmentation(2), Augmentation(3, True)])
+@pytest.mark.parametrize(
+    "augmentation", [Augmentation(), Augmentation(flip=True), Augmentation(2), Augmentation(3, True)]
+)
 def test_augmentation_equals_crop_then_flip_image_by_image(augmentation: Augmentation) -> None:
     images = pixels(40, 5, 7).transpose(0, 3, 1, 2)
     drawn = augmentation.draw(1, 2, len(images))
@@ -49,7 +52,11 @@ def test_augmentation_equals_crop_then_flip_image_by_image(augmentation: Augment
         crop = np.pad(image, ((0, 0), (p, p), (p, p)))[:, row : row + 5, column : column + 7]
         expected.append(crop[:, :, ::-1] if flip else crop)
     assert np.array_equal(augmentation.apply(torch.from_numpy(images), torch.from_numpy(drawn)).numpy(), expected)
-    assert drawn[:, :2].min() == 0 and drawn[:, :2].max() == 2 * p and set(drawn[:, 2]) == ({0, 1} if augmentation.flip else {0})
+    assert (
+        drawn[:, :2].min() == 0
+        and drawn[:, :2].max() == 2 * p
+        and set(drawn[:, 2]) == ({0, 1} if augmentation.flip else {0})
+    )
 
 
 def test_augmentation_is_a_function_of_seed_and_epoch() -> None:
@@ -120,7 +127,9 @@ def test_digits() -> None:
     data = digits.load()
     assert data.test is not None
     assert data.train.images.shape == (600, 3, 8, 8) and data.test.images.shape == (1197, 3, 8, 8)
-    assert torch.equal(data.train.labels.unique(), torch.arange(10)) and torch.equal(data.test.labels.unique(), torch.arange(10))
+    assert torch.equal(data.train.labels.unique(), torch.arange(10)) and torch.equal(
+        data.test.labels.unique(), torch.arange(10)
+    )
     train, test = ({image.numpy().tobytes() for image in part.images} for part in (data.train, data.test))
     assert len(train) == 600 and len(test) == 1197 and not train & test
     assert torch.equal(digits.load().test.images, data.test.images)  # type: ignore[union-attr]
@@ -147,7 +156,11 @@ def test_flat_folder_has_no_labels_and_no_test_part(tmp_path: Path) -> None:
     (tmp_path / ".hidden.png").write_text("neither")
     (tmp_path / "boxes").mkdir()
     data = folder.load(str(tmp_path), 4)
-    assert data.test is None and np.array_equal(data.train.images, images) and data.train.augmentation == Augmentation(1, True)
+    assert (
+        data.test is None
+        and np.array_equal(data.train.images, images)
+        and data.train.augmentation == Augmentation(1, True)
+    )
     with pytest.raises(LabelError):
         _ = data.train.labels
 
@@ -161,7 +174,9 @@ def test_class_folders_are_searched_below_and_give_up_a_fifth(tmp_path: Path) ->
     found: dict[bytes, str] = {}
     for part in (data.train, data.test):
         assert part.classes == ("ant", "bee") and part.labels.dtype == torch.int64
-        found |= {image.numpy().tobytes(): part.classes[label] for image, label in zip(part.images, part.labels, strict=True)}
+        found |= {
+            image.numpy().tobytes(): part.classes[label] for image, label in zip(part.images, part.labels, strict=True)
+        }
     assert found == {image.tobytes(): name for name, all_of_it in images.items() for image in all_of_it}
 
 
@@ -196,7 +211,9 @@ def test_resize_and_centre_crop(tmp_path: Path) -> None:
     save(tmp_path / "b.png", wide.transpose(1, 0, 2))
     save(tmp_path / "c.png", np.kron(np.full((4, 4), 77, dtype=np.uint8), np.ones((3, 3), dtype=np.uint8)))
     data = folder.load(str(tmp_path), 4).train.images
-    assert np.array_equal(data[0], wide[:, 4:8].transpose(2, 0, 1)) and np.array_equal(data[1], wide[:, 4:8].transpose(2, 1, 0))
+    assert np.array_equal(data[0], wide[:, 4:8].transpose(2, 0, 1)) and np.array_equal(
+        data[1], wide[:, 4:8].transpose(2, 1, 0)
+    )
     assert (data[2] == 77).all()
 
 
@@ -226,10 +243,15 @@ def test_a_few_unreadable_files_are_left_out_with_a_warning(tmp_path: Path) -> N
     (tmp_path / "train/ant/007.png").write_bytes((tmp_path / "train/ant/007.png").read_bytes()[:50])
     (tmp_path / "train/ant/100.png").unlink()
     (tmp_path / "train/ant/100.png").symlink_to("nowhere")
-    with pytest.warns(UserWarning, match=r"2 of 203 images cannot be read and are left out: .*007.png \(.*\), .*100.png \(No such file") as caught:
+    with pytest.warns(
+        UserWarning,
+        match=r"2 of 203 images cannot be read and are left out: .*007.png \(.*\), .*100.png \(No such file",
+    ) as caught:
         data = folder.load(str(tmp_path), 4)
     assert len([w for w in caught if "cannot be read" in str(w.message)]) == 1
-    assert np.array_equal(data.train.images[:198], np.delete(images, [7, 100], axis=0)) and data.train.labels.tolist() == [0] * 198 + [1]
+    assert np.array_equal(
+        data.train.images[:198], np.delete(images, [7, 100], axis=0)
+    ) and data.train.labels.tolist() == [0] * 198 + [1]
 
 
 def test_labels_stay_with_their_images_when_files_are_left_out(tmp_path: Path) -> None:
@@ -240,14 +262,20 @@ def test_labels_stay_with_their_images_when_files_are_left_out(tmp_path: Path) -
     (tmp_path / "train/ant/2.png").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"1 of 20 .*2.png \(no image format that we know\)"):
         data = folder.load(str(tmp_path), 4)
-    assert data.train.labels.tolist() == [0] * 4 + [1] * 5 and data.train.images[:, 0, 0, 0].tolist() == [10] * 4 + [200] * 5
+    assert (
+        data.train.labels.tolist() == [0] * 4 + [1] * 5
+        and data.train.images[:, 0, 0, 0].tolist() == [10] * 4 + [200] * 5
+    )
 
 
 def test_too_many_unreadable_files(tmp_path: Path) -> None:
     fill(tmp_path, 6)
     for i in range(4):
         (tmp_path / f"{i:03}.png").write_text("not an image")
-    with pytest.raises(DataError, match=r"4 of 6 images cannot be read \(at most 1 may be\): .*000.png \(.*\) and 1 more\.\nRepair or remove"):
+    with pytest.raises(
+        DataError,
+        match=r"4 of 6 images cannot be read \(at most 1 may be\): .*000.png \(.*\) and 1 more\.\nRepair or remove",
+    ):
         folder.load(str(tmp_path), 4)
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="5 of 7"):
@@ -368,9 +396,13 @@ def test_a_rectangle_is_the_largest_centred_part_of_its_shape(tmp_path: Path) ->
     save(tmp_path / "a.png", wide)
     save(tmp_path / "b.png", np.ascontiguousarray(wide[:, 4:16]))
     data = folder.load(str(tmp_path), (6, 12)).train
-    assert data.size == (6, 12) and all(np.array_equal(image, wide[:, 4:16].transpose(2, 0, 1)) for image in data.images)
+    assert data.size == (6, 12) and all(
+        np.array_equal(image, wide[:, 4:16].transpose(2, 0, 1)) for image in data.images
+    )
     half = folder.load(str(tmp_path), (3, 6)).train.images[1]
-    expected = np.asarray(Image.fromarray(np.ascontiguousarray(wide[:, 4:16])).resize((6, 3), Image.Resampling.BILINEAR))
+    expected = np.asarray(
+        Image.fromarray(np.ascontiguousarray(wide[:, 4:16])).resize((6, 3), Image.Resampling.BILINEAR)
+    )
     assert np.array_equal(half, expected.transpose(2, 0, 1))
 
 
@@ -390,7 +422,9 @@ def test_a_share_of_every_class() -> None:
     assert torch.bincount(chosen.train.labels).tolist() == [1, 2, 1, 3], "rounded, 2.5 upwards, and at least one"
     numbers = chosen.train.images[:, 0, 0, 0]
     assert torch.equal(data.train.labels[numbers.long()], chosen.train.labels) and numbers.diff().min() > 0
-    assert torch.equal(again.train.images, chosen.train.images) and not torch.equal(other.train.images, chosen.train.images)
+    assert torch.equal(again.train.images, chosen.train.images) and not torch.equal(
+        other.train.images, chosen.train.images
+    )
     assert len(data.per_class(1.0, 0).train) == 41
 
 
@@ -414,7 +448,10 @@ def test_equal_classes_are_split_exactly() -> None:
 
 def test_shares_of_classes_need_classes() -> None:
     data = ImageData(image_set(4), None)
-    with pytest.raises(DataError, match=r"some/train: per_class needs to know the images' classes[\s\S]*one folder a class, or use limit"):
+    with pytest.raises(
+        DataError,
+        match=r"some/train: per_class needs to know the images' classes[\s\S]*one folder a class, or use limit",
+    ):
         data.per_class(0.5, 0)
     with pytest.raises(DataError, match="split_per_class needs to know"):
         data.stratified(0)
@@ -441,7 +478,12 @@ def test_real_photographs() -> None:
 
 
 def write_cifar(
-    root: Path, source: str, encode: Callable[[str], Any] = str, meta: bool = True, arrays: bool = False, per_file: int = 3
+    root: Path,
+    source: str,
+    encode: Callable[[str], Any] = str,
+    meta: bool = True,
+    arrays: bool = False,
+    per_file: int = 3,
 ) -> np.ndarray:
     """Fake files; all images (N, 3072) in the order of the files."""
     kind, everything = cifar.FORMATS[source], []
@@ -451,11 +493,15 @@ def write_cifar(
         data = np.random.default_rng(seed).integers(0, 256, (per_file, 3072)).astype(np.uint8)
         labels: Any = np.arange(per_file) if arrays else list(range(per_file))
         (place / name).write_bytes(
-            pickle.dumps({encode("data"): data, encode(kind.labels): labels, encode("filenames"): ["x"] * per_file}, protocol=2)
+            pickle.dumps(
+                {encode("data"): data, encode(kind.labels): labels, encode("filenames"): ["x"] * per_file}, protocol=2
+            )
         )
         everything.append(data)
     if meta:
-        (place / kind.meta).write_bytes(pickle.dumps({encode(kind.names): [encode(f"name{i}") for i in range(kind.classes)]}, protocol=2))
+        (place / kind.meta).write_bytes(
+            pickle.dumps({encode(kind.names): [encode(f"name{i}") for i in range(kind.classes)]}, protocol=2)
+        )
     return np.concatenate(everything)
 
 
@@ -468,7 +514,9 @@ def test_cifar(tmp_path: Path, source: str, encode: Callable[[str], Any], inside
     assert data.test is not None and data.train.augmentation == Augmentation(4, True)
     assert np.array_equal(torch.cat([data.train.images, data.test.images]).reshape(-1, 3072), expected)
     assert data.train.images.shape[1:] == (3, 32, 32) and data.train.labels.dtype == torch.int64
-    assert data.train.labels.tolist() == [0, 1, 2] * (5 if source == "cifar10" else 1) and data.test.labels.tolist() == [0, 1, 2]
+    assert data.train.labels.tolist() == [0, 1, 2] * (
+        5 if source == "cifar10" else 1
+    ) and data.test.labels.tolist() == [0, 1, 2]
     assert len(data.train.classes) == cifar.FORMATS[source].classes and data.train.classes[1] == "name1"
 
 
@@ -516,17 +564,38 @@ def test_a_hostile_pickle_is_refused(tmp_path: Path, name: str) -> None:
         (pickle.dumps(Path("x"), protocol=2), r"wants to import pathlib"),
         (b"cbuiltins\neval\n(S'1'\ntR.", r"wants to import builtins\.eval"),
         (b"cnumpy.core.multiarray\nscalar\n.", r"wants to import numpy\.core\.multiarray\.scalar"),
-        (pickle.dumps({"data": np.array([{}], dtype=object), "fine_labels": [0]}, protocol=2), "arrays of object have no place here"),
+        (
+            pickle.dumps({"data": np.array([{}], dtype=object), "fine_labels": [0]}, protocol=2),
+            "arrays of object have no place here",
+        ),
         (pickle.dumps([1], protocol=2), "a dictionary was expected, not list"),
         (pickle.dumps({"a": 1}, protocol=2), "has no data and no fine_labels; it has a"),
         (pickle.dumps({"data": [1], "fine_labels": [0]}, protocol=2), r"data must be \(N, 3072\) uint8, but is list"),
-        (pickle.dumps({"data": np.zeros((2, 99), np.uint8), "fine_labels": [0, 0]}, protocol=2), r"but is \(2, 99\) uint8"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.int16), "fine_labels": [0, 0]}, protocol=2), r"but is \(2, 3072\) int16"),
-        (pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]}, protocol=2), "2 images need as many fine_labels"),
-        (pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [100]}, protocol=2), r"integers in \[0, 99\], but are .* \[100, 100\]"),
+        (
+            pickle.dumps({"data": np.zeros((2, 99), np.uint8), "fine_labels": [0, 0]}, protocol=2),
+            r"but is \(2, 99\) uint8",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((2, 3072), np.int16), "fine_labels": [0, 0]}, protocol=2),
+            r"but is \(2, 3072\) int16",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0]}, protocol=2),
+            "2 images need as many fine_labels",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [100]}, protocol=2),
+            r"integers in \[0, 99\], but are .* \[100, 100\]",
+        ),
         (pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [-1]}, protocol=2), r"in \[-1, -1\]"),
-        (pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": "0"}, protocol=2), "must be a list of integers"),
-        (pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [0]}, protocol=2)[:-99], "truncated or damaged"),
+        (
+            pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": "0"}, protocol=2),
+            "must be a list of integers",
+        ),
+        (
+            pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": [0]}, protocol=2)[:-99],
+            "truncated or damaged",
+        ),
         (b"", r"truncated or damaged \(Ran out of input\)"),
         (b"\x00\xff nonsense", "truncated or damaged"),
     ],
@@ -540,7 +609,8 @@ def test_cifar_files_that_are_refused(tmp_path: Path, content: bytes, message: s
 
 def test_cifar_files_that_are_missing(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"nowhere \(no such folder\): data_batch_1, .*test_batch missing; expected cifar-10-batches-py/ with data_batch_1"
+        DataError,
+        match=r"nowhere \(no such folder\): data_batch_1, .*test_batch missing; expected cifar-10-batches-py/ with data_batch_1",
     ):
         cifar.load(str(tmp_path / "nowhere"), "cifar10")
     write_cifar(tmp_path, "cifar10")
@@ -569,18 +639,34 @@ def archive(tmp_path: Path, **arrays: Any) -> str:
 
 def test_npz_with_everything(tmp_path: Path) -> None:
     train, test = pixels(6, 16, 8), pixels(4, 16, 8, seed=1)
-    path = archive(tmp_path, images=train, labels=np.arange(6, dtype=np.uint8) % 3, test_images=test, test_labels=np.array([0, 1, 2, 3]))
+    path = archive(
+        tmp_path,
+        images=train,
+        labels=np.arange(6, dtype=np.uint8) % 3,
+        test_images=test,
+        test_labels=np.array([0, 1, 2, 3]),
+    )
     data = npz.load(path)
     assert data.test is not None and data.train.augmentation == Augmentation(2, True)
-    assert np.array_equal(data.train.images, train.transpose(0, 3, 1, 2)) and np.array_equal(data.test.images, test.transpose(0, 3, 1, 2))
-    assert data.train.labels.tolist() == [0, 1, 2] * 2 and data.train.labels.dtype == torch.int64 and data.test.labels.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(data.train.images, train.transpose(0, 3, 1, 2)) and np.array_equal(
+        data.test.images, test.transpose(0, 3, 1, 2)
+    )
+    assert (
+        data.train.labels.tolist() == [0, 1, 2] * 2
+        and data.train.labels.dtype == torch.int64
+        and data.test.labels.tolist() == [0, 1, 2, 3]
+    )
     assert data.train.classes == data.test.classes == ("0", "1", "2", "3")
 
 
 def test_npz_in_grey_without_labels(tmp_path: Path) -> None:
     grey = pixels(5)[..., 0]
     data = npz.load(archive(tmp_path, images=grey))
-    assert data.test is None and data.train.classes == () and all(np.array_equal(data.train.images[:, c], grey) for c in range(3))
+    assert (
+        data.test is None
+        and data.train.classes == ()
+        and all(np.array_equal(data.train.images[:, c], grey) for c in range(3))
+    )
     with pytest.raises(LabelError):
         _ = data.train.labels
 
@@ -610,15 +696,24 @@ def test_npz_warns_of_arrays_that_nothing_reads(tmp_path: Path) -> None:
         ({"images": pixels(0)}, r"but is \(0, 4, 4, 3\)"),
         ({"images": np.array([{}, 1], dtype=object)}, r"images holds Python objects \(a pickle\) and is refused"),
         ({"images": pixels(2), "labels": np.array([0, "x"], dtype=object)}, "labels holds Python objects"),
-        ({"images": pixels(2), "labels": np.zeros(3, int)}, r"labels must be \(2,\) integers, one for each of images, but is \(3,\) int64"),
+        (
+            {"images": pixels(2), "labels": np.zeros(3, int)},
+            r"labels must be \(2,\) integers, one for each of images, but is \(3,\) int64",
+        ),
         ({"images": pixels(2), "labels": np.zeros(2)}, r"but is \(2,\) float64"),
         ({"images": pixels(2), "labels": np.array([0, -1])}, "go from -1 to 0"),
         ({"images": pixels(2), "labels": np.array([0, 2**63], dtype=np.uint64)}, "go from 0 to 9223372036854775808"),
         ({"images": pixels(1), "labels": np.array([0])}, "cannot be split"),
         ({"images": pixels(2), "test_labels": np.zeros(2, int)}, "has test_labels, but no test_images"),
-        ({"images": pixels(2), "labels": np.zeros(2, int), "test_images": pixels(2)}, "of labels and test_labels only labels"),
+        (
+            {"images": pixels(2), "labels": np.zeros(2, int), "test_images": pixels(2)},
+            "of labels and test_labels only labels",
+        ),
         ({"images": pixels(2), "test_labels": np.zeros(2, int), "test_images": pixels(2)}, "only test_labels"),
-        ({"images": pixels(2), "test_images": pixels(2, 8, 8)}, r"images are \(4, 4\) pixels, but test_images \(8, 8\)"),
+        (
+            {"images": pixels(2), "test_images": pixels(2, 8, 8)},
+            r"images are \(4, 4\) pixels, but test_images \(8, 8\)",
+        ),
     ],
 )
 def test_npz_that_is_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
@@ -659,10 +754,23 @@ def test_settings_reach_every_source(tmp_path: Path) -> None:
     write_cifar(tmp_path, "cifar10")
     path = archive(tmp_path, images=pixels(4))
     loaded = sources.load(
-        read(DataSettings, {"source": "folder", "path": str(tmp_path / "folder"), "image_size": 6, "limit": 5, "padding": 3, "flip": False})
+        read(
+            DataSettings,
+            {
+                "source": "folder",
+                "path": str(tmp_path / "folder"),
+                "image_size": 6,
+                "limit": 5,
+                "padding": 3,
+                "flip": False,
+            },
+        )
     )
     assert loaded.train.images.shape == (5, 3, 6, 6) and loaded.train.augmentation == Augmentation(3, False)
-    assert sources.load(read(DataSettings, {"source": "folder", "path": str(tmp_path / "folder")})).train.size == (32, 32)
+    assert sources.load(read(DataSettings, {"source": "folder", "path": str(tmp_path / "folder")})).train.size == (
+        32,
+        32,
+    )
     assert len(sources.load(read(DataSettings, {"source": "cifar10", "path": str(tmp_path)})).train) == 15
     assert len(sources.load(read(DataSettings, {"source": "npz", "path": path})).train) == 4
     assert len(sources.load(read(DataSettings, {"limit": 100})).train) == 100
@@ -674,8 +782,14 @@ def test_settings_choose_the_augmentation() -> None:
     assert data.test is not None and data.test.augmentation == Augmentation(1, True)
     resized = {"kind": "resized_crop", "size": 6, "scale": [0.5, 1], "hue": 0.2, "lighting": 0}
     chosen = sources.load(read(DataSettings, {"limit": 50, "augmentation": resized})).train
-    assert chosen.augmentation == ResizedCrop(6, True, Colour(hue=0.2), (0.5, 1.0)) and chosen.size == (8, 8) and chosen.input_size == (6, 6)
-    scaled = sources.load(read(DataSettings, {"augmentation": {"kind": "scaled_crop", "size": 6, "nominal": 9, "flip": False}})).train
+    assert (
+        chosen.augmentation == ResizedCrop(6, True, Colour(hue=0.2), (0.5, 1.0))
+        and chosen.size == (8, 8)
+        and chosen.input_size == (6, 6)
+    )
+    scaled = sources.load(
+        read(DataSettings, {"augmentation": {"kind": "scaled_crop", "size": 6, "nominal": 9, "flip": False}})
+    ).train
     assert scaled.augmentation == ScaledCrop(6, False, Colour(lighting=0.1), 9)
 
 
@@ -691,20 +805,35 @@ def test_settings_choose_classes() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"augmentation": {"kind": "resized_crop", "sizee": 3}}, r"^data\.augmentation\.sizee: no such key; did you mean 'size'\?"),
+        (
+            {"augmentation": {"kind": "resized_crop", "sizee": 3}},
+            r"^data\.augmentation\.sizee: no such key; did you mean 'size'\?",
+        ),
         (
             {"augmentation": {"kind": "resized_crop", "scale": [1, 0.5]}},
             r"^data\.augmentation: scale must be two numbers above 0, the smaller one first",
         ),
-        ({"augmentation": {"kind": "resize"}}, r"^data\.augmentation: .*expected tags: 'padded_crop', 'resized_crop', 'scaled_crop'"),
-        ({"augmentation": {"kind": "scaled_crop", "hue": 0.7}}, r"^data\.augmentation\.hue: .*less than or equal to 0\.5, but got 0\.7"),
-        ({"augmentation": {"kind": "padded_crop"}, "flip": True}, "padding and flip are part of augmentation where that is given"),
+        (
+            {"augmentation": {"kind": "resize"}},
+            r"^data\.augmentation: .*expected tags: 'padded_crop', 'resized_crop', 'scaled_crop'",
+        ),
+        (
+            {"augmentation": {"kind": "scaled_crop", "hue": 0.7}},
+            r"^data\.augmentation\.hue: .*less than or equal to 0\.5, but got 0\.7",
+        ),
+        (
+            {"augmentation": {"kind": "padded_crop"}, "flip": True},
+            "padding and flip are part of augmentation where that is given",
+        ),
         ({"source": "folder", "path": "x", "shape": [180, 240], "image_size": 32}, "image_size and shape both say"),
         ({"shape": [8, 8]}, "shape only goes with source: folder or segmentation"),
         ({"resident": True}, "resident only goes with source: folder or segmentation"),
         ({"test_split": "val"}, "test_split only goes with source: segmentation"),
         ({"limit": 10, "per_class": 0.5}, "limit and per_class both say how many"),
-        ({"source": "segmentation", "path": "x", "per_class": 0.5}, "per_class and split_per_class need images with one class each"),
+        (
+            {"source": "segmentation", "path": "x", "per_class": 0.5},
+            "per_class and split_per_class need images with one class each",
+        ),
         ({"per_class": 0}, r"^data\.per_class: .*greater than 0, but got 0"),
     ],
 )
@@ -717,7 +846,9 @@ def test_identity_tells_images_apart() -> None:
     images = torch.from_numpy(np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4))
     same, other = ImageSet("x", images.clone(), None).identity(), images.clone()
     other[1, 2, 3, 3] += 1
-    assert ImageSet("x", images, torch.zeros(2, dtype=torch.int64)).identity() == same, "labels are none of its business"
+    assert ImageSet("x", images, torch.zeros(2, dtype=torch.int64)).identity() == same, (
+        "labels are none of its business"
+    )
     assert ImageSet("x", other, None).identity() != same
     assert ImageSet("x", images, None, augmentation=Augmentation(1)).identity() != same
     assert ImageSet("x", images[:1], None).identity() != same

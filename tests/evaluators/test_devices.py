@@ -19,7 +19,11 @@ pytestmark = pytest.mark.slow
 
 def started(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "ignore", devices_job.__file__, str(folder), *arguments]
-    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")
+    }
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
 
 
@@ -46,7 +50,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["plain", "all", "active"])
-def test_two_processes_equal_one_with_the_joint_batch(one: dict[str, Any], two: list[dict[str, Any]], name: str) -> None:
+def test_two_processes_equal_one_with_the_joint_batch(
+    one: dict[str, Any], two: list[dict[str, Any]], name: str
+) -> None:
     assert close(two[0][name]["final"], one[name]["final"])
     for ours, theirs in zip(*(ast.literal_eval(run[name]["history"]) for run in (one, two[0])), strict=True):
         assert theirs == pytest.approx(ours, abs=1e-5)
@@ -54,15 +60,22 @@ def test_two_processes_equal_one_with_the_joint_batch(one: dict[str, Any], two: 
 
 def test_processes_agree(two: list[dict[str, Any]]) -> None:
     for name in two[0]:
-        assert equal(two[0][name]["final"], two[1][name]["final"]) and two[0][name]["history"] == two[1][name]["history"]
+        assert (
+            equal(two[0][name]["final"], two[1][name]["final"]) and two[0][name]["history"] == two[1][name]["history"]
+        )
 
 
 def test_resume_of_two_processes(two: list[dict[str, Any]]) -> None:
     for name in ("resumed", "finished"):
-        assert equal(two[0][name]["final"], two[0]["plain"]["final"]) and two[0][name]["history"] == two[0]["plain"]["history"]
+        assert (
+            equal(two[0][name]["final"], two[0]["plain"]["final"])
+            and two[0][name]["history"] == two[0]["plain"]["history"]
+        )
 
 
-def test_a_killed_process_ends_the_other_and_leaves_the_run_resumable(tmp_path: Path, two: list[dict[str, Any]]) -> None:
+def test_a_killed_process_ends_the_other_and_leaves_the_run_resumable(
+    tmp_path: Path, two: list[dict[str, Any]]
+) -> None:
     killed = started(tmp_path, "2", "kill_second_process")
     assert killed.returncode != 0 and max((tmp_path / "killed").glob("step-*.json")).stem == "step-0000000005"
     again = started(tmp_path, "2", "nothing")

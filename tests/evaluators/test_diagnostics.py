@@ -1,4 +1,6 @@
-"""Diagnostics: closed forms of eta and lambda, networks, records that survive a kill, and figures that can be read back."""
+"""Diagnostics: closed forms of eta and lambda, networks, records that survive a kill, and figures that can be read
+back.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators import RandomLabels, Rotation, Supervised
-from evaluators.data import ImageData, load
-from evaluators.diagnostics import (
+from nni_plugins.evaluators import RandomLabels, Rotation, Supervised
+from nni_plugins.evaluators.data import ImageData, load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.diagnostics import (
     NetworkSettings,
     ResidualNetwork,
     depth_errors,
@@ -29,16 +32,22 @@ from evaluators.diagnostics import (
     relative_variances,
     weight_variances,
 )
-from evaluators.diagnostics.figures import depth_figure, eta_figure, lambda_figure, option_figure, save
-from evaluators.diagnostics.recorded import Recorded, settle_on
-from evaluators.diagnostics.search_figures import eigenvalue_figure, entropy_figure, look, mixture_figure, skip_figure
-from evaluators.diagnostics.search_record import Rollback
-from evaluators.diagnostics.variance import EtaCurve
-from evaluators.errors import ConfigChanged, ConfigError, DataError, LabelError
-from evaluators.randomness import torch_fork
-from evaluators.settings import DataSettings, TrainingSettings
-from spaces import NASBench201
-from spaces.cells import DARTS, RobustDARTS
+from nni_plugins.evaluators.diagnostics.figures import depth_figure, eta_figure, lambda_figure, option_figure, save
+from nni_plugins.evaluators.diagnostics.recorded import Recorded, settle_on
+from nni_plugins.evaluators.diagnostics.search_figures import (
+    eigenvalue_figure,
+    entropy_figure,
+    look,
+    mixture_figure,
+    skip_figure,
+)
+from nni_plugins.evaluators.diagnostics.search_record import Rollback
+from nni_plugins.evaluators.diagnostics.variance import EtaCurve
+from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, DataError, LabelError
+from nni_plugins.evaluators.randomness import torch_fork
+from nni_plugins.evaluators.training.settings import TrainingSettings
+from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces.cells import DARTS, RobustDARTS
 
 from .tiny import Interrupted, Interrupting, at, images
 
@@ -46,14 +55,27 @@ TINY = NetworkSettings(block="basic", blocks=(1, 1), width=4)
 
 
 def training(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"epochs": 3, "batch_size": 5, "learning_rate": 0.05, "accelerator": "cpu", "checkpoint_seconds": 0, **changes})
+    return TrainingSettings(
+        **{
+            "epochs": 3,
+            "batch_size": 5,
+            "learning_rate": 0.05,
+            "accelerator": "cpu",
+            "checkpoint_seconds": 0,
+            **changes,
+        }
+    )
 
 
-# -- networks ---------------------------------------------------------------------------------------------------------------------
+# -- networks ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("settings", "depth", "parameters"),
     [
-        (NetworkSettings(block="basic", blocks=(2, 2, 2, 2)), 18, 11_173_962),  # the known sizes of CIFAR's ResNet-18 and -50
+        (
+            NetworkSettings(block="basic", blocks=(2, 2, 2, 2)),
+            18,
+            11_173_962,
+        ),  # the known sizes of CIFAR's ResNet-18 and -50
         (NetworkSettings(), 50, 23_520_842),
     ],
 )
@@ -111,7 +133,7 @@ def test_what_is_frozen() -> None:
     assert all(p.requires_grad for p in freeze(network, "all").parameters())
 
 
-# -- eta --------------------------------------------------------------------------------------------------------------------------
+# -- eta ---------------------------------------------------------------------------------------------------------------
 def pair(**more: Any) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32, **more))
 
@@ -120,7 +142,9 @@ def test_eta_by_hand() -> None:
     """W = ±w in every channel: Var[W gamma / sigma] is w² gamma² / (v + eps), averaged over the channels."""
     network = pair(eps=0.5)
     with torch.no_grad():
-        network[0].weight.copy_(0.3 * torch.sign(torch.randn(32, 16, 3, 3)).abs() * torch.tensor([1.0, -1.0]).repeat(8)[None, :, None, None])
+        network[0].weight.copy_(
+            0.3 * torch.sign(torch.randn(32, 16, 3, 3)).abs() * torch.tensor([1.0, -1.0]).repeat(8)[None, :, None, None]
+        )
     layers = normalised_convolutions(network, torch.randn(2, 16, 4, 4))
     initial = weight_variances(layers)
     assert initial.tolist() == pytest.approx([0.09], rel=1e-5)
@@ -161,7 +185,12 @@ def test_convolutions_are_found_by_what_happens() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.norm, self.late, self.first, self.bare = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+            self.norm, self.late, self.first, self.bare = (
+                nn.BatchNorm2d(3),
+                nn.Conv2d(3, 3, 1),
+                nn.Conv2d(3, 3, 1),
+                nn.Conv2d(3, 3, 1),
+            )
             self.other = nn.BatchNorm2d(3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -191,7 +220,7 @@ def test_measured_gradients_of_inputs() -> None:
     assert first.weight.grad is None
 
 
-# -- recorded trainings -----------------------------------------------------------------------------------------------------------
+# -- recorded trainings ------------------------------------------------------------------------------------------------
 def test_the_record_has_the_start_and_every_epoch() -> None:
     network = nn.Linear(2, 2)
     recorded = Recorded(network, lambda: network.weight.sum().view(1), 3)
@@ -216,8 +245,14 @@ def test_a_killed_study_ends_as_an_undisturbed_one(tmp_path: Path, step: int) ->
         lambda_curve(data, Interrupting(at(step)), TINY, training(), "all", 0.5, 0, folder=tmp_path / "run")
     resumed = lambda_curve(data, Interrupting(), TINY, training(), "all", 0.5, 0, folder=tmp_path / "run")
     assert np.array_equal(whole.values, resumed.values) and whole.history == resumed.history
-    assert whole.values.shape == (4, 2) and (whole.values[0] == 0.5).all() and not np.array_equal(whole.values[1], whole.values[0])
-    again = lambda_curve(data, Interrupting(at(1)), TINY, training(), "all", 0.5, 0, folder=tmp_path / "run")  # trains nothing
+    assert (
+        whole.values.shape == (4, 2)
+        and (whole.values[0] == 0.5).all()
+        and not np.array_equal(whole.values[1], whole.values[0])
+    )
+    again = lambda_curve(
+        data, Interrupting(at(1)), TINY, training(), "all", 0.5, 0, folder=tmp_path / "run"
+    )  # trains nothing
     assert np.array_equal(again.values, whole.values)
     with pytest.raises(ConfigChanged, match="another configuration"):
         lambda_curve(data, Interrupting(), TINY, training(), "norms", 0.5, 0, folder=tmp_path / "run")
@@ -259,13 +294,13 @@ def test_what_is_refused_before_training() -> None:
         depth_errors(ImageData(load(DataSettings(limit=20)).train, None), Supervised(), TINY, training(), "all", 0)
     with pytest.raises(LabelError):
         depth_errors(ImageData(images(20), images(20)), Supervised(), TINY, training(), "all", 0)
-    from evaluators import Jigsaw
+    from nni_plugins.evaluators import Jigsaw
 
     with pytest.raises(ConfigError, match="another head"):
         lambda_curve(images(20, 32), Jigsaw(grid=2, permutations=4), TINY, training(), "all", 1.0, 0)
 
 
-# -- what a search left -----------------------------------------------------------------------------------------------------------
+# -- what a search left ------------------------------------------------------------------------------------------------
 COLLAPSING = [
     "|nor_conv_3x3~0|+|skip_connect~0|none~1|",
     "|nor_conv_3x3~0|+|skip_connect~0|skip_connect~1|",
@@ -276,10 +311,16 @@ P = [0.1, 0.2, 0.3, 0.25, 0.15]
 
 def write(folder: Path, genotypes: list[str], mixtures: bool = True, eigenvalues: bool = True) -> Path:
     folder.mkdir(parents=True)
-    rows = [{"epoch": e + 1, "loss": 1.0, "genotype": g} | ({"eigenvalue": 0.1 * e} if eigenvalues else {}) for e, g in enumerate(genotypes)]
+    rows = [
+        {"epoch": e + 1, "loss": 1.0, "genotype": g} | ({"eigenvalue": 0.1 * e} if eigenvalues else {})
+        for e, g in enumerate(genotypes)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if mixtures:
-        lines = [{"epoch": e + 1, "operations": {"cell": [P, P[::-1], [0.2] * 5]}, "shares": {}} for e in range(len(genotypes))]
+        lines = [
+            {"epoch": e + 1, "operations": {"cell": [P, P[::-1], [0.2] * 5]}, "shares": {}}
+            for e in range(len(genotypes))
+        ]
         (folder / "mixtures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -290,7 +331,9 @@ def test_the_record_of_a_search(tmp_path: Path) -> None:
     assert [(edge.cell, edge.name) for edge in record.edges] == [("cell", "0→1"), ("cell", "0→2"), ("cell", "1→2")]
     assert record.edges[0].operations == ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     entropy = -sum(p * math.log(p) for p in P)
-    assert record.edges[0].entropy.tolist() == pytest.approx([entropy] * 3) and record.edges[2].entropy[0] == pytest.approx(math.log(5))
+    assert record.edges[0].entropy.tolist() == pytest.approx([entropy] * 3) and record.edges[2].entropy[
+        0
+    ] == pytest.approx(math.log(5))
     assert record.eigenvalues == {1: 0.0, 2: 0.1, 3: 0.2}
     assert (
         record.collapsed == ["cell"]
@@ -300,7 +343,9 @@ def test_the_record_of_a_search(tmp_path: Path) -> None:
 
 
 def test_early_stopping_decides_which_epoch_counts(tmp_path: Path) -> None:
-    back = Rollback.of({"method": "early_stop", "epoch": 1, "abandoned": [{"epoch": 2, "eigenvalue": 5.0}, {"epoch": 3}]})
+    back = Rollback.of(
+        {"method": "early_stop", "epoch": 1, "abandoned": [{"epoch": 2, "eigenvalue": 5.0}, {"epoch": 3}]}
+    )
     record = read_search(write(tmp_path / "search-0", COLLAPSING), NASBench201(nodes=3), [back])
     assert back.eigenvalues == {2: 5.0} and record.stopped == record.result_epoch == 1
     assert record.collapsed == [] and "did not collapse" in record.reading() and "1 of 2" in record.reading()
@@ -311,7 +356,7 @@ def test_early_stopping_decides_which_epoch_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("space", [DARTS(), RobustDARTS(variant="S1"), RobustDARTS(variant="S3")])
 def test_edges_of_cells_with_two_kinds(tmp_path: Path, space: Any) -> None:
     """The order of probabilities is the mixed supernet's, with ``none`` where the search has it."""
-    from spaces.mixed.network import mixed_operations
+    from nni_plugins.spaces.mixed.network import mixed_operations
 
     names = mixed_operations(space)
     genotype = space.to_string(space.decode(space.sample(np.random.default_rng(0), 1))[0])
@@ -343,22 +388,35 @@ def test_damaged_searches(tmp_path: Path, file: str, content: str, message: str)
         read_search(folder, NASBench201(nodes=3))
 
 
-# -- figures ----------------------------------------------------------------------------------------------------------------------
+# -- figures -----------------------------------------------------------------------------------------------------------
 def test_figures_show_the_numbers(tmp_path: Path) -> None:
-    record = read_search(write(tmp_path / "search-0", COLLAPSING), NASBench201(nodes=3), [Rollback("early_stop", 2, {3: 4.0})])
+    record = read_search(
+        write(tmp_path / "search-0", COLLAPSING), NASBench201(nodes=3), [Rollback("early_stop", 2, {3: 4.0})]
+    )
     figure = mixture_figure(record)
     panels = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in panels] == ["cell 0→1", "cell 0→2", "cell 1→2"]
     assert [float(line.get_ydata()[0]) for line in panels[0].lines[:5]] == P
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(record.edges[0].operations), "the legend stands there once"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(record.edges[0].operations), (
+        "the legend stands there once"
+    )
     [ax] = skip_figure([record]).axes
     assert ax.lines[0].get_ydata().tolist() == [1, 2, 2]
     [ax] = eigenvalue_figure([record]).axes
-    assert ax.lines[0].get_ydata().tolist() == pytest.approx([0, 0.1, 0.2]) and ax.lines[1].get_ydata().tolist() == pytest.approx([0.1, 4.0])
+    assert ax.lines[0].get_ydata().tolist() == pytest.approx([0, 0.1, 0.2]) and ax.lines[
+        1
+    ].get_ydata().tolist() == pytest.approx([0.1, 4.0])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["search-0", "search-0 stopped at 2"]
-    twice = read_search(tmp_path / "search-0", NASBench201(nodes=3), [Rollback("adaptive", 2, {3: 4.0}), Rollback("adaptive", 2, {3: 3.0})])
+    twice = read_search(
+        tmp_path / "search-0",
+        NASBench201(nodes=3),
+        [Rollback("adaptive", 2, {3: 4.0}), Rollback("adaptive", 2, {3: 3.0})],
+    )
     [ax] = eigenvalue_figure([twice]).axes
-    assert len(ax.lines) == 5 and [text.get_text() for text in ax.get_legend().get_texts()] == ["search-0", "search-0 rolled back to 2"]
+    assert len(ax.lines) == 5 and [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "search-0",
+        "search-0 rolled back to 2",
+    ]
     [ax] = entropy_figure(record).axes
     assert ax.lines[0].get_ydata()[0] == pytest.approx(record.edges[0].entropy[0])
 
@@ -370,7 +428,10 @@ def test_figures_of_networks() -> None:
     eta = np.array([[1.0, 4.0], [0.25, 0.25]])
     [ax] = eta_figure([EtaCurve("norms", ["a", "b"], eta, eta, [])]).axes
     assert ax.lines[0].get_ydata().tolist() == pytest.approx([2.0, 0.25]), "the geometric mean"
-    bars = [patch.get_height() for patch in option_figure({"A": [(90.0, 50.0), (80.0, 60.0)], "C": [(70.0, 95.0)]}).axes[0].patches]
+    bars = [
+        patch.get_height()
+        for patch in option_figure({"A": [(90.0, 50.0), (80.0, 60.0)], "C": [(70.0, 95.0)]}).axes[0].patches
+    ]
     assert bars == [85.0, 70.0, 55.0, 95.0]
     two = depth_figure({("all", "18"): ([1.0], [2.0]), ("all", "50"): ([3.0], [4.0]), ("norms", "18"): ([5.0], [])})
     assert [[p.get_height() for p in ax.patches] for ax in two.axes] == [[1.0, 3.0, 2.0, 4.0], [5.0]]

@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators.errors import CheckpointError, ExportError, MissingBackend
-from evaluators.export import BATCHES, Exported, export_onnx, export_torch
-from evaluators.weights import load_into, settle
 from nni_plugins import cli
 from nni_plugins.cli import app as application
-from spaces.cells import DARTS, NAO, NASNet, RobustDARTS
-from spaces.errors import SpaceError
-from spaces.images import ImageSpace
-from spaces.mobilenet import MobileNetLike
-from spaces.nasbench101 import NASBench101
-from spaces.nasbench201 import NASBench201
-from spaces.published import published
-from spaces.staged import StagedNetwork
+from nni_plugins.evaluators.errors import CheckpointError, ExportError, MissingBackend
+from nni_plugins.evaluators.interchange.export import BATCHES, Exported, export_onnx, export_torch
+from nni_plugins.evaluators.interchange.weights import load_into, settle
+from nni_plugins.spaces.cells import DARTS, NAO, NASNet, RobustDARTS
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.mobilenet import MobileNetLike
+from nni_plugins.spaces.nasbench101 import NASBench101
+from nni_plugins.spaces.nasbench201 import NASBench201
+from nni_plugins.spaces.published import published
+from nni_plugins.spaces.staged import StagedNetwork
 
 runtime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -35,7 +35,10 @@ TINY: dict[str, tuple[ImageSpace, str]] = {
     "darts": (DARTS(channels=4, cells=3), "darts_v2"),
     "nasnet-a": (NASNet(channels=4, cells=3), "nasnet_a"),
     "nao": (NAO(channels=4, cells=3), "nao_v2"),
-    "mobilenetlike": (MobileNetLike(stem_channels=8, first_channels=8, stages=BLOCKS, last_channels=32, classes=10), ""),
+    "mobilenetlike": (
+        MobileNetLike(stem_channels=8, first_channels=8, stages=BLOCKS, last_channels=32, classes=10),
+        "",
+    ),
     "nasbench201": (NASBench201(channels=4, cells_per_stage=1), "nasbench201_rf_darts"),
     "nasbench101": (NASBench101(channels=8, cells_per_stack=1), ""),
 }
@@ -46,7 +49,11 @@ SMALL = ("--set", "nodes=3", "--set", "channels=4", "--set", "cells_per_stage=1"
 
 def network(name: str) -> StagedNetwork:
     space, architecture = TINY[name]
-    text = published(architecture).text if architecture else space.to_string(space.decode(space.sample(np.random.default_rng(1), 1))[0])
+    text = (
+        published(architecture).text
+        if architecture
+        else space.to_string(space.decode(space.sample(np.random.default_rng(1), 1))[0])
+    )
     built = space.network(space.parse(text))
     settle(built, torch.zeros(1, 3, 32, 32))
     return built.eval()
@@ -68,12 +75,17 @@ def reader(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [*((name, "onnx") for name in TINY), *((name, "torch") for name in TINY if name not in ("nasnet-a", "nao"))]
+    ("name", "form"),
+    [*((name, "onnx") for name in TINY), *((name, "torch") for name in TINY if name not in ("nasnet-a", "nao"))],
 )
 def test_every_family(name: str, form: str, tmp_path: Path) -> None:
     built, file = network(name), tmp_path / {"onnx": "a.onnx", "torch": "a.pt2"}[form]
     result = FORMATS[form](built, torch.zeros(1, 3, 32, 32), file)
-    assert result.file == file and result.bytes == file.stat().st_size and sorted(p.name for p in tmp_path.iterdir()) == [file.name]
+    assert (
+        result.file == file
+        and result.bytes == file.stat().st_size
+        and sorted(p.name for p in tmp_path.iterdir()) == [file.name]
+    )
     assert result.difference < 1e-3 * result.spread and result.spread > 1e-3
     answers = reader(file)
     for batch in (1, 3):
@@ -113,14 +125,16 @@ def test_settled_batch_norms() -> None:
     built = space.network(space.parse(published("darts_v2").text))
     before = {name: value.clone() for name, value in built.state_dict().items()}
     settle(built, torch.zeros(1, 3, 32, 32))
-    changed = {name.rpartition(".")[2] for name, value in built.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name.rpartition(".")[2] for name, value in built.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert changed == {"running_mean", "running_var", "num_batches_tracked"} and built.training
     assert {module.momentum for module in built.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
     first = built.eval().stem.first(torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1)))  # type: ignore[union-attr]
     assert abs(first.var().item() - 1) < 0.05 and first.mean().abs() < 0.05
 
 
-# -- what is refused ------------------------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("form", FORMATS)
 def test_noise_is_refused(form: str, tmp_path: Path) -> None:
     space = RobustDARTS("S4", channels=4, cells=3)
@@ -167,7 +181,9 @@ def test_a_wrong_file_is_never_written(behaviour: str, message: str, form: str, 
 @pytest.mark.parametrize("module", ["onnx", "onnxscript", "onnxruntime"])
 def test_without_a_back_end(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingBackend, match=rf'{module} is not installed.\nInstall it: pip install "nni-plugins\[export\]"'):
+    with pytest.raises(
+        MissingBackend, match=rf'{module} is not installed.\nInstall it: pip install "nni-plugins\[export\]"'
+    ):
         export_onnx(nn.Identity(), torch.zeros(1, 3, 8, 8), tmp_path / "a")
 
 
@@ -176,8 +192,10 @@ def test_images_that_are_too_small(tmp_path: Path) -> None:
         export_torch(network("nasbench201"), torch.zeros(1, 3, 2, 2), tmp_path / "a")
 
 
-# -- weights --------------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("wrap", [dict, lambda state: {"model": state, "step": 3}, lambda state: {"state_dict": state, "arch": "darts_v2"}])
+# -- weights -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda state: {"model": state, "step": 3}, lambda state: {"state_dict": state, "arch": "darts_v2"}]
+)
 def test_weights(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
     space = DARTS(channels=4, cells=3)
     cell = space.parse(published("darts_v2").text)
@@ -193,7 +211,9 @@ def test_a_moving_average_precedes_the_weights_that_it_is_of(key: str, tmp_path:
     with torch.no_grad():
         for parameter in average.parameters():
             parameter.fill_(0.5)
-    torch.save({"state_dict": own.state_dict(), "model": own.state_dict(), key: average.state_dict()}, tmp_path / "w.pt")
+    torch.save(
+        {"state_dict": own.state_dict(), "model": own.state_dict(), key: average.state_dict()}, tmp_path / "w.pt"
+    )
     load_into(fresh, tmp_path / "w.pt")
     assert all(torch.equal(value, average.state_dict()[name]) for name, value in fresh.state_dict().items())
 
@@ -204,13 +224,17 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     torch.save({**state, **dict.fromkeys("abcde", 1), "classifier.weight": torch.zeros(3, 16)}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError) as caught:
         load_into(network("nasbench201"), tmp_path / "w.pt")
-    for part in ("1 missing (stem.0.weight)", "5 unexpected (a, b, c, ...)", "1 of another shape (classifier.weight (3, 16) instead of (10, 16))"):
+    for part in (
+        "1 missing (stem.0.weight)",
+        "5 unexpected (a, b, c, ...)",
+        "1 of another shape (classifier.weight (3, 16) instead of (10, 16))",
+    ):
         assert part in str(caught.value)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_into(network("nasbench201"), tmp_path / "nothing.pt")
 
 
-# -- command line -----------------------------------------------------------------------------------------------------------------------
+# -- command line ------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setattr(application.console, "_width", 250)
@@ -230,12 +254,25 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def test_command(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     built = NASBench201(nodes=3, channels=4, cells_per_stage=1, classes=7)
     torch.save(built.network(built.parse(CELL)).state_dict(), tmp_path / "w.pt")
-    words = (CELL, *SMALL, "--set", "classes=7", "--image-size", 16, "--weights", tmp_path / "w.pt", "--onnx", tmp_path / "a.onnx")
+    words = (
+        CELL,
+        *SMALL,
+        "--set",
+        "classes=7",
+        "--image-size",
+        16,
+        "--weights",
+        tmp_path / "w.pt",
+        "--onnx",
+        tmp_path / "a.onnx",
+    )
     status, out, _ = run(*words, "--torch-export", tmp_path / "a.pt2", "--json")
     assert status == 0
     value = json.loads(out)
     assert (value["architecture"], value["image_size"], value["weights"]) == (CELL, 16, str(tmp_path / "w.pt"))
-    assert [(f["file"], f["bytes"]) for f in value["files"]] == [(str(f), f.stat().st_size) for f in (tmp_path / "a.onnx", tmp_path / "a.pt2")]
+    assert [(f["file"], f["bytes"]) for f in value["files"]] == [
+        (str(f), f.stat().st_size) for f in (tmp_path / "a.onnx", tmp_path / "a.pt2")
+    ]
     assert reader(tmp_path / "a.onnx")(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
     status, _, err = run(*words)
     assert status == 2 and "a.onnx exists" in err and "--force" in err
@@ -243,9 +280,21 @@ def test_command(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> No
     assert status == 0 and "images: (B, 3, 16, 16)" in out and "between images" in out
 
 
-def test_command_on_a_published_name_twice_gives_the_same(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_command_on_a_published_name_twice_gives_the_same(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     for name in ("a", "b"):
-        status, out, _ = run("darts_v2", "--set", "channels=4", "--set", "cells=3", "--set", "stem=cifar", "--torch-export", tmp_path / name)
+        status, out, _ = run(
+            "darts_v2",
+            "--set",
+            "channels=4",
+            "--set",
+            "cells=3",
+            "--set",
+            "stem=cifar",
+            "--torch-export",
+            tmp_path / name,
+        )
         assert status == 0 and "classes=1000" in out and "random" in out
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -256,7 +305,9 @@ def test_command_on_a_published_name_twice_gives_the_same(run: Callable[..., tup
 def test_command_on_json_knows_its_space(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     space = NASBench101(channels=8, cells_per_stack=1)
     text = space.decode(space.sample(np.random.default_rng(1), 1))[0].to_json()
-    status, _, err = run(text, "--set", "channels=8", "--set", "cells_per_stack=1", "--torch-export", tmp_path / "a", "--json")
+    status, _, err = run(
+        text, "--set", "channels=8", "--set", "cells_per_stack=1", "--torch-export", tmp_path / "a", "--json"
+    )
     assert status == 0, err
 
 
@@ -266,7 +317,10 @@ def test_command_on_json_knows_its_space(run: Callable[..., tuple[int, str, str]
         (["darts_v2"], "nothing to write.\nPass --onnx FILE, --torch-export FILE, or both."),
         (["darts_v3", "--onnx", "a"], "unknown published architecture 'darts_v3'; did you mean"),
         (["darts_v2", "--onnx", "a", "--space", "nao"], "darts_v2 is an architecture of darts, but --space is nao"),
-        (["darts_v2", "--onnx", "a", "--set", "chanels=3"], "'chanels': no such argument of darts; did you mean 'channels'"),
+        (
+            ["darts_v2", "--onnx", "a", "--set", "chanels=3"],
+            "'chanels': no such argument of darts; did you mean 'channels'",
+        ),
         (["recurrent_nao", "--onnx", "a"], "only networks of images are exported, but recurrent has none"),
         ([CELL, "--onnx", "a"], "nodes"),
         ([CELL, "--onnx", "a", "--space", "nasbench"], "nasbench201"),
@@ -274,7 +328,11 @@ def test_command_on_json_knows_its_space(run: Callable[..., tuple[int, str, str]
     ],
 )
 def test_command_errors(
-    words: list[str], message: str, run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    message: str,
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, out, err = run(*words)

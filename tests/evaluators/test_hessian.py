@@ -12,17 +12,17 @@ from torch import nn
 from torch.func import functional_call, hessian
 from torch.nn import functional
 
-from evaluators.data import Augmentation
-from evaluators.errors import ConfigError, TrainingError
-from evaluators.objectives import RandomLabels
-from evaluators.randomness import generator
-from evaluators.training.bilevel import BilevelTraining
-from evaluators.training.hessian import Eigenvalue, dominant_eigenvalue, lanczos
-from evaluators.training.second_order import require
-from spaces import NASBench201
-from spaces.base import SearchSpace
-from spaces.cells import RobustDARTS
-from spaces.mixed import MixedOptions, MixedSupernet
+from nni_plugins.evaluators.data import Augmentation
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.training.bilevel import BilevelTraining
+from nni_plugins.evaluators.training.hessian import Eigenvalue, dominant_eigenvalue, lanczos
+from nni_plugins.evaluators.training.second_order import require
+from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.cells import RobustDARTS
+from nni_plugins.spaces.mixed import MixedOptions, MixedSupernet
 
 from .test_bilevel import Smooth, Toy, bilevel, settings
 from .tiny import CLASSES, images
@@ -79,7 +79,9 @@ def test_quadratic_form_over_several_parameters_with_decay() -> None:
     assert dominant_eigenvalue(loss, [a, b]).value == pytest.approx(4, rel=1e-9)
     assert dominant_eigenvalue(loss, [a, b], weight_decay=0.25).value == pytest.approx(4.25, rel=1e-9)
     doubled = dominant_eigenvalue(loss, [a, b], weight_decay=0.25, average=lambda gradients: [2 * g for g in gradients])
-    assert doubled.value == pytest.approx(8.25, rel=1e-9), "products are averaged over processes, the decay is everyone's"
+    assert doubled.value == pytest.approx(8.25, rel=1e-9), (
+        "products are averaged over processes, the decay is everyone's"
+    )
     assert a.grad is None and b.grad is None
 
 
@@ -111,7 +113,9 @@ def test_what_is_not_finite() -> None:
 # Against full Hessians
 
 
-def full(model: nn.Module, names: list[str], x: torch.Tensor, y: torch.Tensor, how: Any = torch.autograd.functional.hessian) -> torch.Tensor:
+def full(
+    model: nn.Module, names: list[str], x: torch.Tensor, y: torch.Tensor, how: Any = torch.autograd.functional.hessian
+) -> torch.Tensor:
     parameters = [model.get_parameter(name).detach() for name in names]
     sizes = [p.numel() for p in parameters]
 
@@ -135,7 +139,10 @@ def test_toy_network() -> None:
     y = torch.arange(8) % 5
     matrix = full(model, ["alphas"], x, y, hessian)
     found = dominant_eigenvalue(lambda: functional.cross_entropy(model(x), y), [model.alphas], weight_decay=1e-3)
-    assert found.value == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1].detach()) + 1e-3, rel=1e-9) and found.products <= 3
+    assert (
+        found.value == pytest.approx(float(torch.linalg.eigvalsh(matrix)[-1].detach()) + 1e-3, rel=1e-9)
+        and found.products <= 3
+    )
 
 
 SPACES = {
@@ -145,9 +152,14 @@ SPACES = {
 }
 
 
-@pytest.mark.parametrize(("space", "option", "k"), [("S1", "B", 1), ("S1", "C", 1), ("S4", "B", 1), ("nasbench201", "B", 1), ("nasbench201", "C", 2)])
+@pytest.mark.parametrize(
+    ("space", "option", "k"),
+    [("S1", "B", 1), ("S1", "C", 1), ("S4", "B", 1), ("nasbench201", "B", 1), ("nasbench201", "C", 2)],
+)
 def test_mixed_supernets(space: str, option: str, k: int) -> None:
-    """The fast form's custom functions, against the plain form's full matrix; where one of them broke the graph, it would show here."""
+    """The fast form's custom functions, against the plain form's full matrix; where one of them broke the graph, it
+    would show here.
+    """
     searched: SearchSpace = SPACES[space]
     options = MixedOptions(option=option, partial_channels=k, edge_normalization=k > 1)
     torch.manual_seed(0)
@@ -169,7 +181,9 @@ def test_mixed_supernets(space: str, option: str, k: int) -> None:
     class Seeded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = model if space == "S4" else plain  # the two forms draw the noise of their edges in different orders
+            self.inner = (
+                model if space == "S4" else plain
+            )  # the two forms draw the noise of their edges in different orders
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             torch.manual_seed(1)
@@ -195,8 +209,12 @@ def test_a_training_with_it_has_the_same_bits(order: int) -> None:
     before = torch.get_rng_state()
     plain, watched = (bilevel(data=data, drop=0.5, order=order, hessian_every=every).run() for every in (0, 1))
     assert torch.equal(torch.get_rng_state(), before)
-    assert plain.final.keys() == watched.final.keys() and all(map(torch.equal, plain.final.values(), watched.final.values()))
-    assert plain.history == [{key: value for key, value in row.items() if key != "eigenvalue"} for row in watched.history]
+    assert plain.final.keys() == watched.final.keys() and all(
+        map(torch.equal, plain.final.values(), watched.final.values())
+    )
+    assert plain.history == [
+        {key: value for key, value in row.items() if key != "eigenvalue"} for row in watched.history
+    ]
     assert plain.genotypes == watched.genotypes and not plain.eigenvalues and list(watched.eigenvalues) == [1, 2, 3]
 
 
@@ -224,7 +242,9 @@ def test_which_batch_and_which_epochs() -> None:
 
 def test_the_report_always_has_the_newest_one() -> None:
     rows: list[dict[str, float]] = []
-    trained = BilevelTraining(Toy(), RandomLabels(CLASSES), images(24), settings(epochs=5, hessian_every=3), 0, report=rows.append).run()
+    trained = BilevelTraining(
+        Toy(), RandomLabels(CLASSES), images(24), settings(epochs=5, hessian_every=3), 0, report=rows.append
+    ).run()
     values = list(trained.eigenvalues.values())
     assert list(trained.eigenvalues) == [1, 4, 5]
     assert [row["eigenvalue"] for row in rows] == [values[0]] * 3 + values[1:]
@@ -251,5 +271,8 @@ def test_a_second_derivative_that_is_not_finite_ends_the_training() -> None:
 
 
 def test_it_is_refused_with_mixed_precision() -> None:
-    with pytest.raises(ConfigError, match="hessian_every needs second derivatives, which bf16-mixed rounds away; use precision 32-true or 64-true"):
+    with pytest.raises(
+        ConfigError,
+        match="hessian_every needs second derivatives, which bf16-mixed rounds away; use precision 32-true or 64-true",
+    ):
         settings(hessian_every=1, precision="bf16-mixed")

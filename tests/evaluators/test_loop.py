@@ -17,14 +17,14 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
-from evaluators import files
-from evaluators.data import Augmentation, ImageSet
-from evaluators.errors import CheckpointError, ConfigError, LabelError, TrainingError
-from evaluators.objectives import RandomLabels, Supervised
-from evaluators.randomness import generator
-from evaluators.settings import TrainingSettings
-from evaluators.training import CheckpointStore, Trained, Training, accuracy
-from evaluators.training.loop import cosine
+from nni_plugins.evaluators import files
+from nni_plugins.evaluators.data import Augmentation, ImageSet
+from nni_plugins.evaluators.errors import CheckpointError, ConfigError, LabelError, TrainingError
+from nni_plugins.evaluators.objectives import RandomLabels, Supervised
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.training import CheckpointStore, Trained, Training, accuracy
+from nni_plugins.evaluators.training.loop import cosine
+from nni_plugins.evaluators.training.settings import TrainingSettings
 
 from .tiny import CLASSES, Interrupted, TwoPaths, at, images, linear, settings, training
 
@@ -67,7 +67,10 @@ def test_sgd_steps_by_hand(precision: Any, tolerance: float, nesterov: bool) -> 
 def test_cosine() -> None:
     s = TrainingSettings()
     assert cosine(s, 0) == 0.025 and cosine(s, 125) == pytest.approx(0.013)
-    assert cosine(s, 249) == pytest.approx(0.001 + 0.024 * (1 + math.cos(math.pi * 249 / 250)) / 2) and 0.001 < cosine(s, 249) < 0.001001
+    assert (
+        cosine(s, 249) == pytest.approx(0.001 + 0.024 * (1 + math.cos(math.pi * 249 / 250)) / 2)
+        and 0.001 < cosine(s, 249) < 0.001001
+    )
     assert cosine(TrainingSettings(epochs=1), 0) == 0.025
 
 
@@ -77,7 +80,13 @@ def test_what_happens_to_parameters_off_the_path(update_all: bool) -> None:
     before = model.state_dict()["b.1.weight"].clone()
     s = settings(epochs=2, batch_size=4, weight_decay=0.1, nesterov=False)
     trained = Training(
-        model, RandomLabels(CLASSES), images(8), s, 0, paths=lambda epoch, steps: np.zeros(steps, np.int8), update_all=update_all
+        model,
+        RandomLabels(CLASSES),
+        images(8),
+        s,
+        0,
+        paths=lambda epoch, steps: np.zeros(steps, np.int8),
+        update_all=update_all,
     ).run()
     weight, momentum = before.double(), torch.zeros_like(before).double()
     for epoch in range(2):
@@ -86,7 +95,9 @@ def test_what_happens_to_parameters_off_the_path(update_all: bool) -> None:
             weight = weight - cosine(s, epoch) * momentum
     assert not torch.equal(trained.final["a.1.weight"], before)
     if update_all:
-        assert torch.allclose(trained.final["b.1.weight"].double(), weight, atol=1e-6) and not torch.equal(trained.final["b.1.weight"], before)
+        assert torch.allclose(trained.final["b.1.weight"].double(), weight, atol=1e-6) and not torch.equal(
+            trained.final["b.1.weight"], before
+        )
     else:
         assert torch.equal(trained.final["b.1.weight"], before)
 
@@ -95,7 +106,9 @@ def test_gradient_clip_bounds_the_step() -> None:
     def step(clip: float | None) -> np.ndarray:
         s = settings(epochs=1, batch_size=8, momentum=0, weight_decay=0, learning_rate=1, gradient_clip=clip)
         trained = Training(linear(), RandomLabels(CLASSES), images(8), s, 0).run()
-        return np.concatenate([(trained.final[name] - trained.initial[name]).flatten().numpy() for name in trained.final])
+        return np.concatenate(
+            [(trained.final[name] - trained.initial[name]).flatten().numpy() for name in trained.final]
+        )
 
     free, clipped, loose = step(None), step(0.01), step(1e6)
     assert np.linalg.norm(free) > 0.1 and np.linalg.norm(clipped) == pytest.approx(0.01, rel=1e-3)
@@ -104,7 +117,9 @@ def test_gradient_clip_bounds_the_step() -> None:
 
 
 class Brightest(nn.Module):
-    """Answers with the channel that has the largest mean, after standardisation; but for dropout, in evaluation mode only."""
+    """Answers with the channel that has the largest mean, after standardisation; but for dropout, in evaluation mode
+    only.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +140,9 @@ def test_accuracy_by_hand() -> None:
     assert accuracy(model, data, (torch.zeros(3), torch.ones(3)), batch_size=3) == pytest.approx(100 * 6 / 8)
     assert model.batches == [3, 3, 2]
     shifted = (torch.tensor([-9.0, 0, 0]), torch.ones(3))
-    assert accuracy(model, data, shifted) == pytest.approx(100 * 2 / 8), "with this mean channel 0 is always the brightest"
+    assert accuracy(model, data, shifted) == pytest.approx(100 * 2 / 8), (
+        "with this mean channel 0 is always the brightest"
+    )
 
 
 # Order of the images
@@ -145,7 +162,9 @@ class Recorder(nn.Module):
 
 def seen(data: ImageSet, seed: int, folder: Path | None = None, **changes: Any) -> list[torch.Tensor]:
     model = Recorder()
-    Training(model, RandomLabels(CLASSES), data, settings(**{"epochs": 2, "batch_size": 4, **changes}), seed, folder=folder).run()
+    Training(
+        model, RandomLabels(CLASSES), data, settings(**{"epochs": 2, "batch_size": 4, **changes}), seed, folder=folder
+    ).run()
     return model.seen
 
 
@@ -171,7 +190,13 @@ def test_every_image_is_augmented_as_drawn_for_it_in_this_epoch() -> None:
     batches = torch.stack(seen(images(8, augmentation=augmentation), 3)).reshape(2, 8, 3, 4, 4)
     mean, deviation = (s[:, None, None] for s in data.statistics())
     for epoch in range(2):
-        moved = augmentation.apply(data.images, torch.from_numpy(augmentation.draw(3, epoch, 8))).float().div(255).sub(mean).div(deviation)
+        moved = (
+            augmentation.apply(data.images, torch.from_numpy(augmentation.draw(3, epoch, 8)))
+            .float()
+            .div(255)
+            .sub(mean)
+            .div(deviation)
+        )
         assert torch.allclose(batches[epoch], moved[generator(3, "data order", epoch).permutation(8)], atol=1e-6)
 
 
@@ -227,7 +252,8 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, seconds: float) -> None:
     job = training(tmp_path, poison, checkpoint_seconds=seconds)
     poison.model = job.model  # type: ignore[attr-defined]
     with pytest.raises(
-        TrainingError, match=r"(weights became infinite or NaN|the loss became nan) in epoch 2\.\nLower the learning rate \(it is 0.019\)"
+        TrainingError,
+        match=r"(weights became infinite or NaN|the loss became nan) in epoch 2\.\nLower the learning rate \(it is 0.019\)",
     ) as caught:
         job.run()
     assert ("the last checkpoint is intact" in caught.value.remedy) == (seconds == 0) and caught.value.exit_status == 3
@@ -242,13 +268,17 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, seconds: float) -> None:
 
 def test_weights_that_overflow_in_the_last_step_are_noticed() -> None:
     job = training(learning_rate=3e38, weight_decay=1000, epochs=1, batch_size=14, momentum=0)
-    with pytest.raises(TrainingError, match=r"weights became infinite or NaN in epoch 1\.\nLower the learning rate \(it is 3e\+38\)") as caught:
+    with pytest.raises(
+        TrainingError, match=r"weights became infinite or NaN in epoch 1\.\nLower the learning rate \(it is 3e\+38\)"
+    ) as caught:
         job.run()
     assert "checkpoint" not in caught.value.remedy, "there is no folder"
 
 
 def test_a_diverging_training_names_its_learning_rate() -> None:
-    with pytest.raises(TrainingError, match=r"in epoch \d+\.\nLower the learning rate \(it is \S+\) or set gradient_clip"):
+    with pytest.raises(
+        TrainingError, match=r"in epoch \d+\.\nLower the learning rate \(it is \S+\) or set gradient_clip"
+    ):
         training(learning_rate=1e30, epochs=20).run()
 
 
@@ -259,7 +289,9 @@ def test_supervised_training_needs_labels() -> None:
 
 
 def test_too_few_images_or_too_small_a_batch() -> None:
-    with pytest.raises(ConfigError, match=r"at least 2 images for each device are needed, but there are 1 \(devices=1\)"):
+    with pytest.raises(
+        ConfigError, match=r"at least 2 images for each device are needed, but there are 1 \(devices=1\)"
+    ):
         training(count=1)
     with pytest.raises(ConfigError, match=r"but there are 3 \(devices=2\)"):
         training(count=3, devices=2)
@@ -294,7 +326,9 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, st
     resumed = training(tmp_path).run()
     assert resumed.history == whole.history == lines(tmp_path)
     for name in whole.final:
-        assert torch.equal(resumed.final[name], whole.final[name]) and torch.equal(resumed.initial[name], whole.initial[name])
+        assert torch.equal(resumed.final[name], whole.final[name]) and torch.equal(
+            resumed.initial[name], whole.initial[name]
+        )
 
 
 def test_a_resumed_training_starts_from_the_stored_initial_weights(tmp_path: Path) -> None:
@@ -308,7 +342,9 @@ def test_a_resumed_training_starts_from_the_stored_initial_weights(tmp_path: Pat
             parameter.add_(1)
     resumed = job.run()
     for name in whole.final:
-        assert torch.equal(resumed.final[name], whole.final[name]) and torch.equal(resumed.initial[name], whole.initial[name])
+        assert torch.equal(resumed.final[name], whole.final[name]) and torch.equal(
+            resumed.initial[name], whole.initial[name]
+        )
 
 
 def test_only_lost_steps_are_repeated(tmp_path: Path) -> None:
@@ -328,7 +364,9 @@ def test_checkpoints_do_not_depend_on_the_clock(tmp_path: Path) -> None:
         training(tmp_path, at(8), checkpoint_seconds=1000).run()
     with pytest.raises(Interrupted):
         training(tmp_path, at(5), checkpoint_seconds=0).run()
-    resumed = training(tmp_path, checkpoint_seconds=1000, accelerator="auto" if not torch.cuda.is_available() else "cpu").run()
+    resumed = training(
+        tmp_path, checkpoint_seconds=1000, accelerator="auto" if not torch.cuda.is_available() else "cpu"
+    ).run()
     assert all(torch.equal(resumed.final[name], whole.final[name]) for name in whole.final)
 
 
@@ -338,7 +376,10 @@ def test_a_full_disk_while_the_curve_is_written(tmp_path: Path, monkeypatch: pyt
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return open(path, mode)
 
-    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"metrics.jsonl: No space left on device"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CheckpointError, match=r"metrics.jsonl: No space left on device"),
+    ):
         patch.setattr(files, "open", refuse, raising=False)
         training(tmp_path).run()
     assert training(tmp_path).run().history == training().run().history == lines(tmp_path)

@@ -1,4 +1,6 @@
-"""Networks as backbones of detectors and segmentors: the torch part, OpenMMLab's registries, and its unmodified configuration files."""
+"""Networks as backbones of detectors and segmentors: the torch part, OpenMMLab's registries, and its unmodified
+configuration files.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators.errors import CheckpointError, ConfigError
-from evaluators.mmlab import Backbone, check, feature_channels, install, unnas_segmentor
-from evaluators.mmlab.installation import installed, remedy
-from spaces import DARTS, NASBench201
-from spaces.errors import SpaceError
-from spaces.head_modules import ASPPHead
-from spaces.heads import Head
-from spaces.published import published
-from spaces.staged import Stage
+from nni_plugins.evaluators.errors import CheckpointError, ConfigError
+from nni_plugins.evaluators.mmlab import Backbone, check, feature_channels, install, unnas_segmentor
+from nni_plugins.evaluators.mmlab.installation import installed, remedy
+from nni_plugins.spaces import DARTS, NASBench201
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.head_modules import ASPPHead
+from nni_plugins.spaces.heads import Head
+from nni_plugins.spaces.published import published
+from nni_plugins.spaces.staged import Stage
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_1x1~2|"
 SMALL = {"channels": 4, "cells_per_stage": 1}
@@ -42,7 +44,7 @@ def checkpoint(folder: Path, state: dict[str, Any], **more: Any) -> str:
     return str(file)
 
 
-# -- which network, which maps --------------------------------------------------------------------------------------------------------
+# -- which network, which maps -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "stages"),
     [
@@ -74,7 +76,12 @@ def test_every_way_to_say_which(tmp_path: Path) -> None:
     space = NASBench201(**SMALL)
     point = space.parse(CELL)
     (tmp_path / "found.json").write_text(point.to_json())
-    described = {"name": "cell", "space": ["nasbench201", space.config()], "architecture": point.as_dict(), "timm": None}
+    described = {
+        "name": "cell",
+        "space": ["nasbench201", space.config()],
+        "architecture": point.as_dict(),
+        "timm": None,
+    }
     file = checkpoint(tmp_path, space.network(point).state_dict(), nni_plugins={"schema": 1, "description": described})
     ways: list[dict[str, Any]] = [
         {"architecture": CELL, "arguments": SMALL},
@@ -86,11 +93,19 @@ def test_every_way_to_say_which(tmp_path: Path) -> None:
         {"architecture": file, "checkpoint": False},
     ]
     built = [Backbone(**way) for way in ways]
-    assert all(b.subject.architecture == point and b.subject.space == space and b.out_channels == [4, 8, 16] for b in built)
+    assert all(
+        b.subject.architecture == point and b.subject.space == space and b.out_channels == [4, 8, 16] for b in built
+    )
     assert [b.checkpoint for b in built] == [None] * 5 + [file, None]
     wider = Backbone(file, arguments={"channels": 8}, checkpoint=False)
     assert wider.out_channels == [8, 16, 32]
-    torch.save({"state_dict": {}, "nni_plugins": {"description": {"space": None, "timm": ["test_resnet", {"num_classes": 5}]}}}, file)
+    torch.save(
+        {
+            "state_dict": {},
+            "nni_plugins": {"description": {"space": None, "timm": ["test_resnet", {"num_classes": 5}]}},
+        },
+        file,
+    )
     assert Backbone(file).subject.name == "test_resnet"
 
 
@@ -109,7 +124,11 @@ def test_every_way_to_say_which(tmp_path: Path) -> None:
         ({"architecture": CELL, "norm_cfg": {"type": "GN", "num_groups": 8}}, ConfigError, "norm_cfg: keys num_groups"),
         ({"architecture": CELL, "norm_cfg": {"type": "LN"}}, ConfigError, "norm_cfg: type 'LN'"),
         ({"architecture": CELL, "depth": 50}, ConfigError, r"no argument 'depth'[\s\S]*_delete_=True"),
-        ({"architecture": CELL, "pretrained": "torchvision://resnet50"}, ConfigError, "Set pretrained=None in the model"),
+        (
+            {"architecture": CELL, "pretrained": "torchvision://resnet50"},
+            ConfigError,
+            "Set pretrained=None in the model",
+        ),
         ({"architecture": "test_resnet", "by": "fewer_reductions"}, ConfigError, "cannot leave reductions out"),
         ({"architecture": "test_resnet", "out_indices": (9,)}, ConfigError, "timm's test_resnet cannot be a backbone"),
         ({"architecture": "test_resnet", "out_indices": (2, 1)}, ConfigError, "ascend"),
@@ -125,24 +144,32 @@ def test_what_cannot_be_a_backbone(options: dict[str, Any], kind: type[Exception
 
 def test_a_checkpoint_must_say_what_it_is_of(tmp_path: Path) -> None:
     file = checkpoint(tmp_path, {})
-    with pytest.raises(CheckpointError, match=r"its network is not described[\s\S]*Name it: architecture=.*checkpoint="):
+    with pytest.raises(
+        CheckpointError, match=r"its network is not described[\s\S]*Name it: architecture=.*checkpoint="
+    ):
         Backbone(file)
     torch.save({"nni_plugins": {"description": {"space": ["nasbench201"]}}}, file)
     with pytest.raises(CheckpointError, match="its description is damaged"):
         Backbone(file)
 
 
-# -- weights --------------------------------------------------------------------------------------------------------------------------
+# -- weights -----------------------------------------------------------------------------------------------------------
 def test_weights_of_a_checkpoint_are_those_of_the_moving_average(tmp_path: Path) -> None:
     space = NASBench201(**SMALL)
     networks = [space.network(space.parse(CELL)) for _ in range(2)]
-    file = checkpoint(tmp_path, networks[0].state_dict(), state_dict_ema={**networks[1].state_dict(), "auxiliary.classifier.weight": torch.ones(3)})
+    file = checkpoint(
+        tmp_path,
+        networks[0].state_dict(),
+        state_dict_ema={**networks[1].state_dict(), "auxiliary.classifier.weight": torch.ones(3)},
+    )
     backbone = small(checkpoint=file)
     backbone.init_weights()
     expected = networks[1].features_only()
     assert all(torch.equal(a, b) for a, b in zip(backbone.eval()(IMAGES), expected.eval()(IMAGES), strict=True))
     other = Backbone(CELL, arguments={**SMALL, "channels": 8}, checkpoint=file)
-    with pytest.raises(CheckpointError, match=r"of another shape \(stem.*instead of.*\.\.\.\)\.\n.*fewer_reductions") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"of another shape \(stem.*instead of.*\.\.\.\)\.\n.*fewer_reductions"
+    ) as caught:
         other.init_weights()
     assert caught.value.problem.count("instead of") == 3
 
@@ -150,20 +177,37 @@ def test_weights_of_a_checkpoint_are_those_of_the_moving_average(tmp_path: Path)
 @pytest.mark.parametrize("model", [CELL, "test_resnet"])
 def test_what_retraining_leaves_behind(tmp_path: Path, model: str) -> None:
     """Its file alone says which network, and has the weights."""
-    from evaluators.retraining.checkpoints import save
-    from evaluators.retraining.network import build, describe
-    from evaluators.retraining.settings import Recipe
-    from evaluators.retraining.subjects import subject
+    from nni_plugins.evaluators.retraining.checkpoints import save
+    from nni_plugins.evaluators.retraining.network import build, describe
+    from nni_plugins.evaluators.retraining.settings import Recipe
+    from nni_plugins.evaluators.retraining.subjects import subject
 
     sizes = {"sizes": {"nasbench201": SMALL}, "arguments": {"stem_type": "deep"} if model == "test_resnet" else {}}
     recipe = Recipe.model_validate(
-        {"source": "test", "epochs": 1, "batch_size": 2, "optimizer": {"learning_rate": 0.1}, "input": {"size": 64}, "network": sizes}
+        {
+            "source": "test",
+            "epochs": 1,
+            "batch_size": 2,
+            "optimizer": {"learning_rate": 0.1},
+            "input": {"size": 64},
+            "network": sizes,
+        }
     )
     one = subject(model)
     network = build(one, recipe, 5, seed=3)
     file = tmp_path / "last.pth.tar"
     facts: dict[str, Any] = {"recipe": recipe, "classes": list("abcde"), "normalisation": ([0.5] * 3, [0.5] * 3)}
-    save(file, network=network, ema=None, description=describe(one, recipe, 5), epoch=1, metrics={"top1": 50.0}, seed=3, data={}, **facts)
+    save(
+        file,
+        network=network,
+        ema=None,
+        description=describe(one, recipe, 5),
+        epoch=1,
+        metrics={"top1": 50.0},
+        seed=3,
+        data={},
+        **facts,
+    )
     backbone = Backbone(str(file), out_indices=(0, 1))
     backbone.init_weights()
     expected = network.eval().forward_intermediates(IMAGES, indices=[0, 1], intermediates_only=True)  # type: ignore[operator]
@@ -172,7 +216,9 @@ def test_what_retraining_leaves_behind(tmp_path: Path, model: str) -> None:
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
 def test_weights_of_timms_models(tmp_path: Path, name: str) -> None:
-    """timm's feature extractors call the same weights otherwise: ``stages_0.`` for ``stages.0.``, and ``model.`` in front."""
+    """timm's feature extractors call the same weights otherwise: ``stages_0.`` for ``stages.0.``, and ``model.`` in
+    front.
+    """
     import timm
 
     arguments = {"img_size": 64} if name == "test_vit" else {}
@@ -185,15 +231,23 @@ def test_weights_of_timms_models(tmp_path: Path, name: str) -> None:
     backbone.init_weights()
     expected = whole.eval().forward_intermediates(IMAGES, indices=[0, 1], intermediates_only=True)
     found = backbone.eval()(IMAGES)
-    assert len(found) == 2 and (name == "test_convnext" or all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True)))
-    same = [key for key, value in backbone.network.state_dict().items() if any(torch.equal(value, other) for other in whole.state_dict().values())]
+    assert len(found) == 2 and (
+        name == "test_convnext" or all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
+    )
+    same = [
+        key
+        for key, value in backbone.network.state_dict().items()
+        if any(torch.equal(value, other) for other in whole.state_dict().values())
+    ]
     assert same == list(backbone.network.state_dict())
     with pytest.raises(CheckpointError, match=f"missing.*[\\s\\S]*It must hold weights of timm's {name}"):
         Backbone(name, arguments=arguments, checkpoint=checkpoint(tmp_path, {"foreign": torch.ones(1)})).init_weights()
 
 
-# -- what learns ----------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("one", [{"architecture": CELL, "arguments": SMALL}, {"architecture": "test_resnet"}, TINY_DARTS])
+# -- what learns -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "one", [{"architecture": CELL, "arguments": SMALL}, {"architecture": "test_resnet"}, TINY_DARTS]
+)
 @pytest.mark.parametrize("frozen", [1, 2])
 def test_frozen_stages_keep_weights_and_statistics(one: dict[str, Any], frozen: int) -> None:
     backbone = Backbone(**one, frozen_stages=frozen, out_indices=(1, 2))  # stage 0 is frozen, but not returned
@@ -209,7 +263,9 @@ def test_frozen_stages_keep_weights_and_statistics(one: dict[str, Any], frozen: 
     assert all((p.grad is not None) == p.requires_grad for p in backbone.parameters())
     whole.load_state_dict(backbone.state_dict(), strict=False)
     after = whole.eval()(IMAGES)
-    assert torch.equal(after[frozen - 1], first) and not torch.equal(after[2], Backbone.forward(_restored(whole, before), IMAGES)[2])
+    assert torch.equal(after[frozen - 1], first) and not torch.equal(
+        after[2], Backbone.forward(_restored(whole, before), IMAGES)[2]
+    )
     changed = {key for key, value in backbone.state_dict().items() if not torch.equal(value, before[key])}
     assert any("running_mean" in key for key in changed)
 
@@ -236,7 +292,9 @@ def test_building_leaves_no_trace() -> None:
     torch.manual_seed(1)
     space = NASBench201(**SMALL)
     same = space.features(space.parse(CELL))
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), same.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), same.state_dict().values(), strict=True)
+    )
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -244,8 +302,12 @@ def test_batch_norms() -> None:
     norms = [m for m in small(norm_eval=True).train().modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and not any(m.training for m in norms) and all(m.weight.requires_grad for m in norms)
     backbone = small(norm_cfg={"type": "SyncBN", "requires_grad": False, "eps": 0.01, "momentum": 0.2})
-    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]  # one device: not a SyncBatchNorm, which refuses the CPU
-    assert norms and all((m.eps, m.momentum, m.weight.requires_grad, m.training) == (0.01, 0.2, False, True) for m in norms)
+    norms = [
+        m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)
+    ]  # one device: not a SyncBatchNorm, which refuses the CPU
+    assert norms and all(
+        (m.eps, m.momentum, m.weight.requires_grad, m.training) == (0.01, 0.2, False, True) for m in norms
+    )
     assert any(p.requires_grad for p in backbone.parameters())
 
 
@@ -262,7 +324,7 @@ def test_batch_norms_of_several_devices(monkeypatch: pytest.MonkeyPatch, one: di
     assert {m.training for m in norms} == {True, False} and all(m.training == m.weight.requires_grad for m in norms)
 
 
-# -- UnNAS on Cityscapes --------------------------------------------------------------------------------------------------------------
+# -- UnNAS on Cityscapes -----------------------------------------------------------------------------------------------
 CITYSCAPES = {
     "darts_v2": (82, "9.565", "9.6"), "darts_unnas_imagenet_cls": (78, "10.202", "10.2"), "darts_unnas_imagenet_rot": (78, "10.393", "10.4"),
     "darts_unnas_imagenet_col": (80, "9.685", "9.7"), "darts_unnas_imagenet_jig": (78, None, None),
@@ -285,24 +347,28 @@ def test_cityscapes_networks_have_the_papers_parameters(name: str) -> None:
     with torch.device("meta"):
         body = space.features(entry.architecture, None, options["output_stride"], options["by"])  # type: ignore[attr-defined]
     head = Head("aspp", channels=model["decode_head"]["channels"], rates=model["decode_head"]["dilations"][1:])
-    found = sum(p.numel() for p in body.parameters()) + head.parameters(model["decode_head"]["in_channels"], model["decode_head"]["num_classes"])
+    found = sum(p.numel() for p in body.parameters()) + head.parameters(
+        model["decode_head"]["in_channels"], model["decode_head"]["num_classes"]
+    )
     assert 9.5e6 <= found <= 10.5e6, "the paper's range"
     assert (body.stage_info[-1].stride, body.stage_info[-1].channels) == (16, 8 * width)
     if recounted is not None:
         assert f"{found / 1e6:.3f}" == recounted and f"{found / 1e6:.1f}" == printed
-    counts = [c.parameters for c in entry.counts if c.image_size == (1025, 2049) and len(c.parameters.partition(".")[2]) == 4]
+    counts = [
+        c.parameters for c in entry.counts if c.image_size == (1025, 2049) and len(c.parameters.partition(".")[2]) == 4
+    ]
     assert counts == [f"{found / 1e6:.3f}M"]
 
 
-# -- with OpenMMLab's packages --------------------------------------------------------------------------------------------------------
+# -- with OpenMMLab's packages -----------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def mm() -> Iterator[None]:
     """Skips where they are not installed; fails where they are, but do not work."""
     if missing := [name for name in ("mmcv", "mmengine", "mmdet", "mmseg") if installed(name) is None]:
         pytest.skip(f"{', '.join(missing)} not installed ({remedy()})")
     check()
-    import evaluators.mmlab.backbones
-    import evaluators.mmlab.heads  # noqa: F401
+    import nni_plugins.evaluators.mmlab.backbones
+    import nni_plugins.evaluators.mmlab.heads  # noqa: F401
 
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -325,14 +391,22 @@ def inputs(scope: str, classes: int) -> dict[str, Any]:
     from mmengine.structures import InstanceData, PixelData
 
     draws = torch.Generator().manual_seed(0)
-    facts = {"img_shape": (64, 64), "ori_shape": (64, 64), "pad_shape": (64, 64), "batch_input_shape": (64, 64), "scale_factor": (1.0, 1.0)}
+    facts = {
+        "img_shape": (64, 64),
+        "ori_shape": (64, 64),
+        "pad_shape": (64, 64),
+        "batch_input_shape": (64, 64),
+        "scale_factor": (1.0, 1.0),
+    }
     samples: list[Any] = []
     for _ in range(2):
         if scope == "mmdet":
             from mmdet.structures import DetDataSample
 
             samples.append(DetDataSample(metainfo=facts))
-            samples[-1].gt_instances = InstanceData(bboxes=torch.tensor([[4.0, 4.0, 40.0, 44.0]]), labels=torch.tensor([1]))
+            samples[-1].gt_instances = InstanceData(
+                bboxes=torch.tensor([[4.0, 4.0, 40.0, 44.0]]), labels=torch.tensor([1])
+            )
         else:
             from mmseg.structures import SegDataSample
 
@@ -350,11 +424,20 @@ FILES = [
     ("mmdet", "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", NECK, "FCOS"),
     ("mmseg", "deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py", HEADS, "EncoderDecoder"),
     ("mmseg", "fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py", HEADS, "EncoderDecoder"),
-    ("mmseg", "upernet/upernet_r50_4xb2-40k_cityscapes-512x1024.py", {**HEADS, "decode_head": NECK["neck"]}, "EncoderDecoder"),
+    (
+        "mmseg",
+        "upernet/upernet_r50_4xb2-40k_cityscapes-512x1024.py",
+        {**HEADS, "decode_head": NECK["neck"]},
+        "EncoderDecoder",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("package", "file", "changes", "kind"), FILES, ids=lambda value: value.partition("/")[0] if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("package", "file", "changes", "kind"),
+    FILES,
+    ids=lambda value: value.partition("/")[0] if isinstance(value, str) else "",
+)
 def test_unmodified_configuration_files(mm: None, package: str, file: str, changes: dict[str, Any], kind: str) -> None:
     """Only the backbone is replaced, and the number of channels that others take from it."""
     from mmengine.config import Config
@@ -364,7 +447,13 @@ def test_unmodified_configuration_files(mm: None, package: str, file: str, chang
     if not path.exists():
         pytest.skip(f"{path} is not there ({remedy()})")
     config = Config.fromfile(path)
-    backbone = {"_delete_": True, "type": "NASBackbone", **TINY_DARTS, "frozen_stages": 1, "norm_cfg": {"type": "SyncBN"}}
+    backbone = {
+        "_delete_": True,
+        "type": "NASBackbone",
+        **TINY_DARTS,
+        "frozen_stages": 1,
+        "norm_cfg": {"type": "SyncBN"},
+    }
     config.merge_from_dict({"model": copy.deepcopy({**changes, "backbone": backbone})})
     if package == "mmseg":
         config.model.data_preprocessor.size = (64, 64)
@@ -374,8 +463,14 @@ def test_unmodified_configuration_files(mm: None, package: str, file: str, chang
     before = copy.deepcopy(built.backbone.state_dict())
     optimizer = OptimWrapper(torch.optim.SGD([p for p in built.parameters() if p.requires_grad], lr=0.01))
     losses = built.train().train_step(data, optimizer)
-    assert float(losses["loss"].detach()) > 0 and all(torch.isfinite(torch.as_tensor(value)).all() for value in losses.values())
-    moved = {key for key, value in built.backbone.state_dict().items() if value.is_floating_point() and not torch.equal(value, before[key])}
+    assert float(losses["loss"].detach()) > 0 and all(
+        torch.isfinite(torch.as_tensor(value)).all() for value in losses.values()
+    )
+    moved = {
+        key
+        for key, value in built.backbone.state_dict().items()
+        if value.is_floating_point() and not torch.equal(value, before[key])
+    }
     assert moved and not any(key.startswith("network.stem.first") for key in moved)
     with torch.no_grad():
         answer = built.eval().test_step(data)[0]
@@ -392,12 +487,17 @@ def test_pretrained_in_the_config_is_our_checkpoint(mm: None, tmp_path: Path) ->
     file = checkpoint(tmp_path, network.state_dict())
     config = {"type": "NASBackbone", **TINY_DARTS, "init_cfg": {"type": "Pretrained", "checkpoint": file}}
     for scope in ("mmdet", "mmseg", "mmengine"):
-        assert torch.equal(model(dict(config), scope).network.state_dict()["stem.first.0.weight"], network.state_dict()["stem.first.0.weight"])
+        assert torch.equal(
+            model(dict(config), scope).network.state_dict()["stem.first.0.weight"],
+            network.state_dict()["stem.first.0.weight"],
+        )
     with pytest.raises(ConfigError, match="name weights twice"):
         model({**config, "checkpoint": file}, "mmdet")
     again = pickle.loads(pickle.dumps(copy.deepcopy(model(config, "mmdet"))))
     assert type(again).__name__ == "NASBackbone" and again.out_channels == [4, 16, 32, 64]
-    kaiming = model({"type": "NASBackbone", **TINY_DARTS, "init_cfg": {"type": "Constant", "layer": "Conv2d", "val": 0.5}}, "mmdet")
+    kaiming = model(
+        {"type": "NASBackbone", **TINY_DARTS, "init_cfg": {"type": "Constant", "layer": "Conv2d", "val": 0.5}}, "mmdet"
+    )
     assert torch.equal(kaiming.network.stem.first[0].weight, torch.full((2, 3, 3, 3), 0.5))
 
 
@@ -433,18 +533,26 @@ def test_the_pyramid_head_is_ours_in_mmseg(mm: None) -> None:
         theirs.conv.load_state_dict(ours[0].state_dict())
         theirs.bn.load_state_dict(ours[1].state_dict())
 
-    for mine, other in zip([*ours.branches, ours.image, ours.joined], [*theirs.aspp_modules, theirs.image_pool[1], theirs.bottleneck], strict=True):
+    for mine, other in zip(
+        [*ours.branches, ours.image, ours.joined],
+        [*theirs.aspp_modules, theirs.image_pool[1], theirs.bottleneck],
+        strict=True,
+    ):
         copied(mine, other)
     joined = ours.joined[0].weight.data
     theirs.bottleneck.conv.weight.data = torch.cat([joined[:, -4:], joined[:, :-4]], 1)
     theirs.conv_seg.load_state_dict(ours.classes.state_dict())
     x = torch.randn(2, 6, 9, 9, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(nn.functional.interpolate(theirs([x]), (33, 33), mode="bilinear", align_corners=True), ours(x, (33, 33)), atol=1e-6)
+    assert torch.allclose(
+        nn.functional.interpolate(theirs([x]), (33, 33), mode="bilinear", align_corners=True),
+        ours(x, (33, 33)),
+        atol=1e-6,
+    )
 
 
 CONFIG = """
 _base_ = {base!r}
-custom_imports = dict(imports=["evaluators.mmlab.backbones"], allow_failed_imports=False)
+custom_imports = dict(imports=["nni_plugins.evaluators.mmlab.backbones"], allow_failed_imports=False)
 model = dict(
     backbone=dict(_delete_=True, type="NASBackbone", architecture="darts_v2", arguments=dict(channels=4, cells=6)),
     neck=dict(in_channels=[4, 16, 32, 64], out_channels=8),
@@ -464,19 +572,39 @@ def test_their_own_program_trains_it(mm: None, tmp_path: Path) -> None:
         pixels = torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(i))
         Image.fromarray(pixels.numpy()).save(tmp_path / f"{i}.png")
         images.append({"id": i, "file_name": f"{i}.png", "width": 64, "height": 48})
-    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [8, 8, 24, 24], "area": 576, "iscrowd": 0} for i in range(4)]
-    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]}))
+    boxes = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [8, 8, 24, 24], "area": 576, "iscrowd": 0} for i in range(4)
+    ]
+    (tmp_path / "coco.json").write_text(
+        json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]})
+    )
     base = install.shared("mmdet")
     if not base.is_dir():
         pytest.skip(f"{base} is not there ({remedy()})")
     config = tmp_path / "retinanet_nas.py"
     config.write_text(CONFIG.format(base=str(base / "configs/retinanet/retinanet_r50_fpn_1x_coco.py")))
     data = {"ann_file": str(tmp_path / "coco.json"), "data_prefix.img": f"{tmp_path}/"}
-    options = [f"{part}_dataloader.dataset.{key}={value}" for part in ("train", "val", "test") for key, value in data.items()]
-    options += [f"{part}_dataloader.{key}" for part in ("train", "val", "test") for key in ("num_workers=0", "persistent_workers=False")]
+    options = [
+        f"{part}_dataloader.dataset.{key}={value}" for part in ("train", "val", "test") for key, value in data.items()
+    ]
+    options += [
+        f"{part}_dataloader.{key}"
+        for part in ("train", "val", "test")
+        for key in ("num_workers=0", "persistent_workers=False")
+    ]
     options += [f"{part}_evaluator.ann_file={tmp_path / 'coco.json'}" for part in ("val", "test")]
-    options += [f"{part}_dataloader.dataset.pipeline.{at}.scale=(64,48)" for part, at in (("train", 2), ("val", 1), ("test", 1))]
-    command = [sys.executable, str(base / "tools/train.py"), str(config), "--work-dir", str(tmp_path / "run"), "--cfg-options", *options]
+    options += [
+        f"{part}_dataloader.dataset.pipeline.{at}.scale=(64,48)" for part, at in (("train", 2), ("val", 1), ("test", 1))
+    ]
+    command = [
+        sys.executable,
+        str(base / "tools/train.py"),
+        str(config),
+        "--work-dir",
+        str(tmp_path / "run"),
+        "--cfg-options",
+        *options,
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr[-3000:]
     assert "Epoch(val) [1][4/4]" in answer.stdout

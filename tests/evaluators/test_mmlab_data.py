@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluators.errors import DataError
-from evaluators.mmlab.detection_data import detection_data
-from evaluators.mmlab.segmentation_data import read_labels, segmentation_data
+from nni_plugins.evaluators.errors import DataError
+from nni_plugins.evaluators.mmlab.detection_data import detection_data
+from nni_plugins.evaluators.mmlab.segmentation_data import read_labels, segmentation_data
 
 from .transfer_data import NAMES, camvid, coco
 
@@ -22,7 +22,14 @@ REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).parents[2] / 
 
 
 @pytest.mark.parametrize(
-    "layout", ["{}.json", "instances_{}.json", "annotations/instances_{}.json", "annotations/instances_{}2017.json", "{}/_annotations.coco.json"]
+    "layout",
+    [
+        "{}.json",
+        "instances_{}.json",
+        "annotations/instances_{}.json",
+        "annotations/instances_{}2017.json",
+        "{}/_annotations.coco.json",
+    ],
 )
 def test_layouts_of_boxes(tmp_path: Path, layout: str) -> None:
     coco(tmp_path, layout=layout)
@@ -40,7 +47,9 @@ def test_images_in_a_folder_of_each_part(tmp_path: Path) -> None:
         for file in (tmp_path / "images").glob(f"{split}*"):
             file.rename(tmp_path / f"{split}2017" / file.name)
     found = detection_data(str(tmp_path))
-    assert found.parts["val"].images == tmp_path / "val2017" and found.tested == "test" and found.parts["test"].count == 1
+    assert (
+        found.parts["val"].images == tmp_path / "val2017" and found.tested == "test" and found.parts["test"].count == 1
+    )
 
 
 Content = dict[str, Any]
@@ -85,7 +94,10 @@ def test_missing_images_are_named(tmp_path: Path) -> None:
     coco(tmp_path)
     for i in range(4):
         (tmp_path / f"images/train{i}.png").unlink()
-    with pytest.raises(DataError, match=r"train.json points to 4 of 8 images that are not in .*images: train0.png, train1.png, train2.png, \.\.\."):
+    with pytest.raises(
+        DataError,
+        match=r"train.json points to 4 of 8 images that are not in .*images: train0.png, train1.png, train2.png, \.\.\.",
+    ):
         detection_data(str(tmp_path))
 
 
@@ -95,14 +107,19 @@ def test_categories_that_do_not_match(tmp_path: Path, change: dict[str, Any]) ->
     content["categories"][1].update(change)
     content["annotations"] = [box for box in content["annotations"] if box["category_id"] == 1]
     (tmp_path / "val.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"categories do not match: at place 2, train.json has .*bar.* and val.json has"):
+    with pytest.raises(
+        DataError, match=r"categories do not match: at place 2, train.json has .*bar.* and val.json has"
+    ):
         detection_data(str(tmp_path))
 
 
 def test_folders_without_boxes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         detection_data(str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"no annotation file of train and val; found nothing\.\nExpected annotation files in COCO's format"):
+    with pytest.raises(
+        DataError,
+        match=r"no annotation file of train and val; found nothing\.\nExpected annotation files in COCO's format",
+    ):
         detection_data(str(tmp_path))
     coco(tmp_path, {"train": 1})
     with pytest.raises(DataError, match=r"no annotation file of val; found images/, train\.json"):
@@ -129,7 +146,12 @@ def test_images_with_labels(tmp_path: Path) -> None:
         }
     )
     labels = read_labels(found.parts["train"][0][1], found.table)
-    assert labels.shape == (48, 64) and np.unique(labels).tolist() == [0, 1, 255] and labels[0, 0] == 0 and labels[-1, -1] == 1
+    assert (
+        labels.shape == (48, 64)
+        and np.unique(labels).tolist() == [0, 1, 255]
+        and labels[0, 0] == 0
+        and labels[-1, -1] == 1
+    )
 
 
 def test_images_and_labels_in_two_folders(tmp_path: Path) -> None:
@@ -139,7 +161,11 @@ def test_images_and_labels_in_two_folders(tmp_path: Path) -> None:
             (tmp_path / kind).mkdir(exist_ok=True)
             (tmp_path / name).rename(tmp_path / kind / split)
     found = segmentation_data(str(tmp_path))
-    assert len(found.parts["train"]) == 8 and found.parts["val"][1][1] == str(tmp_path / "masks/val/1.png") and found.tested == "val"
+    assert (
+        len(found.parts["train"]) == 8
+        and found.parts["val"][1][1] == str(tmp_path / "masks/val/1.png")
+        and found.tested == "val"
+    )
     (tmp_path / "classes.txt").unlink()
     with pytest.raises(DataError, match=r"has no classes\.txt"):
         segmentation_data(str(tmp_path))
@@ -178,4 +204,6 @@ def test_real_data(name: str, read: Callable[[str], Any], classes: int, images: 
         pytest.skip(f"needs {place}, which is not part of this project (set NNI_PLUGINS_DATA)")
     found = read(str(place))
     assert len(found.classes) == classes and found.tested == "test"
-    assert [getattr(part, "count", 0) if name == "bccd_detection" else len(part) for part in found.parts.values()] == images
+    assert [
+        getattr(part, "count", 0) if name == "bccd_detection" else len(part) for part in found.parts.values()
+    ] == images

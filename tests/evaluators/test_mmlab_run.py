@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluators.errors import ConfigChanged, ConfigError, DataError, MissingBackend
-from evaluators.mmlab.installation import check
-from evaluators.mmlab.run import run
-from evaluators.mmlab.transfer import Transfer, backbone
-from evaluators.mmlab.watch import Report
-from spaces import NASBench201
+from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, DataError, MissingBackend
+from nni_plugins.evaluators.mmlab.installation import check
+from nni_plugins.evaluators.mmlab.run import run
+from nni_plugins.evaluators.mmlab.transfer import Transfer, backbone
+from nni_plugins.evaluators.mmlab.watch import Report
+from nni_plugins.spaces import NASBench201
 
 from .transfer_data import camvid, coco
 
@@ -32,14 +32,22 @@ except MissingBackend as error:
 SPACE = NASBench201(channels=8, cells_per_stage=1, stem="imagenet")
 CELL = SPACE.parse("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|")
 COMMON = {"epochs": 2, "batch_size": 4, "validate_every": 1, "backbone.sizes": {}, "schedule": {"name": "constant"}}
-DETECTION = {**COMMON, "images.size": [96, 64], "detector": {"kind": "retinanet", "channels": 64, "convolutions": 1, "norm": "group"}}
+DETECTION = {
+    **COMMON,
+    "images.size": [96, 64],
+    "detector": {"kind": "retinanet", "channels": 64, "convolutions": 1, "norm": "group"},
+}
 SEGMENTATION = {**COMMON, "images.crop": [48, 48], "segmenter.channels": 8, "drop_last": False}
 Rows = list[dict[str, Any]]
 
 
-def detection(folder: Path, changes: dict[str, Any] | None = None, follow: Report | None = None, **options: Any) -> tuple[dict[str, Any], Rows, Rows]:
+def detection(
+    folder: Path, changes: dict[str, Any] | None = None, follow: Report | None = None, **options: Any
+) -> tuple[dict[str, Any], Rows, Rows]:
     """The result, the reported rows and those of every update."""
-    transfer = Transfer("detection", "retinanet_small", str(folder.parent / "boxes"), changes={**DETECTION, **(changes or {})})
+    transfer = Transfer(
+        "detection", "retinanet_small", str(folder.parent / "boxes"), changes={**DETECTION, **(changes or {})}
+    )
     rows: Rows = []
     steps: Rows = []
 
@@ -48,7 +56,9 @@ def detection(folder: Path, changes: dict[str, Any] | None = None, follow: Repor
         if follow is not None:
             follow(row)
 
-    result = transfer.train(backbone("cell", SPACE, CELL, transfer.resolved), folder, report=rows.append, progress=step, **options)
+    result = transfer.train(
+        backbone("cell", SPACE, CELL, transfer.resolved), folder, report=rows.append, progress=step, **options
+    )
     return result, rows, steps
 
 
@@ -72,14 +82,30 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_detection(place: Path, detected: tuple[dict[str, Any], Rows, Rows]) -> None:
     result, rows, steps = detected
-    assert [row["iteration"] for row in steps] == [1, 2, 3, 4] and steps[-1]["iterations"] == 4 and steps[-1]["seconds_left"] == 0
-    assert [(row["evaluation"], row["epoch"], row["iteration"]) for row in rows] == [(1, 1, 2), (2, 2, 4)] and rows == result["history"]
-    assert all({"loss", "learning_rate", "bbox_mAP", "bbox_mAP_50", "bbox_mAP_75"} <= set(row) for row in rows) and rows[0]["learning_rate"] == 0.001
+    assert (
+        [row["iteration"] for row in steps] == [1, 2, 3, 4]
+        and steps[-1]["iterations"] == 4
+        and steps[-1]["seconds_left"] == 0
+    )
+    assert [(row["evaluation"], row["epoch"], row["iteration"]) for row in rows] == [
+        (1, 1, 2),
+        (2, 2, 4),
+    ] and rows == result["history"]
+    assert (
+        all({"loss", "learning_rate", "bbox_mAP", "bbox_mAP_50", "bbox_mAP_75"} <= set(row) for row in rows)
+        and rows[0]["learning_rate"] == 0.001
+    )
     assert rows[0]["loss"] == pytest.approx((steps[0]["loss"] + steps[1]["loss"]) / 2)
-    assert 0 <= result["metrics"]["bbox_mAP"] <= 100 and result["metric"] == "bbox_mAP" and result["tested_on"] == "test"
+    assert (
+        0 <= result["metrics"]["bbox_mAP"] <= 100 and result["metric"] == "bbox_mAP" and result["tested_on"] == "test"
+    )
     features = sum(p.numel() for p in SPACE.features(CELL).parameters())
     assert result["parameters"]["backbone"] == features < result["parameters"]["model"]
-    assert json.loads((place / "detected/result.json").read_text()) == result and result["data"]["images"] == {"train": 8, "val": 2, "test": 2}
+    assert json.loads((place / "detected/result.json").read_text()) == result and result["data"]["images"] == {
+        "train": 8,
+        "val": 2,
+        "test": 2,
+    }
     assert result["versions"]["mmdet"].split()[0].endswith("mmdetection") and "Environment" not in result["versions"]
     lines = (place / "detected/mmengine/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == rows
@@ -87,9 +113,16 @@ def test_detection(place: Path, detected: tuple[dict[str, Any], Rows, Rows]) -> 
     assert picture.shape[0] > 300 and ((picture == picture[0, 0]).all(-1)).mean() < 0.9, "something is drawn"
 
 
-def test_the_same_again_does_nothing_and_another_is_refused(place: Path, detected: tuple[dict[str, Any], Rows, Rows]) -> None:
+def test_the_same_again_does_nothing_and_another_is_refused(
+    place: Path, detected: tuple[dict[str, Any], Rows, Rows]
+) -> None:
     again, rows, steps = detection(place / "detected")
-    assert again["metrics"] == detected[0]["metrics"] and rows == detected[1] and not steps and again["resumed_from"] == "epoch_2.pth"
+    assert (
+        again["metrics"] == detected[0]["metrics"]
+        and rows == detected[1]
+        and not steps
+        and again["resumed_from"] == "epoch_2.pth"
+    )
     with pytest.raises(ConfigChanged, match=r"holds a training by another config\.py"):
         detection(place / "detected", {"optimizer.learning_rate": 0.1})
 
@@ -109,12 +142,16 @@ def kill(row: dict[str, Any]) -> None:
 
 
 def resumed(place: Path, folder: Path, undisturbed: Rows) -> None:
-    """Go on after a stop in the second epoch and before the first evaluation was written: curve and weights are the undisturbed run's."""
+    """Go on after a stop in the second epoch and before the first evaluation was written: curve and weights are the
+    undisturbed run's.
+    """
     (folder / "mmengine/metrics.jsonl").unlink()
     result, rows, steps = detection(folder)
     assert result["resumed_from"] == "epoch_1.pth" and [row["iteration"] for row in steps] == [3, 4]
     assert [{**row, "loss": 0} for row in rows] == [{**row, "loss": 0} for row in undisturbed]
-    assert rows[0]["loss"] is None and rows[1]["loss"] == undisturbed[1]["loss"], "losses before the checkpoint are not known"
+    assert rows[0]["loss"] is None and rows[1]["loss"] == undisturbed[1]["loss"], (
+        "losses before the checkpoint are not known"
+    )
     first, second = weights(place / "detected"), weights(folder)
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
@@ -138,7 +175,11 @@ def test_killed_and_resumed(place: Path, detected: tuple[dict[str, Any], Rows, R
 def test_segmentation(place: Path) -> None:
     transfer = Transfer("segmentation", "deeplabv3_small", str(place / "labels"), changes={**SEGMENTATION, "epochs": 1})
     result = transfer.train(backbone("cell", SPACE, CELL, transfer.resolved), place / "segmented")
-    assert set(result["metrics"]) == {"mIoU", "aAcc", "mAcc"} and 0 < result["metrics"]["aAcc"] <= 100 and result["tested_on"] == "val"
+    assert (
+        set(result["metrics"]) == {"mIoU", "aAcc", "mAcc"}
+        and 0 < result["metrics"]["aAcc"] <= 100
+        and result["tested_on"] == "val"
+    )
     assert result["history"][0]["mIoU"] == result["metrics"]["mIoU"] and result["data"]["classes"] == ["Sky", "Ground"]
     assert (place / "segmented/predictions.png").stat().st_size > 10_000
     with pytest.raises(ConfigError, match="mixed precision needs a GPU"):
@@ -147,7 +188,7 @@ def test_segmentation(place: Path) -> None:
 
 def test_a_label_that_appears_later_is_an_error(place: Path, tmp_path: Path) -> None:
     """Beyond the pairs that are checked at the start, labels are checked as they are read."""
-    from evaluators.mmlab import segmentation_data
+    from nni_plugins.evaluators.mmlab import segmentation_data
 
     camvid(tmp_path, {"train": 4, "val": 2})
     Image.fromarray(np.full((48, 64), 7, np.uint8)).save(tmp_path / "trainannot/3.png")

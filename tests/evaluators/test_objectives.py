@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from evaluators.data import ImageSet
-from evaluators.errors import ConfigError, DataError, LabelError
-from evaluators.objectives import Head, Objective, RandomLabels, Supervised, check_targets
+from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.errors import ConfigError, DataError, LabelError
+from nni_plugins.evaluators.objectives import Head, Objective, RandomLabels, Supervised, check_targets
 
 from .tiny import images
 
@@ -53,7 +53,9 @@ def test_supervised_hands_the_labels_on() -> None:
     objective: Objective = Supervised()
     assert not objective.label_free
     assert objective.epoch_targets(labelled([2, 0, 1]), 5).tolist() == [2, 0, 1]
-    assert objective.head(labelled([0, 2])) == Head(3) and objective.head(labelled([0, 1], ("a", "b", "c", "d"))) == Head(4)
+    assert objective.head(labelled([0, 2])) == Head(3) and objective.head(
+        labelled([0, 1], ("a", "b", "c", "d"))
+    ) == Head(4)
     with pytest.raises(LabelError, match="noise: these images have no labels"):
         objective.head(images(2))
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.data import ImageSet
-from evaluators.errors import DataError
-from evaluators.objectives import Colorization, Crops, Head, lab
-from spaces import heads
+from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.errors import DataError
+from nni_plugins.evaluators.objectives import Colorization, Crops, Head, lab
+from nni_plugins.spaces import heads
 
 from .objectives_job import coloured
 
@@ -84,17 +84,23 @@ def test_float32_moves_no_label_but_at_a_border() -> None:
 def test_a_batch_by_hand() -> None:
     images = coloured(5, size=4).images
     mean, std = torch.tensor([0.5, 0.4, 0.3])[:, None, None], torch.tensor([0.2, 0.25, 0.3])[:, None, None]
-    x, targets = Colorization().prepare(Crops(images, None, None, torch.zeros(5, 0), mean, std, lambda x, drawn: 0 * x, torch.zeros(5, 1)))
+    x, targets = Colorization().prepare(
+        Crops(images, None, None, torch.zeros(5, 0), mean, std, lambda x, drawn: 0 * x, torch.zeros(5, 1))
+    )
     exact = lab.reference(images.permute(0, 2, 3, 1).reshape(-1, 3).numpy()).reshape(5, 4, 4, 3)
-    assert x.shape == (5, 1, 4, 4) and np.allclose(x[:, 0].numpy(), (exact[..., 0] / 100 - 0.4) / 0.25, atol=1e-5), "colours are left alone"
-    assert targets.dtype == torch.int64 and np.array_equal(lab.bins()[targets.numpy()], 10 * np.rint(exact[..., 1:] / 10))
+    assert x.shape == (5, 1, 4, 4) and np.allclose(x[:, 0].numpy(), (exact[..., 0] / 100 - 0.4) / 0.25, atol=1e-5), (
+        "colours are left alone"
+    )
+    assert targets.dtype == torch.int64 and np.array_equal(
+        lab.bins()[targets.numpy()], 10 * np.rint(exact[..., 1:] / 10)
+    )
 
 
 def test_parts_of_a_batch_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     images = coloured(7, size=8).images
     crops = Crops(images, None, None, torch.zeros(7, 0), torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
     whole = Colorization().prepare(crops)
-    monkeypatch.setattr("evaluators.objectives.base.CACHED", 130)
+    monkeypatch.setattr("nni_plugins.evaluators.objectives.base.CACHED", 130)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole, Colorization().prepare(crops), strict=True))
 
 
@@ -108,7 +114,9 @@ def test_head_loss_and_metric_count_pixels() -> None:
 
 def test_grey_images_are_refused() -> None:
     grey = coloured(300).images[:, :1].expand(-1, 3, -1, -1).contiguous()
-    with pytest.raises(DataError, match=r"noise: colorization needs colours, but all 150 images that were looked at are grey"):
+    with pytest.raises(
+        DataError, match=r"noise: colorization needs colours, but all 150 images that were looked at are grey"
+    ):
         Colorization().check(ImageSet("noise", grey, None))
     grey[2, 0, 0, 0] ^= 1
     Colorization().check(ImageSet("noise", grey, None))

@@ -10,10 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.data import Augmentation, ImageSet
-from evaluators.errors import ConfigError, DataError, LabelError
-from evaluators.objectives import Colorization, Crops, Head, Jigsaw, Objective, RandomLabels, Rotation, Segmentation, Supervised, fitted
-from spaces import DARTS, NASBench201, RecurrentCell, heads
+from nni_plugins.evaluators.data import Augmentation, ImageSet
+from nni_plugins.evaluators.errors import ConfigError, DataError, LabelError
+from nni_plugins.evaluators.objectives import (
+    Colorization,
+    Crops,
+    Head,
+    Jigsaw,
+    Objective,
+    RandomLabels,
+    Rotation,
+    Segmentation,
+    Supervised,
+    fitted,
+)
+from nni_plugins.spaces import DARTS, NASBench201, RecurrentCell, heads
 
 from .objectives_job import coloured
 from .tiny import images
@@ -39,7 +50,10 @@ def test_rotations_are_counter_clockwise_and_lie_image_by_image() -> None:
 
 def test_rotation_needs_squares() -> None:
     wide = ImageSet("wide", torch.zeros(2, 3, 6, 8, dtype=torch.uint8), None)
-    with pytest.raises(ConfigError, match=r"wide: rotation needs square images, but these are 6 x 8 pixels\.\nCrop or resize them, such as to 6 x 6"):
+    with pytest.raises(
+        ConfigError,
+        match=r"wide: rotation needs square images, but these are 6 x 8 pixels\.\nCrop or resize them, such as to 6 x 6",
+    ):
         Rotation().check(wide)
 
 
@@ -50,7 +64,11 @@ def test_segmentation_by_hand() -> None:
     objective = Segmentation(ignore=11)
     maps = torch.tensor([[[0, 1], [11, 255]], [[1, 1], [255, 255]]], dtype=torch.uint8)
     x, targets = objective.prepare(crops(images(2, size=2).images, maps))
-    assert x.shape == (2, 3, 2, 2) and targets.tolist() == [[[0, 1], [11, 11]], [[1, 1], [11, 11]]] and int(objective.count(targets)) == 4
+    assert (
+        x.shape == (2, 3, 2, 2)
+        and targets.tolist() == [[[0, 1], [11, 11]], [[1, 1], [11, 11]]]
+        and int(objective.count(targets)) == 4
+    )
     outputs = torch.zeros(2, 2, 2, 2)
     outputs[:, 1] = math.log(3)  # class 1 everywhere, with probability 3 / 4
     assert float(objective.loss(outputs, targets)) == pytest.approx((math.log(4) + 3 * math.log(4 / 3)) / 4)
@@ -93,7 +111,14 @@ def test_segmentation_needs_maps_and_classes_that_fit() -> None:
 
 # All of them
 
-ALL: list[Objective] = [Supervised(), RandomLabels(3), Rotation(), Colorization(), Jigsaw(2, 6), Segmentation(255, 8, (2,))]
+ALL: list[Objective] = [
+    Supervised(),
+    RandomLabels(3),
+    Rotation(),
+    Colorization(),
+    Jigsaw(2, 6),
+    Segmentation(255, 8, (2,)),
+]
 
 
 @pytest.mark.parametrize("objective", ALL, ids=lambda objective: type(objective).__name__)
@@ -113,7 +138,9 @@ def test_the_space_gets_the_head() -> None:
         for space in (NASBench201(nodes=3, channels=4, cells_per_stage=1), DARTS(channels=4, cells=3)):
             config = fitted(space, objective, data).config()
             assert (config["head"], config["classes"], config["input_channels"]) == (head, classes, channels)
-            assert {**config, **space.config()} == space.config() | {k: config[k] for k in config if k not in space.config()}
+            assert {**config, **space.config()} == space.config() | {
+                k: config[k] for k in config if k not in space.config()
+            }
 
 
 def test_what_does_not_fit() -> None:

@@ -11,12 +11,12 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from evaluators.data import Augmentation
-from evaluators.errors import ConfigError
-from evaluators.objectives import Crops, Head, Jigsaw
-from evaluators.objectives.base import RESOLUTION
-from evaluators.objectives.permutations import permutations
-from spaces import heads
+from nni_plugins.evaluators.data import Augmentation
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.objectives import Crops, Head, Jigsaw
+from nni_plugins.evaluators.objectives.base import RESOLUTION
+from nni_plugins.evaluators.objectives.permutations import permutations
+from nni_plugins.spaces import heads
 
 from .tiny import images
 
@@ -42,7 +42,9 @@ def test_two_by_two_takes_all_in_lexicographic_order() -> None:
 
 @pytest.mark.parametrize(("grid", "count", "steps"), [(2, 23, range(1, 23)), (3, 1000, (1, 8, 9, 10, 500, 999))])
 def test_each_permutation_is_the_furthest_from_those_before_it(grid: int, count: int, steps: Sequence[int]) -> None:
-    """By the definition: among all that are left the greatest sum of distances to the chosen ones, the lexicographically first of equals."""
+    """By the definition: among all that are left the greatest sum of distances to the chosen ones, the
+    lexicographically first of equals.
+    """
     chosen = permutations(grid, count, 3)
     table = np.array(list(enumerated(range(grid**2))), dtype=np.int64)
     assert len(np.unique(chosen, axis=0)) == count and (np.sort(chosen, 1) == np.arange(grid**2)).all()
@@ -95,7 +97,11 @@ def test_tiles_have_no_mean_and_unit_deviation_and_flat_ones_are_zero() -> None:
     x, _ = prepared(objective, pixels, rows)
     assert x.shape == (6, 9, 3, 8, 8) and torch.isfinite(x).all() and not x[0].any()
     deviations = x.std((2, 3, 4), correction=0)
-    assert (x.mean((2, 3, 4)).abs() < 1e-5).all() and ((deviations - 1).abs() < 1e-4)[2:].all() and int((deviations[1] < 1e-6).sum()) == 1
+    assert (
+        (x.mean((2, 3, 4)).abs() < 1e-5).all()
+        and ((deviations - 1).abs() < 1e-4)[2:].all()
+        and int((deviations[1] < 1e-6).sum()) == 1
+    )
 
 
 def test_greying() -> None:
@@ -103,7 +109,9 @@ def test_greying() -> None:
     pixels = images(1, size=12).images
     plain, grey = (prepared(objective, pixels, drawn(objective, 0, grey=g))[0] for g in (0.31, 0.29))
     assert (
-        not torch.allclose(plain[:, :, 0], plain[:, :, 1]) and torch.equal(grey[:, :, 0], grey[:, :, 1]) and torch.equal(grey[:, :, 0], grey[:, :, 2])
+        not torch.allclose(plain[:, :, 0], plain[:, :, 1])
+        and torch.equal(grey[:, :, 0], grey[:, :, 1])
+        and torch.equal(grey[:, :, 0], grey[:, :, 2])
     )
     luma = (pixels.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1).round()[:, :4, :4]
     expected = (luma - luma.mean()) / luma.std(correction=0)
@@ -117,7 +125,9 @@ def test_what_is_drawn_is_uniform_and_a_function_of_seed_and_epoch() -> None:
     objective = Jigsaw(2, 20)
     rows = objective.draw(1, 2, 20_000)
     assert np.array_equal(rows, objective.draw(1, 2, 20_000)) and rows.shape == (20_000, 10)
-    assert not np.array_equal(rows, objective.draw(1, 3, 20_000)) and not np.array_equal(rows, objective.draw(2, 2, 20_000))
+    assert not np.array_equal(rows, objective.draw(1, 3, 20_000)) and not np.array_equal(
+        rows, objective.draw(2, 2, 20_000)
+    )
     assert chisquare(np.bincount(rows[:, 0], minlength=20)).pvalue > 1e-3
     offsets = (rows[:, 2:].astype(np.int64) * 5) >> RESOLUTION
     assert all(chisquare(np.bincount(column, minlength=5)).pvalue > 1e-4 for column in offsets.T)
@@ -137,7 +147,9 @@ def test_an_evaluation_is_deterministic_and_never_grey() -> None:
 
 def test_head_and_defaults() -> None:
     data = images(2, size=32)
-    assert Jigsaw(2).head(data) == Head(24, heads.Head("jigsaw", tiles=4)) and Jigsaw().head(data) == Head(1000, heads.Head("jigsaw", tiles=9))
+    assert Jigsaw(2).head(data) == Head(24, heads.Head("jigsaw", tiles=4)) and Jigsaw().head(data) == Head(
+        1000, heads.Head("jigsaw", tiles=9)
+    )
     assert vars(Jigsaw(2, seed=3)) == {"grid": 2, "permutations": 24, "seed": 3, "gray": 0.3}
     assert [Jigsaw(g).tile((s, s))[1][0] for g, s in ((2, 32), (3, 255), (3, 321))] == [12, 64, 81], "UnNAS' tiles"
 
@@ -160,6 +172,8 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_images_that_are_too_small() -> None:
-    with pytest.raises(ConfigError, match=r"noise: a jigsaw of 3 x 3 tiles needs images of at least 9 x 9 pixels, but these are 8 x 8"):
+    with pytest.raises(
+        ConfigError, match=r"noise: a jigsaw of 3 x 3 tiles needs images of at least 9 x 9 pixels, but these are 8 x 8"
+    ):
         Jigsaw(3).check(images(2, size=8))
     Jigsaw(3).check(images(2, size=9, augmentation=Augmentation(1)))

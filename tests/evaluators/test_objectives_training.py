@@ -1,4 +1,6 @@
-"""Trainings with each objective: supernets of every image space, the bilevel loop and stand-alone networks, all without a label."""
+"""Trainings with each objective: supernets of every image space, the bilevel loop and stand-alone networks, all without
+a label.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,26 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.data import ImageData, ImageSet
-from evaluators.errors import ConfigError
-from evaluators.objectives import Colorization, Jigsaw, Objective, RandomLabels, Rotation, Segmentation, fitted
-from evaluators.settings import BilevelSettings, StandAloneSettings, SupernetSettings, read
-from evaluators.stand_alone import StandAlone
-from evaluators.supernets import SupernetTraining
-from evaluators.training import evaluate
-from nni_plugins.objectives import build_objective
-from spaces import DARTS, NAO, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS, SearchSpace
-from strategies.differentiable_search import search
-from strategies.differentiable_settings import RFDARTSSettings
+from nni_plugins.evaluators.data import ImageData, ImageSet
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.objectives import (
+    Colorization,
+    Jigsaw,
+    Objective,
+    RandomLabels,
+    Rotation,
+    Segmentation,
+    fitted,
+)
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.stand_alone.training import StandAlone
+from nni_plugins.evaluators.supernets.training import SupernetTraining
+from nni_plugins.evaluators.training import evaluate
+from nni_plugins.evaluators.training.settings import BilevelSettings, StandAloneSettings, SupernetSettings
+from nni_plugins.experiment.objectives import build_objective
+from nni_plugins.spaces import DARTS, NAO, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS, SearchSpace
+from nni_plugins.strategies.differentiable.search import search
+from nni_plugins.strategies.differentiable.settings import RFDARTSSettings
 
 from .objectives_job import coloured
 from .tiny import Interrupted, at
@@ -51,13 +62,17 @@ def test_a_supernet_trains_without_labels(name: str) -> None:
     supernet = fitted(SPACE, FREE[name], images).supernet()
     trained = SupernetTraining(images, FREE[name], SETTINGS).evaluate(supernet)
     assert np.isfinite(trained.history[0]["loss"]) and 0 <= trained.history[0]["accuracy"] <= 100
-    moved = [key for key in trained.final if "weight" in key and not torch.equal(trained.final[key], trained.initial[key])]
+    moved = [
+        key for key in trained.final if "weight" in key and not torch.equal(trained.final[key], trained.initial[key])
+    ]
     assert "classifier.weight" in moved and len(moved) > 3
 
 
 @pytest.mark.parametrize("name", list(FREE))
 def test_a_differentiable_search_without_labels(name: str) -> None:
-    training = read(BilevelSettings, {"epochs": 1, "batch_size": 6, "accelerator": "cpu", "memory_format": "channels_last"})
+    training = read(
+        BilevelSettings, {"epochs": 1, "batch_size": 6, "accelerator": "cpu", "memory_format": "channels_last"}
+    )
     result = search(SPACE, data(), FREE[name], RFDARTSSettings(), training, 0, 3)
     assert len(result.ranked) == 3 and np.isfinite(result.trained.history[0]["architecture_loss"])
     alphas = [key for key in result.trained.final if key.startswith("alphas.")]
@@ -83,7 +98,7 @@ def test_every_space_takes_every_objective(space: SearchSpace) -> None:
 
 
 def prepared(objective: Objective, images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
-    from evaluators.objectives import Crops
+    from nni_plugins.evaluators.objectives import Crops
 
     drawn = torch.from_numpy(objective.draw(0, 0, len(images)))
     maps = images.maps if objective.wants_maps else None
@@ -116,20 +131,28 @@ def test_sample_based_ranking_without_labels(name: str, tmp_path: Path) -> None:
 
 def test_evaluation_is_a_function_of_its_seed_and_takes_the_centre() -> None:
     images = data(40, 12)
-    network = fitted(SPACE, FREE["jigsaw"], images).network(SPACE.parse("|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|"))  # type: ignore[attr-defined]
+    network = fitted(SPACE, FREE["jigsaw"], images).network(
+        SPACE.parse("|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|")
+    )  # type: ignore[attr-defined]
     first, again, other = (evaluate(network, images, FREE["jigsaw"], images.statistics(), seed) for seed in (0, 0, 1))
     assert first == again and first["loss"] != other["loss"]
-    assert evaluate(network, images, FREE["jigsaw"], images.statistics(), batch_size=7)["loss"] == pytest.approx(first["loss"], rel=1e-5)
+    assert evaluate(network, images, FREE["jigsaw"], images.statistics(), batch_size=7)["loss"] == pytest.approx(
+        first["loss"], rel=1e-5
+    )
 
 
-def test_an_interrupted_jigsaw_training_ends_like_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_jigsaw_training_ends_like_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it draws depends on seed and epoch alone."""
     images, objective, plain = data(), FREE["jigsaw"], Jigsaw.loss
     settings = SupernetSettings(**{**SETTINGS.model_dump(), "epochs": 2})
 
     def run(folder: Path) -> Any:
         torch.manual_seed(0)
-        return SupernetTraining(images, objective, settings, folder=folder).evaluate(fitted(SPACE, objective, images).supernet())
+        return SupernetTraining(images, objective, settings, folder=folder).evaluate(
+            fitted(SPACE, objective, images).supernet()
+        )
 
     whole, calls = run(tmp_path / "whole"), 0
 
@@ -151,7 +174,8 @@ def test_a_supernet_with_another_head_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"the supernet has 10 classes, but the objective needs 313"):
         SupernetTraining(images, Colorization(), SETTINGS).evaluate(SPACE.supernet())
     with pytest.raises(
-        ConfigError, match=r"has head 'linear' on 3 channels, but Jigsaw needs \{'kind': 'jigsaw', 'tiles': 4\} on 3[\s\S]*evaluators\.fitted"
+        ConfigError,
+        match=r"has head 'linear' on 3 channels, but Jigsaw needs \{'kind': 'jigsaw', 'tiles': 4\} on 3[\s\S]*evaluators\.fitted",
     ):
         SupernetTraining(images, Jigsaw(2, 10), SETTINGS).evaluate(SPACE.supernet())
     with pytest.raises(ConfigError, match="noise: a jigsaw of 3 x 3"):
@@ -160,7 +184,12 @@ def test_a_supernet_with_another_head_is_refused() -> None:
 
 def test_objectives_from_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     classes = {"jigsaw": Jigsaw, "random_labels": RandomLabels}
-    monkeypatch.setattr("nni_plugins.objectives.registry.get", lambda kind, name: classes[name])
-    assert vars(build_objective({"name": "jigsaw", "grid": 2, "permutations": 8})) == {"grid": 2, "permutations": 8, "seed": 0, "gray": 0.3}
+    monkeypatch.setattr("nni_plugins.experiment.objectives.registry.get", lambda kind, name: classes[name])
+    assert vars(build_objective({"name": "jigsaw", "grid": 2, "permutations": 8})) == {
+        "grid": 2,
+        "permutations": 8,
+        "seed": 0,
+        "gray": 0.3,
+    }
     with pytest.raises(ConfigError, match="unexpected keyword argument 'tiles'"):
         build_objective({"name": "jigsaw", "tiles": 4})

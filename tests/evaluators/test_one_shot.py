@@ -9,13 +9,22 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators import ConfigError, ImageSet, LabelError, RandomLabels, Rotation, Supervised, load, one_shot_accuracy
-from evaluators.objectives import fitted
-from evaluators.one_shot import one_shot_measures
-from evaluators.randomness import generator
-from evaluators.settings import DataSettings
-from spaces import MobileNetLike, NASBench201, RobustDARTS, SearchSpace
-from spaces.mixed import MixedOptions, MixedSupernet, SampledOptions, UniformSupernet
+from nni_plugins.evaluators import (
+    ConfigError,
+    ImageSet,
+    LabelError,
+    RandomLabels,
+    Rotation,
+    Supervised,
+    load,
+    one_shot_accuracy,
+)
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.objectives import fitted
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.supernets.one_shot import one_shot_measures
+from nni_plugins.spaces import MobileNetLike, NASBench201, RobustDARTS, SearchSpace
+from nni_plugins.spaces.mixed import MixedOptions, MixedSupernet, SampledOptions, UniformSupernet
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 
@@ -53,7 +62,11 @@ def path(space: SearchSpace, row: Any) -> Any:
 @pytest.mark.parametrize("statistics", ["batch", "running"])
 @pytest.mark.parametrize(
     "space",
-    [SPACE, RobustDARTS("S2", channels=4, cells=3), MobileNetLike(stem_channels=4, first_channels=4, last_channels=8, stages=((4, 2, 1), (8, 2, 2)))],
+    [
+        SPACE,
+        RobustDARTS("S2", channels=4, cells=3),
+        MobileNetLike(stem_channels=4, first_channels=4, last_channels=8, stages=((4, 2, 1), (8, 2, 2))),
+    ],
     ids=lambda s: s.name,
 )
 def test_it_equals_a_loop_over_paths(images: ImageSet, space: SearchSpace, statistics: Any) -> None:
@@ -77,7 +90,10 @@ def test_several_batches_of_nearly_equal_size(images: ImageSet) -> None:
     model.train()
     with torch.no_grad():
         correct = [
-            sum(int((model.forward_path(x[s : s + 40], path(SPACE, row)).argmax(1) == labels[s : s + 40]).sum()) for s in (0, 40, 80))
+            sum(
+                int((model.forward_path(x[s : s + 40], path(SPACE, row)).argmax(1) == labels[s : s + 40]).sum())
+                for s in (0, 40, 80)
+            )
             for row in indices
         ]
     assert found == pytest.approx([100 * c / 120 for c in correct], abs=1e-9)
@@ -91,7 +107,10 @@ def test_the_images_are_a_seeded_draw(images: ImageSet) -> None:
     x = standardised(subset, part)
     model.train()
     with torch.no_grad():
-        expected = [100 * float((model.forward_path(x, path(SPACE, row)).argmax(1) == subset.labels).double().mean()) for row in indices]
+        expected = [
+            100 * float((model.forward_path(x, path(SPACE, row)).argmax(1) == subset.labels).double().mean())
+            for row in indices
+        ]
     assert found == pytest.approx(expected, abs=1e-9)
     again = one_shot_accuracy(model, indices[5:], images, Supervised(), seed=4, count=30, moments=part.statistics())
     assert np.array_equal(again, found[5:]), "whatever else is evaluated"
@@ -106,7 +125,10 @@ def test_the_images_are_a_seeded_draw(images: ImageSet) -> None:
 def test_the_supernet_and_the_global_generator_are_as_before(images: ImageSet, statistics: Any) -> None:
     model = supernet().train()
     model.cells[0].eval()
-    modes, state = [m.training for m in model.modules()], {name: value.clone() for name, value in model.state_dict().items()}
+    modes, state = (
+        [m.training for m in model.modules()],
+        {name: value.clone() for name, value in model.state_dict().items()},
+    )
     drawn = torch.get_rng_state()
     one_shot_accuracy(model, rows(SPACE, 3), images, Supervised(), statistics)
     assert [m.training for m in model.modules()] == modes and torch.equal(torch.get_rng_state(), drawn)
@@ -114,7 +136,9 @@ def test_the_supernet_and_the_global_generator_are_as_before(images: ImageSet, s
     assert all(p.grad is None for p in model.parameters())
     with pytest.raises(ValueError, match="x"):
         one_shot_accuracy(model, rows(SPACE, 1), images, Failing())
-    assert [m.training for m in model.modules()] == modes and all(torch.equal(v, state[n]) for n, v in model.state_dict().items())
+    assert [m.training for m in model.modules()] == modes and all(
+        torch.equal(v, state[n]) for n, v in model.state_dict().items()
+    )
 
 
 class Failing(Supervised):
@@ -142,7 +166,10 @@ def test_another_objective(images: ImageSet) -> None:
     model.train()
     with torch.no_grad():
         outputs = [model.forward_path(turned, path(space, row)).argmax(1).view(4, -1) for row in indices]
-    either = [[100 * float((y == torch.tensor(order)[:, None]).double().mean()) for y in outputs] for order in ([0, 1, 2, 3], [0, 3, 2, 1])]
+    either = [
+        [100 * float((y == torch.tensor(order)[:, None]).double().mean()) for y in outputs]
+        for order in ([0, 1, 2, 3], [0, 3, 2, 1])
+    ]
     assert any(found == pytest.approx(e, abs=1e-9) for e in either), "clockwise or not is the objective's affair"
 
 
@@ -160,8 +187,16 @@ def test_what_is_refused(images: ImageSet) -> None:
     one = images.subset(np.array([0]))
     for arguments, options, message in (
         ((nn.Conv2d(3, 3, 1), rows(SPACE, 1), images, Supervised()), {}, "Conv2d is not a single-path supernet"),
-        ((MixedSupernet(SPACE, MixedOptions()), rows(SPACE, 1), images, Supervised()), {}, "MixedSupernet is not a single-path supernet"),
-        ((model, rows(SPACE, 1), images, Supervised(), "mean"), {}, "statistics: must be batch or running, but got 'mean'"),
+        (
+            (MixedSupernet(SPACE, MixedOptions()), rows(SPACE, 1), images, Supervised()),
+            {},
+            "MixedSupernet is not a single-path supernet",
+        ),
+        (
+            (model, rows(SPACE, 1), images, Supervised(), "mean"),
+            {},
+            "statistics: must be batch or running, but got 'mean'",
+        ),
         ((model, rows(SPACE, 1), one, Supervised()), {}, "at least 2 images"),
         ((model, rows(SPACE, 1), images, Supervised()), {"count": 1}, "count >= 2"),
         ((model, rows(SPACE, 1), images, Supervised()), {"batch_size": 1}, "batch_size >= 2"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.randomness import generator, torch_fork, torch_seed
+from nni_plugins.evaluators.randomness import generator, torch_fork, torch_seed
 
 STREAMS: list[tuple[Any, ...]] = [
     (0, "data order"),
@@ -54,10 +54,16 @@ def test_global_generators_are_left_alone() -> None:
 
 
 def test_streams_do_not_depend_on_the_hash_seed() -> None:
-    program = "from evaluators.randomness import *; print(hash('x'), generator(5, 'paths', 2).integers(2**60), torch_seed(5, 'initialisation'))"
+    program = "from nni_plugins.evaluators.randomness import *; print(hash('x'), generator(5, 'paths', 2).integers(2**60), torch_seed(5, 'initialisation'))"
     hashes, drawn = set(), {(str(generator(5, "paths", 2).integers(2**60)), str(torch_seed(5, "initialisation")))}
     for seed in ("1", "2"):
-        done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         hashed, *numbers = done.stdout.split()
         hashes.add(hashed)
         drawn.add((numbers[0], numbers[1]))

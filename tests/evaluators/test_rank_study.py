@@ -9,13 +9,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evaluators.errors import ConfigError
-from evaluators.rank_study.figures import epochs_figure, scatter_figure
-from evaluators.rank_study.published import ARCHITECTURES, EPOCHS, SCHEDULES, SIZES
-from evaluators.rank_study.rows import Condition, Row, Schedule, Sizes, noise, reliability, row_of, tables
-from evaluators.rank_study.training import cycle_of, one_shot_scores, pool_draw
-from evaluators.shared_weights import Companion, Cycle, Draw
-from spaces.base import Indices
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.reports.rank_study.figures import epochs_figure, scatter_figure
+from nni_plugins.evaluators.reports.rank_study.published import ARCHITECTURES, EPOCHS, SCHEDULES, SIZES
+from nni_plugins.evaluators.reports.rank_study.rows import (
+    Condition,
+    Row,
+    Schedule,
+    Sizes,
+    noise,
+    reliability,
+    row_of,
+    tables,
+)
+from nni_plugins.evaluators.reports.rank_study.training import cycle_of, one_shot_scores, pool_draw
+from nni_plugins.evaluators.supernets.shared_weights import Companion, Cycle, Draw
+from nni_plugins.spaces.base import Indices
 
 TRUTH = np.arange(20.0)
 POOL = np.arange(12, dtype=np.int8).reshape(4, 3)
@@ -39,11 +48,13 @@ class Fake:
         raise NotImplementedError
 
 
-# -- training ---------------------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------------------
 def test_only_the_pool_is_trained_and_then_evaluated() -> None:
     fake = Fake()
     scores, curve = one_shot_scores(fake, POOL, 3, "independent")
-    assert scores.sum() == 300 and (scores > 40).all() and len(curve) == 3, "every step trains one of the pool, each about as often"
+    assert scores.sum() == 300 and (scores > 40).all() and len(curve) == 3, (
+        "every step trains one of the pool, each about as often"
+    )
     again, _ = one_shot_scores(Fake(), POOL, 3, "dependent")
     assert again.tolist() == scores.tolist(), "the draw is a function of the seed and the epoch"
 
@@ -62,7 +73,7 @@ def test_schedules() -> None:
     assert [cycle_of(5, "dependent").schedule(e) for e in (0, 4)] == [(0, 15), (4, 15)]
 
 
-# -- rows and tables --------------------------------------------------------------------------------------------------------
+# -- rows and tables ---------------------------------------------------------------------------------------------------
 def planted(sizes: Sizes, epochs: int, schedule: Schedule, seed: int, swaps: int) -> Row:
     """Scores that are the truth but for ``swaps`` swapped neighbours, so that PA is 1 - swaps / 190."""
     scores = TRUTH.copy()
@@ -87,9 +98,13 @@ ROWS = [planted(*key, seed, swaps + seed) for key, swaps in SWAPS.items() for se
 def test_a_row() -> None:
     row = planted("random", 5, "dependent", 0, 10)
     assert row.agreement.pairwise.value == row.untied == pytest.approx(1 - 10 / 190)
-    assert row.agreement.kendall.value == row.id_sequence == pytest.approx(1 - 20 / 190), "the numbers rise with the truth"
+    assert row.agreement.kendall.value == row.id_sequence == pytest.approx(1 - 20 / 190), (
+        "the numbers rise with the truth"
+    )
     assert row.sparse > row.agreement.kendall.value, "neighbours fall into one bin"
-    assert row.overlap == {2: 1.0, 5: 0.8} and row.percentiles[2] == pytest.approx((100 * 18 / 19, 100 * 18.5 / 19, 100))
+    assert row.overlap == {2: 1.0, 5: 0.8} and row.percentiles[2] == pytest.approx(
+        (100 * 18 / 19, 100 * 18.5 / 19, 100)
+    )
     assert row.condition.name == "random-5-dependent-0" and set(row.percentiles) == {2, 5}, "20 of 20 is no choice"
 
 
@@ -97,14 +112,34 @@ def test_the_papers_layout() -> None:
     two, three, four = tables(ROWS)
     assert (two.number, three.number, four.number) == (2, 3, 4)
     assert [line.keys for line in two.lines] == [("5",), ("50",)]
-    assert [line.keys for line in three.lines] == [("5", "random"), ("5", "similar"), ("50", "random"), ("50", "similar")]
-    assert [line.keys for line in four.lines] == [("5", "dependent"), ("5", "independent"), ("50", "dependent"), ("50", "independent")]
+    assert [line.keys for line in three.lines] == [
+        ("5", "random"),
+        ("5", "similar"),
+        ("50", "random"),
+        ("50", "similar"),
+    ]
+    assert [line.keys for line in four.lines] == [
+        ("5", "dependent"),
+        ("5", "independent"),
+        ("50", "dependent"),
+        ("50", "independent"),
+    ]
     mean = lambda swaps: 1 - (swaps + 1) / 190  # noqa: E731  of seeds that swap once and three times more
     assert [line.pairwise.mean for line in two.lines] == pytest.approx([mean(1), mean(5)]), "random, independent"
-    assert [line.pairwise.mean for line in three.lines] == pytest.approx([mean(3), mean(4), mean(7), mean(8)]), "dependent, as in the paper"
+    assert [line.pairwise.mean for line in three.lines] == pytest.approx([mean(3), mean(4), mean(7), mean(8)]), (
+        "dependent, as in the paper"
+    )
     assert [line.pairwise.mean for line in four.lines] == pytest.approx([mean(3), mean(1), mean(7), mean(5)])
-    assert all(line.pairwise.deviation == pytest.approx(2 / 190 / math.sqrt(2)) and line.pairwise.seeds == 2 for line in four.lines)
-    assert two.lines[1].printed == EPOCHS[50] and [line.printed for line in three.lines] == [SIZES["random"], SIZES["similar"], None, None]
+    assert all(
+        line.pairwise.deviation == pytest.approx(2 / 190 / math.sqrt(2)) and line.pairwise.seeds == 2
+        for line in four.lines
+    )
+    assert two.lines[1].printed == EPOCHS[50] and [line.printed for line in three.lines] == [
+        SIZES["random"],
+        SIZES["similar"],
+        None,
+        None,
+    ]
     assert four.lines[0].printed == SCHEDULES[5, "dependent"]
     assert str(two.lines[0].pairwise) == "0.989 ± 0.007"
 
@@ -113,7 +148,9 @@ def test_tables_of_less() -> None:
     only = planted("diverse", 7, "dependent", 0, 2)
     (table,) = tables([only])
     (line,) = table.lines
-    assert table.number == 2 and "diverse sizes, dependent" in table.title and line.printed is None, "the paper has no 7 epochs"
+    assert table.number == 2 and "diverse sizes, dependent" in table.title and line.printed is None, (
+        "the paper has no 7 epochs"
+    )
     assert (line.pairwise.low, line.pairwise.high) == (only.agreement.pairwise.low, only.agreement.pairwise.high)
     assert str(line.pairwise).startswith("0.989 [0.9") and math.isnan(line.pairwise.deviation)
     assert [t.number for t in tables([only, planted("similar", 7, "dependent", 0, 2)])] == [2, 3] and tables([]) == []
@@ -122,11 +159,21 @@ def test_tables_of_less() -> None:
 
 
 def test_what_the_paper_printed() -> None:
-    """Facts of the fact sheet (A9): pairwise accuracies are shares of 1,225 pairs but for two, and table 2 mixes schedules."""
+    """Facts of the fact sheet (A9): pairwise accuracies are shares of 1,225 pairs but for two, and table 2 mixes
+    schedules.
+    """
     pairs = ARCHITECTURES * (ARCHITECTURES - 1) // 2
-    odd = {p.pairwise for p in [*EPOCHS.values(), *SIZES.values(), *SCHEDULES.values()] if abs(p.pairwise * pairs - round(p.pairwise * pairs)) > 0.01}
+    odd = {
+        p.pairwise
+        for p in [*EPOCHS.values(), *SIZES.values(), *SCHEDULES.values()]
+        if abs(p.pairwise * pairs - round(p.pairwise * pairs)) > 0.01
+    }
     assert pairs == 1225 and odd == {0.440024, 0.458876}
-    assert EPOCHS[5] == SCHEDULES[5, "dependent"] and EPOCHS[30] == SCHEDULES[30, "dependent"] and EPOCHS[50] == SCHEDULES[50, "independent"]
+    assert (
+        EPOCHS[5] == SCHEDULES[5, "dependent"]
+        and EPOCHS[30] == SCHEDULES[30, "dependent"]
+        and EPOCHS[50] == SCHEDULES[50, "independent"]
+    )
 
 
 def test_noise_and_reliability() -> None:
@@ -151,4 +198,6 @@ def test_figures() -> None:
     assert shown[0].collections[0].get_offsets()[3].tolist() == [4, 3], "x is the truth"
     dead = {row.condition: (TRUTH, np.r_[-1000.0, TRUTH[1:]]) for row in ROWS}
     rest, outside = scatter_figure(dead, ROWS).axes[0].collections
-    assert len(rest.get_offsets()) == 19 and outside.get_offsets().tolist() == [[4.75 - 4 * 9.5, 0]], "one far below the rest is at the border"
+    assert len(rest.get_offsets()) == 19 and outside.get_offsets().tolist() == [[4.75 - 4 * 9.5, 0]], (
+        "one far below the rest is at the border"
+    )

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluators.errors import ConfigError
-from evaluators.ranking import agreement, kendall_tau, true_ranks
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.statistics.ranking import agreement, kendall_tau, true_ranks
 
 
 def brute_force(x: np.ndarray, y: np.ndarray) -> float:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluators.errors import ConfigError
-from evaluators.ranking import kendall_tau
-from evaluators.ranking_metrics import (
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.reports.sample_study.measurements import correlation
+from nni_plugins.evaluators.statistics.ranking import kendall_tau
+from nni_plugins.evaluators.statistics.ranking_metrics import (
     id_sequence_tau,
     null_deviations,
     pairwise_accuracy,
@@ -22,7 +23,6 @@ from evaluators.ranking_metrics import (
     top_overlap,
     top_percentiles,
 )
-from evaluators.sample_study import correlation
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=30), RNG.normal(size=30)
@@ -46,7 +46,9 @@ def test_against_scipy_and_brute_force(x: np.ndarray, y: np.ndarray) -> None:
     assert pairwise_accuracy(x, y, "untied") == pytest.approx(by_hand(x, y, True), abs=1e-12)
     assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
     whole = correlation(x, y, resamples=2)
-    assert pairwise_accuracy(x, y, "untied") == pytest.approx(whole.pairwise.value) and spearman(x, y) == pytest.approx(whole.spearman.value)
+    assert pairwise_accuracy(x, y, "untied") == pytest.approx(whole.pairwise.value) and spearman(x, y) == pytest.approx(
+        whole.spearman.value
+    )
 
 
 def test_without_ties_tau_is_twice_the_pairwise_accuracy_minus_one() -> None:
@@ -59,21 +61,37 @@ def test_identity_reversal_and_monotone_maps() -> None:
         assert pairwise_accuracy(scores, Y) == (1 + sign) / 2 and kendall_tau(scores, Y) == pytest.approx(sign)
         assert spearman(scores, Y) == pytest.approx(sign)
     assert (position_changes(Y, Y) == 0).all() and top_overlap(Y, Y, 5) == 1 and top_overlap(-Y, Y, 5) == 0
-    assert top_percentiles(Y, Y, 1).tolist() == [100] and top_percentiles(-Y, Y, 2).tolist() == pytest.approx([0, 100 / 29])
+    assert top_percentiles(Y, Y, 1).tolist() == [100] and top_percentiles(-Y, Y, 2).tolist() == pytest.approx(
+        [0, 100 / 29]
+    )
 
 
 def test_constant_lists() -> None:
     ones = np.ones(4)
-    assert pairwise_accuracy(ones, Y[:4]) == 0.5 and pairwise_accuracy(Y[:4], ones) == 0.5, "equal scores say nothing, rather than something false"
-    assert math.isnan(pairwise_accuracy(Y[:4], ones, "untied")) and math.isnan(spearman(ones, Y[:4])) and math.isnan(kendall_tau(ones, Y[:4]))
+    assert pairwise_accuracy(ones, Y[:4]) == 0.5 and pairwise_accuracy(Y[:4], ones) == 0.5, (
+        "equal scores say nothing, rather than something false"
+    )
+    assert (
+        math.isnan(pairwise_accuracy(Y[:4], ones, "untied"))
+        and math.isnan(spearman(ones, Y[:4]))
+        and math.isnan(kendall_tau(ones, Y[:4]))
+    )
     found = rank_agreement(ones, Y[:4], resamples=10)
-    assert found.pairwise.value == 0.5 and math.isnan(found.pairwise.p) and math.isnan(found.spearman.value) and math.isnan(found.kendall.p)
+    assert (
+        found.pairwise.value == 0.5
+        and math.isnan(found.pairwise.p)
+        and math.isnan(found.spearman.value)
+        and math.isnan(found.kendall.p)
+    )
 
 
 def test_sparse_tau_forgets_near_ties() -> None:
     truth, scores = [90.0, 90.01, 90.02, 93.0, 95.0], [3.0, 2.0, 1.0, 4.0, 5.0]
     assert kendall_tau(scores, truth) == pytest.approx(0.4)
-    assert sparse_tau(scores, truth) == pytest.approx(stats.kendalltau(scores, [0, 0, 0, 1, 2]).statistic) and sparse_tau(scores, truth) > 0.8
+    assert (
+        sparse_tau(scores, truth) == pytest.approx(stats.kendalltau(scores, [0, 0, 0, 1, 2]).statistic)
+        and sparse_tau(scores, truth) > 0.8
+    )
     assert sparse_tau(scores, truth, 0.001) == pytest.approx(0.4)
 
 
@@ -99,11 +117,17 @@ def test_agreement() -> None:
     scores = Y + RNG.normal(size=30)
     found = rank_agreement(scores, Y, resamples=500, seed=3)
     assert found == rank_agreement(scores, Y, resamples=500, seed=3) and found.architectures == 30
-    assert found.kendall.value == pytest.approx(2 * found.pairwise.value - 1) and found.spearman.value == pytest.approx(spearman(scores, Y))
+    assert found.kendall.value == pytest.approx(2 * found.pairwise.value - 1) and found.spearman.value == pytest.approx(
+        spearman(scores, Y)
+    )
     for one in (found.pairwise, found.spearman, found.kendall):
-        assert one.low < one.value < one.high and one.p == pytest.approx(1 / 501), "no permutation is as extreme: only the given one"
+        assert one.low < one.value < one.high and one.p == pytest.approx(1 / 501), (
+            "no permutation is as extreme: only the given one"
+        )
     assert found.kendall.p == found.pairwise.p
-    assert 2 * found.pairwise.low - 1 == pytest.approx(found.kendall.low, abs=0.08), "two bootstraps of the same thing without ties"
+    assert 2 * found.pairwise.low - 1 == pytest.approx(found.kendall.low, abs=0.08), (
+        "two bootstraps of the same thing without ties"
+    )
 
 
 def test_p_values_are_exact_for_few() -> None:
@@ -120,7 +144,9 @@ def test_id_sequences_are_no_ranking() -> None:
     assert id_sequence_tau(X, truth) == pytest.approx(stats.kendalltau(np.argsort(X), np.arange(30)).statistic)
     assert id_sequence_tau(-truth, truth) == pytest.approx(-1) and id_sequence_tau(truth, truth) == pytest.approx(1)
     shuffled = np.random.default_rng(1).permutation(30)
-    assert id_sequence_tau(truth, truth, shuffled) == pytest.approx(1) and id_sequence_tau(-truth, truth, shuffled) > -0.6
+    assert (
+        id_sequence_tau(truth, truth, shuffled) == pytest.approx(1) and id_sequence_tau(-truth, truth, shuffled) > -0.6
+    )
     with pytest.raises(ConfigError, match="ids: 30 architectures need as many different numbers, but got 1 in 30"):
         id_sequence_tau(X, Y, [3] * 30)
 

@@ -1,4 +1,6 @@
-"""A search that is killed at any instant and resumed ends bit for bit like one that was never interrupted. The kills are real."""
+"""A search that is killed at any instant and resumed ends bit for bit like one that was never interrupted. The kills
+are real.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ from typing import Any
 import pytest
 import torch
 
-from evaluators.errors import CheckpointError
-from evaluators.objectives import RandomLabels
-from evaluators.training import CheckpointStore
+from nni_plugins.evaluators.errors import CheckpointError
+from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.training import CheckpointStore
 
 from . import resume_job
 from .resume_job import EPOCHS, STEPS, run
@@ -46,7 +48,9 @@ def child(folder: Path, *arguments: Any) -> Iterator[BaseProcess]:
 def wait(process: BaseProcess, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not done():
-        assert process.is_alive() and time.monotonic() < deadline, f"the child ended with {process.exitcode} before it was to be killed"
+        assert process.is_alive() and time.monotonic() < deadline, (
+            f"the child ended with {process.exitcode} before it was to be killed"
+        )
         time.sleep(0.002)
 
 
@@ -56,9 +60,15 @@ def step(folder: Path) -> int:
 
 
 def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    same = a.keys() == b.keys() and a["history"] == b["history"] and a["ranked"] == b["ranked"] and torch.equal(a["angles"], b["angles"])
+    same = (
+        a.keys() == b.keys()
+        and a["history"] == b["history"]
+        and a["ranked"] == b["ranked"]
+        and torch.equal(a["angles"], b["angles"])
+    )
     return same and all(
-        a[part].keys() == b[part].keys() and all(map(torch.equal, a[part].values(), b[part].values())) for part in ("initial", "final")
+        a[part].keys() == b[part].keys() and all(map(torch.equal, a[part].values(), b[part].values()))
+        for part in ("initial", "final")
     )
 
 
@@ -132,11 +142,15 @@ def test_resume_in_an_interpreter_with_another_hash_seed(tmp_path: Path, undistu
     assert step(tmp_path) == 11
     other = "4321" if os.environ.get("PYTHONHASHSEED") != "4321" else "1234"
     command = [sys.executable, "-m", resume_job.__name__, str(tmp_path)]
-    subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": other}, cwd=Path(__file__).parents[2], check=True, timeout=120)
+    subprocess.run(
+        command, env={**os.environ, "PYTHONHASHSEED": other}, cwd=Path(__file__).parents[2], check=True, timeout=120
+    )
     assert equal(torch.load(tmp_path / "result.pt", weights_only=True), undisturbed)
 
 
-def test_a_finished_search_is_not_trained_again(tmp_path: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_search_is_not_trained_again(
+    tmp_path: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert equal(run(tmp_path), undisturbed)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
     assert len(before) == 3 and f"step-{LAST:010d}.pt" in before

@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evaluators.errors import DataError, MissingBackend
-from evaluators.retraining.summary import EVENTS, FILE, Summary
-from evaluators.retraining.validation import check_classes, evaluate
+from nni_plugins.evaluators.errors import DataError, MissingBackend
+from nni_plugins.evaluators.retraining.summary import EVENTS, FILE, Summary
+from nni_plugins.evaluators.retraining.validation import check_classes, evaluate
 
 timm = pytest.importorskip("timm")
-import evaluators.timm_models  # noqa: E402, F401  (after the check that timm is there)
+import nni_plugins.evaluators.interchange.timm_models  # noqa: E402, F401  (after the check that timm is there)
 
 ROW = {"epoch": 2, "loss": 1.5, "accuracy": 40.0, "learning_rate": 0.1, "test_loss": 1.7, "top1": 35.0, "top5": 90.0}
 
 
-# -- the curve ----------------------------------------------------------------------------------------------------------------------------
+# -- the curve ---------------------------------------------------------------------------------------------------------
 def rows(count: int) -> list[dict[str, float]]:
     return [{**ROW, "epoch": i + 1, "loss": 2 - i / 4, "top1": 30.0 + i} for i in range(count)]
 
@@ -43,7 +43,12 @@ def test_table_after_a_resume_is_that_of_an_undisturbed_run(tmp_path: Path) -> N
     with open(tmp_path / "b" / FILE, newline="") as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["epoch", "train_loss", "train_top1", "eval_loss", "eval_top1", "eval_top5", "lr"]
-    assert [int(line["epoch"]) for line in lines] == [0, 1, 2, 3] and [float(line["eval_top1"]) for line in lines] == [30, 31, 32, 33]
+    assert [int(line["epoch"]) for line in lines] == [0, 1, 2, 3] and [float(line["eval_top1"]) for line in lines] == [
+        30,
+        31,
+        32,
+        33,
+    ]
     assert [line.name for line in (tmp_path / "b").iterdir()] == [FILE]
 
 
@@ -87,7 +92,11 @@ def test_events_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         resumed(rows(3))
     (file,) = (tmp_path / EVENTS).glob("events.*")
     points = file.read_text().splitlines()
-    assert [line for line in points if line.startswith("eval/top1 ")] == ["eval/top1 1 30.0", "eval/top1 2 31.0", "eval/top1 3 32.0"]
+    assert [line for line in points if line.startswith("eval/top1 ")] == [
+        "eval/top1 1 30.0",
+        "eval/top1 2 31.0",
+        "eval/top1 3 32.0",
+    ]
     assert len(points) == 3 * 6 and "lr 3 0.1" in points and (tmp_path / EVENTS / "notes.txt").exists()
 
 
@@ -106,11 +115,13 @@ def test_tensorboard_reads_the_events(tmp_path: Path) -> None:
 
 def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(MissingBackend, match=r'tensorboard is not installed.\nInstall it: pip install "nni-plugins\[tensorboard\]"'):
+    with pytest.raises(
+        MissingBackend, match=r'tensorboard is not installed.\nInstall it: pip install "nni-plugins\[tensorboard\]"'
+    ):
         Summary(tmp_path, tensorboard=True)
 
 
-# -- scores -------------------------------------------------------------------------------------------------------------------------------
+# -- scores ------------------------------------------------------------------------------------------------------------
 class Lookup(nn.Module):
     """Answers image ``i``, whose first pixel is ``i``, with row ``i`` of a table of logits."""
 

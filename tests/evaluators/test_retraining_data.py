@@ -16,14 +16,14 @@ from PIL import Image
 pytest.importorskip("timm")
 pytest.importorskip("sklearn.datasets")  # draws from a global generator when it is first imported
 
-from evaluators.data import digits
-from evaluators.data.colour import EIGENVALUES, EIGENVECTORS, Colour
-from evaluators.errors import ConfigError, DataError, TrainingError
-from evaluators.randomness import generator
-from evaluators.retraining import augmented, recipes, transforms
-from evaluators.retraining.batches import TrainingBatches, normalisation, share
-from evaluators.retraining.batches import test_batches as batches_of_tests
-from evaluators.retraining.pictures import Pictures
+from nni_plugins.evaluators.data import digits
+from nni_plugins.evaluators.data.colour import EIGENVALUES, EIGENVECTORS, Colour
+from nni_plugins.evaluators.errors import ConfigError, DataError, TrainingError
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.retraining import augmented, recipes, transforms
+from nni_plugins.evaluators.retraining.batches import TrainingBatches, normalisation, share
+from nni_plugins.evaluators.retraining.batches import test_batches as batches_of_tests
+from nni_plugins.evaluators.retraining.pictures import Pictures
 
 from .retraining_images import (
     HALF,
@@ -59,10 +59,14 @@ def test_cutout_is_a_square_around_a_uniform_pixel(side: int) -> None:
     cut = many(transforms.Cutout(side), torch.ones(2, size, size), draws) == 0
     assert torch.equal(cut[:, 0], cut[:, 1])
     above = side // 2
-    expected: Counter[tuple[int, int, int, int]] = Counter()  # of the 64 equally probable pixels, by what is left of their square
+    expected: Counter[tuple[int, int, int, int]] = (
+        Counter()
+    )  # of the 64 equally probable pixels, by what is left of their square
     for y in range(size):
         for x in range(size):
-            expected[max(0, y - above), min(size, y - above + side), max(0, x - above), min(size, x - above + side)] += 1
+            expected[
+                max(0, y - above), min(size, y - above + side), max(0, x - above), min(size, x - above + side)
+            ] += 1
     seen: Counter[tuple[int, int, int, int]] = Counter()
     for mask in cut[:, 0]:
         rows, columns = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
@@ -75,7 +79,9 @@ def test_cutout_is_a_square_around_a_uniform_pixel(side: int) -> None:
 
 
 def test_cutout_of_darts_keeps_the_zeros_it_should() -> None:
-    """16 of 32 pixels: in one dimension 8 + 8 ... 15 + 16 * 17 + 15 ... 9 of 32 * 32, mean 14.0; the square of that on average."""
+    """16 of 32 pixels: in one dimension 8 + 8 ... 15 + 16 * 17 + 15 ... 9 of 32 * 32, mean 14.0; the square of that on
+    average.
+    """
     sides = [min(32, y + 8) - max(0, y - 8) for y in range(32)]
     assert sum(sides) / 32 == 14.0
     zeros = (many(transforms.Cutout(16), torch.ones(1, 32, 32), 2000) == 0).sum((1, 2, 3)).tolist()
@@ -108,7 +114,10 @@ def test_padded_crop_is_composed_as_asked() -> None:
     assert [step.split("(")[0] for step in made] == [
         "ResizeKeepRatio", "RandomCrop", "RandomHorizontalFlip", "RandAugment", "MaybeToTensor", "Normalize", "Cutout", "RandomErasing"
     ]  # fmt: skip
-    assert made[0].startswith("ResizeKeepRatio(size=(32, 32), interpolation=bilinear") and made[1] == "RandomCrop(size=(32, 32), padding=4)"
+    assert (
+        made[0].startswith("ResizeKeepRatio(size=(32, 32), interpolation=bilinear")
+        and made[1] == "RandomCrop(size=(32, 32), padding=4)"
+    )
     assert made[3].startswith("RandAugment(n=2") and "m=9, mstd=0.5" in made[3]
     assert made[5] == "Normalize(mean=tensor([0.5000, 0.5000, 0.5000]), std=tensor([0.2500, 0.2500, 0.2500]))"
     assert made[6] == "Cutout(side=16)" and made[7] == "RandomErasing(p=0.25, mode=const, count=(1, 1))"
@@ -137,8 +146,17 @@ def test_timms_augmentation_is_composed_as_asked() -> None:
     ]
     assert [step.split("(")[0] for step in made[3:]] == ["MaybeToTensor", "Lighting", "Normalize", "RandomErasing"]
     assert made[4] == "Lighting(std=0.1)" and made[6] == "RandomErasing(p=0.5, mode=pixel, count=(1, 2))"
-    plain = steps(transforms.training_transform(recipe(augmentation={"kind": "timm", "auto_augment": "original-mstd0.5", "flip": 0.0}), *HALF))
-    assert [step.split("(")[0] for step in plain] == ["RandomResizedCropAndInterpolation", "AutoAugment", "MaybeToTensor", "Normalize"]
+    plain = steps(
+        transforms.training_transform(
+            recipe(augmentation={"kind": "timm", "auto_augment": "original-mstd0.5", "flip": 0.0}), *HALF
+        )
+    )
+    assert [step.split("(")[0] for step in plain] == [
+        "RandomResizedCropAndInterpolation",
+        "AutoAugment",
+        "MaybeToTensor",
+        "Normalize",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +171,10 @@ def test_transform_of_tests(settings: dict[str, Any], resized: int, interpolatio
     chosen, size = recipe(input=settings), settings["size"]
     made = transforms.test_transform(chosen, *HALF)
     names = steps(made)
-    assert names[0].startswith(f"Resize(size={resized}, interpolation={interpolation}") and names[1] == f"CenterCrop(size=({size}, {size}))"
+    assert (
+        names[0].startswith(f"Resize(size={resized}, interpolation={interpolation}")
+        and names[1] == f"CenterCrop(size=({size}, {size}))"
+    )
     assert [name.split("(")[0] for name in names[2:]] == ["MaybeToTensor", "Normalize"]
     wide = Image.fromarray(arrays(1, 40, 60)[0])
     seen = np.asarray(transforms.test_view(chosen)(wide))
@@ -169,7 +190,9 @@ def test_padded_crops_resize_the_shorter_side_and_crop_the_whole() -> None:
     wide = Image.fromarray(np.ascontiguousarray(ramp))
     lefts = set((many(step, wide, 200)[:, 0, 0, 0] * 25.5).round().int().tolist())
     assert lefts == set(range(9)), "each of the nine places of the crop, no pixel interpolated"
-    assert drawn(transforms.training_transform(recipe(4, augmentation=NONE), (0.0,) * 3, (1.0,) * 3), wide, 0).shape == (3, 4, 4)
+    assert drawn(
+        transforms.training_transform(recipe(4, augmentation=NONE), (0.0,) * 3, (1.0,) * 3), wide, 0
+    ).shape == (3, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +205,10 @@ def test_padded_crops_resize_the_shorter_side_and_crop_the_whole() -> None:
         ({"kind": "timm", "colour_jitter": [0.4]}, "colour_jitter needs three or four numbers, but got 1"),
         ({"kind": "timm", "colour_jitter": [0.4, 0.4, 0.4], "auto_augment": "rand-m9"}, r"colour_jitter must be \(\)"),
         ({"kind": "timm", "colour_jitter": [0.4, 0.4, 0.4, 0.6]}, "timm cannot make the augmentation of.*hue"),
-        ({"kind": "timm", "scale": [0.5, 0.1]}, "scale must be two numbers above 0, the smaller one first, but got 0.5 and 0.1"),
+        (
+            {"kind": "timm", "scale": [0.5, 0.1]},
+            "scale must be two numbers above 0, the smaller one first, but got 0.5 and 0.1",
+        ),
     ],
 )
 def test_augmentation_that_timm_cannot_make(augmentation: dict[str, Any], message: str) -> None:
@@ -196,7 +222,11 @@ def test_every_recipe_has_an_augmentation(name: str) -> None:
     image = Image.fromarray(arrays(1, 40, 50)[0])
     for step in (transforms.training_transform(chosen, *HALF), transforms.test_transform(chosen, *HALF)):
         seen = drawn(step, image, 0)
-        assert seen.shape == (3, chosen.input.size, chosen.input.size) and seen.dtype == torch.float32 and bool(seen.isfinite().all())
+        assert (
+            seen.shape == (3, chosen.input.size, chosen.input.size)
+            and seen.dtype == torch.float32
+            and bool(seen.isfinite().all())
+        )
 
 
 def test_mix_of_nothing_is_refused() -> None:
@@ -238,7 +268,9 @@ def test_order_is_golden() -> None:
     made = flat(TrainingBatches(some(), recipe(augmentation=NONE), HALF, 7), 1)
     assert torch.cat([part.labels for part in made]).tolist() == (order % 3).tolist()
     pixels = torch.from_numpy(arrays(30))[order[:8]].permute(0, 3, 1, 2)
-    assert torch.allclose(made[0].images, (pixels / 255 - 0.5) / 0.25, atol=1e-6) and made[0].targets.dtype == torch.int64
+    assert (
+        torch.allclose(made[0].images, (pixels / 255 - 0.5) / 0.25, atol=1e-6) and made[0].targets.dtype == torch.int64
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,7 +295,9 @@ def test_sizes_of_parts(count: int, changes: dict[str, Any], world: int, sizes: 
     assert batches.updates * changes.get("accumulate", 1) == len(sizes)
 
 
-@pytest.mark.parametrize(("count", "changes", "least"), [(5, {"drop_last": True}, 8), (1, {}, 2), (3, {"accumulate": 2}, 4)])
+@pytest.mark.parametrize(
+    ("count", "changes", "least"), [(5, {"drop_last": True}, 8), (1, {}, 2), (3, {"accumulate": 2}, 4)]
+)
 def test_too_few_images(count: int, changes: dict[str, Any], least: int) -> None:
     with pytest.raises(DataError, match=f"{count} images do not fill one batch: at least {least} are needed"):
         TrainingBatches(some(count), recipe(**changes), HALF, 0)
@@ -285,7 +319,9 @@ def test_parts_are_the_joint_batch(mix: dict[str, Any] | None, world: int, accum
             assert len(mine[update]) == accumulate
             for k, part in enumerate(mine[update]):
                 places = share(len(joint.images), k * world + rank, parts, mix is not None)
-                assert torch.equal(part.images, joint.images[places]) and torch.equal(part.targets, joint.targets[places])
+                assert torch.equal(part.images, joint.images[places]) and torch.equal(
+                    part.targets, joint.targets[places]
+                )
                 assert torch.equal(part.labels, joint.labels[places])
                 mean, seen = mean + part.weight * float(part.images.double().mean()) / world, seen + len(places)
         assert seen == len(joint.images) and joint.weight == 1.0
@@ -312,7 +348,9 @@ def test_mixup_is_timms_on_the_whole_batch() -> None:
 def test_cutmix_targets_are_the_shares_of_the_pixels() -> None:
     pictures = some(16)
     for epoch in range(4):
-        (plain,), (mixed,) = (next(TrainingBatches(pictures, recipe(mix=m), HALF, 3).epoch(epoch)) for m in (None, {"cutmix": 1.0}))
+        (plain,), (mixed,) = (
+            next(TrainingBatches(pictures, recipe(mix=m), HALF, 3).epoch(epoch)) for m in (None, {"cutmix": 1.0})
+        )
         foreign = (mixed.images != plain.images).any(0).any(0).double()
         rows, columns = foreign.any(1).sum(), foreign.any(0).sum()
         lam = 1 - float(rows * columns) / 64
@@ -322,10 +360,18 @@ def test_cutmix_targets_are_the_shares_of_the_pixels() -> None:
 
 def test_mixing_ends_after_its_epochs_and_has_its_probability() -> None:
     batches = TrainingBatches(some(30), recipe(mix={"mixup": 0.2, "epochs": 2}), HALF, 0)
-    assert [next(batches.epoch(epoch))[0].targets.dtype for epoch in range(4)] == [torch.float32, torch.float32, torch.int64, torch.int64]
+    assert [next(batches.epoch(epoch))[0].targets.dtype for epoch in range(4)] == [
+        torch.float32,
+        torch.float32,
+        torch.int64,
+        torch.int64,
+    ]
     assert batches.updates == len(list(batches.epoch(0))) == len(list(batches.epoch(3)))
     half = TrainingBatches(some(64), recipe(batch=2, mix={"mixup": 0.2, "probability": 0.5}), HALF, 0)
-    hard = [bool(((part.targets == 0) | (part.targets == 1)).all() and part.targets.argmax(1).equal(part.labels)) for part in flat(half)]
+    hard = [
+        bool(((part.targets == 0) | (part.targets == 1)).all() and part.targets.argmax(1).equal(part.labels))
+        for part in flat(half)
+    ]
     assert 8 <= sum(hard) <= 26  # of 32, and a pair of one class looks unmixed
 
 
@@ -334,22 +380,36 @@ def test_mixing_ends_after_its_epochs_and_has_its_probability() -> None:
 
 def test_workers_resuming_and_other_processes_change_nothing() -> None:
     pictures = some(30)
-    chosen = {"kind": "timm", "colour_jitter": [0.4, 0.4, 0.4, 0.1], "lighting": 0.1, "erase": 0.5, "erase_mode": "pixel", "scale": [0.2, 1.0]}
+    chosen = {
+        "kind": "timm",
+        "colour_jitter": [0.4, 0.4, 0.4, 0.1],
+        "lighting": 0.1,
+        "erase": 0.5,
+        "erase_mode": "pixel",
+        "scale": [0.2, 1.0],
+    }
     ours = TrainingBatches(pictures, recipe(augmentation=chosen, mix={"mixup": 0.3, "cutmix": 1.0}), HALF, 5)
     whole = flat(ours, 1)
-    workers = TrainingBatches(pictures, recipe(augmentation=chosen, mix={"mixup": 0.3, "cutmix": 1.0}, workers=2), HALF, 5)
+    workers = TrainingBatches(
+        pictures, recipe(augmentation=chosen, mix={"mixup": 0.3, "cutmix": 1.0}, workers=2), HALF, 5
+    )
     assert same(flat(workers, 1), whole)
     processes = {process.pid for process in workers._loader._loader._iterator._workers}
     begun = workers.epoch(0)
     next(begun)  # and given up
-    assert same(flat(workers, 1, 2), whole[2:]) and processes == {process.pid for process in workers._loader._loader._iterator._workers}
+    assert same(flat(workers, 1, 2), whole[2:]) and processes == {
+        process.pid for process in workers._loader._loader._iterator._workers
+    }
     workers.close()
     assert not {process.pid for process in multiprocessing.active_children()} & processes
     assert same(flat(workers, 1, 3), whole[3:]), "with new processes"
     for first in range(5):
         assert same(flat(ours, 1, first), whole[first:])
     assert not same(flat(ours, 2), whole)
-    assert not same(flat(TrainingBatches(pictures, recipe(augmentation=chosen, mix={"mixup": 0.3, "cutmix": 1.0}), HALF, 6), 1), whole)
+    assert not same(
+        flat(TrainingBatches(pictures, recipe(augmentation=chosen, mix={"mixup": 0.3, "cutmix": 1.0}), HALF, 6), 1),
+        whole,
+    )
 
 
 def test_every_image_and_every_epoch_is_augmented_by_itself() -> None:

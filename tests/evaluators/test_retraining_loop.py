@@ -1,4 +1,6 @@
-"""The loop of retraining: resumed equals undisturbed, parts equal the whole, and the same numbers as timm's own steps in a plain loop."""
+"""The loop of retraining: resumed equals undisturbed, parts equal the whole, and the same numbers as timm's own steps
+in a plain loop.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators.errors import CheckpointError, ConfigChanged, ConfigError, TrainingError
-from evaluators.retraining import batches as pipeline
-from evaluators.retraining.batches import TrainingBatches, normalisation
-from evaluators.retraining.evaluator import RetrainResult, TimmRetrain
-from evaluators.retraining.pictures import open_pictures
-from evaluators.retraining.settings import PictureSettings
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, TrainingError
+from nni_plugins.evaluators.retraining import batches as pipeline
+from nni_plugins.evaluators.retraining.batches import TrainingBatches, normalisation
+from nni_plugins.evaluators.retraining.evaluator import RetrainResult, TimmRetrain
+from nni_plugins.evaluators.retraining.pictures import open_pictures
+from nni_plugins.evaluators.retraining.settings import PictureSettings
 
 from . import retraining_job as job
 from .tiny import Interrupted
@@ -61,9 +63,15 @@ def test_what_a_row_holds(whole: tuple[Path, RetrainResult]) -> None:
     keys = {"epoch", "loss", "accuracy", "learning_rate", "test_loss", "top1", "top5", "top1_raw"}
     assert [set(row) for row in result.history] == [keys] * 3
     assert [row["learning_rate"] for row in result.history] == pytest.approx([0.05 * 0.2, 0.05 * 0.75, 0.05 * 0.25])
-    assert [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()] == result.history
+    assert [
+        json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()
+    ] == result.history
     best = max(row["top1"] for row in result.history)
-    assert result.best_top1 == best and result.history[result.best_epoch - 1]["top1"] == best and result.top1 == result.history[-1]["top1"]
+    assert (
+        result.best_top1 == best
+        and result.history[result.best_epoch - 1]["top1"] == best
+        and result.top1 == result.history[-1]["top1"]
+    )
 
 
 def test_what_a_folder_holds(whole: tuple[Path, RetrainResult]) -> None:
@@ -72,12 +80,18 @@ def test_what_a_folder_holds(whole: tuple[Path, RetrainResult]) -> None:
         "README.md", "architecture.png", "last.pth.tar", "model_best.pth.tar", "recipe.yml", "result.json", "summary.csv", "training",
     }  # fmt: skip
     written = json.loads((folder / "result.json").read_text())
-    assert written["top1"] == result.top1 and written["best_top1"] == result.best_top1 and written["network"]["parameters"] > 0
+    assert (
+        written["top1"] == result.top1
+        and written["best_top1"] == result.best_top1
+        and written["network"]["parameters"] > 0
+    )
     assert torch.load(folder / "model_best.pth.tar", weights_only=True)["metric"] == result.best_top1
 
 
 @pytest.mark.parametrize("update", [4, 6, 18])
-def test_interrupted_and_resumed_equals_undisturbed(whole: tuple[Path, RetrainResult], tmp_path: Path, update: int) -> None:
+def test_interrupted_and_resumed_equals_undisturbed(
+    whole: tuple[Path, RetrainResult], tmp_path: Path, update: int
+) -> None:
     folder, undisturbed = whole
     with pytest.raises(Interrupted):
         job.train(tmp_path, At(update))
@@ -125,7 +139,9 @@ def test_parts_of_a_batch_equal_the_whole() -> None:
 
 
 def test_the_same_numbers_as_a_plain_loop_of_timms_parts(tmp_path: Path) -> None:
-    """timm's optimizer, schedule, loss, mixing and moving average, called one after the other as timm's training script does."""
+    """timm's optimizer, schedule, loss, mixing and moving average, called one after the other as timm's training script
+    does.
+    """
     from timm.loss import SoftTargetCrossEntropy
     from timm.optim import create_optimizer_v2
     from timm.scheduler import create_scheduler_v2
@@ -144,12 +160,24 @@ def test_the_same_numbers_as_a_plain_loop_of_timms_parts(tmp_path: Path) -> None
     plain.load_state_dict(ours.state_dict())
     history = TimmRetrain(pictures, recipe).train(ours).history
 
-    plain = plain.double()  # Fabric rounds what its modules return to float32, ours as well, so that the two differ by 1e-8
+    plain = (
+        plain.double()
+    )  # Fabric rounds what its modules return to float32, ours as well, so that the two differ by 1e-8
     optimizer = create_optimizer_v2(plain, opt="adamw", lr=0.01, weight_decay=0.05)
     scheduler, _ = create_scheduler_v2(
-        optimizer, sched="cosine", num_epochs=3, warmup_epochs=1, warmup_lr=0.0, step_on_epochs=False, updates_per_epoch=6
+        optimizer,
+        sched="cosine",
+        num_epochs=3,
+        warmup_epochs=1,
+        warmup_lr=0.0,
+        step_on_epochs=False,
+        updates_per_epoch=6,
     )
-    ema, criterion, scale = ModelEmaV3(plain, decay=0.9), SoftTargetCrossEntropy(), normalisation(recipe, pictures.train)
+    ema, criterion, scale = (
+        ModelEmaV3(plain, decay=0.9),
+        SoftTargetCrossEntropy(),
+        normalisation(recipe, pictures.train),
+    )
     batches, update, losses = TrainingBatches(pictures.train, recipe, scale, 0), 0, []
     for epoch in range(3):
         for [part] in batches.epoch(epoch):
@@ -161,7 +189,9 @@ def test_the_same_numbers_as_a_plain_loop_of_timms_parts(tmp_path: Path) -> None
             update += 1
             ema.update(plain, step=update)
             losses.append(loss.item())
-    assert all(torch.allclose(ours.state_dict()[name], value, rtol=0, atol=1e-6) for name, value in plain.state_dict().items())
+    assert all(
+        torch.allclose(ours.state_dict()[name], value, rtol=0, atol=1e-6) for name, value in plain.state_dict().items()
+    )
     assert [row["loss"] for row in history] == pytest.approx([sum(losses[6 * e : 6 * e + 6]) / 6 for e in range(3)])
     with torch.no_grad():
         tests = pipeline.test_batches(pictures.test, recipe, scale, "cpu")
@@ -194,16 +224,27 @@ def test_memory_that_runs_out_names_what_fits(error: type[Exception]) -> None:
 
 @pytest.mark.parametrize(
     ("batch", "most", "mix", "said"),
-    [(30, 3, {"mixup": 0.2}, "add --set accumulate=15"), (30, 3, None, "add --set accumulate=10"), (17, 8, None, "no part of 17 is that small")],
+    [
+        (30, 3, {"mixup": 0.2}, "add --set accumulate=15"),
+        (30, 3, None, "add --set accumulate=10"),
+        (17, 8, None, "no part of 17 is that small"),
+    ],
 )
-def test_the_parts_that_are_proposed_are_possible(batch: int, most: int, mix: dict[str, float] | None, said: str) -> None:
-    settings = job.recipe(network={}, batch_size=batch, mix=mix) if batch % 2 == 0 else job.recipe(network={}, batch_size=batch, mix=None)
+def test_the_parts_that_are_proposed_are_possible(
+    batch: int, most: int, mix: dict[str, float] | None, said: str
+) -> None:
+    settings = (
+        job.recipe(network={}, batch_size=batch, mix=mix)
+        if batch % 2 == 0
+        else job.recipe(network={}, batch_size=batch, mix=None)
+    )
     with pytest.raises(TrainingError, match=said):
         TimmRetrain(job.DATA, settings).train(Hungry(most))
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"accelerator": "cuda"}, "accelerator=cuda"), ({"precision": "16-mixed"}, "precision=16-mixed needs a GPU")]
+    ("changes", "message"),
+    [({"accelerator": "cuda"}, "accelerator=cuda"), ({"precision": "16-mixed"}, "precision=16-mixed needs a GPU")],
 )
 def test_devices_that_are_not_there(changes: dict[str, Any], message: str) -> None:
     if torch.cuda.is_available() and "accelerator" in changes:
@@ -228,7 +269,9 @@ def test_other_errors_stay_what_they_are() -> None:
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     changes = {"optimizer": {"learning_rate": 1e30}, "schedule": {"name": "constant"}, "mix": None}
-    with pytest.raises(TrainingError, match=r"in epoch 1\.\nLower optimizer.learning_rate .* or set optimizer.gradient_clip"):
+    with pytest.raises(
+        TrainingError, match=r"in epoch 1\.\nLower optimizer.learning_rate .* or set optimizer.gradient_clip"
+    ):
         job.train(tmp_path, **changes)
 
 
@@ -266,16 +309,31 @@ def test_progress_tells_speed_and_time_left(whole: tuple[Path, RetrainResult]) -
 def test_what_nni_sends_to_a_trial_makes_the_same_evaluator() -> None:
     evaluator = TimmRetrain(job.DATA, job.recipe(), space=job.SPACE, seed=3)
     again = TimmRetrain._load(**json.loads(json.dumps(evaluator._dump())))
-    assert (again.recipe, again.space, again.seed, again.data_settings) == (evaluator.recipe, job.SPACE, 3, evaluator.data_settings)
+    assert (again.recipe, again.space, again.seed, again.data_settings) == (
+        evaluator.recipe,
+        job.SPACE,
+        3,
+        evaluator.data_settings,
+    )
     with pytest.raises(ConfigError, match="report functions"):
         TimmRetrain(job.DATA, job.recipe(), report=print)._dump()
 
 
-# -- several processes ----------------------------------------------------------------------------------------------------
+# -- several processes -------------------------------------------------------------------------------------------------
 def started(folder: Path, what: str, number: int, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT")
+    }
     module = ["-m", "tests.evaluators.retraining_job", what, str(folder), str(number)]
-    return subprocess.run([sys.executable, "-W", "ignore", *command, *module], env=environment, capture_output=True, text=True, timeout=250)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *command, *module],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
 
 
 def launched(folder: Path, *command: str) -> list[dict[str, Any]]:
@@ -285,11 +343,15 @@ def launched(folder: Path, *command: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [(), ("-m", "torch.distributed.run", "--nproc-per-node", "2")], ids=["fabric", "torchrun"])
+@pytest.mark.parametrize(
+    "command", [(), ("-m", "torch.distributed.run", "--nproc-per-node", "2")], ids=["fabric", "torchrun"]
+)
 def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path, command: tuple[str, ...]) -> None:
     one, two = job.shared(1), launched(tmp_path, *command)
     for process in two:
-        assert all(torch.allclose(process["model"][name], value, rtol=0, atol=1e-12) for name, value in one["model"].items())
+        assert all(
+            torch.allclose(process["model"][name], value, rtol=0, atol=1e-12) for name, value in one["model"].items()
+        )
         for ours, theirs in zip(one["history"], ast.literal_eval(process["history"]), strict=True):
             assert theirs == pytest.approx(ours, rel=1e-6)
 
@@ -302,7 +364,9 @@ def test_two_processes_killed_and_resumed(tmp_path: Path) -> None:
     assert started(cut, "pair", 9).returncode == -signal.SIGKILL and not (cut / "result.json").exists()
     resumed = started(cut, "pair", 0)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    assert same(weights(cut), weights(whole)) and (cut / "summary.csv").read_text() == (whole / "summary.csv").read_text()
+    assert (
+        same(weights(cut), weights(whole)) and (cut / "summary.csv").read_text() == (whole / "summary.csv").read_text()
+    )
 
 
 @pytest.mark.slow

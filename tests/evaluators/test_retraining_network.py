@@ -1,4 +1,6 @@
-"""What is trained: names and texts, sizes by recipe, networks that timm.create_model makes again, counts, and every refusal."""
+"""What is trained: names and texts, sizes by recipe, networks that timm.create_model makes again, counts, and every
+refusal.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,19 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-import evaluators.settings
-from evaluators.errors import ConfigError, MissingBackend
-from evaluators.retraining.network import build, describe, sized, subject
-from evaluators.retraining.settings import Recipe
-from evaluators.retraining.subjects import Subject
-from spaces.cells import DARTS, NAO, NASNet, RobustDARTS
-from spaces.cells.darts import EdgeSpace
-from spaces.errors import SpaceError
-from spaces.images import ImageSpace
-from spaces.mobilenet import MobileNetLike
-from spaces.nasbench101 import NASBench101
-from spaces.nasbench201 import NASBench201
-from spaces.published import published
+from nni_plugins.evaluators.errors import ConfigError, MissingBackend
+from nni_plugins.evaluators.retraining.network import build, describe, sized, subject
+from nni_plugins.evaluators.retraining.settings import Recipe
+from nni_plugins.evaluators.retraining.subjects import Subject
+from nni_plugins.evaluators.settings import read
+from nni_plugins.spaces.cells import DARTS, NAO, NASNet, RobustDARTS
+from nni_plugins.spaces.cells.darts import EdgeSpace
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.mobilenet import MobileNetLike
+from nni_plugins.spaces.nasbench101 import NASBench101
+from nni_plugins.spaces.nasbench201 import NASBench201
+from nni_plugins.spaces.published import published
 
 timm = pytest.importorskip("timm")
 
@@ -33,7 +35,9 @@ SPACES: dict[str, ImageSpace] = {
     "robustdarts": RobustDARTS("S2", channels=4, cells=3),
     "nasnet": NASNet(nodes=3, operations=["skip_connect", "conv_3x3"], concat="all", channels=4, cells=3),
     "nao": NAO(operations="middle", channels=4, cells=3),
-    "mobilenetlike": MobileNetLike(stem_channels=8, first_channels=8, stages=[[8, 2, 2], [12, 2, 2]], last_channels=32, dropout=0.2),
+    "mobilenetlike": MobileNetLike(
+        stem_channels=8, first_channels=8, stages=[[8, 2, 2], [12, 2, 2]], last_channels=32, dropout=0.2
+    ),
     "nasbench101": NASBench101(channels=8),
     "nasbench201": NASBench201(channels=4, cells_per_stage=1),
 }
@@ -43,8 +47,15 @@ SMALL = {"darts": {"stem": "cifar", "channels": 4, "cells": 3}}
 
 
 def recipe(size: int = 32, **network: Any) -> Recipe:
-    whole = {"source": "test", "epochs": 1, "batch_size": 4, "optimizer": {"learning_rate": 0.1}, "input": {"size": size}, "network": network}
-    return evaluators.settings.read(Recipe, whole)
+    whole = {
+        "source": "test",
+        "epochs": 1,
+        "batch_size": 4,
+        "optimizer": {"learning_rate": 0.1},
+        "input": {"size": size},
+        "network": network,
+    }
+    return read(Recipe, whole)
 
 
 def drawn(space: ImageSpace) -> Subject:
@@ -75,13 +86,21 @@ def same_network(one: Subject, settings: Recipe, classes: int = 7) -> tuple[Any,
     return network, description
 
 
-# -- subjects -----------------------------------------------------------------------------------------------------------------------
+# -- subjects ----------------------------------------------------------------------------------------------------------
 def test_subjects() -> None:
     item = published("darts_v2")
     assert subject("darts_v2") == Subject("darts_v2", item.space, item.architecture, {})
     assert subject(" darts_v2\n", DARTS()) == Subject("darts_v2", DARTS(), item.architecture)
-    assert subject(item.architecture) == subject(item.architecture.to_json()) == Subject("darts", DARTS(), item.architecture)
-    assert subject(item.text, item.space) == subject(item.architecture, item.space) == Subject("darts", item.space, item.architecture)
+    assert (
+        subject(item.architecture)
+        == subject(item.architecture.to_json())
+        == Subject("darts", DARTS(), item.architecture)
+    )
+    assert (
+        subject(item.text, item.space)
+        == subject(item.architecture, item.space)
+        == Subject("darts", item.space, item.architecture)
+    )
     cell = subject(NB201)
     assert cell.space == NASBench201() and cell.space.to_string(cell.architecture) == NB201  # type: ignore[arg-type, union-attr]
     assert subject("resnet18") == Subject("resnet18", None, None) and subject("resnet18.a1_in1k").space is None
@@ -93,7 +112,10 @@ def test_subjects() -> None:
     [
         ("darts_v3", "unknown model 'darts_v3'; did you mean 'darts_v2'"),
         ("resnet19", "unknown model 'resnet19'; did you mean 'resnet18'"),
-        ("qqqqqqqqqqqq", "unknown model 'qqqqqqqqqqqq'; nothing is called like that.\nnni-plugins list --architectures"),
+        (
+            "qqqqqqqqqqqq",
+            "unknown model 'qqqqqqqqqqqq'; nothing is called like that.\nnni-plugins list --architectures",
+        ),
         ("darts_network", "darts_network takes any architecture of darts: which"),
         ("recurrent_nao", "networks of recurrent take no images"),
         ("", "neither a name nor JSON"),
@@ -125,15 +147,21 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         subject("resnet18")
 
 
-# -- networks and descriptions --------------------------------------------------------------------------------------------------------
+# -- networks and descriptions -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("family", SPACES)
 def test_every_space(family: str) -> None:
     one = drawn(SPACES[family])
     settings = recipe(auxiliary=True, drop_path=0.2, dropout=0.1)
     network, description = same_network(one, settings)
     space = SPACES[family]
-    assert description["name"] == space.name and description["space"] == [space.name, space.with_head("linear", 7).config()]
-    assert space.parse(description["text"]) == one.architecture and description["architecture"] == one.architecture.as_dict()  # type: ignore[union-attr]
+    assert description["name"] == space.name and description["space"] == [
+        space.name,
+        space.with_head("linear", 7).config(),
+    ]
+    assert (
+        space.parse(description["text"]) == one.architecture
+        and description["architecture"] == one.architecture.as_dict()
+    )  # type: ignore[union-attr]
     assert json.loads(json.dumps(description)) == description
     assert network.head_drop.p == 0.1 and network.num_classes == 7
     x = torch.zeros(2, 3, 32, 32)
@@ -150,15 +178,21 @@ def test_every_space(family: str) -> None:
 def test_published_at_the_size_of_the_recipe() -> None:
     _, description = same_network(subject("darts_v2"), recipe(sizes=SMALL))
     assert description["timm"] == ["darts_v2", {"num_classes": 7, "stem": "cifar", "channels": 4, "cells": 3}]
-    assert description["space"][1]["stem"] == "cifar" and description["name"] == "darts_v2" and description["notes"] == []
+    assert (
+        description["space"][1]["stem"] == "cifar" and description["name"] == "darts_v2" and description["notes"] == []
+    )
     at_224 = describe(subject("darts_v2"), recipe(224, auxiliary=True), 1000)
     assert at_224["timm"] == ["darts_v2", {"num_classes": 1000}]
     assert (at_224["parameters"], round(at_224["macs"] / 1e6, 1)) == (4_718_752, 529.9), "UnNAS' network recounted"
 
 
 def test_resnet18() -> None:
-    """11.18 M parameters of 10 classes; timm's paper-sized 1.81 G multiply-adds at 224 are those of torch's own counter."""
-    network, description = same_network(subject("resnet18"), recipe(auxiliary=True, drop_path=0.1, dropout=0.2, sizes=SMALL), 10)
+    """11.18 M parameters of 10 classes; timm's paper-sized 1.81 G multiply-adds at 224 are those of torch's own
+    counter.
+    """
+    network, description = same_network(
+        subject("resnet18"), recipe(auxiliary=True, drop_path=0.1, dropout=0.2, sizes=SMALL), 10
+    )
     assert description["timm"] == ["resnet18", {"num_classes": 10}] and description["parameters"] == 11_181_642
     assert description["space"] is description["architecture"] is description["text"] is None
     assert description["left_out"] == ["network.auxiliary: resnet18 has no auxiliary head of ours"]
@@ -169,9 +203,15 @@ def test_resnet18() -> None:
 
 def test_models_of_timm_with_a_will_of_their_own() -> None:
     """A network without dropped paths, one of a fixed image size, arguments of the recipe and of the subject."""
-    assert describe(subject("vgg11"), recipe(drop_path=0.1), 10)["left_out"] == ["network.drop_path: vgg11 does not take timm's drop_path_rate"]
-    assert describe(subject("densenet121"), recipe(drop_path=0.1), 10)["left_out"][0].startswith("network.drop_path: densenet121")
-    _, vit = same_network_without_count(subject("vit_tiny_patch16_224"), recipe(arguments={"depth": 1, "embed_dim": 48}))
+    assert describe(subject("vgg11"), recipe(drop_path=0.1), 10)["left_out"] == [
+        "network.drop_path: vgg11 does not take timm's drop_path_rate"
+    ]
+    assert describe(subject("densenet121"), recipe(drop_path=0.1), 10)["left_out"][0].startswith(
+        "network.drop_path: densenet121"
+    )
+    _, vit = same_network_without_count(
+        subject("vit_tiny_patch16_224"), recipe(arguments={"depth": 1, "embed_dim": 48})
+    )
     assert vit["timm"] == ["vit_tiny_patch16_224", {"num_classes": 7, "img_size": 32, "depth": 1, "embed_dim": 48}]
     deep = Subject("vit_tiny_patch16_224", None, None, {"depth": 2})
     assert describe(deep, recipe(arguments={"depth": 1, "embed_dim": 48}), 7)["parameters"] > vit["parameters"]
@@ -199,7 +239,9 @@ def test_a_space_of_another_package() -> None:
     class Mine(EdgeSpace):
         name = "mine"
 
-        def __init__(self, channels: int = 4, cells: int = 3, classes: int = 10, head: Any = "linear", input_channels: int = 3) -> None:
+        def __init__(
+            self, channels: int = 4, cells: int = 3, classes: int = 10, head: Any = "linear", input_channels: int = 3
+        ) -> None:
             macro = {"channels": channels, "cells": cells, "classes": classes, "stem": "cifar", "reductions": 2}
             super().__init__(DARTS().sets, **macro, head=head, input_channels=input_channels)
 
@@ -208,11 +250,15 @@ def test_a_space_of_another_package() -> None:
 
     one = drawn(Mine())
     description = describe(one, recipe(sizes={"mine": {"cells": 4}}), 5)
-    assert description["timm"] is None and description["notes"] == ["mine is no space of nni-plugins, so timm.create_model cannot make its networks."]
-    assert build(one, recipe(), 5, 0)(torch.zeros(2, 3, 32, 32)).shape == (2, 5) and description["space"][1]["cells"] == 4
+    assert description["timm"] is None and description["notes"] == [
+        "mine is no space of nni-plugins, so timm.create_model cannot make its networks."
+    ]
+    assert (
+        build(one, recipe(), 5, 0)(torch.zeros(2, 3, 32, 32)).shape == (2, 5) and description["space"][1]["cells"] == 4
+    )
 
 
-# -- sizes --------------------------------------------------------------------------------------------------------------------------
+# -- sizes -------------------------------------------------------------------------------------------------------------
 def test_sizes_by_variant() -> None:
     sizes = {"robustdarts:s2": {"channels": 6}, "robustdarts": {"channels": 8, "cells": 4}, "darts": {"channels": 10}}
     for variant, channels, cells in (("S1", 8, 4), ("S2", 6, 8), ("S3", 8, 4)):
@@ -230,12 +276,17 @@ def test_heads_and_channels_of_a_search_are_replaced() -> None:
 
 
 def test_width_search() -> None:
-    settings = recipe(224, width={"macs": [500e6, 600e6]}, sizes={"darts": {"stem": "imagenet", "channels": 16, "cells": 14}})
+    settings = recipe(
+        224, width={"macs": [500e6, 600e6]}, sizes={"darts": {"stem": "imagenet", "channels": 16, "cells": 14}}
+    )
     one = subject("darts_rlnas_cifar10")
     assert sized(one, settings, 1000).config()["channels"] == 46, "RLNAS, table 3"
     description = describe(one, settings, 1000)
     assert description["notes"] == ["46 channels, the largest of 44, 46 with 500 to 600 M multiply-adds"]
-    assert description["timm"] == ["darts_rlnas_cifar10", {"num_classes": 1000, "channels": 46}] and 500e6 <= description["macs"] <= 600e6
+    assert (
+        description["timm"] == ["darts_rlnas_cifar10", {"num_classes": 1000, "channels": 46}]
+        and 500e6 <= description["macs"] <= 600e6
+    )
     assert sized(one, settings, 60_000).config()["channels"] == 44, "60,000 classes count"
 
 
@@ -246,25 +297,47 @@ def test_notes_on_the_stem() -> None:
         "the imagenet stem is made for photographs, but images have 63 pixels a side; network.sizes.darts.stem changes it"
     ]
     assert describe(cifar, recipe(64), 5)["notes"][0].startswith("the cifar stem is made for small images")
-    assert describe(imagenet, recipe(63, sizes={"darts": {"stem": "imagenet"}}), 5)["notes"] == [], "the recipe chose it"
+    assert describe(imagenet, recipe(63, sizes={"darts": {"stem": "imagenet"}}), 5)["notes"] == [], (
+        "the recipe chose it"
+    )
 
 
-# -- refusals -----------------------------------------------------------------------------------------------------------------------
+# -- refusals ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("model", "settings", "message"),
     [
         ("darts_v2", {"sizes": {"dart": {}}}, r"network\.sizes\.dart: no such space; did you mean 'darts'"),
-        ("darts_v2", {"sizes": {"darts": {"chanels": 3}}}, r"network\.sizes\.darts\.chanels: no such argument; did you mean 'channels'"),
+        (
+            "darts_v2",
+            {"sizes": {"darts": {"chanels": 3}}},
+            r"network\.sizes\.darts\.chanels: no such argument; did you mean 'channels'",
+        ),
         ("darts_v2", {"sizes": {"darts": {"cells": 2}}}, r"network\.sizes\.darts: cells >= 3 must hold"),
         ("darts_v2", {"sizes": {"darts": {"classes": 9}}}, r"network\.sizes\.darts\.classes: not a size"),
-        ("darts_v2", {"sizes": {"nao:s1": {}, "recurrent": {}}}, r"nao:s1: nao has no variants; network\.sizes\.recurrent: its networks take no"),
-        ("darts_v2", {"sizes": {"robustdarts:s5": {}}}, r"network\.sizes\.robustdarts:s5: variant: unknown variant 'S5'"),
+        (
+            "darts_v2",
+            {"sizes": {"nao:s1": {}, "recurrent": {}}},
+            r"nao:s1: nao has no variants; network\.sizes\.recurrent: its networks take no",
+        ),
+        (
+            "darts_v2",
+            {"sizes": {"robustdarts:s5": {}}},
+            r"network\.sizes\.robustdarts:s5: variant: unknown variant 'S5'",
+        ),
         ("darts_v2", {"sizes": {"robustdarts": {"variant": "S2"}}}, r"robustdarts\.variant: not a size"),
-        ("nao_v2", {"sizes": {"nao": {"operations": "middle"}}}, r"network\.sizes\.nao: operations: another size is meant"),
+        (
+            "nao_v2",
+            {"sizes": {"nao": {"operations": "middle"}}},
+            r"network\.sizes\.nao: operations: another size is meant",
+        ),
         ("darts_v2", {"sizes": SMALL, "width": {"macs": [1, 2]}}, "no width that 2 divides has .* Nearest: 2 channels"),
         ("mobilenetlike_rlnas", {"width": {"macs": [1, 2]}}, "networks of mobilenetlike have no number of channels"),
         ("resnet18", {"width": {"macs": [1, 2]}}, r"network\.width: resnet18 has no number of channels"),
-        ("resnet18", {"arguments": {"pretrained": True}}, "weights are not downloaded; give a file of them: pretrained_cfg_overlay"),
+        (
+            "resnet18",
+            {"arguments": {"pretrained": True}},
+            "weights are not downloaded; give a file of them: pretrained_cfg_overlay",
+        ),
         ("resnet18", {"arguments": {"checkpoint_path": "no.pth"}}, r"checkpoint_path: there is no file no\.pth"),
         (
             "resnet18",
@@ -286,13 +359,20 @@ def test_refusals(model: str, settings: dict[str, Any], message: str) -> None:
     ("model", "side", "message"),
     [
         ("darts_v2", 16, "networks of darts need 32 pixels a side.*\nUse input.size=32 or more, or a cifar stem"),
-        ("mobilenetlike_rlnas", 31, "networks of mobilenetlike need 32 pixels a side.*but got 31.\nUse input.size=32 or more."),
+        (
+            "mobilenetlike_rlnas",
+            31,
+            "networks of mobilenetlike need 32 pixels a side.*but got 31.\nUse input.size=32 or more.",
+        ),
         ("resnet18", 16, "resnet18 need 32 pixels a side"),
         ("vit_tiny_patch16_224", 8, "vit_tiny_patch16_224 (need 16|takes no images of 8 x 8)|cannot be made"),
     ],
 )
 def test_too_small_images(model: str, side: int, message: str) -> None:
-    for call in (lambda: describe(subject(model), recipe(side), 10), lambda: build(subject(model), recipe(side), 10, 0)):
+    for call in (
+        lambda: describe(subject(model), recipe(side), 10),
+        lambda: build(subject(model), recipe(side), 10, 0),
+    ):
         with pytest.raises(ConfigError, match=message):
             call()
 
@@ -314,6 +394,8 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     torch.save(trained.state_dict(), file)
     settings = recipe(arguments={"pretrained": True, "pretrained_cfg_overlay": {"file": str(file), "num_classes": 5}})
     network, description = same_network(subject("resnet10t"), settings)
-    assert torch.equal(network.state_dict()["conv1.0.weight"], trained.state_dict()["conv1.0.weight"]), "the classifier is new, the rest is not"
+    assert torch.equal(network.state_dict()["conv1.0.weight"], trained.state_dict()["conv1.0.weight"]), (
+        "the classifier is new, the rest is not"
+    )
     assert description["timm"] == ["resnet10t", {"num_classes": 7}]
     assert description["notes"] == ["the weights of the beginning come from the file in network.arguments.pretrained"]

@@ -16,33 +16,54 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators.errors import CheckpointError, ConfigError, DataError
-from evaluators.retraining import batches as pipeline
-from evaluators.retraining import checkpoints, recipes
-from evaluators.retraining.card import write_card
-from evaluators.retraining.network import build, describe, subject
-from evaluators.retraining.pictures import open_pictures
-from evaluators.retraining.settings import EMASettings, InputSettings, NetworkSettings, OptimizerSettings, PictureSettings, Recipe
-from evaluators.retraining.validation import evaluate, validate
 from nni_plugins import cli
 from nni_plugins.cli import app as application
-from spaces.nasbench201 import NASBench201
-from spaces.published import published
+from nni_plugins.evaluators.errors import CheckpointError, ConfigError, DataError
+from nni_plugins.evaluators.retraining import batches as pipeline
+from nni_plugins.evaluators.retraining import checkpoints, recipes
+from nni_plugins.evaluators.retraining.card import write_card
+from nni_plugins.evaluators.retraining.network import build, describe, subject
+from nni_plugins.evaluators.retraining.pictures import open_pictures
+from nni_plugins.evaluators.retraining.settings import (
+    EMASettings,
+    InputSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    PictureSettings,
+    Recipe,
+)
+from nni_plugins.evaluators.retraining.validation import evaluate, validate
+from nni_plugins.spaces.nasbench201 import NASBench201
+from nni_plugins.spaces.published import published
 
 from .test_retraining_curve import ROW
 
 timm = pytest.importorskip("timm")
-import evaluators.timm_models  # noqa: E402, F401  (after the check that timm is there)
+import nni_plugins.evaluators.interchange.timm_models  # noqa: E402, F401  (after the check that timm is there)
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|"
 CLASSES = tuple("abcdefg")
 STATISTICS = (np.array([0.5, 0.4, 0.3], np.float32), torch.tensor([0.2, 0.25, 0.3]))
 RECIPE = Recipe(
-    source="a test", epochs=3, batch_size=4, optimizer=OptimizerSettings(learning_rate=0.1, weight_decay=5e-4), input=InputSettings(size=16)
+    source="a test",
+    epochs=3,
+    batch_size=4,
+    optimizer=OptimizerSettings(learning_rate=0.1, weight_decay=5e-4),
+    input=InputSettings(size=16),
 )
 SIZES: dict[str, tuple[str, dict[str, Any], list[Any] | None, str | None]] = {
-    "cell": ("nasbench201_network", {"architecture": CELL, "nodes": 3, "channels": 4, "cells_per_stage": 1}, ["nasbench201", {"nodes": 3}], CELL),
-    "darts": ("darts_v2", {"stem": "cifar", "channels": 4, "cells": 3}, ["darts", {"channels": 4}], published("darts_v2").text),
+    "cell": (
+        "nasbench201_network",
+        {"architecture": CELL, "nodes": 3, "channels": 4, "cells_per_stage": 1},
+        ["nasbench201", {"nodes": 3}],
+        CELL,
+    ),
+    "darts": (
+        "darts_v2",
+        {"stem": "cifar", "channels": 4, "cells": 3},
+        ["darts", {"channels": 4}],
+        published("darts_v2").text,
+    ),
     "resnet18": ("resnet18", {}, None, None),
 }
 
@@ -118,7 +139,7 @@ def outputs(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return network.eval()(images)  # type: ignore[no-any-return]
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 def test_loaded_is_what_was_saved(saved: Saved) -> None:
     state = torch.get_rng_state()
     loaded = checkpoints.load(saved.path)
@@ -128,7 +149,9 @@ def test_loaded_is_what_was_saved(saved: Saved) -> None:
     assert (loaded.classes, loaded.epoch, loaded.seed, loaded.image_size, loaded.metrics) == (CLASSES, 2, 5, 16, ROW)
     assert loaded.normalisation == tuple(tuple(float(v) for v in channel) for channel in STATISTICS)
     assert loaded.description == description(saved.kind) and loaded.data == {"name": "noise", "train": 8, "test": 4}
-    assert loaded.versions["timm"] == timm.__version__ and loaded.versions["torch"] == torch.__version__.partition("+")[0]
+    assert (
+        loaded.versions["timm"] == timm.__version__ and loaded.versions["torch"] == torch.__version__.partition("+")[0]
+    )
     assert loaded.recipe.optimizer == RECIPE.optimizer and loaded.recipe_name is None
 
 
@@ -138,13 +161,19 @@ def test_timm_reads_it(saved: Saved) -> None:
     other = saved.create(num_classes=7)
     assert not torch.equal(outputs(other, saved.images), saved.expected)
     keys = timm.models.load_checkpoint(other, str(saved.path))
-    assert not keys.missing_keys and not keys.unexpected_keys and torch.equal(outputs(other, saved.images), saved.expected)
+    assert (
+        not keys.missing_keys and not keys.unexpected_keys and torch.equal(outputs(other, saved.images), saved.expected)
+    )
     own = saved.create(num_classes=7)
     timm.models.load_checkpoint(own, str(saved.path), use_ema=False)
     same = torch.equal(outputs(own, saved.images), saved.expected)
     assert same == (saved.ema is None) and torch.equal(outputs(own, saved.images), outputs(saved.network, saved.images))
-    fine = saved.create(num_classes=3, pretrained=True, pretrained_cfg_overlay={"file": str(saved.path), "num_classes": 7})
-    assert fine.get_classifier().out_features == 3 and torch.equal(fine.forward_features(saved.images), made.forward_features(saved.images))
+    fine = saved.create(
+        num_classes=3, pretrained=True, pretrained_cfg_overlay={"file": str(saved.path), "num_classes": 7}
+    )
+    assert fine.get_classifier().out_features == 3 and torch.equal(
+        fine.forward_features(saved.images), made.forward_features(saved.images)
+    )
 
 
 def test_timm_reads_it_for_features(saved: Saved) -> None:
@@ -156,7 +185,9 @@ def test_timm_reads_it_for_features(saved: Saved) -> None:
         second = saved.create(features_only=True)
         keys = timm.models.load_checkpoint(second, str(saved.path), strict=False)
         found = second(saved.images)
-    assert len(first) == len(found) == len(expected) and all(torch.equal(a, b) for a, b in zip(first, expected, strict=True))
+    assert len(first) == len(found) == len(expected) and all(
+        torch.equal(a, b) for a, b in zip(first, expected, strict=True)
+    )
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert not keys.missing_keys and all(key.startswith(("fc.", "classifier.")) for key in keys.unexpected_keys)
 
@@ -165,10 +196,22 @@ def test_the_file_is_timms(saved: Saved) -> None:
     content = torch.load(saved.path, weights_only=True)
     name = SIZES[saved.kind][0]
     assert (content["epoch"], content["arch"], content["version"], content["metric"]) == (1, name, 2, 35.0)
-    assert timm.models.resume_checkpoint(saved.create(num_classes=7), str(saved.path), log_info=False) == 2  # the next epoch, from 0
+    assert (
+        timm.models.resume_checkpoint(saved.create(num_classes=7), str(saved.path), log_info=False) == 2
+    )  # the next epoch, from 0
     args = content["args"]
-    assert (args["model"], args["num_classes"], args["img_size"], args["lr"], args["opt"], args["seed"]) == (name, 7, 16, 0.1, "sgd", 5)
-    assert json.loads(json.dumps(content["nni_plugins"])) == content["nni_plugins"] and content["nni_plugins"]["schema"] == 1
+    assert (args["model"], args["num_classes"], args["img_size"], args["lr"], args["opt"], args["seed"]) == (
+        name,
+        7,
+        16,
+        0.1,
+        "sgd",
+        5,
+    )
+    assert (
+        json.loads(json.dumps(content["nni_plugins"])) == content["nni_plugins"]
+        and content["nni_plugins"]["schema"] == 1
+    )
     states = [content["state_dict"], *([content["state_dict_ema"]] if saved.ema is not None else [])]
     assert ("state_dict_ema" in content) == (saved.ema is not None)
     for state in states:
@@ -189,7 +232,11 @@ def test_wrapped_networks_and_memory_formats_leave_the_same_weights(cell: Saved)
         state = checkpoints.weights(network)
         assert list(state) == list(wanted) and all(torch.equal(state[key], wanted[key]) for key in wanted)
         assert all(value.is_contiguous() for value in state.values())
-    assert all(a.data_ptr() != b.data_ptr() for a, b in zip(wanted.values(), cell.network.state_dict().values(), strict=True) if a.numel())
+    assert all(
+        a.data_ptr() != b.data_ptr()
+        for a, b in zip(wanted.values(), cell.network.state_dict().values(), strict=True)
+        if a.numel()
+    )
 
 
 def test_a_network_of_double_precision_stays_one(tmp_path: Path) -> None:
@@ -199,7 +246,7 @@ def test_a_network_of_double_precision_stays_one(tmp_path: Path) -> None:
     assert torch.equal(outputs(loaded, images), outputs(network, images))
 
 
-# -- files that are refused -----------------------------------------------------------------------------------------------------------
+# -- files that are refused --------------------------------------------------------------------------------------------
 class Hostile:
     """Leaves a file behind when it is unpickled."""
 
@@ -227,7 +274,9 @@ def test_files_that_are_no_checkpoints(cell: Saved, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no\.pth\.tar cannot be read \(No such file"):
         checkpoints.load(tmp_path / "no.pth.tar")
     torch.save({"arch": "resnet18", "state_dict": {}, "epoch": 3}, file)
-    with pytest.raises(CheckpointError, match=r"weights of 'resnet18' without nni-plugins' description(.|\n)*--weights"):
+    with pytest.raises(
+        CheckpointError, match=r"weights of 'resnet18' without nni-plugins' description(.|\n)*--weights"
+    ):
         checkpoints.load(file)
 
 
@@ -281,7 +330,15 @@ def test_another_size_of_the_same_network(cell: Saved, tmp_path: Path) -> None:
 
 def test_a_network_of_ones_own(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 7))
-    facts = {"name": "Sequential", "space": None, "architecture": None, "text": None, "timm": None, "parameters": 91, "macs": None}
+    facts = {
+        "name": "Sequential",
+        "space": None,
+        "architecture": None,
+        "text": None,
+        "timm": None,
+        "parameters": 91,
+        "macs": None,
+    }
     path = write(tmp_path / "own.pth.tar", "cell", network, description=facts)
     again = nn.Sequential(nn.Flatten(), nn.Linear(12, 7))
     timm.models.load_checkpoint(again, str(path))
@@ -295,13 +352,13 @@ def test_an_interrupted_write_leaves_the_old_file(cell: Saved, tmp_path: Path, m
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("evaluators.files.os.replace", full)
+    monkeypatch.setattr("nni_plugins.evaluators.files.os.replace", full)
     with pytest.raises(CheckpointError, match="the disk is full"):
         write(path, "cell", cell.network, epoch=3)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-# -- validation ---------------------------------------------------------------------------------------------------------------------------
+# -- validation --------------------------------------------------------------------------------------------------------
 DIGITS = PictureSettings(path="digits", test_limit=50)
 
 
@@ -319,10 +376,23 @@ class Run:
         with torch.no_grad():
             network.train()(self.images[0])
         scores = evaluate(network, pipeline.test_batches(data.test, self.recipe, self.statistics, "cpu"))
-        self.row = {"epoch": 1, "loss": 2.5, "accuracy": 11.0, "learning_rate": 0.05, "test_loss": scores["loss"], "top1": scores["top1"]}
+        self.row = {
+            "epoch": 1,
+            "loss": 2.5,
+            "accuracy": 11.0,
+            "learning_rate": 0.05,
+            "test_loss": scores["loss"],
+            "top1": scores["top1"],
+        }
         self.row["top5"] = scores["top5"]
-        self.network, self.path, self.data = network, folder / checkpoints.LAST, {"name": "digits", "train": 1347, "test": 50}
-        checkpoints.save(self.path, network=network, ema=None, epoch=1, metrics=self.row, recipe_name="digits", **self.facts)
+        self.network, self.path, self.data = (
+            network,
+            folder / checkpoints.LAST,
+            {"name": "digits", "train": 1347, "test": 50},
+        )
+        checkpoints.save(
+            self.path, network=network, ema=None, epoch=1, metrics=self.row, recipe_name="digits", **self.facts
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -337,12 +407,30 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_validation_finds_what_training_measured(digits: Run) -> None:
     found = validate(digits.path, DIGITS, device="cpu")
-    assert found["loss"] == digits.row["test_loss"] and found["top1"] == digits.row["top1"] and found["top5"] == digits.row["top5"]
+    assert (
+        found["loss"] == digits.row["test_loss"]
+        and found["top1"] == digits.row["top1"]
+        and found["top5"] == digits.row["top5"]
+    )
     assert found["recorded"] == {key: found[key] for key in ("loss", "top1", "top5")}
-    facts = {"epoch": 1, "weights": "trained", "images": 50, "classes": 10, "image_size": 8, "batch_size": 64, "device": "cpu"}
-    assert {key: found[key] for key in facts} == facts and found["seconds"] > 0 and json.loads(json.dumps(found)) == found
+    facts = {
+        "epoch": 1,
+        "weights": "trained",
+        "images": 50,
+        "classes": 10,
+        "image_size": 8,
+        "batch_size": 64,
+        "device": "cpu",
+    }
+    assert (
+        {key: found[key] for key in facts} == facts and found["seconds"] > 0 and json.loads(json.dumps(found)) == found
+    )
     small = validate(digits.path, DIGITS, device="cpu", batch_size=7)
-    assert small["top1"] == found["top1"] and small["loss"] == pytest.approx(found["loss"], rel=1e-6) and small["batch_size"] == 7
+    assert (
+        small["top1"] == found["top1"]
+        and small["loss"] == pytest.approx(found["loss"], rel=1e-6)
+        and small["batch_size"] == 7
+    )
     large = validate(digits.path, DIGITS, device="cpu", input_size=12)
     assert large["image_size"] == 12 and large["loss"] != found["loss"] and large["images"] == 50
 
@@ -363,14 +451,23 @@ def test_validation_that_cannot_be(digits: Run, tmp_path: Path, monkeypatch: pyt
 def test_vision_transformers_take_one_size(tmp_path: Path) -> None:
     facts = {"img_size": 32, "patch_size": 16, "depth": 1, "num_classes": 10}
     network = timm.create_model("vit_tiny_patch16_224", **facts)
-    made = {"name": "vit_tiny_patch16_224", "space": None, "text": None, "timm": ["vit_tiny_patch16_224", facts], "parameters": 1, "macs": None}
+    made = {
+        "name": "vit_tiny_patch16_224",
+        "space": None,
+        "text": None,
+        "timm": ["vit_tiny_patch16_224", facts],
+        "parameters": 1,
+        "macs": None,
+    }
     recipe = RECIPE.model_copy(update={"input": InputSettings(size=32)})
-    path = write(tmp_path / "vit.pth.tar", "cell", network, description=made, recipe=recipe, classes=tuple("0123456789"))
+    path = write(
+        tmp_path / "vit.pth.tar", "cell", network, description=made, recipe=recipe, classes=tuple("0123456789")
+    )
     with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224 cannot take images of 16 pixels a side \(.*16"):
         validate(path, DIGITS, device="cpu", input_size=16)
 
 
-# -- nni-plugins export -------------------------------------------------------------------------------------------------------------------
+# -- nni-plugins export ------------------------------------------------------------------------------------------------
 @pytest.fixture
 def export(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setattr(application.console, "_width", 250)
@@ -395,11 +492,15 @@ def test_onnx_of_a_checkpoint_agrees(digits: Run, tmp_path: Path, export: Callab
     session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"images": digits.images[0].numpy()})
     expected = outputs(digits.network, digits.images[0])
-    assert np.abs(found - expected.numpy()).max() < 1e-4 * expected.std().item() and value["files"][0]["difference"] < 1e-4
+    assert (
+        np.abs(found - expected.numpy()).max() < 1e-4 * expected.std().item() and value["files"][0]["difference"] < 1e-4
+    )
 
 
 @pytest.mark.parametrize("saved", ["resnet18"], indirect=True, scope="module")
-def test_export_of_timms_own_network_at_another_size(saved: Saved, tmp_path: Path, export: Callable[..., tuple[int, str, str]]) -> None:
+def test_export_of_timms_own_network_at_another_size(
+    saved: Saved, tmp_path: Path, export: Callable[..., tuple[int, str, str]]
+) -> None:
     status, out, err = export(saved.path, "--torch-export", tmp_path / "a.pt2", "--image-size", 32)
     assert status == 0 and "x: (B, 3, 32, 32)" in out and str(saved.path) in out, err
     assert "space" not in out and "resnet18" in out.split()
@@ -417,7 +518,7 @@ def test_export_that_is_refused(digits: Run, tmp_path: Path, export: Callable[..
     assert status == 2 and "without nni-plugins' description" in err and not file.exists()
 
 
-# -- the card -----------------------------------------------------------------------------------------------------------------------------
+# -- the card ----------------------------------------------------------------------------------------------------------
 def card(run: Run, folder: Path, history: list[dict[str, float]], **changes: Any) -> str:
     facts: dict[str, Any] = {"recipe_name": "digits", **run.facts} | changes
     return write_card(folder, history=history, **facts).read_text()
@@ -427,13 +528,24 @@ def test_card(digits: Run, tmp_path: Path) -> None:
     history = [{**digits.row, "epoch": i + 1, "top1": top1} for i, top1 in enumerate((50.0, 70.5, 70.5, 60.25))]
     text = card(digits, tmp_path, history, drawing="cell.svg")
     front = "---\ntags:\n- image-classification\n- timm\n- neural-architecture-search\nlibrary_name: timm\nlicense: unknown\n---\n"
-    assert text.startswith(front) and f"\n# {digits.description['name']}\n" in text and "![The architecture](cell.svg)" in text
-    assert f"```text\n{CELL}\n```" in text and "`nasbench201`: stem='cifar', channels=8" not in text  # its own order of arguments
+    assert (
+        text.startswith(front)
+        and f"\n# {digits.description['name']}\n" in text
+        and "![The architecture](cell.svg)" in text
+    )
+    assert (
+        f"```text\n{CELL}\n```" in text and "`nasbench201`: stem='cifar', channels=8" not in text
+    )  # its own order of arguments
     assert f"| parameters | {digits.description['parameters']:,} |" in text
     assert f"| multiply-adds | {digits.description['macs']:,} of one image of 8 x 8 pixels |" in text
     assert "| mean | " + ", ".join(f"{v:.4f}" for v in digits.statistics[0]) in text and "for 10 classes" in text
-    assert "| recipe | `digits` |" in text and "Changed in `digits`:\n\n- `optimizer.learning_rate: 0.1 -> 0.05`\n\n" in text
-    assert "- network.auxiliary: networks of nasbench201 have no auxiliary head" in text and "| epochs | 4 of 20 |" in text
+    assert (
+        "| recipe | `digits` |" in text
+        and "Changed in `digits`:\n\n- `optimizer.learning_rate: 0.1 -> 0.05`\n\n" in text
+    )
+    assert (
+        "- network.auxiliary: networks of nasbench201 have no auxiliary head" in text and "| epochs | 4 of 20 |" in text
+    )
     assert "| test images | 50 |" in text and "| classes | 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 |" in text
     loss = f"{digits.row['test_loss']:.4f}"
     assert f"| `last.pth.tar` | 4 | 60.25 | {digits.row['top5']:.2f} | {loss} |" in text
@@ -459,14 +571,38 @@ def test_code_of_the_card_runs(digits: Run, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_card_of_other_trainings(digits: Run, tmp_path: Path) -> None:
-    facts = {"name": "resnet18", "space": None, "architecture": None, "text": None, "parameters": 11_181_642, "macs": 1_000, "left_out": []}
+    facts = {
+        "name": "resnet18",
+        "space": None,
+        "architecture": None,
+        "text": None,
+        "parameters": 11_181_642,
+        "macs": 1_000,
+        "left_out": [],
+    }
     averaged = digits.recipe.model_copy(update={"ema": EMASettings(decay=0.99)})
     row = {**digits.row, "top1_raw": 12.5}
     del row["top5"]
     description = {**facts, "timm": ["resnet18", {"num_classes": 30}]}
-    text = card(digits, tmp_path, [row], description=description, recipe=averaged, recipe_name="mine.yml", classes=tuple(map(str, range(30))))
+    text = card(
+        digits,
+        tmp_path,
+        [row],
+        description=description,
+        recipe=averaged,
+        recipe_name="mine.yml",
+        classes=tuple(map(str, range(30))),
+    )
     assert "| recipe | own values, in `recipe.yml` |" in text and "Changed in" not in text and "| decay 0.99 |" in text
     assert "The weights are the moving average's." in text and "| 12.50 |" in text and "top-5" not in text
-    assert "18, 19, and 10 more (in the checkpoints)" in text and "evaluators.timm_models" not in text and "search space" not in text
+    assert (
+        "18, 19, and 10 more (in the checkpoints)" in text
+        and "nni_plugins.evaluators.interchange.timm_models" not in text
+        and "search space" not in text
+    )
     text = card(digits, tmp_path, [row], description={**facts, "name": "Mine", "timm": None, "macs": None})
-    assert "was made by a program of its own" in text and "| multiply-adds | not counted |" in text and "create_model" not in text
+    assert (
+        "was made by a program of its own" in text
+        and "| multiply-adds | not counted |" in text
+        and "create_model" not in text
+    )

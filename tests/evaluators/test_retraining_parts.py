@@ -12,15 +12,15 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from evaluators.errors import ConfigError
-from evaluators.retraining import schedules
-from evaluators.retraining.drop_path import set_drop_path
-from evaluators.retraining.losses import Losses, main
-from evaluators.retraining.optimizers import optimizer
-from evaluators.retraining.recipes import changed, recipe
-from evaluators.retraining.settings import LossSettings, NetworkSettings, OptimizerSettings, Recipe
-from spaces import DARTS, NASBench201
-from spaces.published import published
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.retraining import schedules
+from nni_plugins.evaluators.retraining.drop_path import set_drop_path
+from nni_plugins.evaluators.retraining.losses import Losses, main
+from nni_plugins.evaluators.retraining.optimizers import optimizer
+from nni_plugins.evaluators.retraining.recipes import changed, recipe
+from nni_plugins.evaluators.retraining.settings import LossSettings, NetworkSettings, OptimizerSettings, Recipe
+from nni_plugins.spaces import DARTS, NASBench201
+from nni_plugins.spaces.published import published
 
 SPACE = DARTS(channels=4, cells=3)
 CELL = published("darts_v2").architecture
@@ -39,8 +39,10 @@ def named_groups(model: nn.Module, made: torch.optim.Optimizer) -> list[list[str
     return [[names[id(p)] for p in group["params"]] for group in made.param_groups]
 
 
-# -- optimizers -------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("model", [darts(auxiliary=True), timm.create_model("resnet18", num_classes=10)], ids=["darts", "resnet18"])
+# -- optimizers --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "model", [darts(auxiliary=True), timm.create_model("resnet18", num_classes=10)], ids=["darts", "resnet18"]
+)
 def test_what_decays(model: nn.Module) -> None:
     every = [name for name, _ in model.named_parameters()]
     shapes = {name: p.ndim for name, p in model.named_parameters()}
@@ -65,7 +67,9 @@ def test_frozen_parameters_are_left_out() -> None:
     model.stem.requires_grad_(False)
     for decay in ("all", "matrices", "convolutions"):
         named = named_groups(model, optimizer(model, settings(weight_decay=1e-4, decay=decay)))
-        assert sorted(name for group in named for name in group) == sorted(n for n, _ in model.named_parameters() if not n.startswith("stem"))
+        assert sorted(name for group in named for name in group) == sorted(
+            n for n, _ in model.named_parameters() if not n.startswith("stem")
+        )
 
 
 @pytest.mark.parametrize("decay", ["all", "matrices", "convolutions"])
@@ -73,11 +77,17 @@ def test_layer_decay(decay: str) -> None:
     """resnet18: the stem, four stages, the classifier; every group's rate is scaled, and the schedule keeps the scales."""
     model = timm.create_model("resnet18", num_classes=10)
     made = optimizer(model, settings(weight_decay=1e-4, decay=decay, layer_decay=0.5))
-    of = {name: group for names, group in zip(named_groups(model, made), made.param_groups, strict=True) for name in names}
+    of = {
+        name: group for names, group in zip(named_groups(model, made), made.param_groups, strict=True) for name in names
+    }
     assert set(of) == {name for name, _ in model.named_parameters()}
     scales = [of["conv1.weight"]["lr_scale"], of["layer4.1.conv2.weight"]["lr_scale"], of["fc.weight"]["lr_scale"]]
     assert scales[2] == 1 and scales[1] == 0.5 and scales[0] < 0.01
-    kept = {"all": ("conv1.weight", "bn1.weight", "fc.bias"), "matrices": ("conv1.weight", "fc.weight"), "convolutions": ("conv1.weight",)}[decay]
+    kept = {
+        "all": ("conv1.weight", "bn1.weight", "fc.bias"),
+        "matrices": ("conv1.weight", "fc.weight"),
+        "convolutions": ("conv1.weight",),
+    }[decay]
     assert {of[name]["weight_decay"] for name in kept} == {1e-4}
     assert decay == "all" or of["bn1.weight"]["weight_decay"] == 0
     for name in ("unnas_imagenet", "pcdarts_imagenet", "digits"):
@@ -135,8 +145,14 @@ def test_optimizer_state_is_restored(name: str) -> None:
             "arguments.eps: sgd has no such argument; optimizer.arguments.lr: is set by optimizer.learning_rate",
         ),
         ({"arguments": {"param_group_fn": 1}}, "optimizer.arguments.param_group_fn: sgd has no such argument"),
-        ({"name": "adamw", "arguments": {"bets": (0.9, 0.99)}}, "optimizer: adamw cannot be made: .*unexpected keyword argument 'bets'"),
-        ({"name": "adamw", "arguments": {"betas": [2.0, 0.9]}}, "optimizer: adamw cannot be made: Invalid beta parameter"),
+        (
+            {"name": "adamw", "arguments": {"bets": (0.9, 0.99)}},
+            "optimizer: adamw cannot be made: .*unexpected keyword argument 'bets'",
+        ),
+        (
+            {"name": "adamw", "arguments": {"betas": [2.0, 0.9]}},
+            "optimizer: adamw cannot be made: Invalid beta parameter",
+        ),
     ],
 )
 def test_wrong_optimizers(values: dict[str, Any], message: str) -> None:
@@ -150,7 +166,7 @@ def test_arguments_reach_the_optimizer() -> None:
     assert optimizer(nn.Linear(2, 2), settings(momentum=0.7)).param_groups[0]["momentum"] == 0.7
 
 
-# -- schedules --------------------------------------------------------------------------------------------------------------
+# -- schedules ---------------------------------------------------------------------------------------------------------
 def scheduled(**values: Any) -> Recipe:
     return changed(recipe("digits"), {"schedule": {"warmup_epochs": 0, **values}})
 
@@ -170,18 +186,29 @@ def test_schedules_that_no_recipe_has() -> None:
     exponential = scheduled(name="exponential", rate=0.9, warmup_epochs=2, warmup="multiply", warmup_from=0.0)
     assert rates(exponential, (0, 5), (1, 5), (2, 5), (10, 0)) == pytest.approx([0.025, 0.0675, 0.081, 0.1 * 0.9**10])
     tail = scheduled(name="linear_tail", per="epoch", warmup_epochs=2, warmup="replace", warmup_from=0.5)
-    assert rates(tail, (0, 5), (1, 0), (2, 0), (15, 0), (19, 0)) == pytest.approx([0.05, 0.075, 0.1 * 13 / 15, 0.1 / 15, 0.02 / 15])
+    assert rates(tail, (0, 5), (1, 0), (2, 0), (15, 0), (19, 0)) == pytest.approx(
+        [0.05, 0.075, 0.1 * 13 / 15, 0.1 / 15, 0.02 / 15]
+    )
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "exponential", "linear"])
 def test_no_jump_after_the_warmup(name: str) -> None:
-    """Multiplied, the rate goes through the end of the warm-up without a jump; replaced, it meets the schedule as it stands by then."""
-    passed = {"constant": 0.1, "cosine": 0.05 * (1 + math.cos(math.pi / 5)), "exponential": 0.1 * 0.97**4, "linear": 0.08}[name]
+    """Multiplied, the rate goes through the end of the warm-up without a jump; replaced, it meets the schedule as it
+    stands by then.
+    """
+    passed = {
+        "constant": 0.1,
+        "cosine": 0.05 * (1 + math.cos(math.pi / 5)),
+        "exponential": 0.1 * 0.97**4,
+        "linear": 0.08,
+    }[name]
     for warmup, last in (("multiply", passed), ("step_multiply", passed), ("replace", 0.1), ("step_replace", 0.1)):
         r = scheduled(name=name, warmup_epochs=4, warmup=warmup, warmup_from=0.1)
         before, after = schedules.rate(r, 3, 3999, 1000), schedules.rate(r, 4, 4000, 1000)
         assert after == pytest.approx(passed, rel=1e-9)
-        assert before == pytest.approx(last * (0.97**-1 if name == "exponential" and warmup.endswith("multiply") else 1), rel=1e-3), warmup
+        assert before == pytest.approx(
+            last * (0.97**-1 if name == "exponential" and warmup.endswith("multiply") else 1), rel=1e-3
+        ), warmup
 
 
 def test_set_rate_is_a_function_of_its_arguments() -> None:
@@ -204,7 +231,7 @@ def test_set_rate_is_a_function_of_its_arguments() -> None:
         assert isinstance(later, timm.scheduler.scheduler.Scheduler)
 
 
-# -- losses -----------------------------------------------------------------------------------------------------------------
+# -- losses ------------------------------------------------------------------------------------------------------------
 LOGITS = torch.tensor([[2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 3.0, -2.0]], dtype=torch.float64)
 CLASSES = torch.tensor([0, 3])
 MIXED = torch.tensor([[0.7, 0.3, 0, 0], [0, 0, 0.4, 0.6]], dtype=torch.float64)
@@ -214,7 +241,13 @@ def by_hand(targets: list[list[float]], binary: bool = False) -> float:
     total = 0.0
     for row, target in zip(LOGITS.tolist(), targets, strict=True):
         if binary:
-            total -= sum(t * -math.log1p(math.exp(-x)) + (1 - t) * -math.log1p(math.exp(x)) for x, t in zip(row, target, strict=True)) / 4
+            total -= (
+                sum(
+                    t * -math.log1p(math.exp(-x)) + (1 - t) * -math.log1p(math.exp(x))
+                    for x, t in zip(row, target, strict=True)
+                )
+                / 4
+            )
         else:
             total -= sum(t * (x - math.log(sum(map(math.exp, row)))) for x, t in zip(row, target, strict=True))
     return total / 2
@@ -224,7 +257,11 @@ def by_hand(targets: list[list[float]], binary: bool = False) -> float:
 @pytest.mark.parametrize(
     ("over", "hard", "soft"),
     [
-        ("classes", [[0.925, 0.025, 0.025, 0.025], [0.025, 0.025, 0.025, 0.925]], [[0.655, 0.295, 0.025, 0.025], [0.025, 0.025, 0.385, 0.565]]),
+        (
+            "classes",
+            [[0.925, 0.025, 0.025, 0.025], [0.025, 0.025, 0.025, 0.925]],
+            [[0.655, 0.295, 0.025, 0.025], [0.025, 0.025, 0.385, 0.565]],
+        ),
         (
             "others",
             [[0.9, 1 / 30, 1 / 30, 1 / 30], [1 / 30, 1 / 30, 1 / 30, 0.9]],
@@ -246,14 +283,16 @@ def test_plain_losses_and_the_auxiliary_head() -> None:
     assert float(plain(LOGITS, CLASSES)) == pytest.approx(by_hand(exact), rel=1e-12)
     assert float(half((LOGITS, LOGITS), CLASSES)) == pytest.approx(1.4 * by_hand(exact), rel=1e-12)
     assert main((LOGITS, CLASSES)) is LOGITS and main(LOGITS) is LOGITS
-    assert float(Losses(LossSettings(name="binary_cross_entropy"))(LOGITS, MIXED)) == pytest.approx(by_hand(MIXED.tolist(), True), rel=1e-12)
+    assert float(Losses(LossSettings(name="binary_cross_entropy"))(LOGITS, MIXED)) == pytest.approx(
+        by_hand(MIXED.tolist(), True), rel=1e-12
+    )
     rounded = plain(LOGITS.bfloat16(), CLASSES)
     assert rounded.dtype == torch.float32 and float(rounded) == pytest.approx(by_hand(exact), rel=1e-6)
     with pytest.raises(ConfigError, match=r"below \(K - 1\) / K for K = 4 classes, but got 0.75"):
         Losses(LossSettings(smoothing=0.75, smoothing_over="others"))(LOGITS, CLASSES)
 
 
-# -- drop-path --------------------------------------------------------------------------------------------------------------
+# -- drop-path ---------------------------------------------------------------------------------------------------------
 def probabilities(network: Any) -> list[float]:
     return [float(cell.drop_probability) for cell in network.cells]
 
@@ -286,7 +325,11 @@ def test_the_probability_of_cells() -> None:
     assert probabilities(network) == [0.25] * 3 and not any("drop" in name for name in network.state_dict())
     twin = copy.deepcopy(network)
     network.set_drop_path(0.0)
-    assert probabilities(twin) == [0.25] * 3 and all(cell.drops for cell in twin.cells) and not any(cell.drops for cell in network.cells)
+    assert (
+        probabilities(twin) == [0.25] * 3
+        and all(cell.drops for cell in twin.cells)
+        and not any(cell.drops for cell in network.cells)
+    )
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     state = torch.random.get_rng_state()
     y = network(x)
@@ -301,17 +344,28 @@ def test_the_probability_of_cells() -> None:
 
 
 def test_a_compiled_network_is_compiled_once() -> None:
-    """Changes of the probability are no reason to compile again, also from 0 on (the compiler's front end only, which is what decides)."""
+    """Changes of the probability are no reason to compile again, also from 0 on (the compiler's front end only, which
+    is what decides).
+    """
     torch._dynamo.reset()
     counters.clear()
     pools = CELL.as_dict() | {label: "max_pool_3x3" for label in CELL.as_dict() if "_op_" in label}  # quick to trace
     compiled: Any = torch.compile(SPACE.network(SPACE.architecture(pools)).train(), backend="eager")
     x = torch.zeros(2, 3, 8, 8)
     for epoch in range(4):
-        set_drop_path(compiled._orig_mod, NetworkSettings(drop_path=0.3), epoch=epoch, epochs=4, update=epoch, updates=4)
+        set_drop_path(
+            compiled._orig_mod, NetworkSettings(drop_path=0.3), epoch=epoch, epochs=4, update=epoch, updates=4
+        )
         compiled(x)
     assert counters["stats"]["unique_graphs"] == 1 and not counters["recompiles"]
-    set_drop_path(compiled, NetworkSettings(drop_path=0.3, drop_path_ramp="depth_and_steps"), epoch=0, epochs=4, update=3, updates=4)
+    set_drop_path(
+        compiled,
+        NetworkSettings(drop_path=0.3, drop_path_ramp="depth_and_steps"),
+        epoch=0,
+        epochs=4,
+        update=3,
+        updates=4,
+    )
     compiled(x)
     assert counters["stats"]["unique_graphs"] == 1 and probabilities(compiled) == pytest.approx([0.1, 0.2, 0.3])
     compiled._orig_mod.set_drop_path(0.0)

@@ -18,13 +18,13 @@ from PIL import Image
 pytest.importorskip("timm")
 pytest.importorskip("sklearn.datasets")  # draws from a global generator when it is first imported
 
-from evaluators.data.images import hold_out
-from evaluators.errors import DataError, LabelError
-from evaluators.randomness import generator
-from evaluators.retraining.batches import TrainingBatches, normalisation
-from evaluators.retraining.batches import test_batches as batches_of_tests
-from evaluators.retraining.pictures import PictureData, Pictures, open_pictures, recognised
-from evaluators.retraining.settings import PictureSettings
+from nni_plugins.evaluators.data.images import hold_out
+from nni_plugins.evaluators.errors import DataError, LabelError
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.retraining.batches import TrainingBatches, normalisation
+from nni_plugins.evaluators.retraining.batches import test_batches as batches_of_tests
+from nni_plugins.evaluators.retraining.pictures import PictureData, Pictures, open_pictures, recognised
+from nni_plugins.evaluators.retraining.settings import PictureSettings
 
 from .retraining_images import (
     HALF,
@@ -44,7 +44,9 @@ def opened(path: Path | str, **settings: Any) -> PictureData:
     return open_pictures(PictureSettings(path=str(path), **settings))
 
 
-def folders(root: Path, parts: tuple[str, ...] = ("train", "val"), classes: tuple[str, ...] = ("cat", "dog"), each: int = 3) -> Path:
+def folders(
+    root: Path, parts: tuple[str, ...] = ("train", "val"), classes: tuple[str, ...] = ("cat", "dog"), each: int = 3
+) -> Path:
     for number, (part, name, i) in enumerate((p, c, i) for p in parts for c in classes for i in range(each)):
         write(root / part / name / f"{i}.png", 8 + i, 10, seed=number)
     return root
@@ -63,7 +65,10 @@ def cifar100(root: Path) -> Path:
     folder = root / "cifar-100-python"
     folder.mkdir(parents=True)
     for number, name in enumerate(["train", "test"]):
-        content = {b"data": arrays(4, 32, 32, number).transpose(0, 3, 1, 2).reshape(4, 3072), b"fine_labels": [0, 99, 3, 4]}
+        content = {
+            b"data": arrays(4, 32, 32, number).transpose(0, 3, 1, 2).reshape(4, 3072),
+            b"fine_labels": [0, 99, 3, 4],
+        }
         (folder / name).write_bytes(pickle.dumps(content, protocol=2))
     return root
 
@@ -73,7 +78,11 @@ def svhn(root: Path, **changes: Any) -> Path:
 
     root.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(["train", "test"]):
-        content = {"X": arrays(3, 32, 32, number).transpose(1, 2, 3, 0), "y": np.array([[1], [10], [9]], dtype=np.uint8), **changes}
+        content = {
+            "X": arrays(3, 32, 32, number).transpose(1, 2, 3, 0),
+            "y": np.array([[1], [10], [9]], dtype=np.uint8),
+            **changes,
+        }
         savemat(root / f"{name}_32x32.mat", {key: value for key, value in content.items() if value is not None})
     return root
 
@@ -142,13 +151,18 @@ def test_split_of_class_folders_is_that_of_the_searches(tmp_path: Path) -> None:
 
 def test_svhn_counts_zero_as_ten(tmp_path: Path) -> None:
     data = opened(svhn(tmp_path))
-    assert data.train.labels.tolist() == [1, 0, 9] and np.array_equal(np.asarray(data.test.image(2)), arrays(3, 32, 32, 1)[2])
+    assert data.train.labels.tolist() == [1, 0, 9] and np.array_equal(
+        np.asarray(data.test.image(2)), arrays(3, 32, 32, 1)[2]
+    )
 
 
 def test_limits_are_seeded_draws(tmp_path: Path) -> None:
     data, drawn_ = opened("digits"), [opened("digits", limit=50, test_limit=60, limit_seed=seed) for seed in (0, 0, 1)]
     index = np.sort(generator(0, "data limit").permutation(600)[:50])
-    assert drawn_[0].train.labels.tolist() == data.train.labels[index].tolist() and drawn_[0].train.identity() == drawn_[1].train.identity()
+    assert (
+        drawn_[0].train.labels.tolist() == data.train.labels[index].tolist()
+        and drawn_[0].train.identity() == drawn_[1].train.identity()
+    )
     assert drawn_[0].test.identity() == drawn_[1].test.identity() != drawn_[2].test.identity()
     assert len(opened("digits", limit=10**6).train) == 600
 
@@ -157,22 +171,46 @@ def test_limits_are_seeded_draws(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda root: root / "nowhere", r"nowhere: no such file or folder\.[\s\S]*Expected 'digits'; a folder"),
-        (lambda root: (root / "images.tar.gz").write_bytes(b"x") and root / "images.tar.gz", r"is a file, an archive\.\s*Unpack it"),
-        (lambda root: (root / "notes.txt").write_bytes(b"x") and root / "notes.txt", r"notes.txt: is a file\.\s*Expected"),
+        (
+            lambda root: (root / "images.tar.gz").write_bytes(b"x") and root / "images.tar.gz",
+            r"is a file, an archive\.\s*Unpack it",
+        ),
+        (
+            lambda root: (root / "notes.txt").write_bytes(b"x") and root / "notes.txt",
+            r"notes.txt: is a file\.\s*Expected",
+        ),
         (lambda root: (root / "notes.txt").write_bytes(b"x") and root, r"holds no images \(found: 1 .txt\)"),
         (lambda root: root, r"holds no images \(it is empty\)"),
-        (lambda root: cifar100(cifar10(root)), r"holds cifar10 and cifar100\.\s*Say which one: source cifar10 or cifar100"),
-        (lambda root: folders(root / "deep/data").parent, "holds one folder of images only, data; retraining needs two classes"),
+        (
+            lambda root: cifar100(cifar10(root)),
+            r"holds cifar10 and cifar100\.\s*Say which one: source cifar10 or cifar100",
+        ),
+        (
+            lambda root: folders(root / "deep/data").parent,
+            "holds one folder of images only, data; retraining needs two classes",
+        ),
         (lambda root: folders(root, ("val",)), "has a folder val, but no folder train"),
         (lambda root: folders(folders(root), ("val",), ("cow",)), r"different class folders \(only in val: cow\)"),
-        (lambda root: folders(folders(root, ("train",)), ("val",), ("cow",)), "only in train: cat, dog; only in val: cow"),
+        (
+            lambda root: folders(folders(root, ("train",)), ("val",), ("cow",)),
+            "only in train: cat, dog; only in val: cow",
+        ),
         (lambda root: write(folders(root) / "train/loose.png") or root, "holds 1 images directly"),
-        (lambda root: (svhn(root) / "test_32x32.mat").unlink() or root, "test_32x32.mat missing; expected train_32x32.mat and test_32x32.mat"),
-        (lambda root: (svhn(root) / "test_32x32.mat").write_bytes(b"x" * 200) and root, "truncated, damaged or no MATLAB file"),
+        (
+            lambda root: (svhn(root) / "test_32x32.mat").unlink() or root,
+            "test_32x32.mat missing; expected train_32x32.mat and test_32x32.mat",
+        ),
+        (
+            lambda root: (svhn(root) / "test_32x32.mat").write_bytes(b"x" * 200) and root,
+            "truncated, damaged or no MATLAB file",
+        ),
         (lambda root: svhn(root, y=np.array([1, 2, 11])), r"y must lie in 1 \.\.\. 10, but lies in 1 \.\.\. 11"),
         (lambda root: svhn(root, y=np.array([1, 2])), r"y must be 3 integers, one for each image, but is \(1, 2\)"),
         (lambda root: svhn(root, y=None), "but is missing"),
-        (lambda root: svhn(root, X=np.zeros((3, 32, 32, 3))), r"X must be \(32, 32, 3, N\) uint8, but is \(3, 32, 32, 3\) float64"),
+        (
+            lambda root: svhn(root, X=np.zeros((3, 32, 32, 3))),
+            r"X must be \(32, 32, 3, N\) uint8, but is \(3, 32, 32, 3\) float64",
+        ),
         (lambda root: (cifar10(root) / "cifar-10-batches-py/test_batch").unlink() or root, "test_batch missing"),
     ],
 )
@@ -209,9 +247,16 @@ def test_classes_of_both_parts_must_agree() -> None:
 def test_unreadable_files(tmp_path: Path) -> None:
     folders(tmp_path)
     (tmp_path / "train/cat/1.png").write_bytes(b"no image")
-    with pytest.warns(UserWarning, match=r"1 of 12 images cannot be read and are left out: .*cat/1.png \(no image format that we know\)"):
+    with pytest.warns(
+        UserWarning,
+        match=r"1 of 12 images cannot be read and are left out: .*cat/1.png \(no image format that we know\)",
+    ):
         data = opened(tmp_path)
-    assert len(data.train) == 5 and data.train.labels.tolist() == [0, 0, 1, 1, 1] and data.train.sizes[1].tolist() == [10, 10]
+    assert (
+        len(data.train) == 5
+        and data.train.labels.tolist() == [0, 0, 1, 1, 1]
+        and data.train.sizes[1].tolist() == [10, 10]
+    )
     (tmp_path / "val/dog/0.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"2 of 12 images cannot be read \(at most 1 may be\)"):
         opened(tmp_path)
@@ -236,7 +281,10 @@ def test_images_that_are_too_small_are_refused_early(tmp_path: Path) -> None:
         lambda: next(batches_of_tests(data.test, recipe(224), HALF, "cpu")),
         lambda: normalisation(recipe(224), data.train),
     ):
-        with pytest.raises(DataError, match=r"of less than half of input.size, which is 224; the smallest is 8x8[\s\S]*--set input.size=8"):
+        with pytest.raises(
+            DataError,
+            match=r"of less than half of input.size, which is 224; the smallest is 8x8[\s\S]*--set input.size=8",
+        ):
             refused()
     data.train.check_size(16)
     with pytest.raises(DataError, match="600 of 600"):
@@ -246,7 +294,9 @@ def test_images_that_are_too_small_are_refused_early(tmp_path: Path) -> None:
     write(tmp_path / "a/small.png", 9, 50)
     folder = opened(tmp_path)
     folder.train.check_size(64), folder.test.check_size(64)  # one of 33 is less than 5 %
-    with pytest.raises(DataError, match=r"33 of 33 images.*the smallest is 50x9 pixels \(.*small.png\)[\s\S]*input.size=32"):
+    with pytest.raises(
+        DataError, match=r"33 of 33 images.*the smallest is 50x9 pixels \(.*small.png\)[\s\S]*input.size=32"
+    ):
         folder.train.check_size(65)
 
 
@@ -273,7 +323,11 @@ def test_cifar_jpegs(tmp_path: Path) -> None:
     chosen = recipe(32, 32, {"kind": "padded_crop", "padding": 4, "cutout": 16})
     found = normalisation(chosen, data.train)
     every = np.stack([np.asarray(data.train.image(i)) for i in range(100)]) / 255
-    assert found[0] == pytest.approx(every.mean((0, 1, 2)), abs=1e-9) and found[1] == pytest.approx(every.std((0, 1, 2)), abs=1e-9)
-    ours, theirs = (flat(TrainingBatches(data.train, r, found, 0)) for r in (chosen, chosen.model_copy(update={"workers": 2})))
+    assert found[0] == pytest.approx(every.mean((0, 1, 2)), abs=1e-9) and found[1] == pytest.approx(
+        every.std((0, 1, 2)), abs=1e-9
+    )
+    ours, theirs = (
+        flat(TrainingBatches(data.train, r, found, 0)) for r in (chosen, chosen.model_copy(update={"workers": 2}))
+    )
     assert same(ours, theirs) and [len(part.images) for part in ours] == [32, 32, 32, 4]
     assert all(64 <= int((image == 0).all(0).sum()) <= 1024 for part in ours for image in part.images)

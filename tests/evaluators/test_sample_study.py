@@ -10,16 +10,23 @@ import pytest
 import torch
 from scipy import stats
 
-from evaluators.data import load
-from evaluators.errors import ConfigError
-from evaluators.objectives import Rotation, Supervised, fitted
-from evaluators.randomness import generator, torch_fork
-from evaluators.sample_figures import efficiency_figure, scatter_figure
-from evaluators.sample_study import Interval, Measurements, correlation, efficiency, robust_line
-from evaluators.sample_training import MeasuredTraining
-from evaluators.settings import DataSettings, StandAloneSettings
-from evaluators.training import evaluate
-from spaces.nasbench201 import NASBench201
+from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.objectives import Rotation, Supervised, fitted
+from nni_plugins.evaluators.randomness import generator, torch_fork
+from nni_plugins.evaluators.reports.sample_study.figures import efficiency_figure, scatter_figure
+from nni_plugins.evaluators.reports.sample_study.measurements import (
+    Interval,
+    Measurements,
+    correlation,
+    efficiency,
+    robust_line,
+)
+from nni_plugins.evaluators.stand_alone.measured import MeasuredTraining
+from nni_plugins.evaluators.training import evaluate
+from nni_plugins.evaluators.training.settings import StandAloneSettings
+from nni_plugins.spaces.nasbench201 import NASBench201
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +38,7 @@ def pair(count: int = 40, ties: bool = True) -> tuple[Floats, Floats]:
     return (np.round(x), np.round(y, 1)) if ties else (x, y)
 
 
-# -- correlations -----------------------------------------------------------------------------------------------------------
+# -- correlations ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_statistics_are_scipys(ties: bool) -> None:
     x, y = pair(ties=ties)
@@ -75,7 +82,9 @@ def test_planted_data() -> None:
     assert same.spearman == Interval(1, 1, 1) and same.kendall.value == pytest.approx(1) and same.pairwise.value == 1
     assert correlation(x, -x).spearman == Interval(-1, -1, -1) and correlation(x, -x).pairwise.value == 0
     flat = correlation(np.zeros(10), x)
-    assert np.isnan(flat.spearman.value) and np.isnan(flat.kendall.low) and flat.pairwise.value == 0.5, "equal scores count half"
+    assert np.isnan(flat.spearman.value) and np.isnan(flat.kendall.low) and flat.pairwise.value == 0.5, (
+        "equal scores count half"
+    )
     # By hand: pairs (1,2) and (1,3) are in order, (2,3) is tied in the scores.
     assert correlation([1.0, 2.0, 2.0], [1.0, 2.0, 3.0]).pairwise.value == pytest.approx(2.5 / 3)
 
@@ -98,7 +107,9 @@ def test_what_cannot_be_compared(scores: list[float], truth: list[float], messag
 
 def test_only_complete_rows_are_compared() -> None:
     nan = np.nan
-    measured = Measurements(("a", "b", "c", "d"), {"x": np.array([1, 2, nan, 4]), "y": np.array([nan, 5, 6, 7]), "z": np.ones(4)})
+    measured = Measurements(
+        ("a", "b", "c", "d"), {"x": np.array([1, 2, nan, 4]), "y": np.array([nan, 5, 6, 7]), "z": np.ones(4)}
+    )
     assert measured.complete().architectures == ("b", "d") and measured.complete(["x"]).architectures == ("a", "b", "d")
     assert measured.complete(["y", "x"]).column("y").tolist() == [5, 7]
     with pytest.raises(ConfigError, match="nothing was measured under the name 'w'"):
@@ -107,7 +118,7 @@ def test_only_complete_rows_are_compared() -> None:
         Measurements(("a",), {"x": np.ones(2)})
 
 
-# -- random experiments -----------------------------------------------------------------------------------------------------
+# -- random experiments ------------------------------------------------------------------------------------------------
 def test_random_experiments_by_hand() -> None:
     """Eight architectures: m = 1, 2, 4 with 8, 4 and 2 experiments, each draw from all eight."""
     scores, truth = np.array([3.0, 1, 4, 1, 5, 9, 2, 6]), np.array([30.0, 10, 41, 12, 50, 88, 20, 60])
@@ -146,7 +157,10 @@ def test_the_line_withstands_an_outlier() -> None:
 def test_figures(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(90, 2, size=20)
-    measured = Measurements(tuple("abcdefghijklmnopqrst"), {"rotation": truth + rng.normal(size=20), "flat": np.ones(20), "supervised": truth})
+    measured = Measurements(
+        tuple("abcdefghijklmnopqrst"),
+        {"rotation": truth + rng.normal(size=20), "flat": np.ones(20), "supervised": truth},
+    )
     pairs = [("rotation", "supervised"), ("flat", "supervised")]
     figure = scatter_figure(measured, {p: correlation(measured.column(p[0]), truth) for p in pairs})
     first, second = figure.axes[:2]
@@ -157,14 +171,18 @@ def test_figures(tmp_path: Path) -> None:
     slope, intercept = robust_line(truth, measured.column("rotation"))
     assert first.lines[0].get_ydata() == pytest.approx([slope * x + intercept for x in (truth.min(), truth.max())])
     curves = efficiency_figure({("rotation", "supervised"): efficiency(measured.column("rotation"), truth)})
-    assert curves.axes[0].lines[0].get_xdata() == pytest.approx([1, 2, 4, 8, 16]) and curves.axes[0].get_xscale() == "log"
+    assert (
+        curves.axes[0].lines[0].get_xdata() == pytest.approx([1, 2, 4, 8, 16]) and curves.axes[0].get_xscale() == "log"
+    )
 
 
-# -- training ---------------------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------------------
 SETTINGS = StandAloneSettings(epochs=2, batch_size=50, accelerator="cpu")
 
 
-def trained(objective: Rotation | Supervised, precise: int, seed: int = 0) -> tuple[torch.nn.Module, list[dict[str, float]], dict[str, float]]:
+def trained(
+    objective: Rotation | Supervised, precise: int, seed: int = 0
+) -> tuple[torch.nn.Module, list[dict[str, float]], dict[str, float]]:
     data = load(DataSettings(source="digits", limit=120))
     assert data.test is not None
     test = data.test.subset(np.arange(200))
@@ -180,7 +198,9 @@ def test_every_epoch_is_measured_on_held_out_images(objective: Rotation | Superv
     _, history, after = trained(objective, precise=0)
     assert [row["epoch"] for row in history] == [1, 2]
     assert all(0 <= row["measured"] == row["test_accuracy"] <= 100 for row in history)
-    assert history[-1]["measured"] == after["accuracy"] and history[-1]["test_loss"] == after["loss"], "the last is that of the trained network"
+    assert history[-1]["measured"] == after["accuracy"] and history[-1]["test_loss"] == after["loss"], (
+        "the last is that of the trained network"
+    )
 
 
 def test_precise_statistics_are_averages_over_batches_and_leave_the_weights_alone() -> None:

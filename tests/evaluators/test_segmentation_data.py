@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluators.data import folder, segmentation, sources
-from evaluators.data.segmentation import CITYSCAPES_IDS
-from evaluators.errors import DataError, LabelError
-from evaluators.settings import DataSettings, read
+from nni_plugins.evaluators.data import folder, segmentation, sources
+from nni_plugins.evaluators.data.segmentation import CITYSCAPES_IDS
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import DataError, LabelError
+from nni_plugins.evaluators.settings import read
 
 from .test_data import REAL_DATA
 
@@ -30,14 +31,18 @@ def numbers(seed: int, top: int, shape: tuple[int, ...] = (4, 6)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, top, shape).astype(np.uint8)
 
 
-def camvid(root: Path, splits: tuple[str, ...] = ("train", "val"), labels: bool = True, top: int = 4) -> dict[str, np.ndarray]:
+def camvid(
+    root: Path, splits: tuple[str, ...] = ("train", "val"), labels: bool = True, top: int = 4
+) -> dict[str, np.ndarray]:
     """Three images a split; returns the label images of each split."""
     found = {}
     for seed, split in enumerate(splits):
         for i in range(3):
             save(root / split / f"{i}.png", numbers(10 * seed + i, 256, (4, 6, 3)))
         if labels:
-            found[split] = np.stack([save(root / f"{split}annot" / f"{i}.png", numbers(100 + 10 * seed + i, top)) for i in range(3)])
+            found[split] = np.stack(
+                [save(root / f"{split}annot" / f"{i}.png", numbers(100 + 10 * seed + i, top)) for i in range(3)]
+            )
     (root / "classes.txt").write_text(CLASSES)
     return found
 
@@ -48,7 +53,9 @@ def cityscapes(root: Path, kind: str = "labelTrainIds", top: int = 19) -> np.nda
     for split in ("train", "val"):
         for i, (city, name) in enumerate((("aachen", "a_0_0"), ("bonn", "b_0_0"), ("bonn", "b_0_1"))):
             save(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", numbers(i, 256, (4, 8, 3)))
-            found.append(save(root / "gtFine" / split / city / f"{name}_gtFine_{kind}.png", numbers(50 + i, top, (4, 8))))
+            found.append(
+                save(root / "gtFine" / split / city / f"{name}_gtFine_{kind}.png", numbers(50 + i, top, (4, 8)))
+            )
     return np.stack(found[:3])
 
 
@@ -65,7 +72,9 @@ def test_camvid(tmp_path: Path) -> None:
         assert torch.equal(part.on("cpu").gather_maps(torch.tensor([2, 0])), part.maps[[2, 0]])
     other = segmentation.load(str(tmp_path), test_split="test").test
     assert other is not None and np.array_equal(other.maps == 255, labels["test"] == 3)
-    assert np.array_equal(data.train.subset(np.array([1])).maps, np.where(labels["train"] == 3, 255, labels["train"])[1:2])
+    assert np.array_equal(
+        data.train.subset(np.array([1])).maps, np.where(labels["train"] == 3, 255, labels["train"])[1:2]
+    )
 
 
 def test_maps_are_read_once_and_only_when_they_are_asked_for(tmp_path: Path) -> None:
@@ -108,7 +117,9 @@ def test_labels_are_resized_with_their_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("splits", [("train",), ("train", "test")])
-def test_without_validation_images_there_is_no_test_part_unless_it_was_asked_for(tmp_path: Path, splits: tuple[str, ...]) -> None:
+def test_without_validation_images_there_is_no_test_part_unless_it_was_asked_for(
+    tmp_path: Path, splits: tuple[str, ...]
+) -> None:
     camvid(tmp_path, splits)
     assert segmentation.load(str(tmp_path)).test is None
     with pytest.raises(DataError, match="has no folder val"):
@@ -119,7 +130,9 @@ def test_camvids_own_classes_need_no_list(tmp_path: Path) -> None:
     labels = camvid(tmp_path, top=12)
     (tmp_path / "classes.txt").unlink()
     data = segmentation.load(str(tmp_path)).train
-    assert len(data.classes) == 11 and data.classes[0] == "Sky" and np.array_equal(data.maps == 255, labels["train"] == 11)
+    assert (
+        len(data.classes) == 11 and data.classes[0] == "Sky" and np.array_equal(data.maps == 255, labels["train"] == 11)
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,7 +207,12 @@ def test_cityscapes(tmp_path: Path, resident: bool | None) -> None:
     labels[0, 0, 0] = 255
     save(tmp_path / "gtFine/train/aachen/a_0_0_gtFine_labelTrainIds.png", labels[0])
     data = segmentation.load(str(tmp_path), resident=resident)
-    assert data.test is not None and len(data.train) == 3 and len(data.train.classes) == 19 and data.train.classes[18] == "bicycle"
+    assert (
+        data.test is not None
+        and len(data.train) == 3
+        and len(data.train.classes) == 19
+        and data.train.classes[18] == "bicycle"
+    )
     assert np.array_equal(data.train.on("cpu").gather_maps(torch.arange(3)), labels) and data.train.size == (4, 8)
 
 
@@ -238,8 +256,15 @@ def test_layouts_that_are_refused(tmp_path: Path) -> None:
 def test_settings_reach_the_source(tmp_path: Path) -> None:
     camvid(tmp_path, ("train", "val", "test"))
     settings = {"source": "segmentation", "path": str(tmp_path), "shape": [8, 12], "limit": 2, "test_split": "test"}
-    data = sources.load(read(DataSettings, {**settings, "augmentation": {"kind": "scaled_crop", "size": 6, "nominal": 8}}))
-    assert data.test is not None and data.train.size == (8, 12) and data.train.input_size == (6, 6) and data.train.maps.shape == (2, 8, 12)
+    data = sources.load(
+        read(DataSettings, {**settings, "augmentation": {"kind": "scaled_crop", "size": 6, "nominal": 8}})
+    )
+    assert (
+        data.test is not None
+        and data.train.size == (8, 12)
+        and data.train.input_size == (6, 6)
+        and data.train.maps.shape == (2, 8, 12)
+    )
     assert sources.load(read(DataSettings, {**settings, "padding": 3, "resident": False})).train.streamed
 
 
@@ -255,7 +280,10 @@ def test_real_camvid() -> None:
     assert maps.unique().tolist() == [*range(11), 255] and data.train.classes[8] == "Car"
     files = [sorted(path.name for path in (place / "train").iterdir())[i] for i in index]
     for image, labels, name in zip(images, maps, files, strict=True):
-        with Image.open(place / "train" / name) as photo, Image.open(place / "trainannot" / f"{Path(name).stem}.png") as annotation:
+        with (
+            Image.open(place / "train" / name) as photo,
+            Image.open(place / "trainannot" / f"{Path(name).stem}.png") as annotation,
+        ):
             assert np.array_equal(image, np.asarray(photo).transpose(2, 0, 1)), "stored as they are"
             assert np.array_equal(labels, np.where(np.asarray(annotation) == 11, 255, annotation))
     rows = torch.arange(180.0)[None, :, None].expand(len(index), 180, 240)

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from evaluators.errors import ConfigError
-from evaluators.settings import DataSettings, Settings, StandAloneSettings, SupernetSettings, TrainingSettings, read
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.settings import Settings, read
+from nni_plugins.evaluators.training.settings import StandAloneSettings, SupernetSettings, TrainingSettings
 
 
 class Inner(Settings):
@@ -38,7 +40,9 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_all_problems_at_once() -> None:
-    message = problem(SupernetSettings, {"epoch": 3, "batch_size": "many", "momentum": 1, "update": "none", "learning_rate": -0.5})
+    message = problem(
+        SupernetSettings, {"epoch": 3, "batch_size": "many", "momentum": 1, "update": "none", "learning_rate": -0.5}
+    )
     assert message.count("; ") >= 4
     assert "epoch: no such key; did you mean 'epochs'?" in message
     assert "batch_size: input should be a valid integer" in message and "but got 'many'" in message
@@ -74,7 +78,9 @@ def test_path_goes_with_every_source_but_digits() -> None:
         assert problem(DataSettings, {"source": source}) == "configuration: path must be given, except for digits"
         assert read(DataSettings, {"source": source, "path": "x"}).path == "x"
     assert problem(DataSettings, {"path": "x"}, "data.") == "data: digits takes no path"
-    assert problem(DataSettings, {"source": "npz", "path": "x", "image_size": 16}).endswith("npz images keep their size")
+    assert problem(DataSettings, {"source": "npz", "path": "x", "image_size": 16}).endswith(
+        "npz images keep their size"
+    )
     assert read(DataSettings, {"source": "folder", "path": "x", "image_size": 16}).image_size == 16
     assert "source: input should be 'digits', 'folder'" in problem(DataSettings, {"source": "imagenet"})
 
@@ -110,12 +116,19 @@ def test_settings_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize(
     ("values", "place"),
-    [({"epochs": 10**400}, "x.epochs"), ({"betas": [0, -(2**63)]}, "x.betas.1"), ({"a": {"b": [{"c": 2**63}]}}, "x.a.b.0.c")],
+    [
+        ({"epochs": 10**400}, "x.epochs"),
+        ({"betas": [0, -(2**63)]}, "x.betas.1"),
+        ({"a": {"b": [{"c": 2**63}]}}, "x.a.b.0.c"),
+    ],
 )
 def test_numbers_that_nothing_can_hold(values: dict[str, Any], place: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(SupernetSettings, values, "x.")
-    assert caught.value.problem.startswith(f"{place}: whole numbers must lie between -2^63 and 2^63") and len(caught.value.problem) < 120
+    assert (
+        caught.value.problem.startswith(f"{place}: whole numbers must lie between -2^63 and 2^63")
+        and len(caught.value.problem) < 120
+    )
 
 
 def test_a_long_value_is_cut() -> None:

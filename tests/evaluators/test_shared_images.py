@@ -1,4 +1,6 @@
-"""Shared weights on images: what a cycle resets, its learning rate, resume, drop-path, and what scores and rewards are measured on."""
+"""Shared weights on images: what a cycle resets, its learning rate, resume, drop-path, and what scores and rewards are
+measured on.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +13,26 @@ import pytest
 import torch
 from torch import nn
 
-from evaluators import ConfigChanged, ConfigError, ImageSet, RandomLabels, Supervised, load
-from evaluators import shared_images as module
-from evaluators.one_shot import one_shot_accuracy
-from evaluators.randomness import generator, torch_fork
-from evaluators.settings import DataSettings, SupernetSettings
-from evaluators.shared_images import SharedImages, parts
-from evaluators.shared_weights import Cycle, Draw, Reset
-from evaluators.training import Training
-from evaluators.training.paths import DropPath
-from spaces import DARTS, NAO, NASBench201
-from spaces.base import Indices
+from nni_plugins.evaluators import ConfigChanged, ConfigError, ImageSet, RandomLabels, Supervised, load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.randomness import generator, torch_fork
+from nni_plugins.evaluators.supernets import shared_images as module
+from nni_plugins.evaluators.supernets.one_shot import one_shot_accuracy
+from nni_plugins.evaluators.supernets.shared_images import SharedImages, parts
+from nni_plugins.evaluators.supernets.shared_weights import Cycle, Draw, Reset
+from nni_plugins.evaluators.training import Training
+from nni_plugins.evaluators.training.paths import DropPath
+from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.spaces import DARTS, NAO, NASBench201
+from nni_plugins.spaces.base import Indices
 
 from .tiny import Interrupted, Interrupting, TwoPaths, at, settings
 from .tiny import images as noise
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
-SETTINGS = SupernetSettings(epochs=2, batch_size=20, accelerator="cpu", checkpoint_seconds=0, update="active", nesterov=False)
+SETTINGS = SupernetSettings(
+    epochs=2, batch_size=20, accelerator="cpu", checkpoint_seconds=0, update="active", nesterov=False
+)
 RESETS: tuple[Reset, ...] = ("all", "optimizer", "learning_rate", "none")
 
 
@@ -64,7 +69,7 @@ def weights_of(found: SharedImages) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in found.supernet.state_dict().items()}
 
 
-# -- cycles -----------------------------------------------------------------------------------------------------------------------
+# -- cycles ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("reset", RESETS)
 def test_what_a_cycle_resets(images: ImageSet, reset: Reset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Training", Watched)
@@ -81,15 +86,21 @@ def test_what_a_cycle_resets(images: ImageSet, reset: Reset, monkeypatch: pytest
         ends.append(weights_of(found))
         assert found._optimizer_state is not None
         momenta.append(found._optimizer_state["momentum"])
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6] and sorted(set(epochs)) == [0, 1, 2, 3, 4, 5], "no draw is repeated"
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6] and sorted(set(epochs)) == [0, 1, 2, 3, 4, 5], (
+        "no draw is repeated"
+    )
     period = 6 if reset == "none" else 2
     rates = [0.001 + 0.024 * (1 + math.cos(math.pi * (e if reset == "none" else e % 2) / period)) / 2 for e in range(6)]
     assert [row["learning_rate"] for row in history] == pytest.approx(rates, rel=1e-12)
-    assert rates[2] == (0.025 if reset != "none" else pytest.approx(0.019)), "the maximum, unless one schedule runs through"
+    assert rates[2] == (0.025 if reset != "none" else pytest.approx(0.019)), (
+        "the maximum, unless one schedule runs through"
+    )
     for number, (weights, state) in enumerate(Watched.began):
         if number == 0 or reset == "all":
             with torch_fork(0, "initialisation", number):
-                assert equal(weights, SPACE.with_classes(10).supernet().state_dict()), "fresh, a function of seed and cycle"
+                assert equal(weights, SPACE.with_classes(10).supernet().state_dict()), (
+                    "fresh, a function of seed and cycle"
+                )
         else:
             assert equal(weights, ends[number - 1])
         kept = number > 0 and reset in ("learning_rate", "none")
@@ -132,7 +143,11 @@ def test_what_moves_of_weights_that_are_not_drawn(images: ImageSet, update: Any)
     moved = {n for n, p in found.supernet.named_parameters() if not torch.equal(p, fresh[n])}
     names = {n for n, p in found.supernet.named_parameters()}
     kernels = {n for n in names if fresh[n].ndim == 4 and fresh[n].shape[-1] == 3 and "cells" in n and ".edges." in n}
-    assert kernels and (kernels <= moved if update == "all" else not kernels & moved) and any("classifier" in n for n in moved)
+    assert (
+        kernels
+        and (kernels <= moved if update == "all" else not kernels & moved)
+        and any("classifier" in n for n in moved)
+    )
 
 
 class Count:
@@ -184,18 +199,23 @@ def test_killed_and_resumed(images: ImageSet, tmp_path: Path, reset: Reset) -> N
 def test_another_pool_is_not_resumed(images: ImageSet, tmp_path: Path) -> None:
     shared(images, folder=tmp_path).train(draw, Cycle(0, 1, 1, "all"))
     other: Draw = lambda epoch, steps: draw(epoch + 9, steps)  # noqa: E731
-    for wrong, cycle, message in ((other, Cycle(0, 1, 1, "all"), "draw: "), (draw, Cycle(0, 1, 2, "all"), r"cycle\.epochs: 1 -> 2")):
+    for wrong, cycle, message in (
+        (other, Cycle(0, 1, 1, "all"), "draw: "),
+        (draw, Cycle(0, 1, 2, "all"), r"cycle\.epochs: 1 -> 2"),
+    ):
         with pytest.raises(ConfigChanged, match=message):
             shared(images, folder=tmp_path).train(wrong, cycle)
 
 
-# -- scores -----------------------------------------------------------------------------------------------------------------------
+# -- scores ------------------------------------------------------------------------------------------------------------
 def test_scores_and_rewards(images: ImageSet) -> None:
     found = shared(images, evaluation_images=15)
     seen, held_out = parts(images, 2 / 3, True, 0)
     assert (len(seen), len(held_out)) == (40, 20) and torch.equal(found.held_out.images, held_out.images)
     indices = SPACE.sample(np.random.default_rng(0), 6)
-    expected = one_shot_accuracy(found.supernet, indices, held_out, Supervised(), seed=0, count=15, moments=seen.statistics())
+    expected = one_shot_accuracy(
+        found.supernet, indices, held_out, Supervised(), seed=0, count=15, moments=seen.statistics()
+    )
     scores = found.scores(indices)
     assert np.array_equal(scores, expected) and np.array_equal(found.scores(indices[3:]), scores[3:])
     before = weights_of(found)
@@ -207,7 +227,9 @@ def test_scores_and_rewards(images: ImageSet) -> None:
     for step in range(8):
         small.reward(indices, step)
     turns = [torch.cat([asked[s].images for s in range(t, t + 4)]).flatten(1).double() for t in (0, 4)]
-    assert all(len(torch.unique(turn, dim=0)) == len(torch.unique(held_out.images.flatten(1), dim=0)) for turn in turns), "each image once a turn"
+    assert all(
+        len(torch.unique(turn, dim=0)) == len(torch.unique(held_out.images.flatten(1), dim=0)) for turn in turns
+    ), "each image once a turn"
     assert not torch.equal(turns[0], turns[1]) and equal(before, weights_of(found))
 
 
@@ -219,7 +241,7 @@ def test_a_given_supernet(images: ImageSet) -> None:
         shared(images, supernet=SPACE.with_classes(7).supernet())
 
 
-# -- drop-path --------------------------------------------------------------------------------------------------------------------
+# -- drop-path ---------------------------------------------------------------------------------------------------------
 class Dropping(TwoPaths):
     """Remembers what it was told to drop, and draws."""
 
@@ -235,7 +257,9 @@ def test_drop_path_grows_through_a_cycle_and_is_resumed(tmp_path: Path) -> None:
         model, s = Dropping(), settings(batch_size=4)
         cycle, drop = Cycle(1, 2, 2, "all"), DropPath(0.2, identity=False)
         paths = lambda epoch, steps: np.array([epoch % 2] * steps, np.int8)  # noqa: E731
-        return model, Training(model, Interrupting(hook), noise(8), s, 0, folder=folder, paths=paths, drop_path=drop, cycle=cycle).run().final
+        return model, Training(
+            model, Interrupting(hook), noise(8), s, 0, folder=folder, paths=paths, drop_path=drop, cycle=cycle
+        ).run().final
 
     model, final = run()
     assert model.told == [(0.05, False), (0.1, False), (0.15, False), (0.2, False), (0.0, False)]
@@ -250,21 +274,25 @@ def test_drop_path_of_cells(space: Any) -> None:
     supernet: Any = space.with_classes(4).supernet().train()
     x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     skip = [0 if d.values[0] == "0" or "inputs" in d.label else d.values.index("skip_connect") for d in space.decisions]
-    other = [0 if d.values[0] == "0" or "inputs" in d.label else d.values.index("max_pool_3x3") for d in space.decisions]
+    other = [
+        0 if d.values[0] == "0" or "inputs" in d.label else d.values.index("max_pool_3x3") for d in space.decisions
+    ]
 
     def run(row: list[int], probability: float, identity: bool) -> torch.Tensor:
         supernet.set_drop_path(probability, identity)
         with torch_fork(0, "test"):
             return supernet.forward_path(x, np.broadcast_to(np.array(row, np.int8), (space.repeats, len(row)))).detach()
 
-    assert torch.equal(run(skip, 0.0, True), run(skip, 0.9, False)) and not torch.equal(run(skip, 0.0, True), run(skip, 0.9, True))
+    assert torch.equal(run(skip, 0.0, True), run(skip, 0.9, False)) and not torch.equal(
+        run(skip, 0.0, True), run(skip, 0.9, True)
+    )
     assert not torch.equal(run(other, 0.0, True), run(other, 0.9, False))
     assert [cell.drop_path for cell in supernet.cells] == pytest.approx([0.3, 0.6, 0.9])
     supernet.eval()
     assert torch.equal(run(other, 0.0, True), run(other, 0.9, True)), "in training only"
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 def test_errors(images: ImageSet) -> None:
     def made(objective: Any = None, space: Any = SPACE, **more: Any) -> SharedImages:
         return SharedImages(space, images, objective or Supervised(), SETTINGS, **more)
@@ -273,7 +301,10 @@ def test_errors(images: ImageSet) -> None:
         (lambda: made(RandomLabels(4)), "cannot be predicted"),
         (lambda: made(portion=0.99), "59 for the weights and 1 for the evaluation"),
         (lambda: made(drop_path=DropPath(0.1)), "has no drop-path"),
-        (lambda: Training(nn.Linear(1, 1), RandomLabels(2), images, SETTINGS, 0, drop_path=DropPath(0.1)), "Linear has no drop-path"),
+        (
+            lambda: Training(nn.Linear(1, 1), RandomLabels(2), images, SETTINGS, 0, drop_path=DropPath(0.1)),
+            "Linear has no drop-path",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             wrong()

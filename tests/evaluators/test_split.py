@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.data import ImageSet
-from evaluators.errors import ConfigError
-from evaluators.objectives import Rotation, Supervised
-from evaluators.settings import BilevelSettings
-from evaluators.split import check_classes, halves
+from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.data.split import check_classes, halves
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.objectives import Rotation, Supervised
+from nni_plugins.evaluators.training.settings import BilevelSettings
 
 
 def folder(each: int, classes: int = 4) -> ImageSet:

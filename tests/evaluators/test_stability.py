@@ -1,4 +1,6 @@
-"""The stop rule on hand-made sequences; early stopping and adaptive decay against trainings that never went the wrong way."""
+"""The stop rule on hand-made sequences; early stopping and adaptive decay against trainings that never went the wrong
+way.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,14 @@ from typing import Any
 import pytest
 import torch
 
-from evaluators.data import Augmentation, ImageSet
-from evaluators.errors import ConfigError
-from evaluators.settings import BilevelSettings, StabilitySettings, read
-from evaluators.training import bilevel as module
-from evaluators.training.bilevel import Bilevel, BilevelTraining
-from evaluators.training.loop import to_cpu
-from evaluators.training.stability import Stop, local_averages, raised, unstable
+from nni_plugins.evaluators.data import Augmentation, ImageSet
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.training import bilevel as module
+from nni_plugins.evaluators.training.bilevel import Bilevel, BilevelTraining
+from nni_plugins.evaluators.training.loop import to_cpu
+from nni_plugins.evaluators.training.settings import BilevelSettings, StabilitySettings
+from nni_plugins.evaluators.training.stability import Stop, local_averages, raised, unstable
 
 from .resume_job import hold
 from .test_bilevel import Toy, lines, same, settings
@@ -48,7 +51,9 @@ def first_stop(values: list[float], every: int = 2, rule: StabilitySettings = OF
 
 
 def test_official_numbers() -> None:
-    """A step from 1 to 2 at epoch 20: the average centred at epoch c has passed 1.3 when two of its five values have, at c = 18 (1.4)."""
+    """A step from 1 to 2 at epoch 20: the average centred at epoch c has passed 1.3 when two of its five values have,
+    at c = 18 (1.4).
+    """
     values = [1.0] * 10 + [2.0] * 15
     assert first_stop(values) == (22, Stop(10, pytest.approx(1.4)))
     later = [1.0] * 14 + [2.0] * 11
@@ -60,7 +65,10 @@ def test_the_first_decision_is_in_epoch_22() -> None:
     found = first_stop(steep)
     assert found is not None and found[0] == 22 and found[1].epoch == 10 and found[1].ratio == pytest.approx(16)
     assert unstable(steep[:11], 2, OFFICIAL) is None, "its stop epoch would be 8"
-    assert first_stop(steep, rule=OFFICIAL.model_copy(update={"start_epoch": 0})) == (12, Stop(0, pytest.approx(16 * (31 / 5) / (7 / 3) / 4)))
+    assert first_stop(steep, rule=OFFICIAL.model_copy(update={"start_epoch": 0})) == (
+        12,
+        Stop(0, pytest.approx(16 * (31 / 5) / (7 / 3) / 4)),
+    )
     found = first_stop(steep, every=1)
     assert found is not None and (found[0], found[1].epoch) == (16, 10)
 
@@ -86,12 +94,16 @@ def test_exactly_the_factor_does_not_stop() -> None:
 
 
 def test_averages_that_are_not_positive_stop_nothing() -> None:
-    assert first_stop([0.0] * 12 + [1.0] * 13, rule=OFFICIAL.model_copy(update={"window": 1, "start_epoch": 24})) is None
+    assert (
+        first_stop([0.0] * 12 + [1.0] * 13, rule=OFFICIAL.model_copy(update={"window": 1, "start_epoch": 24})) is None
+    )
     assert first_stop([-1.0] * 12 + [-3.0] * 13) is None
 
 
 def test_raised() -> None:
-    assert [raised(w, OFFICIAL) for w in (3e-4, 3e-3, 0.03)] == [3e-3, 0.03, None], "3e-4 * 10 is a little less than 3e-3"
+    assert [raised(w, OFFICIAL) for w in (3e-4, 3e-3, 0.03)] == [3e-3, 0.03, None], (
+        "3e-4 * 10 is a little less than 3e-3"
+    )
     assert [raised(w, OFFICIAL) for w in (9e-4, 9e-3, 0.1)] == [9e-3, 0.03, None], "never above the maximum"
 
 
@@ -100,7 +112,10 @@ def test_raised() -> None:
     [
         ({"hessian_every": 0}, r"stability needs eigenvalues; set hessian_every \(R-DARTS: 2\)"),
         ({"epochs": 23}, "stability first compares averages in epoch 23 and not in the last one, but epochs is 23"),
-        ({"weight_decay": 0.03}, "0 < weight_decay < stability.max_weight_decay must hold, or nothing can be raised, but got 0.03 and 0.03"),
+        (
+            {"weight_decay": 0.03},
+            "0 < weight_decay < stability.max_weight_decay must hold, or nothing can be raised, but got 0.03 and 0.03",
+        ),
         ({"weight_decay": 0}, "0 < weight_decay"),
         ({"stability": {"method": "adaptive", "window": 4}}, "stability: window must be odd, but got 4"),
         ({"stability": {"method": "adaptative"}}, "stability.method: input should be 'early_stop' or 'adaptive'"),
@@ -116,9 +131,20 @@ def test_settings_that_cannot_be_used(changes: dict[str, Any], message: str) -> 
 
 def test_the_defaults_are_robust_darts() -> None:
     s = read(BilevelSettings, {"hessian_every": 2, "epochs": 24, "stability": {"method": "adaptive"}}).stability
-    assert s is not None and (s.window, s.start_epoch, s.delta, s.factor, s.max_weight_decay, s.multiplier) == (5, 10, 4, 1.3, 0.03, 10)
+    assert s is not None and (s.window, s.start_epoch, s.delta, s.factor, s.max_weight_decay, s.multiplier) == (
+        5,
+        10,
+        4,
+        1.3,
+        0.03,
+        10,
+    )
     assert (
-        s.lag(2) == 12 and read(BilevelSettings, {"weight_decay": 0.1, "hessian_every": 2, "stability": {"method": "early_stop"}}).weight_decay == 0.1
+        s.lag(2) == 12
+        and read(
+            BilevelSettings, {"weight_decay": 0.1, "hessian_every": 2, "stability": {"method": "early_stop"}}
+        ).weight_decay
+        == 0.1
     )
     assert BilevelSettings().stability is None and BilevelSettings().hessian_every == 0
 
@@ -137,7 +163,9 @@ class Mixing(Toy):
 
 
 class Scripted(BilevelTraining):
-    """Its eigenvalue is 1, and from epoch 5 (decay 3e-4) or 8 (decay 3e-3), counted from 0, ten times as large at every epoch."""
+    """Its eigenvalue is 1, and from epoch 5 (decay 3e-4) or 8 (decay 3e-3), counted from 0, ten times as large at every
+    epoch.
+    """
 
     def _eigenvalue(self) -> float:
         epoch = len(self.history) - 1
@@ -154,7 +182,9 @@ def scripted(
 ) -> BilevelTraining:
     """12 epochs of 3 iterations."""
     rule = None if method is None else {**RULE, "method": method}
-    s = settings(**{"epochs": 12, "hessian_every": 1, "stability": rule, "weight_decay": 3e-4, "learning_rate": 0.2, **changes})
+    s = settings(
+        **{"epochs": 12, "hessian_every": 1, "stability": rule, "weight_decay": 3e-4, "learning_rate": 0.2, **changes}
+    )
     return kind(Mixing(drop=0.3), Interrupting(hook), data(), s, 0, folder=folder)
 
 
@@ -171,7 +201,9 @@ def state(job: BilevelTraining) -> dict[str, Any]:
 
 
 def states(job: BilevelTraining) -> dict[int, dict[str, Any]]:
-    """Epoch (from 1) -> state at its end, filled while the training runs; of the last time where it came more than once."""
+    """Epoch (from 1) -> state at its end, filled while the training runs; of the last time where it came more than
+    once.
+    """
     found: dict[int, dict[str, Any]] = {}
     job.report = lambda row: found.update({int(row["epoch"]): state(job)})
     return found
@@ -193,15 +225,23 @@ def test_early_stopping(tmp_path: Path) -> None:
     seen = states(job)
     trained = job.run()
     assert trained.stopped_epoch == 4 and list(seen) == [1, 2, 3, 4, 5, 6]
-    assert equal(trained.final, seen[4]["model"]) and trained.history == seen[4]["curve"][0] and list(trained.eigenvalues) == [1, 2, 3, 4]
+    assert (
+        equal(trained.final, seen[4]["model"])
+        and trained.history == seen[4]["curve"][0]
+        and list(trained.eigenvalues) == [1, 2, 3, 4]
+    )
     assert len(trained.genotypes) == len(trained.mixtures) == 4 and trained.genotypes[-1] == job.model.genotype()  # type: ignore[operator]
     (record,) = trained.rollbacks
     assert {key: record[key] for key in ("method", "epoch", "found", "weight_decay")} == {
         "method": "early_stop", "epoch": 4, "found": 6, "weight_decay": 3e-4
     }  # fmt: skip
     assert record["ratio"] == pytest.approx(4) and [row["epoch"] for row in record["abandoned"]] == [5, 6]
-    assert [row["eigenvalue"] for row in record["abandoned"]] == [1, 10] and all("genotype" in row for row in record["abandoned"])
-    assert lines(tmp_path) == [{**row, "genotype": g} for row, g in zip(trained.history, trained.genotypes, strict=True)]
+    assert [row["eigenvalue"] for row in record["abandoned"]] == [1, 10] and all(
+        "genotype" in row for row in record["abandoned"]
+    )
+    assert lines(tmp_path) == [
+        {**row, "genotype": g} for row, g in zip(trained.history, trained.genotypes, strict=True)
+    ]
 
     again = scripted("early_stop", tmp_path, at(1)).run()
     assert everything(again, trained), "nothing is trained any more"
@@ -214,7 +254,12 @@ def test_a_training_that_stays_stable_is_not_touched() -> None:
             return 1.0
 
     plain, watched = scripted(None, kind=Calm).run(), scripted("adaptive", kind=Calm).run()
-    assert everything(plain, watched) and not watched.rollbacks and watched.stopped_epoch is None and len(watched.eigenvalues) == 12
+    assert (
+        everything(plain, watched)
+        and not watched.rollbacks
+        and watched.stopped_epoch is None
+        and len(watched.eigenvalues) == 12
+    )
 
 
 class Raised(Scripted):
@@ -235,8 +280,13 @@ def test_adaptive_decay_equals_a_training_that_never_went_wrong(order: int) -> N
     job = scripted("adaptive", order=order)
     trained = job.run()
     assert [(r["epoch"], r["found"], r["weight_decay"]) for r in trained.rollbacks] == [(4, 6, 0.003), (7, 9, 0.03)]
-    assert all(r["method"] == "adaptive" and r["ratio"] == pytest.approx(4) for r in trained.rollbacks) and trained.stopped_epoch is None
-    assert [row["epoch"] for row in trained.history] == list(range(1, 13)) and len(trained.genotypes) == len(trained.mixtures) == 12
+    assert (
+        all(r["method"] == "adaptive" and r["ratio"] == pytest.approx(4) for r in trained.rollbacks)
+        and trained.stopped_epoch is None
+    )
+    assert [row["epoch"] for row in trained.history] == list(range(1, 13)) and len(trained.genotypes) == len(
+        trained.mixtures
+    ) == 12
     assert set(trained.eigenvalues.values()) == {1.0}, "the abandoned ones are not part of the history"
     assert same(trained, scripted(None, kind=Raised, order=order).run()) and not job.past
     other = scripted(None, order=order).run()
@@ -244,14 +294,22 @@ def test_adaptive_decay_equals_a_training_that_never_went_wrong(order: int) -> N
 
 
 def test_a_roll_back_restores_the_very_state_of_the_stop_epoch() -> None:
-    """Weights, buffers, momenta, Adam's moments and the curve, both times: the state that is kept stays what it was while training goes on."""
+    """Weights, buffers, momenta, Adam's moments and the curve, both times: the state that is kept stays what it was
+    while training goes on.
+    """
     job = scripted("adaptive")
     seen, whole, compared = states(job), job._roll_back, []
 
     def roll_back(epoch: int, stop: Stop) -> None:
         moved = equal(state(job), seen[stop.epoch + 1])
         whole(epoch, stop)
-        compared.append((moved, equal(state(job), seen[stop.epoch + 1]), [group["weight_decay"] for group in job.optimizer.param_groups]))
+        compared.append(
+            (
+                moved,
+                equal(state(job), seen[stop.epoch + 1]),
+                [group["weight_decay"] for group in job.optimizer.param_groups],
+            )
+        )
 
     job._roll_back = roll_back  # type: ignore[method-assign]
     job.run()
@@ -324,11 +382,18 @@ def test_interrupted_while_a_roll_back_is_saved(tmp_path: Path, monkeypatch: pyt
 
 
 def interrupted_unlink(unlink: Callable[..., None]) -> Callable[..., None]:
-    """Interrupts when the checkpoint of a later epoch than the newest one is removed, which only a roll-back's save does."""
+    """Interrupts when the checkpoint of a later epoch than the newest one is removed, which only a roll-back's save
+    does.
+    """
 
     def wrapped(path: Path, missing_ok: bool = False) -> None:
         others = [int(p.stem.removeprefix("step-")) for p in path.parent.glob("step-*.json")]
-        if path.name.startswith("step-") and others and int(path.stem.removeprefix("step-")) == max(others) and path.suffix == ".json":
+        if (
+            path.name.startswith("step-")
+            and others
+            and int(path.stem.removeprefix("step-")) == max(others)
+            and path.suffix == ".json"
+        ):
             raise Interrupted
         unlink(path, missing_ok=missing_ok)
 
@@ -346,7 +411,9 @@ def child(folder: Path, until: int) -> None:
 
 
 def test_sigkill_in_the_middle_of_an_adaptive_run(tmp_path: Path) -> None:
-    """At step 25 of 36, which the training only reaches after both roll-backs, with real eigenvalue decisions behind it."""
+    """At step 25 of 36, which the training only reaches after both roll-backs, with real eigenvalue decisions behind
+    it.
+    """
     process = FORKS.Process(target=child, args=(tmp_path, 28))
     process.start()
     try:
@@ -368,7 +435,9 @@ def test_real_eigenvalues_can_stop_a_search(tmp_path: Path) -> None:
     rule = {**RULE, "method": "adaptive", "window": 1, "start_epoch": 0, "factor": 1.0001, "max_weight_decay": 3e-3}
 
     def run(folder: Path | None, hook: Callable[[int], None] = lambda call: None) -> Bilevel:
-        return scripted(None, folder, hook, kind=BilevelTraining, stability=rule, epochs=8, order=2, architecture_learning_rate=0.3).run()
+        return scripted(
+            None, folder, hook, kind=BilevelTraining, stability=rule, epochs=8, order=2, architecture_learning_rate=0.3
+        ).run()
 
     whole = run(None)
     assert len(whole.rollbacks) == 1 and len(whole.history) == 8 and whole.rollbacks[0]["abandoned"]

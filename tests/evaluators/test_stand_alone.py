@@ -10,12 +10,14 @@ import nni
 import pytest
 import torch
 
-from evaluators.data import ImageData, ImageSet, load
-from evaluators.errors import ConfigChanged, ConfigError, DataError, LabelError
-from evaluators.objectives import Supervised
-from evaluators.settings import DataSettings, StandAloneSettings, read
-from evaluators.stand_alone import StandAlone
-from spaces import NASBench201
+from nni_plugins.evaluators.data import ImageData, ImageSet, load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, DataError, LabelError
+from nni_plugins.evaluators.objectives import Supervised
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.stand_alone.training import StandAlone
+from nni_plugins.evaluators.training.settings import StandAloneSettings
+from nni_plugins.spaces import NASBench201
 
 from .tiny import Interrupted, images
 
@@ -38,7 +40,9 @@ def test_training_is_reproducible_and_learns(digits: ImageData) -> None:
     assert first == again != other
     assert [row["epoch"] for row in first.history] == [1, 2] and first.history[1]["loss"] < first.history[0]["loss"]
     assert first.accuracy > 15 and StandAlone(digits, SETTINGS, space=SPACE).evaluate(CELL) == first.accuracy
-    assert digits.test is not None and (first.accuracy * len(digits.test) / 100) % 1 == pytest.approx(0, abs=1e-6), "a number of images"
+    assert digits.test is not None and (first.accuracy * len(digits.test) / 100) % 1 == pytest.approx(0, abs=1e-6), (
+        "a number of images"
+    )
 
 
 def test_resume_from_a_folder(digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +86,11 @@ def test_what_is_missing_is_noticed_before_the_training(digits: ImageData) -> No
     assert digits.test is not None
     rows: list[dict[str, float]] = []
     for data, error, message in (
-        (ImageData(digits.train, None), DataError, r"digits/train: stand-alone training needs labelled test images[\s\S]*Add a test folder"),
+        (
+            ImageData(digits.train, None),
+            DataError,
+            r"digits/train: stand-alone training needs labelled test images[\s\S]*Add a test folder",
+        ),
         (ImageData(without_labels(digits.train), digits.test), LabelError, "digits/train: these images have no labels"),
         (ImageData(digits.train, without_labels(digits.test)), LabelError, "digits/test: these images have no labels"),
         (ImageData(images(9), images(9)), LabelError, "noise: these images have no labels"),
@@ -105,7 +113,9 @@ def test_dictionaries_for_data_and_settings() -> None:
 def test_a_trial_reports_its_accuracy(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[Any] = []
     monkeypatch.setattr(nni, "report_final_result", reported.append)
-    monkeypatch.setattr(nni, "get_current_parameter", lambda: None)  # strategies run in this process leave theirs behind
+    monkeypatch.setattr(
+        nni, "get_current_parameter", lambda: None
+    )  # strategies run in this process leave theirs behind
     evaluator = StandAlone(digits, StandAloneSettings(epochs=1, accelerator="cpu"), space=SPACE)
     value = evaluator.evaluate(CELL)
     assert not reported, "there is no trial"

@@ -1,4 +1,6 @@
-"""Files that are decoded when they are needed give the very bytes that decoding them all at once gives, whatever threads do."""
+"""Files that are decoded when they are needed give the very bytes that decoding them all at once gives, whatever
+threads do.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,17 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluators.data import ImageSet, folder, sources, streaming
-from evaluators.data.decoding import read_image
-from evaluators.data.images import ImageData
-from evaluators.data.reading import settled
-from evaluators.data.streaming import Files
-from evaluators.errors import DataError, LabelError
-from evaluators.objectives import RandomLabels
-from evaluators.settings import DataSettings, TrainingSettings, read
-from evaluators.training import Training
+from nni_plugins.evaluators.data import ImageSet, folder, sources, streaming
+from nni_plugins.evaluators.data.decoding import read_image
+from nni_plugins.evaluators.data.images import ImageData
+from nni_plugins.evaluators.data.reading import settled
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.data.streaming import Files
+from nni_plugins.evaluators.errors import DataError, LabelError
+from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.training import Training
+from nni_plugins.evaluators.training.settings import TrainingSettings
 
 
 def fill(place: Path, count: int, seed: int = 0, size: tuple[int, int] = (9, 12)) -> None:
@@ -71,7 +75,9 @@ def test_streamed_equals_resident_bit_by_bit(photos: Path) -> None:
         for pixels in (a.on("cpu"), b.on("cpu")):
             pixels.plan(index)
             assert torch.equal(torch.cat([pixels.gather(part) for part in index.split(7)]), a.images[index])
-        assert all(torch.equal(x, y) for x, y in zip(a.statistics(), b.statistics(), strict=True)), "fewer than 10,000 are all looked at"
+        assert all(torch.equal(x, y) for x, y in zip(a.statistics(), b.statistics(), strict=True)), (
+            "fewer than 10,000 are all looked at"
+        )
         assert torch.equal(b.in_memory().images, a.images)
     part = streamed.train.subset(np.array([5, 2, 9]))
     assert (
@@ -182,8 +188,10 @@ def test_what_was_chosen_is_held_if_it_fits(photos: Path, monkeypatch: pytest.Mo
 
 
 def test_memory_that_is_not_there(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluators.data.reading.room", lambda resident: 1000 if resident else 0)
-    with pytest.raises(DataError, match=r"/train: 55 images of 8x8 pixels need 0.0 GB, but 0.0 GB are free\.[\s\S]*resident: true"):
+    monkeypatch.setattr("nni_plugins.evaluators.data.reading.room", lambda resident: 1000 if resident else 0)
+    with pytest.raises(
+        DataError, match=r"/train: 55 images of 8x8 pixels need 0.0 GB, but 0.0 GB are free\.[\s\S]*resident: true"
+    ):
         load(photos, resident=True)
     data = folder.load(str(photos), 8, resident=False)
     assert settled(data, None) is data
@@ -201,13 +209,15 @@ def test_streamed_images_say_how_to_reach_their_pixels(photos: Path) -> None:
 
 
 def test_statistics_of_many_files_are_those_of_a_fixed_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluators.data.images.SAMPLE", 50)
+    monkeypatch.setattr("nni_plugins.evaluators.data.images.SAMPLE", 50)
     reader = Slow()
     images = numbered(200, reader)
     mean, deviation = images.statistics()
     looked = np.array(sorted(map(int, reader.read)))
     assert len(set(looked)) == 50 and len(set(np.diff(looked))) > 1
-    assert mean.tolist() == pytest.approx([looked.mean() / 255] * 3) and deviation.tolist() == pytest.approx([looked.std() / 255] * 3)
+    assert mean.tolist() == pytest.approx([looked.mean() / 255] * 3) and deviation.tolist() == pytest.approx(
+        [looked.std() / 255] * 3
+    )
     assert images.statistics() == (mean, deviation) and len(reader.read) == 50, "once"
 
 
@@ -235,14 +245,18 @@ def test_identity_is_of_names_and_sizes_not_of_times_and_places(tmp_path: Path) 
 def test_headers_are_looked_at_in_the_beginning(tmp_path: Path) -> None:
     fill(tmp_path, 20)
     (tmp_path / "004.png").write_text("no image")
-    with pytest.warns(UserWarning, match=r"1 of 20 images cannot be read and are left out: .*004.png \(no image format that we know\)"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 20 images cannot be read and are left out: .*004.png \(no image format that we know\)"
+    ):
         data = folder.load(str(tmp_path), 8, resident=False)
     with pytest.warns(UserWarning, match="left out"):
         held = folder.load(str(tmp_path), 8)
     assert len(data.train) == 19 and torch.equal(data.train.in_memory().images, held.train.images)
     (tmp_path / "006.png").unlink()
     (tmp_path / "006.png").symlink_to("nowhere")
-    with pytest.raises(DataError, match=r"2 of 20 images cannot be read \(at most 1 may be\): .*004.png .*006.png \(No such file"):
+    with pytest.raises(
+        DataError, match=r"2 of 20 images cannot be read \(at most 1 may be\): .*004.png .*006.png \(No such file"
+    ):
         folder.load(str(tmp_path), 8, resident=False)
 
 
@@ -265,5 +279,7 @@ def test_a_file_that_turns_out_broken_later_is_named(tmp_path: Path) -> None:
 
 def test_reading_a_file_twice_gives_the_same(photos: Path) -> None:
     row, again = (np.empty((3, 5, 7), dtype=np.uint8) for _ in range(2))
-    assert read_image(str(photos / "ant/001.jpg"), row) is None and read_image(str(photos / "ant/001.jpg"), again) is None
+    assert (
+        read_image(str(photos / "ant/001.jpg"), row) is None and read_image(str(photos / "ant/001.jpg"), again) is None
+    )
     assert np.array_equal(row, again) and row.std() > 0

@@ -19,11 +19,11 @@ from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace
 from nni.nas.strategy import GridSearch, Random
 
-from evaluators.errors import TableError
-from evaluators.lookup import TableLookup
-from evaluators.table import NASBENCH201_METRICS, Table, digits_table, nasbench201_table, read_table
-from spaces import NASBench201
-from spaces.errors import SpaceError
+from nni_plugins.evaluators.errors import TableError
+from nni_plugins.evaluators.tables.lookup import TableLookup
+from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, digits_table, nasbench201_table, read_table
+from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces.errors import SpaceError
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 CELLS = tuple(SPACE.decode(SPACE.enumerate()))
@@ -36,7 +36,9 @@ def csv_text(column: str = "architecture") -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow([column, "accuracy", "comment", "macs"])
-    writer.writerows([text, repr(row / 3) if row < 124 else "", f"cell, {row}", row * 10] for row, text in enumerate(STRINGS))
+    writer.writerows(
+        [text, repr(row / 3) if row < 124 else "", f"cell, {row}", row * 10] for row, text in enumerate(STRINGS)
+    )
     return buffer.getvalue()
 
 
@@ -52,7 +54,13 @@ def write_gz(path: Path) -> Path:
 
 def write_npz(path: Path, save: Callable[..., None] = np.savez) -> Path:
     values = np.array([row / 3 for row in range(124)] + [math.nan])
-    save(path / "t.npz", architecture=np.array(STRINGS), accuracy=values, macs=np.arange(125) * 10, comment=np.array(["x"] * 125))
+    save(
+        path / "t.npz",
+        architecture=np.array(STRINGS),
+        accuracy=values,
+        macs=np.arange(125) * 10,
+        comment=np.array(["x"] * 125),
+    )
     return path / "t.npz"
 
 
@@ -65,7 +73,9 @@ def table(tmp_path: Path) -> Table:
 def test_round_trip(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     table = read_table(write(tmp_path), SPACE)
     assert table.architectures == CELLS and list(table.metrics) == ["accuracy", "macs"]
-    assert table.metric("accuracy")[:124].tolist() == [row / 3 for row in range(124)] and math.isnan(table.metric("accuracy")[124])
+    assert table.metric("accuracy")[:124].tolist() == [row / 3 for row in range(124)] and math.isnan(
+        table.metric("accuracy")[124]
+    )
     assert table.value(CELLS[7], "macs") == 70 and isinstance(table.value(CELLS[7], "macs"), float)
     assert table.values([CELLS[9], CELLS[3]], "accuracy").tolist() == [3.0, 1.0]
     assert table.name.startswith("t.")
@@ -75,7 +85,9 @@ def test_round_trip(tmp_path: Path, write: Callable[[Path], Path]) -> None:
 
 
 def test_missing_values_metrics_and_architectures(table: Table) -> None:
-    with pytest.raises(TableError, match=r"t.csv has no accuracy for \|avg_pool_3x3~0\|\+\|avg_pool_3x3~0\|avg_pool_3x3~1\|"):
+    with pytest.raises(
+        TableError, match=r"t.csv has no accuracy for \|avg_pool_3x3~0\|\+\|avg_pool_3x3~0\|avg_pool_3x3~1\|"
+    ):
         table.value(CELLS[124], "accuracy")
     with pytest.raises(TableError, match=r"has no metric 'acuracy'; did you mean 'accuracy'\?"):
         table.metric("acuracy")
@@ -151,8 +163,12 @@ def test_an_npz_file_that_is_no_table(tmp_path: Path) -> None:
     np.save(single, np.arange(3))
     refused(tmp_path, single.getvalue(), "t.npz")
     refused(tmp_path, npz(architecture=np.array(STRINGS[0]), accuracy=np.array(1.0)), "t.npz")
-    assert "equally long columns" in refused(tmp_path, npz(architecture=np.array(STRINGS[:2]), accuracy=np.arange(3)), "t.npz")
-    assert "no numeric column" in refused(tmp_path, npz(architecture=np.array(STRINGS[:2]), accuracy=np.ones((2, 2))), "t.npz")
+    assert "equally long columns" in refused(
+        tmp_path, npz(architecture=np.array(STRINGS[:2]), accuracy=np.arange(3)), "t.npz"
+    )
+    assert "no numeric column" in refused(
+        tmp_path, npz(architecture=np.array(STRINGS[:2]), accuracy=np.ones((2, 2))), "t.npz"
+    )
 
 
 @pytest.mark.parametrize("write", [write_gz, write_npz, lambda path: write_npz(path, np.savez_compressed)])
@@ -201,12 +217,16 @@ def test_inside_nnis_random_strategy(form: Any) -> None:
     strategy(form.from_model(SPACE.supernet(), TableLookup(whole)), engine)
     models = list(engine.list_models())
     assert len({tuple(model.sample.items()) for model in models}) == 8
-    assert [model.metric for model in models] == [whole.value(SPACE.parse(model.sample), "accuracy") for model in models]
+    assert [model.metric for model in models] == [
+        whole.value(SPACE.parse(model.sample), "accuracy") for model in models
+    ]
     assert next(iter(strategy.list_models(limit=1))).metric == max(model.metric for model in models)
 
 
 def test_inside_nnis_grid_search() -> None:
-    """In NNI 3.0 all models that ``GridSearch`` draws from a ``RawFormatModelSpace`` share one sample, so the simplified format is used."""
+    """In NNI 3.0 all models that ``GridSearch`` draws from a ``RawFormatModelSpace`` share one sample, so the
+    simplified format is used.
+    """
     whole = Table("whole", SPACE, CELLS, {"accuracy": np.arange(125.0)})
     engine, strategy = SequentialExecutionEngine(), GridSearch(seed=0)
     strategy(SimplifiedModelSpace.from_model(SPACE.supernet(), TableLookup(whole)), engine)
@@ -223,9 +243,13 @@ def test_digits_table() -> None:
     seeds = np.stack([table.metric(f"accuracy_seed{seed}") for seed in range(5)])
     assert np.all((seeds >= 0) & (seeds <= 100)) and np.allclose(table.metric("accuracy"), seeds.mean(0), atol=1e-4)
     costs = table.space.cost_table(image_size=8)(table.space.encode(table.architectures))
-    assert np.array_equal(table.metric("parameters"), costs.parameters) and np.array_equal(table.metric("macs"), costs.macs)
+    assert np.array_equal(table.metric("parameters"), costs.parameters) and np.array_equal(
+        table.metric("macs"), costs.macs
+    )
     alive = table.space.path_counts(table.space.encode(table.architectures)).any(axis=1)
-    assert table.metric("accuracy")[alive].min() > table.metric("accuracy")[~alive].max(), "a cell without a path cannot learn"
+    assert table.metric("accuracy")[alive].min() > table.metric("accuracy")[~alive].max(), (
+        "a cell without a path cannot learn"
+    )
 
 
 def test_nasbench201_table() -> None:
@@ -235,14 +259,18 @@ def test_nasbench201_table() -> None:
     table = nasbench201_table(folder)
     assert len(set(table.architectures)) == 15_625
     best = {name: round(float(np.nanmax(table.metric(column))), 2) for name, column in NASBENCH201_METRICS.items()}
-    assert best == {"cifar10": 94.37, "cifar100": 73.51, "imagenet16-120": 47.31}, "NAS-Bench-201, ICLR 2020, table 5: optimal"
+    assert best == {"cifar10": 94.37, "cifar100": 73.51, "imagenet16-120": 47.31}, (
+        "NAS-Bench-201, ICLR 2020, table 5: optimal"
+    )
     assert all(np.nanmin(table.metric(column)) > 0 for column in NASBENCH201_METRICS.values())
 
 
 def test_nasbench201_table_must_be_whole(tmp_path: Path) -> None:
     cell = NASBench201().to_string(NASBench201().decode(np.zeros((1, 6), np.int8))[0])
     (tmp_path / "nb201_table.csv.gz").write_bytes(gzip.compress(f"arch_str,cifar10_test_200\n{cell},90\n".encode()))
-    with pytest.raises(TableError, match=r"1 of 15,625 architectures, missing columns \['cifar100_test_200', 'imagenet16_test_200'\]"):
+    with pytest.raises(
+        TableError, match=r"1 of 15,625 architectures, missing columns \['cifar100_test_200', 'imagenet16_test_200'\]"
+    ):
         nasbench201_table(tmp_path)
     with pytest.raises(TableError, match="cannot read"):
         nasbench201_table(tmp_path / "nowhere")

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evaluators.errors import ConfigChanged, ConfigError, TrainingError
-from evaluators.text import batched_model
-from evaluators.text.batched import BatchedTraining, CellsResult, chunk_size, train_cells
-from evaluators.text.batched_model import BatchedCells, Masks, draw_masks
-from evaluators.text.corpus import Corpus
-from evaluators.text.settings import LanguageModelSettings
-from evaluators.text.stand_alone import LanguageModel
-from spaces.recurrent import RecurrentCell
-from spaces.recurrent.network import Dropouts
+from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, TrainingError
+from nni_plugins.evaluators.text import batched_model
+from nni_plugins.evaluators.text.batched import BatchedTraining, CellsResult, chunk_size, train_cells
+from nni_plugins.evaluators.text.batched_model import BatchedCells, Masks, draw_masks
+from nni_plugins.evaluators.text.corpus import Corpus
+from nni_plugins.evaluators.text.settings import LanguageModelSettings
+from nni_plugins.evaluators.text.stand_alone import LanguageModel
+from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.recurrent.network import Dropouts
 
 WORDS = 7
 SPACE = RecurrentCell(nodes=2, hidden=5, embedding=4, classes=WORDS)
@@ -65,7 +65,7 @@ def same(a: CellsResult, b: CellsResult, rtol: float) -> None:
         assert np.allclose(getattr(a, name), getattr(b, name), rtol=rtol, atol=0), name
 
 
-# -- one step -------------------------------------------------------------------------------------------------------------
+# -- one step ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("space", "every", "rates"),
     [
@@ -75,7 +75,9 @@ def same(a: CellsResult, b: CellsResult, rtol: float) -> None:
         (RecurrentCell(nodes=2, hidden=4, classes=9), 5, {}),
     ],
 )
-def test_gradients_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch, space: RecurrentCell, every: int, rates: dict[str, float]) -> None:
+def test_gradients_are_those_of_autograd(
+    monkeypatch: pytest.MonkeyPatch, space: RecurrentCell, every: int, rates: dict[str, float]
+) -> None:
     monkeypatch.setattr(batched_model, "BUFFER", 4 * space.classes)
     monkeypatch.setattr(batched_model, "FEWEST", 4)  # so that a piece's logits are made in several parts
     architectures = space.decode(space.enumerate()[::every])
@@ -92,7 +94,9 @@ def test_gradients_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch, space:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         masks = draw_masks(space, Dropouts.of(rates), 3, rows)
-    sums, last = cells.gradient(cells.views(rows), cells.tables(rows), (x, y), state, masks, (2.0, 1.0), cells.views(found))
+    sums, last = cells.gradient(
+        cells.views(rows), cells.tables(rows), (x, y), state, masks, (2.0, 1.0), cells.views(found)
+    )
     plain, _ = cells.losses(cells.views(rows), cells.tables(rows), (x, y), state)
     for a, architecture in enumerate(architectures):
         network = space.network(architecture, **rates).double()
@@ -103,9 +107,14 @@ def test_gradients_are_those_of_autograd(monkeypatch: pytest.MonkeyPatch, space:
             dropped = network.dropped(hidden)
         loss = F.cross_entropy(network.decode(dropped).flatten(0, 1), y.flatten())
         (loss + 2 * dropped.square().mean() + hidden.diff(dim=0).square().mean()).backward()
-        assert math.isclose(float(loss.detach()) * 21, float(sums[a]), rel_tol=1e-12) and torch.allclose(last[a], hidden[-1], atol=1e-12)
+        assert math.isclose(float(loss.detach()) * 21, float(sums[a]), rel_tol=1e-12) and torch.allclose(
+            last[a], hidden[-1], atol=1e-12
+        )
         for name, gradient in cells.views(found).items():
-            assert torch.allclose(gradient[a], network.get_parameter(name).grad, rtol=1e-9, atol=1e-12), (name, architecture)  # type: ignore[arg-type]
+            assert torch.allclose(gradient[a], network.get_parameter(name).grad, rtol=1e-9, atol=1e-12), (
+                name,
+                architecture,
+            )  # type: ignore[arg-type]
         with torch.no_grad():
             wanted = F.cross_entropy(network.eval()(x, state[a]).flatten(0, 1), y.flatten(), reduction="sum")
         assert math.isclose(float(wanted), float(plain[a]), rel_tol=1e-12)
@@ -119,31 +128,44 @@ def test_a_large_logit_does_not_make_the_loss_infinite() -> None:
         assert float(found) == nats
 
 
-# -- the 32 cells of two nodes --------------------------------------------------------------------------------------------
+# -- the 32 cells of two nodes -----------------------------------------------------------------------------------------
 def test_twins_are_equal_once_their_matrices_are_exchanged() -> None:
-    """Both nodes on state 0: (a, b) is (b, a) with W_1 and W_2 exchanged. Six such pairs leave 26 functions (fact sheet, B1)."""
+    """Both nodes on state 0: (a, b) is (b, a) with W_1 and W_2 exchanged. Six such pairs leave 26 functions (fact
+    sheet, B1).
+    """
     assert [SPACE.identifier(a) for a in ALL] == list(range(32))
-    assert [8 * op1 + 4 * source + op2 for op1 in range(4) for source in range(2) for op2 in range(4)] == list(range(32))
+    assert [8 * op1 + 4 * source + op2 for op1 in range(4) for source in range(2) for op2 in range(4)] == list(
+        range(32)
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         initial = {name: value.double() * 20 for name, value in SPACE.network(ALL[0]).state_dict().items()}
     tokens = torch.tensor([[0, 3], [1, 2], [6, 4], [5, 5]])
-    outputs = [BatchedCells(SPACE, ALL, {**initial, "nodes": nodes}).hidden_of(tokens) for nodes in (initial["nodes"], initial["nodes"].flip(0))]
+    outputs = [
+        BatchedCells(SPACE, ALL, {**initial, "nodes": nodes}).hidden_of(tokens)
+        for nodes in (initial["nodes"], initial["nodes"].flip(0))
+    ]
     equal = [
-        [torch.allclose(outputs[0][a], exchanged, rtol=1e-12) for exchanged in (outputs[0][b], outputs[1][b])] for a in range(32) for b in range(32)
+        [torch.allclose(outputs[0][a], exchanged, rtol=1e-12) for exchanged in (outputs[0][b], outputs[1][b])]
+        for a in range(32)
+        for b in range(32)
     ]
     pairs = {(k // 32, k % 32): e for k, e in enumerate(equal) if k // 32 < k % 32 and any(e)}
     assert all(e == [False, True] for e in pairs.values())  # never with the matrices as they are
     assert sorted(pairs) == [(1, 8), (2, 16), (3, 24), (10, 17), (11, 25), (19, 26)]
-    assert {SPACE.canonical(ALL[a]) for a, _ in pairs} == {SPACE.canonical(ALL[b]) for _, b in pairs} and 32 - len(pairs) == 26
+    assert {SPACE.canonical(ALL[a]) for a, _ in pairs} == {SPACE.canonical(ALL[b]) for _, b in pairs} and 32 - len(
+        pairs
+    ) == 26
 
 
-# -- whole trainings ------------------------------------------------------------------------------------------------------
+# -- whole trainings ---------------------------------------------------------------------------------------------------
 def test_batched_equals_one_by_one(whole: CellsResult) -> None:
     for a, architecture in enumerate(FEW):
         for s, seed in enumerate(SEEDS):
             one = LanguageModel(CORPUS, TINY, space=SPACE, seed=seed).train(architecture)
-            assert math.isclose(one.valid, whole.valid[a, s], rel_tol=1e-9) and math.isclose(one.test, whole.test[a, s], rel_tol=1e-9)
+            assert math.isclose(one.valid, whole.valid[a, s], rel_tol=1e-9) and math.isclose(
+                one.test, whole.test[a, s], rel_tol=1e-9
+            )
             assert one.best_epoch == whole.best_epoch[a, s] and (one.averaged_from or 0) == whole.averaged_from[a, s]
             assert np.allclose([row["loss"] for row in one.history], whole.losses[a, s], rtol=1e-9)
             assert np.allclose([row["valid_loss"] for row in one.history], whole.curves[a, s], rtol=1e-9)
@@ -152,9 +174,20 @@ def test_batched_equals_one_by_one(whole: CellsResult) -> None:
 
 def test_results_have_the_shapes_and_signs_that_are_promised(whole: CellsResult) -> None:
     assert whole.architectures == tuple(FEW) and whole.seeds == SEEDS
-    assert whole.valid.shape == whole.test.shape == whole.best_epoch.shape == (4, 2) and whole.losses.shape == whole.curves.shape == (4, 2, 4)
-    assert (whole.valid > 1).all() and (whole.valid < 2 * WORDS).all() and (whole.test > 1).all() and np.isfinite(whole.test).all()
-    assert np.allclose(whole.valid, np.exp(whole.curves.min(2)), rtol=1e-12) and (whole.best_epoch == whole.curves.argmin(2) + 1).all()
+    assert whole.valid.shape == whole.test.shape == whole.best_epoch.shape == (
+        4,
+        2,
+    ) and whole.losses.shape == whole.curves.shape == (4, 2, 4)
+    assert (
+        (whole.valid > 1).all()
+        and (whole.valid < 2 * WORDS).all()
+        and (whole.test > 1).all()
+        and np.isfinite(whole.test).all()
+    )
+    assert (
+        np.allclose(whole.valid, np.exp(whole.curves.min(2)), rtol=1e-12)
+        and (whole.best_epoch == whole.curves.argmin(2) + 1).all()
+    )
     assert len(np.unique(whole.valid)) == 8
 
 
@@ -178,7 +211,9 @@ def test_chunks_fit_into_memory() -> None:
     assert chunk_size(paper, double, 10, 2**33) == chunk_size(paper, settings, 10, 2**32)
 
 
-def test_an_interrupted_run_ends_like_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: CellsResult) -> None:
+def test_an_interrupted_run_ends_like_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: CellsResult
+) -> None:
     settings = {**TINY, "checkpoint_seconds": 0}
     train, steps = BatchedTraining._step, 0
 
@@ -195,11 +230,18 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         train_cells(CORPUS, FEW, SPACE, settings, SEEDS, folder=tmp_path, report=rows.append)
     same(train_cells(CORPUS, FEW, SPACE, settings, SEEDS, folder=tmp_path, report=rows.append), whole, 0)
-    assert [(row["seed"], row["epoch"]) for row in rows] == [(seed, number) for seed in SEEDS for number in (1, 2, 3, 4)]
+    assert [(row["seed"], row["epoch"]) for row in rows] == [
+        (seed, number) for seed in SEEDS for number in (1, 2, 3, 4)
+    ]
     for s, seed in enumerate(SEEDS):
-        lines = [json.loads(line) for line in (tmp_path / f"seed-{seed}" / "cells-0-3" / "metrics.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (tmp_path / f"seed-{seed}" / "cells-0-3" / "metrics.jsonl").read_text().splitlines()
+        ]
         assert np.array_equal([line["valid_loss"] for line in lines], whole.curves[:, s].T)
-        assert np.allclose([row["valid_loss"] for row in rows if row["seed"] == seed], whole.curves[:, s].mean(0), rtol=1e-12)
+        assert np.allclose(
+            [row["valid_loss"] for row in rows if row["seed"] == seed], whole.curves[:, s].mean(0), rtol=1e-12
+        )
     trained = steps
     again = train_cells(CORPUS, FEW, SPACE, settings, SEEDS[::-1], folder=tmp_path)
     assert steps == trained and np.array_equal(again.test, whole.test[:, ::-1])  # finished ones are not trained again
@@ -209,7 +251,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(tmp_path: Path, monkeyp
         train_cells(CORPUS, FEW[::-1], SPACE, settings, SEEDS, folder=tmp_path)
 
 
-# -- closed forms and errors ----------------------------------------------------------------------------------------------
+# -- closed forms and errors -------------------------------------------------------------------------------------------
 def initial_cells() -> BatchedCells:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -222,7 +264,9 @@ def test_weights_of_zero_have_the_perplexity_of_the_vocabulary() -> None:
     training = BatchedTraining(cells, CORPUS, LanguageModelSettings(**TINY), 0)
     training._prepare()
     for batch in (1, 3, 7):
-        assert np.allclose(training._nats(training.weights, CORPUS.test, batch, "test text"), math.log(WORDS), rtol=1e-12)
+        assert np.allclose(
+            training._nats(training.weights, CORPUS.test, batch, "test text"), math.log(WORDS), rtol=1e-12
+        )
     rows = training.weights.clone()
     training.model.views(rows)["bias"][1, 0] = 1e6  # the second cell is sure of the first word
     with pytest.raises(TrainingError, match=r"'relu', 0.*seed 0: the loss of a word of the test text is [1-9]\d+ nats"):

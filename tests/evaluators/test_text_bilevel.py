@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evaluators.errors import ConfigError, TrainingError
-from evaluators.text.bilevel import TextBilevel, TextBilevelTraining
-from evaluators.text.settings import LanguageSearchSettings
-from evaluators.text.streams import batchify
-from evaluators.training import second_order
-from spaces.recurrent import RecurrentCell
-from spaces.recurrent.mixed import MixedRecurrent
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.text.bilevel import TextBilevel, TextBilevelTraining
+from nni_plugins.evaluators.text.settings import LanguageSearchSettings
+from nni_plugins.evaluators.text.streams import batchify
+from nni_plugins.evaluators.training import second_order
+from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.recurrent.mixed import MixedRecurrent
 
 from .test_text_training import CORPUS, WORDS
 
@@ -69,7 +69,9 @@ def _with(model: MixedRecurrent, alphas: torch.Tensor) -> MixedRecurrent:
 
 
 def gradients_by_hand(model: MixedRecurrent, rate: float, clip: float, decay: float) -> torch.Tensor:
-    """DARTS' second order with clipping, with the exact product of second derivatives and direction instead of a difference."""
+    """DARTS' second order with clipping, with the exact product of second derivatives and direction instead of a
+    difference.
+    """
     t, v = batchify(CORPUS.train, 4, "train"), batchify(CORPUS.valid, 4, "valid")
     names = [name for name, _ in sorted(model.named_parameters()) if name != "alphas"]
     weights = [dict(model.named_parameters())[name] for name in names]
@@ -84,7 +86,10 @@ def gradients_by_hand(model: MixedRecurrent, rate: float, clip: float, decay: fl
         return [g * clip / (norm + 1e-6) for g in gradients]
 
     step = clipped(torch.autograd.grad(loss({}, t), weights))
-    ahead = {name: (w - rate * (g + decay * w)).detach().requires_grad_() for name, w, g in zip(names, weights, step, strict=True)}
+    ahead = {
+        name: (w - rate * (g + decay * w)).detach().requires_grad_()
+        for name, w, g in zip(names, weights, step, strict=True)
+    }
     *direction, d = torch.autograd.grad(loss(ahead, v), [*ahead.values(), model.alphas])
     first = torch.autograd.grad(loss({}, t), weights, create_graph=True)
     (h,) = torch.autograd.grad(sum((g * u).sum() for g, u in zip(first, clipped(direction), strict=True)), model.alphas)
@@ -97,7 +102,9 @@ def test_second_order_with_clipping_is_the_formula(monkeypatch: pytest.MonkeyPat
         p.data.mul_(5)
     monkeypatch.setattr(second_order, "EPSILON", 1e-5)  # the difference's own error is then below that of rounding
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: found.append(model.alphas.grad))
-    settings = LanguageSearchSettings(**{**TINY, "epochs": 1, "order": 2, "short_share": 0, "gradient_clip": 0.05, "learning_rate": 5.0})
+    settings = LanguageSearchSettings(
+        **{**TINY, "epochs": 1, "order": 2, "short_share": 0, "gradient_clip": 0.05, "learning_rate": 5.0}
+    )
     wanted = gradients_by_hand(model, 5.0, 0.05, 5e-7)
     training = TextBilevelTraining(model, CORPUS, settings, 0)
     training._prepare()
@@ -125,7 +132,9 @@ def test_the_validation_text_is_read_on_and_begins_anew(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("order", "epoch"), [(1, 0), (2, 1)])
-def test_an_interrupted_search_ends_like_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: int, epoch: int) -> None:
+def test_an_interrupted_search_ends_like_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: int, epoch: int
+) -> None:
     changes: dict[str, Any] = {"order": order, "precision": "32-true", "checkpoint_seconds": 0}
     wanted = run(**changes)
     whole, count = TextBilevelTraining._step, 0

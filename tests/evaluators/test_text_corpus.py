@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.errors import ConfigError, DataError
-from evaluators.randomness import generator
-from evaluators.settings import read
-from evaluators.text.corpus import Corpus, read_corpus
-from evaluators.text.settings import LanguageModelSettings, LanguageSearchSettings, TextSettings
-from evaluators.text.streams import batchify, drawn_pieces, even_pieces, read_piece
+from nni_plugins.evaluators.errors import ConfigError, DataError
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.text.corpus import Corpus, read_corpus
+from nni_plugins.evaluators.text.settings import LanguageModelSettings, LanguageSearchSettings, TextSettings
+from nni_plugins.evaluators.text.streams import batchify, drawn_pieces, even_pieces, read_piece
 
 
 def write(folder: Path, **texts: str | bytes) -> Path:
@@ -55,8 +55,14 @@ def test_windows_line_ends_marks_and_separators_within_a_line(tmp_path: Path) ->
 def test_named_files_and_a_held_out_end(tmp_path: Path) -> None:
     folder = write(tmp_path, valid="a b\nb a\na a\nb b\n", test="b\n")
     c = read_corpus(TextSettings(path=str(folder), train_file="ptb.valid.txt", hold_out=0.5))
-    assert said(c, "train") == "a b <eos> b a <eos>" and said(c, "valid") == "a a <eos> b b <eos>" and said(c, "test") == "b <eos>"
-    with pytest.raises(DataError, match=r"the texts must be different files, but are train: ptb.valid.txt, valid: ptb.valid.txt"):
+    assert (
+        said(c, "train") == "a b <eos> b a <eos>"
+        and said(c, "valid") == "a a <eos> b b <eos>"
+        and said(c, "test") == "b <eos>"
+    )
+    with pytest.raises(
+        DataError, match=r"the texts must be different files, but are train: ptb.valid.txt, valid: ptb.valid.txt"
+    ):
         read_corpus(TextSettings(path=str(folder), train_file="ptb.valid.txt"))
     with pytest.raises(DataError, match=r"hold_out=0.99 leaves none of its 4 lines"):
         read_corpus(TextSettings(path=str(folder), train_file="ptb.valid.txt", hold_out=0.99))
@@ -68,10 +74,17 @@ def test_named_files_and_a_held_out_end(tmp_path: Path) -> None:
 
 def test_unknown_words(tmp_path: Path) -> None:
     texts: dict[str, str | bytes] = {**PLAIN, "valid": "the cat\nthe dog\n"}
-    with pytest.raises(DataError, match=r"ptb.valid.txt, line 2: 'dog' is not in the training text ptb.train.txt, which has no <unk> either"):
+    with pytest.raises(
+        DataError,
+        match=r"ptb.valid.txt, line 2: 'dog' is not in the training text ptb.train.txt, which has no <unk> either",
+    ):
         corpus(tmp_path, texts)
     mapped = corpus(tmp_path, texts, unknown="map")
-    assert mapped.words[-1] == "<unk>" and said(mapped, "valid") == "the cat <eos> the <unk> <eos>" and mapped.unknown_share("valid") == 1 / 6
+    assert (
+        mapped.words[-1] == "<unk>"
+        and said(mapped, "valid") == "the cat <eos> the <unk> <eos>"
+        and mapped.unknown_share("valid") == 1 / 6
+    )
     inside = corpus(tmp_path, {**texts, "train": "the <unk> cat sat mat"})
     assert said(inside, "valid") == "the cat <eos> the <unk> <eos>"
     with pytest.raises(DataError, match="line 4: 'e'"):  # lines of a held-out end keep their numbers
@@ -80,15 +93,26 @@ def test_unknown_words(tmp_path: Path) -> None:
 
 def test_a_limited_vocabulary_and_limited_texts(tmp_path: Path) -> None:
     texts: dict[str, str | bytes] = {"train": "a b c b c c\nd d a\n", "valid": "a d c e\n", "test": "b\n"}
-    c = corpus(tmp_path, texts, max_words=4)  # c three times, then a, b, d twice each: the earliest of these, and <eos>, <unk>
+    c = corpus(
+        tmp_path, texts, max_words=4
+    )  # c three times, then a, b, d twice each: the earliest of these, and <eos>, <unk>
     assert c.words == ("a", "c", "<eos>", "<unk>")
-    assert said(c, "train") == "a <unk> c <unk> c c <eos> <unk> <unk> a <eos>" and said(c, "valid") == "a <unk> c <unk> <eos>"
+    assert (
+        said(c, "train") == "a <unk> c <unk> c c <eos> <unk> <unk> a <eos>"
+        and said(c, "valid") == "a <unk> c <unk> <eos>"
+    )
     short = corpus(tmp_path, texts, limit_tokens=4, limit_evaluation_tokens=3, unknown="map")
-    assert said(short, "train") == "a b c b" and said(short, "valid") == "a <unk> c" and said(short, "test") == "b <unk>"
+    assert (
+        said(short, "train") == "a b c b" and said(short, "valid") == "a <unk> c" and said(short, "test") == "b <unk>"
+    )
 
 
 def test_splitting(tmp_path: Path) -> None:
-    c = corpus(tmp_path, {"train": "“Well, don’t--Sixty-six <unk> I'm!” said_he\n", "valid": "well\n", "test": "!\n"}, tokens="split")
+    c = corpus(
+        tmp_path,
+        {"train": "“Well, don’t--Sixty-six <unk> I'm!” said_he\n", "valid": "well\n", "test": "!\n"},
+        tokens="split",
+    )
     assert said(c, "train") == "“ well , don’t - - sixty-six <unk> i'm ! ” said _ he <eos>"
 
 
@@ -102,7 +126,9 @@ def test_splitting(tmp_path: Path) -> None:
         ({**PLAIN, "train.old": "a"}, {}, r"2 files match .*/\*train\*.txt: ptb.train.old.txt, ptb.train.txt"),
     ],
 )
-def test_files_that_cannot_be_used(tmp_path: Path, texts: dict[str, str | bytes], settings: dict[str, Any], message: str) -> None:
+def test_files_that_cannot_be_used(
+    tmp_path: Path, texts: dict[str, str | bytes], settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         corpus(tmp_path, texts, **settings)
 
@@ -120,7 +146,10 @@ def test_batchify_and_pieces_by_hand() -> None:
     assert even_pieces(5, 3, single=True) == [(0, 3), (3, 1)]
     x, y = read_piece(stream, (2, 2))
     assert x.tolist() == [[2, 7], [3, 8]] and y.tolist() == [[3, 8], [4, 9]]
-    with pytest.raises(ConfigError, match=r"eleven: 11 words in 4 sequences are 2 steps each, but 3 are needed.\nUse at most 3 sequences"):
+    with pytest.raises(
+        ConfigError,
+        match=r"eleven: 11 words in 4 sequences are 2 steps each, but 3 are needed.\nUse at most 3 sequences",
+    ):
         batchify(np.arange(11), 4, "eleven")
 
 
@@ -137,7 +166,9 @@ def test_drawn_lengths() -> None:
     assert abs(lengths[:-1].mean() - (34.125 - 0.5)) < 0.25 and abs(np.mean(lengths[:-1] < 23) - 0.05) < 0.02
     search = drawn_pieces(20_000, LanguageSearchSettings(), generator(3, "sequence lengths", 0))
     assert {length for _, length in search[:-1]} == {35, 17}
-    extreme = drawn_pieces(50_000, LanguageModelSettings(length_deviation=60, shortest=7), generator(0, "sequence lengths", 0))
+    extreme = drawn_pieces(
+        50_000, LanguageModelSettings(length_deviation=60, shortest=7), generator(0, "sequence lengths", 0)
+    )
     assert {min(length for _, length in extreme[:-1]), max(length for _, length in extreme)} == {7, 55}
 
 

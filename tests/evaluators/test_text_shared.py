@@ -1,4 +1,6 @@
-"""Recurrent cells that share weights: the fused cell and loss, cycles, resume, and scores that depend on nothing but the weights."""
+"""Recurrent cells that share weights: the fused cell and loss, cycles, resume, and scores that depend on nothing but
+the weights.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evaluators.errors import CheckpointError, ConfigError, TrainingError
-from evaluators.shared_weights import Cycle
-from evaluators.text.corpus import Corpus
-from evaluators.text.fused import hidden_states, mean_loss
-from evaluators.text.loop import mean_nats
-from evaluators.text.shared import DrawnPath, SharedText, SharedTextTraining
-from evaluators.text.shared_settings import SharedTextSettings
-from spaces.base import Indices
-from spaces.recurrent import RecurrentCell
+from nni_plugins.evaluators.errors import CheckpointError, ConfigError, TrainingError
+from nni_plugins.evaluators.supernets.shared_weights import Cycle
+from nni_plugins.evaluators.text.corpus import Corpus
+from nni_plugins.evaluators.text.fused import hidden_states, mean_loss
+from nni_plugins.evaluators.text.loop import mean_nats
+from nni_plugins.evaluators.text.shared import DrawnPath, SharedText, SharedTextTraining
+from nni_plugins.evaluators.text.shared_settings import SharedTextSettings
+from nni_plugins.spaces.base import Indices
+from nni_plugins.spaces.recurrent import RecurrentCell
 
 WORDS = 7
 
@@ -32,7 +34,15 @@ def text(length: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 CORPUS = Corpus("tiny", tuple("abcdefg"), text(170, 0), text(90, 1), text(70, 2))
-SMALL = {"batch_size": 4, "learning_rate": 2.0, "bptt": 8, "gradient_clip": 1.0, "evaluation_batch": 3, "reward_batch": 2, "precision": "64-true"}
+SMALL = {
+    "batch_size": 4,
+    "learning_rate": 2.0,
+    "bptt": 8,
+    "gradient_clip": 1.0,
+    "evaluation_batch": 3,
+    "reward_batch": 2,
+    "precision": "64-true",
+}
 SPACE = RecurrentCell(nodes=2, hidden=5)
 ROWS = SPACE.enumerate()
 
@@ -54,9 +64,11 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-# -- hand-written gradients -------------------------------------------------------------------------------------------------
+# -- hand-written gradients --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("nodes", "embedding", "dropout"), [(1, 6, 0.0), (2, 6, 0.3), (3, 4, 0.3), (4, 6, 0.0)])
-def test_the_fused_cell_and_loss_have_the_plain_values_and_gradients(nodes: int, embedding: int, dropout: float) -> None:
+def test_the_fused_cell_and_loss_have_the_plain_values_and_gradients(
+    nodes: int, embedding: int, dropout: float
+) -> None:
     rates = dict.fromkeys(("dropout", "dropouth", "dropoutx", "dropouti", "dropoute"), dropout)
     space = RecurrentCell(nodes=nodes, hidden=6, embedding=embedding, classes=WORDS, sharing="edge_op")
     rng = np.random.default_rng(nodes)
@@ -76,7 +88,11 @@ def test_the_fused_cell_and_loss_have_the_plain_values_and_gradients(nodes: int,
         for fused in (False, True):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(1)
-                hidden = hidden_states(net.body, tokens, state, cell, matrices) if fused else net.hidden_of_path(tokens, row[None], state)
+                hidden = (
+                    hidden_states(net.body, tokens, state, cell, matrices)
+                    if fused
+                    else net.hidden_of_path(tokens, row[None], state)
+                )
                 dropped = net.body.dropped(hidden)
             logits = net.body.decode(dropped).flatten(0, 1)
             loss = mean_loss(net.body, dropped, targets) if fused else F.cross_entropy(logits, targets.flatten())
@@ -95,7 +111,7 @@ def test_blocks_of_logits_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch
     targets = torch.arange(24).view(6, 4) % WORDS
     whole = mean_loss(net.body, hidden, targets)
     (of_whole,) = torch.autograd.grad(whole, hidden)
-    monkeypatch.setattr("evaluators.text.fused.BLOCK", 5 * WORDS)  # 24 rows in blocks of 5
+    monkeypatch.setattr("nni_plugins.evaluators.text.fused.BLOCK", 5 * WORDS)  # 24 rows in blocks of 5
     parts = mean_loss(net.body, hidden, targets)
     (of_parts,) = torch.autograd.grad(parts, hidden)
     assert torch.allclose(whole, parts, rtol=1e-14) and torch.allclose(of_whole, of_parts, rtol=1e-12)
@@ -103,7 +119,7 @@ def test_blocks_of_logits_do_not_change_the_loss(monkeypatch: pytest.MonkeyPatch
         assert torch.equal(mean_loss(net.body, hidden, targets), parts)
 
 
-# -- cycles -------------------------------------------------------------------------------------------------------------------
+# -- cycles ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("reset", ["all", "learning_rate", "none"])
 def test_learning_rates_and_weights_of_two_cycles(reset: Any, tmp_path: Path) -> None:
     one = shared(tmp_path, schedule="cosine", final_learning_rate=0.4)
@@ -114,7 +130,9 @@ def test_learning_rates_and_weights_of_two_cycles(reset: Any, tmp_path: Path) ->
     wanted = [0.4 + 1.6 * half for half in (halves if reset == "none" else [*halves[:2], *halves[:2]])]
     assert [row["learning_rate"] for row in (*first, *second)] == pytest.approx(wanted)
     assert [row["epoch"] for row in (*first, *second)] == [1, 2, 3, 4]
-    again = SharedTextTraining(one.supernet, CORPUS, one.settings, 0, draw, Cycle(1, 2, 2, reset), None, folder=tmp_path / "cycle-1")
+    again = SharedTextTraining(
+        one.supernet, CORPUS, one.settings, 0, draw, Cycle(1, 2, 2, reset), None, folder=tmp_path / "cycle-1"
+    )
     with again.store as store:  # type: ignore[union-attr]
         initial = store.keep_initial({})
     began = {name.removeprefix("supernet."): value for name, value in initial.items()}
@@ -133,8 +151,13 @@ def test_the_schedule_is_constant_by_default_and_a_cycle_draws_by_the_epoch_thro
 
     rows = shared().train(recorded, Cycle(3, 5, 2, "all"))
     assert [row["learning_rate"] for row in rows] == [2.0, 2.0]
-    assert [epoch for epoch, _ in seen] == [6, 7] and all(steps >= 5 for _, steps in seen)  # 42 steps of 4 sequences in pieces of at most 8
-    assert SharedTextSettings().model_dump().items() >= {"learning_rate": 0.25, "gradient_clip": 10, "batch_size": 256, "weight_decay": 5e-7}.items()
+    assert [epoch for epoch, _ in seen] == [6, 7] and all(
+        steps >= 5 for _, steps in seen
+    )  # 42 steps of 4 sequences in pieces of at most 8
+    assert (
+        SharedTextSettings().model_dump().items()
+        >= {"learning_rate": 0.25, "gradient_clip": 10, "batch_size": 256, "weight_decay": 5e-7}.items()
+    )
 
 
 def test_a_mean_of_weights_ends_the_cycle() -> None:
@@ -148,7 +171,9 @@ def test_a_mean_of_weights_ends_the_cycle() -> None:
         assert torch.allclose(mean, (ends[0][name] + ends[1][name]) / 2, rtol=1e-12), name
 
 
-@pytest.mark.parametrize(("sharing", "moved"), [("node", {"1", "2"}), ("edge", {"1_0", "2_1"}), ("edge_op", {"1_0_relu", "2_1_sigmoid"})])
+@pytest.mark.parametrize(
+    ("sharing", "moved"), [("node", {"1", "2"}), ("edge", {"1_0", "2_1"}), ("edge_op", {"1_0_relu", "2_1_sigmoid"})]
+)
 def test_only_the_matrices_of_the_drawn_architecture_move(sharing: str, moved: set[str]) -> None:
     one = shared(sharing=sharing, weight_decay=0.1)
     before = weights(one)
@@ -160,7 +185,7 @@ def test_only_the_matrices_of_the_drawn_architecture_move(sharing: str, moved: s
     assert changed >= {"body.w0", "body.embedding.weight", "body.bias"}
 
 
-# -- resume -------------------------------------------------------------------------------------------------------------------
+# -- resume ------------------------------------------------------------------------------------------------------------
 class Counter:
     """A companion whose state depends on the weights."""
 
@@ -210,7 +235,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: py
         shared(tmp_path / "killed", **changes).train(draw, Cycle(0, 2, 3), Counter(loaded))
 
 
-# -- scores -------------------------------------------------------------------------------------------------------------------
+# -- scores ------------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def trained() -> SharedText:
     """With weights so large that architectures differ."""
@@ -227,7 +252,9 @@ def test_a_score_is_minus_the_perplexity_of_the_network_with_the_same_weights(tr
     for row in (3, 17, 30):
         (architecture,) = trained.space.decode(ROWS[row : row + 1])
         network = trained.space.network(architecture).double()
-        network.load_state_dict({**trained.supernet.body.state_dict(), "nodes": torch.stack([trained.supernet.matrices[k] for k in "12"])})
+        network.load_state_dict(
+            {**trained.supernet.body.state_dict(), "nodes": torch.stack([trained.supernet.matrices[k] for k in "12"])}
+        )
         assert math.isclose(math.exp(mean_nats(network, CORPUS.valid, 3, 8, "valid")), perplexities[row], rel_tol=1e-12)
 
 
@@ -240,7 +267,9 @@ def test_scores_depend_on_the_weights_alone(trained: SharedText) -> None:
 
 
 def test_twins_differ_until_their_matrices_are_renamed(trained: SharedText) -> None:
-    pair = SPACE.encode([SPACE.architecture({"op_1": a, "input_2": "0", "op_2": b}) for a, b in (("tanh", "relu"), ("relu", "tanh"))])
+    pair = SPACE.encode(
+        [SPACE.architecture({"op_1": a, "input_2": "0", "op_2": b}) for a, b in (("tanh", "relu"), ("relu", "tanh"))]
+    )
     first, second = trained.scores(pair)
     assert abs(first - second) > 1e-4
     matrices = trained.supernet.matrices
@@ -253,7 +282,9 @@ def test_twins_differ_until_their_matrices_are_renamed(trained: SharedText) -> N
 
 def test_a_reward_is_one_piece_that_the_step_chooses(trained: SharedText) -> None:
     rewards = np.stack([trained.reward(ROWS[:5], step) for step in range(12)])
-    assert np.array_equal(trained.reward(ROWS[:5], 7), rewards[7]) and np.array_equal(trained.reward(ROWS[2:3], 7), rewards[7, 2:3])
+    assert np.array_equal(trained.reward(ROWS[:5], 7), rewards[7]) and np.array_equal(
+        trained.reward(ROWS[2:3], 7), rewards[7, 2:3]
+    )
     assert np.array_equal(-rewards[3], trained.reward_perplexities(ROWS[:5], 3))
     assert 1 < len(np.unique(rewards[:, 0])) <= 5  # 90 words in 2 sequences have 5 whole pieces of 8
 
@@ -270,7 +301,7 @@ def test_evaluation_tokens_cut_the_text(trained: SharedText) -> None:
     assert short.perplexities(ROWS[6:7])[0] == pytest.approx(math.exp(float(loss)), rel=1e-12)
 
 
-# -- mistakes -----------------------------------------------------------------------------------------------------------------
+# -- mistakes ----------------------------------------------------------------------------------------------------------
 def test_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="tiny, validation text: 90 words in 64 sequences"):
         shared(evaluation_batch=64)

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evaluators.errors import ConfigChanged, ConfigError, TrainingError
-from evaluators.text import training as module
-from evaluators.text.corpus import Corpus
-from evaluators.text.loop import mean_nats, perplexity
-from evaluators.text.settings import LanguageModelSettings
-from evaluators.text.stand_alone import LanguageModel
-from evaluators.text.streams import batchify
-from evaluators.text.training import Average, LanguageResult, LanguageTraining, non_monotone
-from spaces.recurrent import RecurrentCell
+from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, TrainingError
+from nni_plugins.evaluators.text import training as module
+from nni_plugins.evaluators.text.corpus import Corpus
+from nni_plugins.evaluators.text.loop import mean_nats, perplexity
+from nni_plugins.evaluators.text.settings import LanguageModelSettings
+from nni_plugins.evaluators.text.stand_alone import LanguageModel
+from nni_plugins.evaluators.text.streams import batchify
+from nni_plugins.evaluators.text.training import Average, LanguageResult, LanguageTraining, non_monotone
+from nni_plugins.spaces.recurrent import RecurrentCell
 
 WORDS = 7
 SPACE = RecurrentCell(nodes=2, hidden=6, classes=WORDS)
@@ -127,18 +127,25 @@ def test_averaged_sgd_on_planted_losses(monkeypatch: pytest.MonkeyPatch) -> None
     training = Recorded(network(), CORPUS, LanguageModelSettings(**{**TINY, "epochs": 5, "nonmono": 1}), 0)
     training.kept = {}
     result = training.run()
-    # after epoch 3, 2.5 > min(3.0) fails; after epoch 4, 1.5 > min(3, 2) fails; with nonmono=1 only epoch 5's 1.8 is above min(3, 2, 2.5) - no
+    # after epoch 3, 2.5 > min(3.0) fails; after epoch 4, 1.5 > min(3, 2) fails; with nonmono=1 only epoch 5's 1.8 is
+    # above min(3, 2, 2.5) - no
     assert result.averaged_from is None and result.best_epoch == 4
     assert math.isclose(result.valid, math.exp(1.5)) and math.isclose(result.test, math.exp(0.9))
     losses, seen = iter([3.0, 2.0, 4.0, 1.5, 1.2, 1.3, 0.9]), []
     training = Recorded(network(), CORPUS, LanguageModelSettings(**{**TINY, "epochs": 6, "nonmono": 1}), 0)
     training.kept = {}
     result = training.run()
-    assert result.averaged_from == 4 and [row["averaged"] for row in result.history] == [0, 0, 0, 1, 1, 1] and result.best_epoch == 5
+    assert (
+        result.averaged_from == 4
+        and [row["averaged"] for row in result.history] == [0, 0, 0, 1, 1, 1]
+        and result.best_epoch == 5
+    )
     steps = [*training.kept[4], *training.kept[5]]
     wanted = {name: torch.stack([weights[name] for weights in steps]).mean(0) for name in steps[0]}
     for name, mean in wanted.items():
-        assert torch.allclose(seen[4][name], mean, rtol=1e-10, atol=1e-13)  # what epoch 5 was measured with, and what is tested
+        assert torch.allclose(
+            seen[4][name], mean, rtol=1e-10, atol=1e-13
+        )  # what epoch 5 was measured with, and what is tested
         assert torch.equal(seen[6][name], seen[4][name])
         assert torch.equal(seen[2][name], training.kept[3][-1][name])  # not yet averaged
     moved = [not torch.equal(training.kept[5][0][name], mean) for name, mean in wanted.items()]
@@ -146,7 +153,9 @@ def test_averaged_sgd_on_planted_losses(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_one_step_by_hand() -> None:
-    settings = LanguageModelSettings(**{**TINY, "epochs": 1, "bptt": 64, "length_deviation": 0, "short_share": 0, "alpha": 2.0, "beta": 1.0})
+    settings = LanguageModelSettings(
+        **{**TINY, "epochs": 1, "bptt": 64, "length_deviation": 0, "short_share": 0, "alpha": 2.0, "beta": 1.0}
+    )
     model, copy = network().double(), network().double()
     for m in (model, copy):
         m.load_state_dict({n: 30 * p for n, p in m.state_dict().items()})  # so that the clip is reached
@@ -164,14 +173,24 @@ def test_one_step_by_hand() -> None:
 
 
 def run(folder: Path | None, **changes: Any) -> tuple[LanguageResult, dict[str, torch.Tensor]]:
-    settings = {**TINY, "dropouti": 0.0, "dropout": 0.3, "dropoutx": 0.1, "nonmono": 0, "checkpoint_seconds": 0, **changes}
+    settings = {
+        **TINY,
+        "dropouti": 0.0,
+        "dropout": 0.3,
+        "dropoutx": 0.1,
+        "nonmono": 0,
+        "checkpoint_seconds": 0,
+        **changes,
+    }
     model = network(dropout=0.3, dropouth=0.2, dropoutx=0.1, dropoute=0.1)
     result = LanguageTraining(model, CORPUS, LanguageModelSettings(**settings), 3, folder=folder).run()
     return result, model.state_dict()
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
-def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+def test_an_interrupted_training_ends_like_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
     changes = {"learning_rate": 25.0, "precision": "32-true"}  # too much, so that averaging begins
     wanted, weights = run(None, **changes)
     assert wanted.averaged_from == 4
@@ -197,17 +216,25 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, mo
 
 def test_training_learns_and_reports() -> None:
     rows: list[dict[str, float]] = []
-    result = LanguageModel(CORPUS, {**TINY, "dropout": 0, "dropoutx": 0, "epochs": 10, "learning_rate": 20}, space=SPACE, report=rows.append).train(
-        CELL
-    )
+    result = LanguageModel(
+        CORPUS,
+        {**TINY, "dropout": 0, "dropoutx": 0, "epochs": 10, "learning_rate": 20},
+        space=SPACE,
+        report=rows.append,
+    ).train(CELL)
     assert rows == result.history and [row["epoch"] for row in rows] == list(range(1, 11))
     assert result.valid == min(row["valid_perplexity"] for row in rows) < 4 and result.test < 4
     assert math.isclose(rows[0]["perplexity"], math.exp(rows[0]["loss"]))
 
 
 def test_divergence_is_an_error() -> None:
-    with pytest.raises(TrainingError, match=r"(loss|weights) became infinite or NaN in epoch 1.*\n.*Lower learning_rate \(it is 1e\+30\)"):
-        LanguageTraining(network(), CORPUS, LanguageModelSettings(**{**TINY, "learning_rate": 1e30, "gradient_clip": None}), 0).run()
+    with pytest.raises(
+        TrainingError,
+        match=r"(loss|weights) became infinite or NaN in epoch 1.*\n.*Lower learning_rate \(it is 1e\+30\)",
+    ):
+        LanguageTraining(
+            network(), CORPUS, LanguageModelSettings(**{**TINY, "learning_rate": 1e30, "gradient_clip": None}), 0
+        ).run()
 
 
 def test_the_evaluator() -> None:

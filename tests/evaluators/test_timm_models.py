@@ -1,4 +1,6 @@
-"""Our networks in timm: names, timm's interface on every family, features, one training step with timm's own parts, errors."""
+"""Our networks in timm: names, timm's interface on every family, features, one training step with timm's own parts,
+errors.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators import timm_models
-from evaluators.errors import ConfigError, MissingBackend
-from evaluators.timm_network import bridge
-from spaces.cells import DARTS, NAO, NASNet, RobustDARTS
-from spaces.errors import SpaceError
-from spaces.images import ImageSpace
-from spaces.mobilenet import MobileNetLike
-from spaces.nasbench101 import NASBench101
-from spaces.nasbench201 import NASBench201
-from spaces.published import names, published
+from nni_plugins.evaluators.errors import ConfigError, MissingBackend
+from nni_plugins.evaluators.interchange import timm_models
+from nni_plugins.evaluators.interchange.timm_network import bridge
+from nni_plugins.spaces.cells import DARTS, NAO, NASNet, RobustDARTS
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.mobilenet import MobileNetLike
+from nni_plugins.spaces.nasbench101 import NASBench101
+from nni_plugins.spaces.nasbench201 import NASBench201
+from nni_plugins.spaces.published import names, published
 
 timm = pytest.importorskip("timm")
 
@@ -33,7 +35,9 @@ SPACES: dict[str, ImageSpace] = {
     "robustdarts": RobustDARTS("S2", channels=4, cells=3),
     "nasnet": NASNet(channels=4, cells=3),
     "nao": NAO(channels=4, cells=3),
-    "mobilenetlike": MobileNetLike(stem_channels=8, first_channels=8, stages=[[8, 2, 2], [12, 2, 2]], last_channels=32, dropout=0.2, classes=10),
+    "mobilenetlike": MobileNetLike(
+        stem_channels=8, first_channels=8, stages=[[8, 2, 2], [12, 2, 2]], last_channels=32, dropout=0.2, classes=10
+    ),
     "nasbench101": NASBench101(channels=8),
     "nasbench201": NASBench201(channels=4, cells_per_stage=1),
 }
@@ -52,9 +56,12 @@ def architecture(space: ImageSpace, row: int = 0) -> Any:
     return space.decode(space.sample(np.random.default_rng(0), row + 1))[row]
 
 
-# -- names ----------------------------------------------------------------------------------------------------------------------------
+# -- names -------------------------------------------------------------------------------------------------------------
 def test_names() -> None:
-    generic = [f"{name}_network" for name in ("darts", "mobilenetlike", "nao", "nasbench101", "nasbench201", "nasnet", "robustdarts")]
+    generic = [
+        f"{name}_network"
+        for name in ("darts", "mobilenetlike", "nao", "nasbench101", "nasbench201", "nasnet", "robustdarts")
+    ]
     listed = timm.list_models(module="timm_models")
     assert sorted(listed) == sorted([*PUBLISHED, *generic]) == timm_models.register()
     assert "darts_rlnas_cifar10" in timm.list_models("darts_*") and timm.is_model("mobilenetlike_rlnas")
@@ -74,7 +81,9 @@ def test_a_name_that_timm_knows_already(monkeypatch: pytest.MonkeyPatch) -> None
     def stranger() -> None: ...
 
     monkeypatch.setitem(timm.models._registry._model_entrypoints, "darts_v2", stranger)
-    with pytest.raises(ConfigError, match=r"two models are called 'darts_v2': tests\.evaluators\.test_timm_models\..*stranger"):
+    with pytest.raises(
+        ConfigError, match=r"two models are called 'darts_v2': tests\.evaluators\.test_timm_models\..*stranger"
+    ):
         timm_models.register()
 
 
@@ -93,7 +102,9 @@ def test_every_published_network(name: str) -> None:
         assert size[1] == published(name).image_size and model.num_classes == published(name).space.config()["classes"]
         maps = model.eval().forward_intermediates(torch.empty(2, *size), intermediates_only=True)
         assert model.forward_head(maps[-1]).shape == (2, model.num_classes)
-    assert [(info["num_chs"], size[1] // info["reduction"]) for info in model.feature_info] == [y.shape[1:3] for y in maps]
+    assert [(info["num_chs"], size[1] // info["reduction"]) for info in model.feature_info] == [
+        y.shape[1:3] for y in maps
+    ]
     assert model.get_submodule(model.pretrained_cfg["first_conv"]).in_channels == 3
     assert model.num_features == model.feature_info[-1]["num_chs"] == maps[-1].shape[1]
     costs = published(name).space.cost_table(32)(published(name).space.encode([published(name).architecture]))
@@ -109,7 +120,7 @@ def test_a_published_network_in_full(name: str) -> None:
         torch.testing.assert_close(model(IMAGES), ours(IMAGES))
 
 
-# -- timm's interface -------------------------------------------------------------------------------------------------------------------
+# -- timm's interface --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("family", SPACES)
 def test_weights_go_both_ways(family: str) -> None:
     space = SPACES[family]
@@ -127,14 +138,21 @@ def test_interface(family: str) -> None:
     x = IMAGES[:, :1]
     features = model.forward_features(x)
     pooled = model.forward_head(features, pre_logits=True)
-    assert (model.in_chans, model.num_classes) == (1, 5) and model.get_submodule(model.pretrained_cfg["first_conv"]).in_channels == 1
+    assert (model.in_chans, model.num_classes) == (1, 5) and model.get_submodule(
+        model.pretrained_cfg["first_conv"]
+    ).in_channels == 1
     assert features.shape[1] == model.num_features == pooled.shape[1] == model.head_hidden_size
     torch.testing.assert_close(model.forward_head(features, True), pooled)
     torch.testing.assert_close(model(x), model.get_classifier()(pooled))
     last, (first,) = model.forward_intermediates(x, indices=[0])
     torch.testing.assert_close(last, features)
-    assert first.shape[1] == model.feature_info[0]["num_chs"] and len(model.forward_intermediates(x, 2, intermediates_only=True)) == 2
-    assert not torch.equal(model.train().forward_head(features), model.forward_head(features))  # dropout of the pooled features
+    assert (
+        first.shape[1] == model.feature_info[0]["num_chs"]
+        and len(model.forward_intermediates(x, 2, intermediates_only=True)) == 2
+    )
+    assert not torch.equal(
+        model.train().forward_head(features), model.forward_head(features)
+    )  # dropout of the pooled features
     model.eval().reset_classifier(7, "catavgmax")
     assert model(x).shape == (2, 7) and model.head_hidden_size == 2 * model.num_features
     model.reset_classifier(0, "")
@@ -148,7 +166,9 @@ def test_interface(family: str) -> None:
         model.forward_intermediates(x, output_fmt="NHWC")
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"]
+)
 def test_copies(copied: Callable[[Any], Any]) -> None:
     model = create(SPACES["nasnet"]).eval()
     assert torch.equal(copied(model)(IMAGES), model(IMAGES)) and type(copied(model)) is type(model)
@@ -183,7 +203,7 @@ def test_data_configuration_follows_the_stem() -> None:
     assert of("darts_v2", stem="cifar", pretrained_cfg_overlay={"input_size": (3, 40, 40)})["input_size"] == (3, 40, 40)
 
 
-# -- features ---------------------------------------------------------------------------------------------------------------------------
+# -- features ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("family", SPACES)
 def test_features(family: str) -> None:
     space = SPACES[family]
@@ -192,9 +212,13 @@ def test_features(family: str) -> None:
     full.load_state_dict(model.state_dict(), strict=False)
     info, maps = model.feature_info, model(IMAGES)
     assert info.channels() == [y.shape[1] for y in maps] and info.reduction() == [64 // y.shape[2] for y in maps]
-    assert info.get_dicts(["num_chs", "reduction", "module"]) == [{k: d[k] for k in ("num_chs", "reduction", "module")} for d in full.feature_info]
+    assert info.get_dicts(["num_chs", "reduction", "module"]) == [
+        {k: d[k] for k in ("num_chs", "reduction", "module")} for d in full.feature_info
+    ]
     count = len(maps)
-    hooked = timm.models.FeatureHookNet(copy.deepcopy(full), out_indices=tuple(range(count)))  # module names are those of the outputs
+    hooked = timm.models.FeatureHookNet(
+        copy.deepcopy(full), out_indices=tuple(range(count))
+    )  # module names are those of the outputs
     getter = create(space, features_only=True, feature_cls="getter", out_indices=tuple(range(count))).eval()
     getter.model.load_state_dict(full.state_dict())
     for other in (hooked(IMAGES), getter(IMAGES), full.forward_intermediates(IMAGES)[1]):
@@ -220,7 +244,7 @@ def test_output_stride(family: str) -> None:
         create(space, output_stride=3 if strides[-1] > 3 else 1.5)
 
 
-# -- training with timm's parts -----------------------------------------------------------------------------------------------------------
+# -- training with timm's parts ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("family", ["darts", "nao", "mobilenetlike", "nasbench101", "nasbench201"])
 def test_one_step_of_training(family: str) -> None:
     import timm.optim
@@ -228,10 +252,21 @@ def test_one_step_of_training(family: str) -> None:
     import timm.utils
 
     cells = family in ("darts", "nao")
-    script = {"drop_rate": 0.1, "drop_block_rate": None, "global_pool": None, "bn_eps": None, "scriptable": False, "checkpoint_path": ""}
+    script = {
+        "drop_rate": 0.1,
+        "drop_block_rate": None,
+        "global_pool": None,
+        "bn_eps": None,
+        "scriptable": False,
+        "checkpoint_path": "",
+    }
     model = create(SPACES[family], **script, **({"auxiliary": True, "drop_path_rate": 0.2} if cells else {})).train()
     groups = timm.models.group_parameters(model, model.group_matcher())
-    assert len(groups) > 3 and "classifier.weight" in groups[len(groups) - 1] and any(n.startswith("stem") for n in groups[0])
+    assert (
+        len(groups) > 3
+        and "classifier.weight" in groups[len(groups) - 1]
+        and any(n.startswith("stem") for n in groups[0])
+    )
     optimizer = timm.optim.create_optimizer_v2(model, opt="sgd", lr=0.1, weight_decay=1e-4, layer_decay=0.75)
     scheduler, _ = timm.scheduler.create_scheduler_v2(optimizer, num_epochs=3, warmup_epochs=1)
     ema = timm.utils.ModelEmaV3(model, decay=0.9)
@@ -250,7 +285,9 @@ def test_one_step_of_training(family: str) -> None:
         model.reset_classifier(3)
         assert [y.shape for y in model.train()(IMAGES)] == [(2, 3), (2, 3)]
         model.reset_classifier(0)
-        assert model(IMAGES).shape == (2, model.num_features) and not any(key.startswith("auxiliary") for key in model.state_dict())
+        assert model(IMAGES).shape == (2, model.num_features) and not any(
+            key.startswith("auxiliary") for key in model.state_dict()
+        )
 
 
 def test_weights_of_ones_own(tmp_path: Path) -> None:
@@ -275,7 +312,7 @@ def test_a_folder_as_timm_saves_it(tmp_path: Path) -> None:
     assert again.num_classes == 4 and torch.equal(again(IMAGES), model(IMAGES))
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

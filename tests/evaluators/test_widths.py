@@ -1,4 +1,6 @@
-"""Widths against the tables of UnNAS and RLNAS, to the printed digit; limits that nothing meets; spaces other than DARTS'."""
+"""Widths against the tables of UnNAS and RLNAS, to the printed digit; limits that nothing meets; spaces other than
+DARTS'.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from evaluators.errors import ConfigError
-from evaluators.retraining.settings import WidthSettings
-from evaluators.retraining.widths import Width, width, widths
-from spaces.cells import DARTS, NAO, NASNet
-from spaces.errors import SpaceError
-from spaces.images import ImageSpace
-from spaces.mobilenet import MobileNetLike
-from spaces.nasbench101 import NASBench101
-from spaces.nasbench201 import NASBench201
-from spaces.published import published
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.retraining.settings import WidthSettings
+from nni_plugins.evaluators.retraining.widths import Width, width, widths
+from nni_plugins.spaces.cells import DARTS, NAO, NASNet
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.mobilenet import MobileNetLike
+from nni_plugins.spaces.nasbench101 import NASBench101
+from nni_plugins.spaces.nasbench201 import NASBench201
+from nni_plugins.spaces.published import published
 
 MOBILE = WidthSettings(macs=(500e6, 600e6))
 SEGMENTATION = WidthSettings(parameters=(9.5e6, 10.5e6))
@@ -36,8 +38,9 @@ UNNAS = {
     "darts_unnas_cityscapes_col": ((54, None, None, None), (86, None, None, None)),
     "darts_unnas_cityscapes_jig": ((44, None, None, None), (80, None, None, None)),
 }
-"""UnNAS' widths (facebookresearch/unnas, configs/search_based/eval_phase) on ImageNet and on Cityscapes: parameters (M) and multiply-adds (M and
-G), recounted from their code, and the parameters of their tables 1 and 2, where the paper has that network."""
+"""UnNAS' widths (facebookresearch/unnas, configs/search_based/eval_phase) on ImageNet and on Cityscapes: parameters (M)
+and multiply-adds (M and G), recounted from their code, and the parameters of their tables 1 and 2, where the paper has
+that network."""
 
 
 def imagenet(channels: int = 16) -> DARTS:
@@ -49,14 +52,26 @@ def test_widths_of_unnas(name: str) -> None:
     architecture = published(name).architecture
     (channels, parameters, macs, printed), (wide, *segmentation) = UNNAS[name]
     found = {one.channels: one for one in widths(imagenet(), architecture, MOBILE, 224)}
-    assert channels in found and all(500e6 <= one.macs <= 600e6 for one in found.values()) and all(c % 2 == 0 for c in found)
+    assert (
+        channels in found
+        and all(500e6 <= one.macs <= 600e6 for one in found.values())
+        and all(c % 2 == 0 for c in found)
+    )
     cityscapes = DARTS(cells=12, classes=19, stem="imagenet", reductions=1, head={"kind": "aspp"})
     seen = {one.channels: one for one in widths(cityscapes, architecture, SEGMENTATION, (1025, 2049))}
     assert wide in seen and all(9.5e6 <= one.parameters <= 10.5e6 for one in seen.values())
     if parameters is not None:
         one, other = found[channels], seen[wide]
-        assert (f"{one.parameters / 1e6:.3f}", f"{one.macs / 1e6:.1f}", f"{one.parameters / 1e6:.1f}") == (parameters, macs, printed)
-        assert [f"{other.parameters / 1e6:.3f}", f"{other.macs / 1e9:.1f}", f"{other.parameters / 1e6:.1f}"] == segmentation
+        assert (f"{one.parameters / 1e6:.3f}", f"{one.macs / 1e6:.1f}", f"{one.parameters / 1e6:.1f}") == (
+            parameters,
+            macs,
+            printed,
+        )
+        assert [
+            f"{other.parameters / 1e6:.3f}",
+            f"{other.macs / 1e9:.1f}",
+            f"{other.parameters / 1e6:.1f}",
+        ] == segmentation
 
 
 def test_the_page_shows_these_tables() -> None:
@@ -66,13 +81,21 @@ def test_the_page_shows_these_tables() -> None:
         architecture = published(name).architecture
         found, seen = widths(imagenet(), architecture, MOBILE, 224), widths(cityscapes, architecture, SEGMENTATION, 224)
         one, other = (next(x for x in rows if x.channels == c) for rows, c in ((found, channels), (seen, wide)))
-        cells = (f"`{name}`", channels, f"{one.parameters / 1e6:.3f}", f"{one.macs / 1e6:.1f}", ", ".join(str(x.channels) for x in found))
+        cells = (
+            f"`{name}`",
+            channels,
+            f"{one.parameters / 1e6:.3f}",
+            f"{one.macs / 1e6:.1f}",
+            ", ".join(str(x.channels) for x in found),
+        )
         more = (wide, f"{other.parameters / 1e6:.3f}", ", ".join(str(x.channels) for x in seen))
         assert f"| {' | '.join(map(str, (*cells, *more)))} |" in page
 
 
 def test_the_range_is_whole() -> None:
-    """No even width beside those found meets the limits, and odd ones are found where they are asked for and the stem takes them."""
+    """No even width beside those found meets the limits, and odd ones are found where they are asked for and the stem
+    takes them.
+    """
     space, architecture = DARTS(cells=5), published("darts_v2").architecture
     limits = WidthSettings(parameters=(40_000, 90_000), multiple=1)
     found = widths(space, architecture, limits, 32)
@@ -86,7 +109,9 @@ def test_the_range_is_whole() -> None:
         one.channels for one in found if one.channels % 4 == 0
     ]
     odd = WidthSettings(macs=(500e6, 600e6), multiple=1)
-    assert widths(imagenet(), architecture, odd, 224) == widths(imagenet(), architecture, MOBILE, 224), "its stem halves the width"
+    assert widths(imagenet(), architecture, odd, 224) == widths(imagenet(), architecture, MOBILE, 224), (
+        "its stem halves the width"
+    )
 
 
 def test_rlnas_fits_its_cell_into_600_million() -> None:
@@ -94,7 +119,9 @@ def test_rlnas_fits_its_cell_into_600_million() -> None:
     architecture = published("darts_rlnas_cifar10").architecture
     chosen = width(imagenet(), architecture, MOBILE, 224)
     assert chosen.channels == 46 and f"{chosen.parameters / 1e6:.1f}" == "5.3"
-    assert round((chosen.macs + 1000 * (chosen.channels * 16 - 1)) / 1e6) == 581, "RLNAS counts (2 in - 1) out for a linear layer"
+    assert round((chosen.macs + 1000 * (chosen.channels * 16 - 1)) / 1e6) == 581, (
+        "RLNAS counts (2 in - 1) out for a linear layer"
+    )
     assert width(imagenet(), architecture, WidthSettings(macs=(1, 600e6), choose="smallest"), 224).channels == 2
     assert width(imagenet(), architecture, WidthSettings(macs=(500e6, 600e6), choose="smallest"), 224).channels == 44
 
@@ -105,7 +132,9 @@ def test_both_limits_together() -> None:
     assert [one.channels for one in widths(imagenet(), architecture, both, 224)] == [52]
 
 
-@pytest.mark.parametrize("space", [NASNet(nodes=3), NAO(), NASBench201(), NASBench201(stem="imagenet"), NASBench101()], ids=repr)
+@pytest.mark.parametrize(
+    "space", [NASNet(nodes=3), NAO(), NASBench201(), NASBench201(stem="imagenet"), NASBench101()], ids=repr
+)
 def test_other_spaces_with_channels(space: ImageSpace) -> None:
     import numpy as np
 
@@ -143,5 +172,5 @@ def test_wrong_input() -> None:
 def test_torch_is_not_needed() -> None:
     import subprocess
 
-    code = "import sys, evaluators.retraining.widths; sys.exit('torch' in sys.modules)"
+    code = "import sys, nni_plugins.evaluators.retraining.widths; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluators.data import ImageSet
-from evaluators.objectives import RandomLabels
-from evaluators.randomness import torch_fork
-from evaluators.settings import TrainingSettings
-from evaluators.training import Training
+from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.randomness import torch_fork
+from nni_plugins.evaluators.training import Training
+from nni_plugins.evaluators.training.settings import TrainingSettings
 
 CLASSES = 4
 
@@ -51,7 +51,9 @@ def at(step: int) -> Callable[[int], None]:
 
 def images(count: int, size: int = 4, seed: int = 0, **more: Any) -> ImageSet:
     """``count`` images of noise without labels: (count, 3, size, size)."""
-    pixels = torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
     return ImageSet("noise", pixels, more.pop("labels", None), **more)
 
 
@@ -76,6 +78,8 @@ def settings(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{"epochs": 3, "batch_size": 5, "accelerator": "cpu", "checkpoint_seconds": 0, **changes})
 
 
-def training(folder: Path | None = None, hook: Callable[[int], None] = lambda call: None, count: int = 14, **changes: Any) -> Training:
+def training(
+    folder: Path | None = None, hook: Callable[[int], None] = lambda call: None, count: int = 14, **changes: Any
+) -> Training:
     """``linear`` on ``count`` images of noise: by default three epochs of three steps."""
     return Training(linear(), Interrupting(hook), images(count), settings(**changes), 0, folder=folder)

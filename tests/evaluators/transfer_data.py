@@ -12,7 +12,9 @@ from PIL import Image
 NAMES = ("disc", "bar")
 
 
-def coco(root: Path, counts: dict[str, int] | None = None, size: tuple[int, int] = (96, 64), layout: str = "{}.json") -> dict[str, dict[str, Any]]:
+def coco(
+    root: Path, counts: dict[str, int] | None = None, size: tuple[int, int] = (96, 64), layout: str = "{}.json"
+) -> dict[str, dict[str, Any]]:
     """Photographs of one bright disc and one dark bar each; returns the content of every annotation file."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     width, height = size
@@ -31,7 +33,16 @@ def coco(root: Path, counts: dict[str, int] | None = None, size: tuple[int, int]
             images.append({"id": i + 1, "file_name": f"{split}{i}.png", "width": width, "height": height})
             for label, box in ((1, [x, y, 25, 25]), (2, [left, 8, 32, 16])):
                 area = box[2] * box[3]
-                boxes.append({"id": len(boxes) + 1, "image_id": i + 1, "category_id": label, "bbox": box, "area": area, "iscrowd": 0})
+                boxes.append(
+                    {
+                        "id": len(boxes) + 1,
+                        "image_id": i + 1,
+                        "category_id": label,
+                        "bbox": box,
+                        "area": area,
+                        "iscrowd": 0,
+                    }
+                )
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(NAMES)]
         written[split] = {"info": {}, "images": images, "annotations": boxes, "categories": categories}
         file = root / layout.format(split)
@@ -41,7 +52,9 @@ def coco(root: Path, counts: dict[str, int] | None = None, size: tuple[int, int]
 
 
 def camvid(root: Path, counts: dict[str, int] | None = None, size: tuple[int, int] = (64, 48)) -> None:
-    """Photographs with a bright upper and a dark lower half (classes 0 and 1) and a stripe of no class (2) between them."""
+    """Photographs with a bright upper and a dark lower half (classes 0 and 1) and a stripe of no class (2) between
+    them.
+    """
     width, height = size
     for k, (split, count) in enumerate((counts or {"train": 8, "val": 3}).items()):
         for i in range(count):

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from nni_plugins.plan import Plan
-from nni_plugins.portal_space import expected_trials, search_space
-from nni_plugins.settings import EXPERIMENTS, RLNASExperiment, StudySettings, check
+from nni_plugins.experiment.plan import Plan
+from nni_plugins.experiment.settings import EXPERIMENTS, RLNASExperiment, StudySettings, check
+from nni_plugins.portal.axes import expected_trials, search_space
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|none~1|"
 OTHER = "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|"
@@ -79,12 +79,19 @@ def write(path: Path, value: Any) -> Path:
 
 
 def search_value(experiment: StudySettings, seed: int = 0, found: int | None = None) -> dict[str, Any]:
-    """What a search's trial would report: the first architectures of the space, each a little worse than the one before."""
+    """What a search's trial would report: the first architectures of the space, each a little worse than the one
+    before.
+    """
     assert isinstance(experiment, RLNASExperiment)
     space, wanted = experiment.search_space, experiment.found if found is None else found
     best = space.decode(space.enumerate()[seed * wanted : (seed + 1) * wanted])
     rows = [{"choices": a.as_dict(), "angle": 1.5 - seed - i / 10} for i, a in enumerate(best)]
-    result = {"found": rows, "random": [0.5 - i / 100 for i in range(experiment.random)], "scored": space.size, "initial_sha256": "0" * 64}
+    result = {
+        "found": rows,
+        "random": [0.5 - i / 100 for i in range(experiment.random)],
+        "scored": space.size,
+        "initial_sha256": "0" * 64,
+    }
     return {"default": 1.5 - seed, "angle": 1.5 - seed, "loss": 2.3, "result": result}
 
 
@@ -95,7 +102,11 @@ def stand_alone_value(accuracy: float) -> dict[str, Any]:
 def value_of(plan: Plan, name: str) -> dict[str, Any]:
     """What the trial of job ``name`` would report; the accuracy is a function of the name alone."""
     job = plan.jobs[name]
-    return search_value(plan.settings, job.seed) if job.phase == "search" else stand_alone_value(50.0 + sum(map(ord, name)) % 50)
+    return (
+        search_value(plan.settings, job.seed)
+        if job.phase == "search"
+        else stand_alone_value(50.0 + sum(map(ord, name)) % 50)
+    )
 
 
 def load(path: Path) -> Any:

@@ -18,10 +18,11 @@ import torch
 import typer
 from PIL import Image
 
-from nni_plugins import cli, methods, phases
+from nni_plugins import cli
 from nni_plugins.cli import app as application
+from nni_plugins.experiment import methods, phases
+from nni_plugins.experiment.settings import EXPERIMENTS
 from nni_plugins.presets import PRESETS, render
-from nni_plugins.settings import EXPERIMENTS
 
 from .small import CELL, OTHER, Answer, Cli, arguments, content, load, write
 
@@ -49,7 +50,7 @@ def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# -- every command ----------------------------------------------------------------------------------------------------------------
+# -- every command -----------------------------------------------------------------------------------------------------
 def test_every_command_has_an_example() -> None:
     commands = typer.main.get_command(application.app).commands  # type: ignore[attr-defined]
     assert set(commands) == set(COMMANDS)
@@ -67,25 +68,32 @@ def test_help(run: Cli, command: str) -> None:
 def test_the_installed_script() -> None:
     """Once as a process of its own: what the other tests call is what is installed."""
     script = Path(sys.executable).with_name("nni-plugins")
-    result = subprocess.run([script, "show", "|nor_conv_3x4~0|+|none~0|none~1|", "--set", "nodes=3"], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [script, "show", "|nor_conv_3x4~0|+|none~0|none~1|", "--set", "nodes=3"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert result.returncode == 2 and result.stdout == "" and "Traceback" not in result.stderr
     assert result.stderr.startswith("error: ") and "nor_conv_3x4" in result.stderr and "nor_conv_3x3" in result.stderr
 
 
-@pytest.mark.parametrize("words", [["serach"], ["show"], ["search", "a", "b", "c"], ["init", "x.yml", "--presets", "a"]])
+@pytest.mark.parametrize(
+    "words", [["serach"], ["show"], ["search", "a", "b", "c"], ["init", "x.yml", "--presets", "a"]]
+)
 def test_wrong_usage(run: Cli, words: list[str]) -> None:
     status, _, err = run(*words)
     assert status == 2 and "Usage:" in err
 
 
-# -- list, register, init -----------------------------------------------------------------------------------------------------------
+# -- list, register, init ----------------------------------------------------------------------------------------------
 def test_list(run: Cli) -> None:
-    assert run("list", "--json").json["spaces"]["nasbench201"] == "spaces.nasbench201:NASBench201"
+    assert run("list", "--json").json["spaces"]["nasbench201"] == "nni_plugins.spaces.nasbench201:NASBench201"
     presets = run("list", "--presets", "--json").json
     assert set(presets) == set(PRESETS) and presets["rlnas_digits"]["tuner"] == "RLNAS"
     assert "--presets are two lists" in run("list", "--presets", "--architectures")[2]
     out = run("list").out
-    assert "random_labels" in out and "strategies.rlnas:RLNAS" in out
+    assert "random_labels" in out and "nni_plugins.strategies.rlnas.search:RLNAS" in out
 
 
 def test_register_twice_and_nni_knows_the_tuners(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +109,9 @@ def test_register_twice_and_nni_knows_the_tuners(run: Cli, tmp_path: Path, monke
     page = Path(__file__).resolve().parents[2] / "docs" / "demo.md"
     assert f"`{said}`" in page.read_text(), "the page shows what the demo prints"
     assert (tmp_path / "nni" / "registered_algorithms.yml").read_text() == status
-    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * (len(ours) + 2)
+    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * (
+        len(ours) + 2
+    )
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     tuner = create_builtin_class_instance("RLNAS", arguments(), "tuners")
@@ -128,10 +138,14 @@ def test_init(run: Cli, tmp_path: Path, preset: str) -> None:
 
 def test_init_with_an_unknown_preset(run: Cli, tmp_path: Path) -> None:
     status, _, err = run("init", tmp_path / "x.yml", "--preset", "rlnas_digit")
-    assert status == 2 and "unknown preset 'rlnas_digit'; did you mean 'rlnas_digits'" in err and not (tmp_path / "x.yml").exists()
+    assert (
+        status == 2
+        and "unknown preset 'rlnas_digit'; did you mean 'rlnas_digits'" in err
+        and not (tmp_path / "x.yml").exists()
+    )
 
 
-# -- show ---------------------------------------------------------------------------------------------------------------------------
+# -- show --------------------------------------------------------------------------------------------------------------
 def test_show(run: Cli, tmp_path: Path) -> None:
     value = run("show", CELL, "--set", "nodes=3", "--picture", tmp_path / "cell.png", "--json").json
     assert value["architecture"] == CELL and value["paths"] == 1 and value["parameters"] > 0 and value["macs"] > 0
@@ -139,7 +153,10 @@ def test_show(run: Cli, tmp_path: Path) -> None:
         assert picture.format == "PNG" and min(picture.size) > 200
     assert f"{value['parameters']:,}" in run("show", CELL, "--set", "nodes=3").out
     assert (
-        run("show", '{"e_0_1": "nor_conv_3x3", "e_0_2": "skip_connect", "e_1_2": "none"}', "--set", "nodes=3", "--json").json["architecture"] == CELL
+        run(
+            "show", '{"e_0_1": "nor_conv_3x3", "e_0_2": "skip_connect", "e_1_2": "none"}', "--set", "nodes=3", "--json"
+        ).json["architecture"]
+        == CELL
     )
 
 
@@ -159,7 +176,7 @@ def test_show_what_is_none(run: Cli, words: list[str], message: str) -> None:
     assert status == 2 and err.startswith("error: ") and message in err and out == ""
 
 
-# -- doctor -------------------------------------------------------------------------------------------------------------------------
+# -- doctor ------------------------------------------------------------------------------------------------------------
 def findings(answer: Answer) -> dict[str, dict[str, str]]:
     return {finding["subject"]: finding for finding in answer.json}
 
@@ -172,19 +189,30 @@ def test_doctor(run: Cli, config: Path) -> None:
         port = probe.getsockname()[1]
         busy = run("doctor", config, "--port", port, "--json")
     known = findings(busy)
-    assert busy.status == 2 and known[f"port {port}"]["state"] == "broken" and "another --port" in known[f"port {port}"]["remedy"]
-    assert known[str(config)] == {"subject": str(config), "state": "ok", "detail": "a valid experiment for tuner rlnas", "remedy": ""}
+    assert (
+        busy.status == 2
+        and known[f"port {port}"]["state"] == "broken"
+        and "another --port" in known[f"port {port}"]["remedy"]
+    )
+    assert known[str(config)] == {
+        "subject": str(config),
+        "state": "ok",
+        "detail": "a valid experiment for tuner rlnas",
+        "remedy": "",
+    }
     free = run("doctor", config, "--port", port)
     assert free.status == 0, free.out
     assert f"port {port}" in free.out and "nnictl" in free.out
-    assert all(known[name]["state"] == "ok" for name in ("python", "packages", "torch", "nni", "nnictl", "spaces", "tuner RLNAS"))
+    assert all(known[name]["state"] == "ok" for name in ("python", "torch", "nni", "nnictl", "spaces", "tuner RLNAS"))
 
 
 def test_doctor_looks_for_the_images(run: Cli, tmp_path: Path) -> None:
     value = content()
     value["tuner"]["classArgs"]["data"] = {"source": "folder", "path": str(tmp_path / "photos")}
     for state in ("missing", "ok"):
-        found = {finding["subject"]: finding for finding in run("doctor", write(tmp_path / "x.yml", value), "--json").json}
+        found = {
+            finding["subject"]: finding for finding in run("doctor", write(tmp_path / "x.yml", value), "--json").json
+        }
         assert found["data.path"]["state"] == state and found[str(tmp_path / "x.yml")]["state"] == "ok"
         (tmp_path / "photos").mkdir(exist_ok=True)
 
@@ -199,7 +227,7 @@ def test_doctor_on_a_broken_file(run: Cli, tmp_path: Path) -> None:
 
 
 def test_doctor_on_openmmlabs_packages(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluators.mmlab import installation
+    from nni_plugins.evaluators.mmlab import installation
 
     def check(name: str) -> None:
         if name in ("mmcv", "mmdet"):
@@ -214,17 +242,13 @@ def test_doctor_on_openmmlabs_packages(run: Cli, monkeypatch: pytest.MonkeyPatch
     assert known["mmseg"] == {"subject": "mmseg", "state": "ok", "detail": "onedl-mmseg 2.3.6", "remedy": ""}
     monkeypatch.setattr(installation, "check", lambda *names: None)
     monkeypatch.setattr(installation, "compiled", lambda: "operators for torch 2.11.0 and the CPU only")
-    assert findings(run("doctor", "--json"))["mmcv"]["detail"] == "onedl-mmcv 2.3.6, operators for torch 2.11.0 and the CPU only"
+    assert (
+        findings(run("doctor", "--json"))["mmcv"]["detail"]
+        == "onedl-mmcv 2.3.6, operators for torch 2.11.0 and the CPU only"
+    )
 
 
-def test_doctor_in_a_folder_with_our_packages_names(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "evaluators.py").write_text("")
-    monkeypatch.chdir(tmp_path)
-    answer = run("doctor", "--json")
-    assert answer.status == 2 and "evaluators here would be imported" in findings(answer)["this folder"]["detail"]
-
-
-# -- search -------------------------------------------------------------------------------------------------------------------------
+# -- search ------------------------------------------------------------------------------------------------------------
 def test_a_finished_search(finished: Path) -> None:
     result = load(finished / "result.json")
     assert set(result) == {
@@ -234,7 +258,9 @@ def test_a_finished_search(finished: Path) -> None:
     assert result["schema"] == 1 and result["strategy"] == "RLNAS" and result["failed"] == []
     assert sorted(row["job"] for row in result["architectures"]) == ["found-0-1", "random-1"]
     for row in result["architectures"]:
-        assert row["angle"] >= 0 and 0 <= row["accuracy"] <= 100 and row["status"] == "done" and row["true_rank"] is None
+        assert (
+            row["angle"] >= 0 and 0 <= row["accuracy"] <= 100 and row["status"] == "done" and row["true_rank"] is None
+        )
     (search,) = result["searches"]
     assert search["seed"] == 0 and len(search["result"]["initial_sha256"]) == 64 and "torch" in result["versions"]
     with Image.open(finished / "best.png") as picture:
@@ -253,10 +279,15 @@ def test_again_trains_nothing(run: Cli, config: Path, finished: Path, monkeypatc
     (finished / "result.json").unlink()
     answer = run("search", config, "--output", finished)
     assert answer.status == 0 and load(finished / "result.json") == before
-    assert "found and random architectures, best stand-alone accuracy first" in answer.out and "mean accuracy: found" in answer.out
+    assert (
+        "found and random architectures, best stand-alone accuracy first" in answer.out
+        and "mean accuracy: found" in answer.out
+    )
 
 
-def test_an_interrupted_search_continues(run: Cli, config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_search_continues(
+    run: Cli, config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C in the stand-alone phase: the search is not run again, and the result is that of a run in one go."""
     train, searches = phases.run_stand_alone, []
 
@@ -268,14 +299,21 @@ def test_an_interrupted_search_continues(run: Cli, config: Path, finished: Path,
     assert answer.status == 130 and "run the same command again to continue" in answer.err
     monkeypatch.setattr(phases, "run_stand_alone", train)
     monkeypatch.setattr(phases, "run_search", lambda *arguments: searches.append(arguments))
-    assert run("search", config, "--output", tmp_path / "run", "--json").json == load(finished / "result.json") and searches == []
+    assert (
+        run("search", config, "--output", tmp_path / "run", "--json").json == load(finished / "result.json")
+        and searches == []
+    )
 
 
 def test_a_changed_configuration_is_refused(run: Cli, finished: Path, tmp_path: Path) -> None:
     before = load(finished / "result.json")
     changed = write(tmp_path / "x.yml", content(training={"epochs": 3, "accelerator": "cpu"}))
     status, _, err = run("search", changed, "--output", finished)
-    assert status == 2 and "was started with other settings: training.epochs: 2 -> 3." in err and "choose another folder" in err
+    assert (
+        status == 2
+        and "was started with other settings: training.epochs: 2 -> 3." in err
+        and "choose another folder" in err
+    )
     assert load(finished / "result.json") == before
 
 
@@ -305,10 +343,16 @@ def test_a_folder_without_labels(run: Cli, photos: Path, tmp_path: Path, monkeyp
     assert status == 2 and "these images have no labels" in err and "stand_alone to null" in err
     config = write(tmp_path / "y.yml", content(data=data, stand_alone=None, random=0, found=3))
     answer = run("search", config, "--output", tmp_path / "run")
-    assert answer.status == 0 and "found architectures, largest angle first" in answer.out and "nothing was trained stand-alone" in answer.out
+    assert (
+        answer.status == 0
+        and "found architectures, largest angle first" in answer.out
+        and "nothing was trained stand-alone" in answer.out
+    )
     assert "mean accuracy" not in answer.out
     rows = load(tmp_path / "run" / "result.json")["architectures"]
-    assert [row["status"] for row in rows] == ["listed"] * 3 and rows[0]["angle"] >= rows[1]["angle"] >= rows[2]["angle"] > 0
+    assert [row["status"] for row in rows] == ["listed"] * 3 and rows[0]["angle"] >= rows[1]["angle"] >= rows[2][
+        "angle"
+    ] > 0
     with Image.open(tmp_path / "run" / "best.png") as picture:
         assert picture.format == "PNG"
 
@@ -317,7 +361,10 @@ def test_a_folder_without_labels(run: Cli, photos: Path, tmp_path: Path, monkeyp
     ("changes", "message"),
     [
         ({"data": {"source": "folder", "path": "/nowhere"}}, "/nowhere: no such folder"),
-        ({"data": {"source": "digits", "limit": 2}, "training": {"epochs": 1, "batch_size": 2, "devices": 2}}, "at least 2 images for each device"),
+        (
+            {"data": {"source": "digits", "limit": 2}, "training": {"epochs": 1, "batch_size": 2, "devices": 2}},
+            "at least 2 images for each device",
+        ),
         ({"objective": {"name": "random_labels", "clases": 3}}, "unexpected keyword argument 'clases'"),
     ],
 )
@@ -326,13 +373,15 @@ def test_searches_that_cannot_start(run: Cli, tmp_path: Path, changes: dict[str,
     assert status == 2 and message in err
 
 
-# -- score --------------------------------------------------------------------------------------------------------------------------
+# -- score -------------------------------------------------------------------------------------------------------------
 def test_score_agrees_with_the_search(run: Cli, config: Path, finished: Path) -> None:
     result = load(finished / "result.json")
     texts = [row["architecture"] for row in result["architectures"]]
     rows = run("score", config, *texts, "--supernet", finished / "search-0", "--json").json
     for row, scored in zip(result["architectures"], rows, strict=True):
-        assert scored["angle"] == pytest.approx(row["angle"], abs=1e-12) and scored["architecture"] == row["architecture"]
+        assert (
+            scored["angle"] == pytest.approx(row["angle"], abs=1e-12) and scored["architecture"] == row["architecture"]
+        )
         assert scored["initial_sha256"] == result["searches"][0]["result"]["initial_sha256"]
     assert f"{rows[0]['angle']:.6f}" in run("score", config, texts[0], "--supernet", finished / "search-0").out
 
@@ -342,7 +391,9 @@ def test_score_what_is_none(run: Cli, config: Path, finished: Path, tmp_path: Pa
     assert status == 2 and "holds no supernet training" in err
     status, _, err = run("score", config, CELL, "|nor_conv~0|+|none~0|none~1|", "--supernet", finished / "search-0")
     assert status == 2 and "nor_conv" in err
-    larger = write(tmp_path / "x.yml", content(space={"name": "nasbench201", "nodes": 4, "channels": 4, "cells_per_stage": 1}))
+    larger = write(
+        tmp_path / "x.yml", content(space={"name": "nasbench201", "nodes": 4, "channels": 4, "cells_per_stage": 1})
+    )
     four = f"{OTHER}+|none~0|none~1|skip_connect~2|"
     status, _, err = run("score", larger, four, "--supernet", finished / "search-0")
     assert status == 2 and "is a supernet of another space" in err

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from nni_plugins.cli import app as application
-from spaces.published import names, published
+from nni_plugins.spaces.published import names, published
 
 from .small import Cli
 
@@ -26,23 +26,32 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-# -- list ---------------------------------------------------------------------------------------------------------------------------
+# -- list --------------------------------------------------------------------------------------------------------------
 def test_list(run: Cli) -> None:
     lines = run("list", "--architectures").out.splitlines()
     assert lines[0].split() == ["name", "space", "title", "input", "parameters", "multiply-adds", "source"]
     assert [line.split()[0] for line in lines[1:]] == names()
     line = next(line for line in lines if line.startswith("darts_v2 "))
-    assert all(part in line for part in ("DARTS, second order", "224x224", "4.72 M", "529.9 M", "Liu et al., DARTS, ICLR 2019"))
+    assert all(
+        part in line for part in ("DARTS, second order", "224x224", "4.72 M", "529.9 M", "Liu et al., DARTS, ICLR 2019")
+    )
 
 
 def test_list_of_a_space(run: Cli) -> None:
     rows = run("list", "--architectures", "--space", "recurrent", "--json").json
     assert [row["name"] for row in rows] == names("recurrent")
     assert rows[0]["space"] == {"name": "recurrent", "nodes": 8, "hidden": 850} and rows[0]["parameters"] == 22_960_000
-    assert rows[0]["input"] == "one token" and rows[0]["source"]["year"] == 2019 and rows[0]["architecture"].startswith("Genotype(recurrent=")
+    assert (
+        rows[0]["input"] == "one token"
+        and rows[0]["source"]["year"] == 2019
+        and rows[0]["architecture"].startswith("Genotype(recurrent=")
+    )
     assert len(run("list", "--architectures", "--space", "nao").out.splitlines()) == 3
     assert run("list", "--architectures", "--space", "robustdarts", "--json").json == []
-    assert run("list", "--architectures", "--space", "robustdarts").out == "no architecture of robustdarts is published here\n"
+    assert (
+        run("list", "--architectures", "--space", "robustdarts").out
+        == "no architecture of robustdarts is published here\n"
+    )
 
 
 @pytest.mark.parametrize(("width", "columns"), [(80, 4), (140, 7)])
@@ -79,14 +88,21 @@ def test_listing_is_quick_and_without_torch() -> None:
     assert torch == "False" and float(seconds) < 10 and time.perf_counter() - start < 20  # about one, alone on a core
 
 
-# -- show ---------------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["darts_v2", "mobilenetlike_rlnas", "nao_ws", "nasbench201_rf_darts", "nasnet_pnas", "recurrent_nao"])
+# -- show --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "name", ["darts_v2", "mobilenetlike_rlnas", "nao_ws", "nasbench201_rf_darts", "nasnet_pnas", "recurrent_nao"]
+)
 def test_show_a_name(run: Cli, name: str, tmp_path: Path) -> None:
     entry = published(name)
     value = run("show", name, "--json").json
     costs = entry.space.cost_table(entry.image_size)(entry.space.encode([entry.architecture]))
     assert (value["parameters"], value["macs"]) == (int(costs.parameters[0]), int(costs.macs[0]))
-    assert value["name"] == name and value["title"] == entry.title and value["input"] == entry.input and entry.source.where in value["source"]
+    assert (
+        value["name"] == name
+        and value["title"] == entry.title
+        and value["input"] == entry.input
+        and entry.source.where in value["source"]
+    )
     assert entry.space.parse(value["architecture"]) == entry.architecture and value.get("notes", "") == entry.notes
     assert value["picture"] is None and not list(tmp_path.iterdir())
     out = run("show", name).out
@@ -94,13 +110,27 @@ def test_show_a_name(run: Cli, name: str, tmp_path: Path) -> None:
 
 
 def test_show_a_picture(run: Cli, tmp_path: Path) -> None:
-    assert run("show", "darts_v1", "--picture", tmp_path / "v1.png", "--json").json["picture"] == str(tmp_path / "v1.png")
+    assert run("show", "darts_v1", "--picture", tmp_path / "v1.png", "--json").json["picture"] == str(
+        tmp_path / "v1.png"
+    )
     with Image.open(tmp_path / "v1.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 200
 
 
 def test_show_in_another_network(run: Cli) -> None:
-    changed = run("show", "darts_v2", "--set", "channels=36", "--set", "cells=20", "--set", "classes=10", "--set", "stem=cifar", "--json").json
+    changed = run(
+        "show",
+        "darts_v2",
+        "--set",
+        "channels=36",
+        "--set",
+        "cells=20",
+        "--set",
+        "classes=10",
+        "--set",
+        "stem=cifar",
+        "--json",
+    ).json
     assert round(changed["parameters"] / 1e6, 3) == 3.349 and changed["input"] == "224x224"
     smaller = run("show", "darts_v2", "--image-size", 64, "--space", "darts", "--json").json
     assert smaller["parameters"] == 4_718_752 and smaller["macs"] < 529_911_552 / 10 and smaller["input"] == "64x64"
@@ -110,7 +140,10 @@ def test_show_in_another_network(run: Cli) -> None:
 
 def test_show_a_native_string_as_before(run: Cli) -> None:
     value = run("show", CELL, "--set", "nodes=3", "--json").json
-    assert list(value) == ["space", "architecture", "canonical", "parameters", "macs", "paths", "picture"] and value["architecture"] == CELL
+    assert (
+        list(value) == ["space", "architecture", "canonical", "parameters", "macs", "paths", "picture"]
+        and value["architecture"] == CELL
+    )
     assert run("show", CELL, "--set", "nodes=3", "--space", "nasbench201", "--image-size", 32, "--json").json == value
 
 

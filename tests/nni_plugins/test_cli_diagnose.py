@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nni_plugins.diagnose.presets import PRESETS, content
-from nni_plugins.diagnose.settings import STUDIES, from_yaml
+from nni_plugins.studies.diagnose.presets import PRESETS, content
+from nni_plugins.studies.diagnose.settings import STUDIES, from_yaml
 
 from .small import Cli, write
 
@@ -23,8 +23,18 @@ COMMON = {"data": {"source": "digits", "limit": 100}, "threads": 1}
 TINY: dict[str, dict[str, Any]] = {
     "lambda": {"network": NETWORK, "training": TRAINING, "initial": [0, 1], "trainable": ["all"]},
     "eta": {"network": NETWORK, "training": TRAINING},
-    "depth": {"networks": {"4 layers": {**NETWORK, "blocks": [1]}, "6 layers": NETWORK}, "training": TRAINING, "trainable": ["norms"]},
-    "options": {"space": SPACE, "training": {**TRAINING, "epochs": 1}, "options": ["B", "C"], "seeds": [0], "stand_alone": {**TRAINING, "epochs": 1}},
+    "depth": {
+        "networks": {"4 layers": {**NETWORK, "blocks": [1]}, "6 layers": NETWORK},
+        "training": TRAINING,
+        "trainable": ["norms"],
+    },
+    "options": {
+        "space": SPACE,
+        "training": {**TRAINING, "epochs": 1},
+        "options": ["B", "C"],
+        "seeds": [0],
+        "stand_alone": {**TRAINING, "epochs": 1},
+    },
 }
 
 
@@ -38,7 +48,7 @@ def tiny(folder: Path, command: str, **changes: Any) -> Path:
     return write(folder / f"{command}.yml", {"study": command, **COMMON, **TINY[command], **changes})
 
 
-# -- the commands -----------------------------------------------------------------------------------------------------------------
+# -- the commands ------------------------------------------------------------------------------------------------------
 def test_alone_it_lists_what_there_is(run: Cli) -> None:
     status, out, _ = run()
     assert status == 0 and all(name in out for name in ("search", *STUDIES))
@@ -65,9 +75,10 @@ def test_init_writes_what_runs(run: Cli, tmp_path: Path, study: str) -> None:
     assert "did you mean" in run("init", tmp_path / "x.yml", "--study", "lamda").err
 
 
-# -- studies ----------------------------------------------------------------------------------------------------------------------
+# -- studies -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("study", "parts", "key"), [("lambda", 2, "values"), ("eta", 2, "eta"), ("depth", 2, "test_error"), ("options", 2, "accuracy")]
+    ("study", "parts", "key"),
+    [("lambda", 2, "values"), ("eta", 2, "eta"), ("depth", 2, "test_error"), ("options", 2, "accuracy")],
 )
 def test_a_study_from_its_file(run: Cli, tmp_path: Path, study: str, parts: int, key: str) -> None:
     config, output = tiny(tmp_path, study), tmp_path / "out"
@@ -87,9 +98,14 @@ def test_a_study_from_its_file(run: Cli, tmp_path: Path, study: str, parts: int,
 
 def test_options_from_a_table(run: Cli, tmp_path: Path) -> None:
     """Accuracies are looked up, and what the table says is what is reported."""
-    from evaluators.table import digits_table
+    from nni_plugins.evaluators.tables.table import digits_table
 
-    changes = {"space": {**SPACE, "channels": 8}, "truth": {"table": "digits", "metric": "accuracy"}, "stand_alone": None, "options": ["D"]}
+    changes = {
+        "space": {**SPACE, "channels": 8},
+        "truth": {"table": "digits", "metric": "accuracy"},
+        "stand_alone": None,
+        "options": ["D"],
+    }
     [row] = run("options", tiny(tmp_path, "options", **changes), "--output", tmp_path / "out", "--json").json["parts"]
     table = digits_table()
     assert row["accuracy"] == table.value(table.space.parse(row["architecture"]), "accuracy")
@@ -98,7 +114,9 @@ def test_options_from_a_table(run: Cli, tmp_path: Path) -> None:
 
 def test_other_settings_in_the_same_folder(run: Cli, tmp_path: Path) -> None:
     assert run("eta", tiny(tmp_path, "eta", trainable=["norms"]), "--output", tmp_path / "out").status == 0
-    status, _, err = run("eta", tiny(tmp_path, "eta", trainable=["norms"], network={**NETWORK, "width": 5}), "--output", tmp_path / "out")
+    status, _, err = run(
+        "eta", tiny(tmp_path, "eta", trainable=["norms"], network={**NETWORK, "width": 5}), "--output", tmp_path / "out"
+    )
     assert status == 2 and "network.width: 4 -> 5" in err
 
 
@@ -114,10 +132,18 @@ def test_other_settings_in_the_same_folder(run: Cli, tmp_path: Path) -> None:
         ("options", {"stand_alone": None}, "but got neither"),
         ("options", {"space": {"name": "mobilenetlike"}}, "no mixture over edges"),
         ("depth", {"networks": {"x": {"blocks": []}}}, "networks.x.blocks"),
-        ("depth", {"networks": {"../../x": NETWORK}}, "without slashes, the first of them no dot, but one is '../../x'"),
+        (
+            "depth",
+            {"networks": {"../../x": NETWORK}},
+            "without slashes, the first of them no dot, but one is '../../x'",
+        ),
         ("depth", {"networks": {"..": NETWORK}}, "the first of them no dot"),
         ("depth", {"networks": {"": NETWORK}}, "a name is up to 60 characters"),
-        ("depth", {"networks": {"a b": NETWORK, "a_b": NETWORK}}, "names must differ in more than blanks and underscores"),
+        (
+            "depth",
+            {"networks": {"a b": NETWORK, "a_b": NETWORK}},
+            "names must differ in more than blanks and underscores",
+        ),
         ("depth", {"study": "lambda"}, "Run: nni-plugins diagnose lambda"),
         ("depth", {"study": None}, "Set study: depth"),
         ("lambda", {"data": {"source": "npz", "path": "missing.npz"}}, "missing.npz"),
@@ -137,25 +163,27 @@ def test_missing_and_broken_files(run: Cli, tmp_path: Path) -> None:
 
 
 def test_settings_import_no_torch() -> None:
-    code = "import nni_plugins.diagnose.settings, nni_plugins.diagnose.presets, nni_plugins.cli.diagnose, sys\nprint('torch' in sys.modules)"
+    code = "import nni_plugins.studies.diagnose.settings, nni_plugins.studies.diagnose.presets, nni_plugins.cli.diagnose, sys\nprint('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (answer.stdout.strip(), answer.returncode) == ("False", 0), answer.stderr
 
 
-# -- a search that has run --------------------------------------------------------------------------------------------------------
+# -- a search that has run ---------------------------------------------------------------------------------------------
 def searched(folder: Path, seeds: int = 2) -> Path:
     """A run's folder as ``nni-plugins search`` leaves it, made by a real search of one epoch a seed."""
-    from evaluators import BilevelSettings, Supervised
-    from evaluators.data import load
-    from evaluators.settings import DataSettings
-    from spaces import NASBench201
-    from strategies.differentiable_search import search
-    from strategies.differentiable_settings import DifferentiableSettings
+    from nni_plugins.evaluators import BilevelSettings, Supervised
+    from nni_plugins.evaluators.data import load
+    from nni_plugins.evaluators.data.settings import DataSettings
+    from nni_plugins.spaces import NASBench201
+    from nni_plugins.strategies.differentiable.search import search
+    from nni_plugins.strategies.differentiable.settings import DifferentiableSettings
 
     space, images = NASBench201(nodes=3, channels=4, cells_per_stage=1), load(DataSettings(limit=100)).train
     training = BilevelSettings(epochs=2, batch_size=32, accelerator="cpu", hessian_every=1)
     for seed in range(seeds):
-        search(space, images, Supervised(), DifferentiableSettings(), training, seed, 1, folder=folder / f"search-{seed}")
+        search(
+            space, images, Supervised(), DifferentiableSettings(), training, seed, 1, folder=folder / f"search-{seed}"
+        )
     return folder
 
 
@@ -167,17 +195,27 @@ def test_a_search_that_has_run(run: Cli, tmp_path: Path) -> None:
     assert [len(part["eigenvalues"]) for part in value["parts"]] == [2, 2]
     assert set(value["parts"][0]["entropy"]) == {"cell 0→1", "cell 0→2", "cell 1→2"}
     assert all("collapse" in line for line in value["reading"][:2])
-    expected = {"skips.png", "eigenvalue.png", *(f"{kind}-search-{seed}.png" for kind in ("alphas", "entropy") for seed in (0, 1))}
-    assert set(value["pictures"]) == expected and all((folder / "diagnosis" / name).stat().st_size > 1000 for name in expected)
+    expected = {
+        "skips.png",
+        "eigenvalue.png",
+        *(f"{kind}-search-{seed}.png" for kind in ("alphas", "entropy") for seed in (0, 1)),
+    }
+    assert set(value["pictures"]) == expected and all(
+        (folder / "diagnosis" / name).stat().st_size > 1000 for name in expected
+    )
     assert value["parts"][0]["skips"][-1] == value["parts"][0]["architecture"].count("skip_connect")
 
     # One search alone; with what R-DARTS did, from the experiment's result; without probabilities, which is said.
     back = {"method": "early_stop", "epoch": 1, "abandoned": [{"epoch": 2, "eigenvalue": 3.0}]}
-    (folder / "result.json").write_text(json.dumps({"searches": [{"seed": 0, "result": {"rollbacks": [back]}}, {"seed": 1}]}))
+    (folder / "result.json").write_text(
+        json.dumps({"searches": [{"seed": 0, "result": {"rollbacks": [back]}}, {"seed": 1}]})
+    )
     (folder / "search-0" / "mixtures.jsonl").unlink()
     alone = run("search", folder / "search-0", "--output", tmp_path / "pictures", "--format", "svg", "--json").json
     assert alone["pictures"] == ["skips.svg", "eigenvalue.svg"] and "wrote no mixtures.jsonl" in alone["reading"][-1]
-    assert alone["parts"][0]["result_epoch"] == 1 and alone["parts"][0]["rollbacks"] == [{"method": "early_stop", "epoch": 1}]
+    assert alone["parts"][0]["result_epoch"] == 1 and alone["parts"][0]["rollbacks"] == [
+        {"method": "early_stop", "epoch": 1}
+    ]
     (folder / "result.json").write_text("{}")
     assert "result.json is damaged" in run("search", folder).err
 

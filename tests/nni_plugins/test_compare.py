@@ -1,4 +1,6 @@
-"""Comparisons: what is refused, planned, run, resumed and reported; nearly all of it on the table of digits, which trains nothing."""
+"""Comparisons: what is refused, planned, run, resumed and reported; nearly all of it on the table of digits, which
+trains nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,23 @@ import numpy as np
 import pytest
 import yaml
 
-from evaluators.comparison.record import read_comparison
-from evaluators.errors import CheckpointError, ConfigChanged, ConfigError
-from evaluators.settings import read
-from evaluators.table import digits_table
 from nni_plugins import registry
-from nni_plugins.compare import jobs, runner
-from nni_plugins.compare.config_file import is_compare, read_compare
-from nni_plugins.compare.measure import images_of, split
-from nni_plugins.compare.plan import CompareJob, ComparePlan, portal_space, random_architectures
-from nni_plugins.compare.runner import report_only, run_comparison
-from nni_plugins.compare.settings import CompareSettings
-from nni_plugins.compare.trial import run_trial
-from nni_plugins.compare.tuner import CompareTuner
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError
+from nni_plugins.evaluators.reports.comparison.record import read_comparison
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.tables.table import digits_table
 from nni_plugins.presets import render
 from nni_plugins.presets.comparisons import COMPARISONS
-from strategies.random_search import RandomSearch
-from strategies.ranking import Ranked
+from nni_plugins.strategies.random.random_search import RandomSearch
+from nni_plugins.strategies.ranking import Ranked
+from nni_plugins.studies.compare import jobs, runner
+from nni_plugins.studies.compare.config_file import is_compare, read_compare
+from nni_plugins.studies.compare.measure import images_of, split
+from nni_plugins.studies.compare.plan import CompareJob, ComparePlan, portal_space, random_architectures
+from nni_plugins.studies.compare.runner import report_only, run_comparison
+from nni_plugins.studies.compare.settings import CompareSettings
+from nni_plugins.studies.compare.trial import run_trial
+from nni_plugins.studies.compare.tuner import CompareTuner
 
 from .small import Cli, write
 
@@ -65,10 +67,10 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures, which take most of the time."""
-    monkeypatch.setattr("evaluators.comparison.report.figures", lambda analysis: {})
+    monkeypatch.setattr("nni_plugins.evaluators.reports.comparison.report.figures", lambda analysis: {})
 
 
-# -- what is refused ----------------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -77,26 +79,41 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"policies": {}}, "policies: must be a mapping of at least one policy"),
         ({"policies": {"a b": BEST}}, "'a b' must consist of letters"),
         ({"policies": {"random": BEST}}, "baseline: 'random' must be a name of its own"),
-        ({"policies": {"x": {"kind": "query"}}}, "x.kind: must be one of experiment, queries, strategy, recurrent, precomputed, but got 'query'"),
+        (
+            {"policies": {"x": {"kind": "query"}}},
+            "x.kind: must be one of experiment, queries, strategy, recurrent, precomputed, but got 'query'",
+        ),
         (
             {"policies": {"x": {**BEST, "querys": 3}, "y": {"kind": "precomputed"}}},
             "x.querys: no such key; did you mean 'queries'?; y.file: field required",
         ),
         ({"policies": {"x": {**TPE, "arguments": {"gama": 1}}}}, "no such argument of TPE; did you mean 'gamma'"),
-        ({"policies": {"x": {**TPE, "method": "NAO", "arguments": {"initial": 1}}}}, "arguments.initial: input should be greater than"),
+        (
+            {"policies": {"x": {**TPE, "method": "NAO", "arguments": {"initial": 1}}}},
+            "arguments.initial: input should be greater than",
+        ),
         (
             {"policies": {"x": {**TPE, "method": "RegularizedEvolution", "arguments": {"sample_size": 200}}}},
             "1 <= sample_size <= population_size must hold, but got 200 and 100",
         ),
         ({"policies": {"x": BEST}, "per_search": 5}, "policies.x.queries: 4 give no 5 different architectures"),
-        ({"policies": {"x": {"kind": "experiment", "strategy": "RandomSearch"}}}, "policies.x.strategy: unknown 'RandomSearch'"),
+        (
+            {"policies": {"x": {"kind": "experiment", "strategy": "RandomSearch"}}},
+            "policies.x.strategy: unknown 'RandomSearch'",
+        ),
         ({"policies": {"x": {"kind": "experiment", "strategy": "RLNAS"}}}, "policies.x.data: must be given"),
         (
             {"policies": {"x": {"kind": "experiment", "strategy": "rlnas", "data": {}, "training": {"epoch": 3}}}},
             "policies.x.training.epoch: no such key; did you mean 'epochs'",
         ),
-        ({"policies": {"x": {"kind": "strategy", "name": "rlna", "evaluator": {"name": "tabel"}}}}, "did you mean 'rlnas'"),
-        ({"policies": {"x": {"kind": "recurrent", "method": "DARTS"}}}, "policies.x.kind: recurrent searches the text of an evaluation"),
+        (
+            {"policies": {"x": {"kind": "strategy", "name": "rlna", "evaluator": {"name": "tabel"}}}},
+            "did you mean 'rlnas'",
+        ),
+        (
+            {"policies": {"x": {"kind": "recurrent", "method": "DARTS"}}},
+            "policies.x.kind: recurrent searches the text of an evaluation",
+        ),
         ({"optimize_mode": "minimize"}, "optimize_mode: must be maximize"),
         ({"evaluation": {"kind": "tables"}}, "expected tags: 'table', 'stand_alone', 'language_model'"),
         (
@@ -105,7 +122,10 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ({"evaluation": {"kind": "stand_alone", "objective": {"name": "supervise"}}}, "did you mean 'supervised'"),
         ({"evaluation": {"kind": "language_model", "text": {"path": "."}}}, "networks of nasbench201 take images"),
-        ({"space": {"name": "recurrent"}, "evaluation": {"kind": "stand_alone"}}, "networks of recurrent take no images"),
+        (
+            {"space": {"name": "recurrent"}, "evaluation": {"kind": "stand_alone"}},
+            "networks of recurrent take no images",
+        ),
         ({"space": {"name": "nasbench21"}}, "did you mean 'nasbench201'"),
     ],
 )
@@ -118,7 +138,10 @@ def test_wrong_settings(changes: dict[str, Any], said: str) -> None:
 def test_several_problems_are_one_message() -> None:
     with pytest.raises(ConfigError) as caught:
         settings(seeds=[1], threads=0, evaluation={"kind": "table", "metrc": "x"})
-    assert all(key in caught.value.problem for key in ("seeds:", "threads:", "evaluation.metrc: no such key; did you mean 'metric'"))
+    assert all(
+        key in caught.value.problem
+        for key in ("seeds:", "threads:", "evaluation.metrc: no such key; did you mean 'metric'")
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +151,10 @@ def test_several_problems_are_one_message() -> None:
         ({"evaluation": {"kind": "table", "table": "x.csv"}}, "x.csv: No such file"),
         ({"space": {"name": "nasbench201", "nodes": 4}}, "evaluation.table: digits_3nodes.csv is of"),
         ({"policies": {"x": {"kind": "precomputed", "file": "x.json"}}}, "policies.x.file: cannot read"),
-        ({"evaluation": {"kind": "stand_alone", "objective": {"name": "supervised", "x": 1}}}, "evaluation.objective: "),
+        (
+            {"evaluation": {"kind": "stand_alone", "objective": {"name": "supervised", "x": 1}}},
+            "evaluation.objective: ",
+        ),
     ],
 )
 def test_what_is_only_seen_in_other_files(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -138,13 +164,18 @@ def test_what_is_only_seen_in_other_files(tmp_path: Path, changes: dict[str, Any
 
 
 def test_missing_text(tmp_path: Path, run: Cli) -> None:
-    changes = {"space": {"name": "recurrent", "nodes": 2}, "policies": {"darts": {"kind": "recurrent", "method": "DARTS"}}}
-    file = write(tmp_path / "x.yml", arguments(evaluation={"kind": "language_model", "text": {"path": "nowhere"}}, **changes))
+    changes = {
+        "space": {"name": "recurrent", "nodes": 2},
+        "policies": {"darts": {"kind": "recurrent", "method": "DARTS"}},
+    }
+    file = write(
+        tmp_path / "x.yml", arguments(evaluation={"kind": "language_model", "text": {"path": "nowhere"}}, **changes)
+    )
     status, _, err = run("compare", file, "--output", tmp_path / "run")
     assert status == 2 and "no train text: there is no file" in err and not (tmp_path / "run").exists()
 
 
-# -- files --------------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", [name for name, preset in COMPARISONS.items() if preset.example])
 def test_examples_are_the_presets(name: str) -> None:
     text = (EXAMPLES / f"{name}.yml").read_text()
@@ -163,9 +194,15 @@ def test_an_experiment_file_must_fit(tmp_path: Path, run: Cli) -> None:
     with pytest.raises(ConfigError) as caught:
         read_compare(file)
     assert "maxTrialNumber: must be 90, the exact number of trials, but got 3" in caught.value.problem
-    assert "maxTrial: no such key of NNI's" in caught.value.problem and "searchSpace: is not the one" in caught.value.problem
+    assert (
+        "maxTrial: no such key of NNI's" in caught.value.problem
+        and "searchSpace: is not the one" in caught.value.problem
+    )
     assert yaml.safe_load(caught.value.remedy.partition("search space:\n")[2])["searchSpace"] == content["searchSpace"]
-    assert run("doctor", write(file, content), "--json").json[-1]["detail"] == "a valid experiment for tuner compare, 90 trials"
+    assert (
+        run("doctor", write(file, content), "--json").json[-1]["detail"]
+        == "a valid experiment for tuner compare, 90 trials"
+    )
     status, _, err = run("search", file)
     assert status == 2 and f"nni-plugins compare {file}" in err
     status, _, err = run("compare", EXAMPLES / "rlnas_digits.yml")
@@ -176,33 +213,46 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     cells = [digits_table().space.to_string(a) for a in digits_table().architectures[:2]]
     (tmp_path / "found.json").write_text(json.dumps({"0": cells[0], "1": [cells[1]]}))
     (tmp_path / "table.csv").write_text(
-        "architecture,accuracy\n" + "".join(f"{s},1\n" for s in map(digits_table().space.to_string, digits_table().architectures))
+        "architecture,accuracy\n"
+        + "".join(f"{s},1\n" for s in map(digits_table().space.to_string, digits_table().architectures))
     )
     policies = {"given": {"kind": "precomputed", "file": "found.json"}}
-    found = read_compare(write(tmp_path / "x.yml", arguments(policies=policies, evaluation={"kind": "table", "table": "table.csv"})))
-    assert found.evaluation.table == str(tmp_path / "table.csv") and found.policies["given"].file == str(tmp_path / "found.json")  # type: ignore[union-attr]
+    found = read_compare(
+        write(tmp_path / "x.yml", arguments(policies=policies, evaluation={"kind": "table", "table": "table.csv"}))
+    )
+    assert found.evaluation.table == str(tmp_path / "table.csv") and found.policies["given"].file == str(
+        tmp_path / "found.json"
+    )  # type: ignore[union-attr]
     plan = ComparePlan(found)
-    assert [plan.jobs[f"train-given-{seed}-1"].choices for seed in (0, 1)] == [a.as_dict() for a in digits_table().architectures[:2]]
+    assert [plan.jobs[f"train-given-{seed}-1"].choices for seed in (0, 1)] == [
+        a.as_dict() for a in digits_table().architectures[:2]
+    ]
 
 
-# -- the random policy ----------------------------------------------------------------------------------------------------------
+# -- the random policy -------------------------------------------------------------------------------------------------
 def test_random_draws_are_uniform_and_depend_on_the_seed_alone() -> None:
     many = settings(seeds=list(range(2000)))
     drawn = [random_architectures(many, seed) for seed in many.seeds]
-    assert all(len(one) == 1 for one in drawn) and drawn[:2] == [random_architectures(settings(policies={"x": BEST}), s) for s in (0, 1)]
+    assert all(len(one) == 1 for one in drawn) and drawn[:2] == [
+        random_architectures(settings(policies={"x": BEST}), s) for s in (0, 1)
+    ]
     counts = Counter(one[0] for one in drawn)
-    assert len(counts) == 125 and sum((count - 16) ** 2 / 16 for count in counts.values()) < 170, "chi-square, 124 degrees of freedom, p > 0.003"
+    assert len(counts) == 125 and sum((count - 16) ** 2 / 16 for count in counts.values()) < 170, (
+        "chi-square, 124 degrees of freedom, p > 0.003"
+    )
 
 
 def test_connected_random_draws() -> None:
     some = settings(connected=True, per_search=2, policies={"x": {**BEST, "queries": 9}})
     drawn = [a for seed in range(300) for a in random_architectures(some, seed)]
     space = some.search_space
-    assert (space.complete_paths(space.encode(drawn)) > 0).all() and len(set(drawn)) == 116, "nine of 125 cells have no path"
+    assert (space.complete_paths(space.encode(drawn)) > 0).all() and len(set(drawn)) == 116, (
+        "nine of 125 cells have no path"
+    )
     assert all(first != second for first, second in zip(drawn[::2], drawn[1::2], strict=True))
 
 
-# -- a whole comparison -----------------------------------------------------------------------------------------------------------
+# -- a whole comparison ------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a comparison with three architectures a search."""
@@ -213,22 +263,34 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_a_comparison_leaves(finished: Path) -> None:
     table, rows = digits_table(), rows_of(finished)
-    assert Counter((row["policy"], row["rank"]) for row in rows) == {(p, str(r)): 3 for p in ("tpe", "best", "random") for r in range(3)}
+    assert Counter((row["policy"], row["rank"]) for row in rows) == {
+        (p, str(r)): 3 for p in ("tpe", "best", "random") for r in range(3)
+    }
     told, true = table.metric("accuracy_seed0"), table.metric("accuracy")
     numbers = {table.space.to_string(a): i for i, a in enumerate(table.architectures)}
     for row in rows:
         i = numbers[row["label"]]
-        assert float(row["value"]) == true[i] and float(row["valid_accuracy_seed0"]) == told[i] and float(row["parameters"]) > 0
+        assert (
+            float(row["value"]) == true[i]
+            and float(row["valid_accuracy_seed0"]) == told[i]
+            and float(row["parameters"]) > 0
+        )
         assert row["policy"] == "random" or float(row["search_score"]) == told[i]
         assert row["cost_queries"] == {"tpe": "6.0", "best": "4.0", "random": "0.0"}[row["policy"]]
     result = json.loads((finished / "result.json").read_text())
     different = len({row["label"] for row in rows})
-    assert (result["measured"], result["reused"]) == (different, 27 - different) and result["missing"] == [] and different < 27
+    assert (
+        (result["measured"], result["reused"]) == (different, 27 - different)
+        and result["missing"] == []
+        and different < 27
+    )
     comparison = read_comparison(finished / "report" / "comparison.json")
     assert comparison.setting["finished"]["reused"] == 27 - different and comparison.baseline == "random"
     means = {name: np.mean([run.value for run in comparison.first_choices(name)]) for name in comparison.policies}
     assert {n: s["mean"] for n, s in result["statistics"]["summaries"].items()} == pytest.approx(means)
-    assert any("Budgets differ in queries: tpe 6, best 4, random 0" in warning for warning in result["statistics"]["warnings"])
+    assert any(
+        "Budgets differ in queries: tpe 6, best 4, random 0" in warning for warning in result["statistics"]["warnings"]
+    )
     page = (finished / "report" / "report.html").read_text()
     assert all(word in page for word in ("tpe", "Budgets differ", "svg", "single networks".capitalize()))
 
@@ -237,8 +299,13 @@ def test_a_query_method_returns_the_best_of_what_it_asked(finished: Path) -> Non
     for seed in range(3):
         found = json.loads((finished / "runs" / f"search-best-{seed}.json").read_text())["value"]["result"]
         asked = sorted((row["value"] for row in found["curve"]), reverse=True)
-        assert [entry["score"] for entry in found["found"]] == asked[:3] and found["cost"] == {"queries": 4.0, "search_epochs": 0.0}
-        assert [row["best"] for row in found["curve"]] == list(np.maximum.accumulate([row["value"] for row in found["curve"]]))
+        assert [entry["score"] for entry in found["found"]] == asked[:3] and found["cost"] == {
+            "queries": 4.0,
+            "search_epochs": 0.0,
+        }
+        assert [row["best"] for row in found["curve"]] == list(
+            np.maximum.accumulate([row["value"] for row in found["curve"]])
+        )
 
 
 def stable(folder: Path) -> dict[str, Any]:
@@ -249,7 +316,9 @@ def stable(folder: Path) -> dict[str, Any]:
     return {key: entry for key, entry in value.items() if key != "setting"}
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, stop: int | None = None, error: type[BaseException] = KeyboardInterrupt) -> list[str]:
+def counted(
+    monkeypatch: pytest.MonkeyPatch, stop: int | None = None, error: type[BaseException] = KeyboardInterrupt
+) -> list[str]:
     """The names of the jobs that are run from now on; the ``stop``-th is interrupted."""
     names: list[str] = []
     original = jobs.run_job
@@ -289,22 +358,34 @@ def test_seeds_and_policies_may_be_added(tmp_path: Path, monkeypatch: pytest.Mon
     names = counted(monkeypatch)
     outcome = run_comparison(settings(seeds=[0, 1, 5]), tmp_path)
     assert outcome.statistics["summaries"]["best"]["n"] == 3
-    assert sorted(name for name in names if "tpe" not in name) == ["search-best-5", "train-best-5-1", "train-random-5-1"]
+    assert sorted(name for name in names if "tpe" not in name) == [
+        "search-best-5",
+        "train-best-5-1",
+        "train-random-5-1",
+    ]
     names.clear()
-    assert set(run_comparison(settings(policies={"tpe": TPE}), tmp_path).statistics["summaries"]) == {"tpe", "random"} and names == []
+    assert (
+        set(run_comparison(settings(policies={"tpe": TPE}), tmp_path).statistics["summaries"]) == {"tpe", "random"}
+        and names == []
+    )
 
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"policies": {"tpe": {**TPE, "queries": 7}, "best": BEST}}, r"search-tpe-0.json was made with other settings: policy.queries: 6 -> 7"),
+        (
+            {"policies": {"tpe": {**TPE, "queries": 7}, "best": BEST}},
+            r"search-tpe-0.json was made with other settings: policy.queries: 6 -> 7",
+        ),
         ({"evaluation": {"kind": "table", "metric": "accuracy_seed0"}}, r"evaluation.test_metric: 'accuracy' -> None"),
         ({"per_search": 2}, r"per_search: 1 -> 2"),
         ({"space": {"name": "nasbench201", "nodes": 3, "channels": 8}}, r"space.channels"),
     ],
 )
-def test_a_changed_comparison_is_not_mixed_with_the_old_one(tmp_path: Path, run: Cli, changes: dict[str, Any], said: str) -> None:
+def test_a_changed_comparison_is_not_mixed_with_the_old_one(
+    tmp_path: Path, run: Cli, changes: dict[str, Any], said: str
+) -> None:
     run_comparison(settings(), tmp_path)
     before = (tmp_path / "config.yml").read_bytes()
     with pytest.raises(ConfigChanged, match=said):
@@ -320,24 +401,37 @@ def test_damaged_runs(tmp_path: Path) -> None:
         run_comparison(settings(), tmp_path)
 
 
-# -- the command ------------------------------------------------------------------------------------------------------------------
+# -- the command -------------------------------------------------------------------------------------------------------
 def test_the_command(tmp_path: Path, run: Cli) -> None:
     file, folder = write(tmp_path / "x.yml", arguments()), tmp_path / "run"
     first = run("compare", file, "--output", folder, "--only", "best", "--json").json
-    assert first["statistics"] is None and first["files"] == {} and len(first["missing"]) == 4, "two searches of tpe, two random ones"
+    assert first["statistics"] is None and first["files"] == {} and len(first["missing"]) == 4, (
+        "two searches of tpe, two random ones"
+    )
     status, _, err = run("compare", file, "--output", folder, "--only", "bst")
     assert status == 2 and "--only bst: no such policy; did you mean 'best'" in err
     status, _, err = run("compare", "--report-only", folder)
     assert status == 2 and "too little is finished for a report" in err
     second = run("compare", file, "--output", folder, "--only", "random", "--only", "best", "--json").json
-    assert set(second["statistics"]["summaries"]) == {"best", "random"} and second["missing"] == ["search-tpe-0", "search-tpe-1"]
+    assert set(second["statistics"]["summaries"]) == {"best", "random"} and second["missing"] == [
+        "search-tpe-0",
+        "search-tpe-1",
+    ]
     shown = run("compare", file, "--output", folder)
-    assert shown.status == 0 and "With 2 seeds each, tpe is" in shown.out and "report.html" in shown.out and "taken over from equal ones" in shown.out
+    assert (
+        shown.status == 0
+        and "With 2 seeds each, tpe is" in shown.out
+        and "report.html" in shown.out
+        and "taken over from equal ones" in shown.out
+    )
     files = set(second["files"]) - {"curves.svg"}
     assert {"report.html", "report.md", "runs.csv", "comparison.json", "statistics.json", "distribution.svg"} <= files
     assert all((folder / "report" / name).exists() for name in files)
     (folder / "report" / "report.md").unlink()
-    assert run("compare", "--report-only", folder, "--json").json["missing"] == [] and (folder / "report" / "report.md").exists()
+    assert (
+        run("compare", "--report-only", folder, "--json").json["missing"] == []
+        and (folder / "report" / "report.md").exists()
+    )
     paired = run("compare", write(file, arguments(report={"paired": True})), "--report-only", folder, "--json").json
     assert paired["statistics"]["paired"] is True
 
@@ -356,7 +450,7 @@ def test_wrong_words(run: Cli, words: list[str], said: str) -> None:
     assert status == 2 and said in err
 
 
-# -- strategies and spaces of other packages ------------------------------------------------------------------------------------
+# -- strategies and spaces of other packages ---------------------------------------------------------------------------
 class Alphabetical(RandomSearch):
     """Another package's strategy: the first architectures of the space, whatever they are worth."""
 
@@ -384,14 +478,26 @@ def test_another_packages_strategy(tmp_path: Path, install: Callable[[str, str, 
     table = {"name": "table", "arguments": {"table": "digits", "metric": "accuracy_seed1"}}
     policies = {
         "theirs": {"kind": "strategy", "name": "alphabetical", "arguments": {"samples": 2}, "evaluator": table},
-        "ours": {"kind": "strategy", "name": "random_search", "arguments": {"samples": 125}, "evaluator": {"name": "table"}},
+        "ours": {
+            "kind": "strategy",
+            "name": "random_search",
+            "arguments": {"samples": 125},
+            "evaluator": {"name": "table"},
+        },
     }
     run_comparison(settings(policies=policies, seeds=[3, 4], per_search=2), tmp_path)
     space, metric = digits_table().space, digits_table().metric("accuracy_seed0")
-    assert [float(row["search_score"]) for row in rows_of(tmp_path) if row["policy"] == "ours"] == [*np.sort(metric)[:-3:-1]] * 2
+    assert [float(row["search_score"]) for row in rows_of(tmp_path) if row["policy"] == "ours"] == [
+        *np.sort(metric)[:-3:-1]
+    ] * 2
     labels = {(row["policy"], row["seed"], row["rank"]): row["label"] for row in rows_of(tmp_path)}
     alphabet = [space.to_string(a) for a in space.decode(space.enumerate()[3:6])]
-    assert [labels["theirs", str(s), str(r)] for s, r in ((3, 0), (3, 1), (4, 0), (4, 1))] == [alphabet[0], alphabet[1], alphabet[1], alphabet[2]]
+    assert [labels["theirs", str(s), str(r)] for s, r in ((3, 0), (3, 1), (4, 0), (4, 1))] == [
+        alphabet[0],
+        alphabet[1],
+        alphabet[1],
+        alphabet[2],
+    ]
     best = space.to_string(digits_table().architectures[int(np.argmax(metric))])
     assert np.sum(metric == metric.max()) > 1 or labels["ours", "3", "0"] == best
     assert (
@@ -401,7 +507,9 @@ def test_another_packages_strategy(tmp_path: Path, install: Callable[[str, str, 
 
 
 def test_arguments_that_a_plugin_does_not_take(tmp_path: Path) -> None:
-    policies = {"x": {"kind": "strategy", "name": "random_search", "arguments": {"sample": 2}, "evaluator": {"name": "table"}}}
+    policies = {
+        "x": {"kind": "strategy", "name": "random_search", "arguments": {"sample": 2}, "evaluator": {"name": "table"}}
+    }
     with pytest.raises(ConfigError, match=r"strategies random_search: .*'sample'[\s\S]*It takes samples, seed"):
         run_comparison(settings(policies=policies), tmp_path)
 
@@ -414,29 +522,41 @@ TRAINED: dict[str, Any] = {
 
 
 @pytest.mark.filterwarnings("ignore:the supernet sees only")
-def test_another_packages_space_and_real_trainings(tmp_path: Path, install: Callable[[str, str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_packages_space_and_real_trainings(
+    tmp_path: Path, install: Callable[[str, str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """kernelnet: a search with shared weights, a strategy with its own trainings, and queries that train."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "third_party"))
     install("spaces", "kernelnet", "kernelnet:KernelNet")
     (tmp_path / "found.json").write_text(json.dumps({"0": "1x1-1x1-1x1-1x1", "1": "1x1-1x1-1x1-1x1"}))
     policies = {
         "rlnas": {"kind": "experiment", "strategy": "RLNAS", "training": {"epochs": 1, "accelerator": "cpu"}},
-        "search": {"kind": "strategy", "name": "random_search", "arguments": {"samples": 1}, "evaluator": {"name": "stand_alone"}},
+        "search": {
+            "kind": "strategy",
+            "name": "random_search",
+            "arguments": {"samples": 1},
+            "evaluator": {"name": "stand_alone"},
+        },
         "queries": {"kind": "queries", "method": "Random", "queries": 2},
         "given": {"kind": "precomputed", "file": str(tmp_path / "found.json")},
     }
     whole = settings(space={"name": "kernelnet", "channels": 2}, evaluation=TRAINED, policies=policies)
     outcome = run_comparison(whole, tmp_path / "run")
     rows, folder = rows_of(tmp_path / "run"), tmp_path / "run"
-    assert len(rows) == 10 and outcome.measured == len({row["label"] for row in rows}) == len(list((folder / "trained").iterdir())) < 10
+    assert (
+        len(rows) == 10
+        and outcome.measured == len({row["label"] for row in rows}) == len(list((folder / "trained").iterdir())) < 10
+    )
     given = [row for row in rows if row["policy"] == "given"]
-    assert given[0]["value"] == given[1]["value"] and given[1]["train_seconds"] == "", "trained once, so it took no time again"
+    assert given[0]["value"] == given[1]["value"] and given[1]["train_seconds"] == "", (
+        "trained once, so it took no time again"
+    )
     assert [row["cost_search_epochs"] for row in rows if row["policy"] == "rlnas"] == ["1.0", "1.0"]
     answers = json.loads((folder / "searches" / "queries-0" / "answers.json").read_text())
     found = json.loads((folder / "runs" / "search-queries-0.json").read_text())["value"]["result"]["found"][0]
     assert found["score"] == max(answers.values()) and len(answers) == 2
     (folder / "runs" / "search-queries-0.json").unlink()
-    monkeypatch.setattr("nni_plugins.compare.policies.ask", None)  # a killed search is answered from its file
+    monkeypatch.setattr("nni_plugins.studies.compare.policies.ask", None)  # a killed search is answered from its file
     run_comparison(whole, folder)
     assert json.loads((folder / "runs" / "search-queries-0.json").read_text())["value"]["result"]["found"][0] == found
     assert (folder / "report" / "curves.svg").exists()
@@ -451,10 +571,12 @@ def test_queries_never_see_the_test_images() -> None:
     import torch
 
     images = [p.gather(torch.arange(n)).flatten(1) for p, n in zip(pixels, (90, 30, 120), strict=True)]
-    assert sorted(map(bytes, torch.cat(images[:2]).to(torch.uint8).numpy())) == sorted(map(bytes, images[2].to(torch.uint8).numpy()))
+    assert sorted(map(bytes, torch.cat(images[:2]).to(torch.uint8).numpy())) == sorted(
+        map(bytes, images[2].to(torch.uint8).numpy())
+    )
 
 
-# -- text -------------------------------------------------------------------------------------------------------------------------
+# -- text --------------------------------------------------------------------------------------------------------------
 SEQUENCES = {"epochs": 1, "batch_size": 4, "bptt": 6, "accelerator": "cpu"}
 SHARED = {**SEQUENCES, "evaluation_batch": 4, "reward_batch": 4}
 METHODS: dict[str, dict[str, Any]] = {
@@ -478,11 +600,17 @@ METHODS: dict[str, dict[str, Any]] = {
 def test_recurrent_policies(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for part, lines in (("train", 16), ("valid", 14), ("test", 8)):
-        (tmp_path / f"{part}.txt").write_text("".join(" ".join(rng.choice(list("abcdef"), 8)) + "\n" for _ in range(lines)))
+        (tmp_path / f"{part}.txt").write_text(
+            "".join(" ".join(rng.choice(list("abcdef"), 8)) + "\n" for _ in range(lines))
+        )
     (tmp_path / "train.txt").open("a").write("a b c d e f\n")
     changes = {
         "space": {"name": "recurrent", "nodes": 2, "hidden": 4},
-        "evaluation": {"kind": "language_model", "text": {"path": str(tmp_path)}, "settings": {**SEQUENCES, "evaluation_batch": 2}},
+        "evaluation": {
+            "kind": "language_model",
+            "text": {"path": str(tmp_path)},
+            "settings": {**SEQUENCES, "evaluation_batch": 2},
+        },
         "policies": {name: {"kind": "recurrent", "method": name, "settings": given} for name, given in METHODS.items()},
         "optimize_mode": "minimize",
     }
@@ -498,24 +626,33 @@ def test_recurrent_policies(tmp_path: Path) -> None:
     }
     assert outcome.statistics["larger_is_better"] is False and outcome.statistics["metric"] == "test perplexity"
     with pytest.raises(ConfigError, match=r"policies.x.settings.training.epoch: no such key; did you mean 'epochs'"):
-        settings(**{**changes, "policies": {"x": {"kind": "recurrent", "method": "ENAS", "settings": {"training": {"epoch": 1}}}}})
+        settings(
+            **{
+                **changes,
+                "policies": {"x": {"kind": "recurrent", "method": "ENAS", "settings": {"training": {"epoch": 1}}}},
+            }
+        )
     with pytest.raises(ConfigError, match=r"method: unknown 'Darts'; known: DARTS, ENAS"):
         settings(**{**changes, "policies": {"x": {"kind": "recurrent", "method": "Darts"}}})
 
 
 @pytest.mark.usefixtures("no_pictures")
-# -- architectures from elsewhere -------------------------------------------------------------------------------------------------
+# -- architectures from elsewhere --------------------------------------------------------------------------------------
 def test_architectures_of_a_finished_search(tmp_path: Path) -> None:
     first = [a.as_dict() for a in digits_table().architectures[40:44]]
-    searches = [{"seed": seed, "result": {"found": [{"choices": c} for c in first[2 * seed : 2 * seed + 2]]}} for seed in (0, 1)]
+    searches = [
+        {"seed": seed, "result": {"found": [{"choices": c} for c in first[2 * seed : 2 * seed + 2]]}} for seed in (0, 1)
+    ]
     (tmp_path / "result.json").write_text(json.dumps({"searches": searches}))
     policies = {"earlier": {"kind": "precomputed", "file": str(tmp_path / "result.json")}}
     outcome = run_comparison(settings(policies=policies, per_search=2), tmp_path / "run")
     true = digits_table().metric("accuracy")
-    assert [float(row["value"]) for row in rows_of(tmp_path / "run") if row["policy"] == "earlier"] == true[40:44].tolist()
-    assert settings(policies=policies, per_search=2).expected_trials == 8 and outcome.statistics["summaries"]["earlier"]["mean"] == np.mean(
-        true[[40, 42]]
-    )
+    assert [float(row["value"]) for row in rows_of(tmp_path / "run") if row["policy"] == "earlier"] == true[
+        40:44
+    ].tolist()
+    assert settings(policies=policies, per_search=2).expected_trials == 8 and outcome.statistics["summaries"][
+        "earlier"
+    ]["mean"] == np.mean(true[[40, 42]])
 
 
 @pytest.mark.parametrize(
@@ -542,8 +679,8 @@ def test_no_torch_before_anything_runs() -> None:
 
     code = f"""
 import sys
-from nni_plugins.compare.tuner import CompareTuner
-from nni_plugins.compare.config_file import read_compare
+from nni_plugins.studies.compare.tuner import CompareTuner
+from nni_plugins.studies.compare.config_file import read_compare
 tuner = CompareTuner(**{arguments()!r})
 assert tuner._problem is None, tuner._problem
 print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys.modules)))
@@ -552,7 +689,7 @@ print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys
     assert answer.stdout.strip() == "[]", answer.stderr
 
 
-# -- under NNI --------------------------------------------------------------------------------------------------------------------
+# -- under NNI ---------------------------------------------------------------------------------------------------------
 class Dispatcher:
     def __init__(self) -> None:
         self.sent: dict[int, dict[str, Any]] = {}
@@ -590,8 +727,12 @@ def test_an_experiment_from_beginning_to_end(experiment: Path, monkeypatch: pyte
     wanted = settings(seeds=[0, 1, 2], per_search=3)
     numbers = list(range(wanted.expected_trials))
     first = tuner.generate_multiple_parameters(numbers, st_callback=dispatcher.send_trial_callback)
-    assert [p["phase"] for p in first[:6]] == ["search"] * 6 and [p["policy"] for p in first[:6]] == ["tpe"] * 3 + ["best"] * 3
-    assert len({json.dumps({k: p[k] for k in wanted.search_space.labels}) for p in first[6:]}) == len(first) - 6, "equal ones wait for each other"
+    assert [p["phase"] for p in first[:6]] == ["search"] * 6 and [p["policy"] for p in first[:6]] == ["tpe"] * 3 + [
+        "best"
+    ] * 3
+    assert len({json.dumps({k: p[k] for k in wanted.search_space.labels}) for p in first[6:]}) == len(first) - 6, (
+        "equal ones wait for each other"
+    )
     dispatcher.sent |= dict(enumerate(first))
     ended: list[int] = []
     while waiting := [number for number in dispatcher.sent if number not in ended]:
@@ -601,7 +742,9 @@ def test_an_experiment_from_beginning_to_end(experiment: Path, monkeypatch: pyte
         tuner.trial_end(waiting[0], True)
         ended.append(waiting[0])
         axes = portal_space(wanted)
-        assert all(parameters[axis] in space["_value"] for axis, space in axes.items()) and isinstance(value["default"], float)
+        assert all(parameters[axis] in space["_value"] for axis, space in axes.items()) and isinstance(
+            value["default"], float
+        )
     assert sorted(ended) == numbers and dispatcher.errors == [] and len(sent.curve) == 3 * (6 + 4)
     assert all(row["default"] == row["best"] for row in sent.curve)
     run_comparison(wanted, experiment / "here")

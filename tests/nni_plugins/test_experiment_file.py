@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluators.errors import ConfigError
-from nni_plugins.compare.config_file import read_compare
-from nni_plugins.experiment_file import NNI_KEYS, from_yaml
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.experiment.file import NNI_KEYS, from_yaml
+from nni_plugins.experiment.settings import RandomSearchExperiment, RLNASExperiment
 from nni_plugins.presets import PRESETS, render
-from nni_plugins.settings import RandomSearchExperiment, RLNASExperiment
-from spaces import NASBench201
+from nni_plugins.spaces import NASBench201
+from nni_plugins.studies.compare.config_file import read_compare
 
 from .small import content, settings, write
 
@@ -43,7 +43,10 @@ def test_mistakes_in_class_args(tmp_path: Path) -> None:
     value = content()
     value["tuner"]["classArgs"] |= {"fond": 1, "random": "some"}
     message = problem(write(tmp_path / "x.yml", value))
-    assert "tuner.classArgs.fond: no such key; did you mean 'found'" in message and "tuner.classArgs.random: input should be" in message
+    assert (
+        "tuner.classArgs.fond: no such key; did you mean 'found'" in message
+        and "tuner.classArgs.random: input should be" in message
+    )
     value["tuner"]["classArgs"] = ["found"]
     assert "tuner.classArgs: must be a mapping, but got list" in problem(write(tmp_path / "x.yml", value))
 
@@ -55,7 +58,9 @@ def test_what_the_portal_needs(tmp_path: Path) -> None:
     message = problem(write(tmp_path / "x.yml", value))
     assert "maxTrialNumber: must be 3, the exact number of trials, but got 7" in message
     assert "searchSpace: is not the one of this experiment" in message
-    assert yaml.safe_load(message[message.index("\nsearchSpace:") :])["searchSpace"] == needed, "it can be copied from the message"
+    assert yaml.safe_load(message[message.index("\nsearchSpace:") :])["searchSpace"] == needed, (
+        "it can be copied from the message"
+    )
     del value["maxTrialNumber"]
     assert "but got None" in problem(write(tmp_path / "x.yml", value))
 
@@ -101,8 +106,16 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert experiment.data.path == str(tmp_path / "images.npz")
     assert experiment.truth is not None and experiment.truth.table == str(tmp_path / "deep" / "table.csv")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    _, experiment = from_yaml(write(tmp_path / "deep" / "x.yml", content(data={"source": "npz", "path": "~/i.npz"}, truth={"table": "digits"})))
-    assert experiment.data.path == str(tmp_path / "home" / "i.npz") and experiment.truth is not None and experiment.truth.table == "digits"
+    _, experiment = from_yaml(
+        write(
+            tmp_path / "deep" / "x.yml", content(data={"source": "npz", "path": "~/i.npz"}, truth={"table": "digits"})
+        )
+    )
+    assert (
+        experiment.data.path == str(tmp_path / "home" / "i.npz")
+        and experiment.truth is not None
+        and experiment.truth.table == "digits"
+    )
 
 
 def test_a_search_without_stand_alone_training(tmp_path: Path) -> None:
@@ -115,14 +128,25 @@ def test_a_search_without_stand_alone_training(tmp_path: Path) -> None:
     assert from_yaml(write(tmp_path / "x.yml", value))[1].stand_alone is None
 
 
-# -- examples/ ------------------------------------------------------------------------------------------------------------------
+# -- examples/ ---------------------------------------------------------------------------------------------------------
 def test_every_preset_has_its_file() -> None:
-    own_trials = {"nao_nasbench201_table", "retrain_digits"}  # tuners that serve any trial command, so no preset can know it
-    studies = {"rank_study_cifar10", "rank_study_digits", "sharing_study_wikitext2"}  # of commands, not of tuners; tested with those
-    assert {path.stem for path in EXAMPLES.glob("*.yml")} == {name for name, preset in PRESETS.items() if preset.example} | own_trials | studies
+    own_trials = {
+        "nao_nasbench201_table",
+        "retrain_digits",
+    }  # tuners that serve any trial command, so no preset can know it
+    studies = {
+        "rank_study_cifar10",
+        "rank_study_digits",
+        "sharing_study_wikitext2",
+    }  # of commands, not of tuners; tested with those
+    assert {path.stem for path in EXAMPLES.glob("*.yml")} == {
+        name for name, preset in PRESETS.items() if preset.example
+    } | own_trials | studies
 
 
-@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.example and preset.tuner != "Compare"])  # see test_compare
+@pytest.mark.parametrize(
+    "name", [name for name, preset in PRESETS.items() if preset.example and preset.tuner != "Compare"]
+)  # see test_compare
 def test_examples_are_the_presets_word_for_word(name: str) -> None:
     path = EXAMPLES / f"{name}.yml"
     assert path.read_text() == render(name), f"write it again: nni-plugins init {path} --preset {name} --force"
@@ -139,12 +163,25 @@ def test_the_papers_hyper_parameters() -> None:
     assert isinstance(e, RLNASExperiment) and e.stand_alone is not None
     t, a = e.training, e.stand_alone
     assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate) == (250, 64, 0.025, 0.001)
-    assert (t.momentum, t.nesterov, t.weight_decay, t.share_cells, t.update, t.gradient_clip) == (0.9, True, 5e-4, False, "all", None)
+    assert (t.momentum, t.nesterov, t.weight_decay, t.share_cells, t.update, t.gradient_clip) == (
+        0.9,
+        True,
+        5e-4,
+        False,
+        "all",
+        None,
+    )
     assert (e.data.source, e.data.limit, e.data.padding, e.data.flip) == ("cifar10", 25_000, None, None)
     assert (a.epochs, a.batch_size, a.learning_rate, a.final_learning_rate) == (200, 256, 0.1, 0.0)
     assert (a.momentum, a.nesterov, a.weight_decay) == (0.9, True, 5e-4)
-    assert e.search_space == NASBench201(nodes=4, channels=16, cells_per_stage=5, classes=10) and e.search_space.size == 15_625
-    assert e.objective == {"name": "random_labels", "classes": 10, "mode": "fixed", "seed": 0} and e.search.angle == "rlnas"
+    assert (
+        e.search_space == NASBench201(nodes=4, channels=16, cells_per_stage=5, classes=10)
+        and e.search_space.size == 15_625
+    )
+    assert (
+        e.objective == {"name": "random_labels", "classes": 10, "mode": "fixed", "seed": 0}
+        and e.search.angle == "rlnas"
+    )
 
 
 def test_the_known_keys_are_those_of_nni() -> None:
@@ -160,5 +197,8 @@ def test_the_known_keys_are_those_of_nni() -> None:
 def test_misspelt_keys_of_nni_are_reported_with_ours(tmp_path: Path) -> None:
     text = render("rlnas_digits").replace("trainingService:", "trainingServic:").replace("epochs: 200", "epocs: 200")
     (tmp_path / "x.yml").write_text(text)
-    with pytest.raises(ConfigError, match=r"trainingServic: no such key of NNI's; did you mean 'trainingService'[\s\S]*epocs: no such key"):
+    with pytest.raises(
+        ConfigError,
+        match=r"trainingServic: no such key of NNI's; did you mean 'trainingService'[\s\S]*epocs: no such key",
+    ):
         from_yaml(tmp_path / "x.yml")

@@ -18,15 +18,15 @@ from typing import Any
 import psutil
 import pytest
 
-from nni_plugins import launch
 from nni_plugins.demo import wait_for
 from nni_plugins.doctor import NnictlMissing, nnictl, port_is_free
-from nni_plugins.launch import Launched, LaunchError, free_port
-from nni_plugins.manager import ManagerError
-from nni_plugins.registration import register
-from nni_plugins.run import run_experiment
-from nni_plugins.settings import RLNASExperiment, check
-from nni_plugins.tuner import job_of
+from nni_plugins.experiment.run import run_experiment
+from nni_plugins.experiment.settings import RLNASExperiment, check
+from nni_plugins.portal import launch
+from nni_plugins.portal.launch import Launched, LaunchError, free_port
+from nni_plugins.portal.manager import ManagerError
+from nni_plugins.portal.registration import register
+from nni_plugins.portal.tuner import job_of
 
 from .small import arguments, content, load, write
 
@@ -66,7 +66,7 @@ def jobs(experiment: Launched) -> dict[str, dict[str, Any]]:
     return {job_of(trial["parameters"]): trial for trial in experiment.manager.trials()}
 
 
-# -- what stops an experiment from starting ---------------------------------------------------------------------------------------
+# -- what stops an experiment from starting ----------------------------------------------------------------------------
 def test_a_busy_port(tmp_path: Path) -> None:
     with socket.socket() as busy:
         busy.bind(("", 0))
@@ -100,7 +100,9 @@ def fake_nnictl(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_file_that_nnictl_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_nnictl(tmp_path / "bin", "echo 'trialConcurrency: must be positive'; exit 1", monkeypatch)
-    with pytest.raises(LaunchError, match=r"nnictl create failed: trialConcurrency: must be positive[\s\S]*nni-plugins doctor"):
+    with pytest.raises(
+        LaunchError, match=r"nnictl create failed: trialConcurrency: must be positive[\s\S]*nni-plugins doctor"
+    ):
         Launched(experiment_file(tmp_path))
     fake_nnictl(tmp_path / "bin", "exit 0", monkeypatch)
     with pytest.raises(LaunchError, match="nnictl create failed: no output"):
@@ -111,7 +113,9 @@ def test_a_manager_that_was_started_in_vain_is_killed(tmp_path: Path, monkeypatc
     """``nnictl`` fails, or Ctrl-C comes, after it has started its manager."""
     port = free_port()
     (tmp_path / "main.js").write_text("import time; time.sleep(600)")
-    fake_nnictl(tmp_path / "bin", f"{sys.executable} {tmp_path}/main.js --port {port} >/dev/null 2>&1 &\nexit 1", monkeypatch)
+    fake_nnictl(
+        tmp_path / "bin", f"{sys.executable} {tmp_path}/main.js --port {port} >/dev/null 2>&1 &\nexit 1", monkeypatch
+    )
     kept = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "--port", str(port)])
     try:
         with pytest.raises(LaunchError):
@@ -155,11 +159,13 @@ def test_an_experiment_that_failed() -> None:
 
     experiment = Launched.__new__(Launched)
     experiment.manager, experiment.folder = Failed(), Path("/x/abc")  # type: ignore[assignment]
-    with pytest.raises(LaunchError, match=r"the experiment failed: search-0 crashed 3 times[\s\S]*/x/abc/log/dispatcher.log"):
+    with pytest.raises(
+        LaunchError, match=r"the experiment failed: search-0 crashed 3 times[\s\S]*/x/abc/log/dispatcher.log"
+    ):
         experiment.status()
 
 
-# -- a whole experiment -----------------------------------------------------------------------------------------------------------
+# -- a whole experiment ------------------------------------------------------------------------------------------------
 @pytest.mark.filterwarnings("ignore:the supernet sees only")
 def test_a_real_experiment(tmp_path: Path) -> None:
     register()
@@ -182,13 +188,17 @@ def test_a_real_experiment(tmp_path: Path) -> None:
                 assert set(choices.values()) == {"all"} and "angle" in final and "accuracy" not in final
                 assert final["result"]["found"][0]["choices"] == rows["found-0-1"]["choices"]
             else:
-                assert choices == rows[name]["choices"] and "angle" not in final, "metrics stand beside the parameters that they belong to"
+                assert choices == rows[name]["choices"] and "angle" not in final, (
+                    "metrics stand beside the parameters that they belong to"
+                )
                 assert (final["accuracy"], final["macs"]) == (rows[name]["accuracy"], rows[name]["macs"])
     assert processes_of(experiment.id) == []
-    assert result == run_experiment(check(RLNASExperiment, arguments()), tmp_path / "alone"), "what nni-plugins search computes"
+    assert result == run_experiment(check(RLNASExperiment, arguments()), tmp_path / "alone"), (
+        "what nni-plugins search computes"
+    )
 
 
-# -- interruptions: minutes -------------------------------------------------------------------------------------------------------
+# -- interruptions: minutes --------------------------------------------------------------------------------------------
 LONG: dict[str, Any] = {
     "data": {"source": "digits"},
     "training": {"epochs": 100, "accelerator": "cpu", "checkpoint_seconds": 0.5},
@@ -220,7 +230,9 @@ def epochs(experiment: Launched, job: str) -> int:
 
 def stop_and_resume(experiment: Launched) -> None:
     def nnictl(*words: str) -> None:
-        answer = subprocess.run([experiment.command, *words], env=experiment.environment, capture_output=True, text=True, timeout=120)
+        answer = subprocess.run(
+            [experiment.command, *words], env=experiment.environment, capture_output=True, text=True, timeout=120
+        )
         assert answer.returncode == 0, answer.stdout + answer.stderr
 
     nnictl("stop", experiment.id)
@@ -264,7 +276,9 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, undisturbed: dict[str, An
             victim.kill()
         finish(experiment, undisturbed)
         trials = [trial for trial in experiment.manager.trials() if job_of(trial["parameters"]) == "search-0"]
-        assert [trial["status"] for trial in trials] == ["USER_CANCELED", "SUCCEEDED"], "so NNI calls what a signal ended"
+        assert [trial["status"] for trial in trials] == ["USER_CANCELED", "SUCCEEDED"], (
+            "so NNI calls what a signal ended"
+        )
         assert trials[0]["id"] == first
         curve = [point["epoch"] for point in experiment.manager.intermediates(trials[1]["id"])]
         assert curve == list(range(1, 101)), "the new trial shows the whole curve"
@@ -282,7 +296,10 @@ def test_what_the_user_cancels_is_left_out(tmp_path: Path, undisturbed: dict[str
         wait(lambda: epochs(experiment, "random-1") > 2, 300, "the third epoch of random-1")
         trial = jobs(experiment)["random-1"]["id"]
         answer = subprocess.run(
-            [experiment.command, "trial", "kill", experiment.id, "--trial_id", trial], env=experiment.environment, capture_output=True, timeout=60
+            [experiment.command, "trial", "kill", experiment.id, "--trial_id", trial],
+            env=experiment.environment,
+            capture_output=True,
+            timeout=60,
         )
         assert answer.returncode == 0
         experiment.wait(lambda: None, 0.5, 8)
@@ -295,8 +312,21 @@ def test_what_the_user_cancels_is_left_out(tmp_path: Path, undisturbed: dict[str
 @contextmanager
 def demo(config: Path, output: Path, port: int) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """``python -m nni_plugins.demo`` and the lines that it prints."""
-    command = [sys.executable, "-u", "-m", "nni_plugins.demo", "--config", str(config), "--output", str(output), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "COLUMNS": "200"})
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "nni_plugins.demo",
+        "--config",
+        str(config),
+        "--output",
+        str(output),
+        "--port",
+        str(port),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "COLUMNS": "200"}
+    )
     lines: list[str] = []
     assert process.stdout is not None
     reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]
@@ -341,13 +371,26 @@ def test_demo_to_its_end(tmp_path: Path) -> None:
     with demo(experiment_file(tmp_path), tmp_path / "out", free_port()) as (process, lines):
         assert process.wait(240) == 0, "".join(lines)
     text = "".join(lines)
-    assert text.index("portal: http://127.0.0.1:") < text.index("search-0") < text.index("Kendall") and "Traceback" not in text
-    assert (tmp_path / "out" / "result.json").exists() and (tmp_path / "out" / "best.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        text.index("portal: http://127.0.0.1:") < text.index("search-0") < text.index("Kendall")
+        and "Traceback" not in text
+    )
+    assert (tmp_path / "out" / "result.json").exists() and (tmp_path / "out" / "best.png").read_bytes().startswith(
+        b"\x89PNG"
+    )
 
 
 def test_the_demo_shows_what_is_wrong(tmp_path: Path) -> None:
     value = content()
     value["tuner"]["classArgs"]["fond"] = 1
-    command = [sys.executable, "-m", "nni_plugins.demo", "--config", str(write(tmp_path / "x.yml", value)), "--output", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "nni_plugins.demo",
+        "--config",
+        str(write(tmp_path / "x.yml", value)),
+        "--output",
+        str(tmp_path / "out"),
+    ]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert answer.returncode == 2 and "fond: no such key" in answer.stderr and "Traceback" not in answer.stderr

@@ -11,19 +11,28 @@ from typing import Any
 
 import pytest
 
-from nni_plugins.launch import free_port
-from nni_plugins.manager import Manager, ManagerError
+from nni_plugins.portal.launch import free_port
+from nni_plugins.portal.manager import Manager, ManagerError
 
 PARAMETERS = {"phase": "search", "e_0_1": "all", "trial": {"job": "search-0"}}
 
 
 def hyper(number: int | None, parameters: Any) -> str:
-    return json.dumps({"parameter_id": number, "parameter_source": "algorithm", "parameters": parameters, "parameter_index": 0})
+    return json.dumps(
+        {"parameter_id": number, "parameter_source": "algorithm", "parameters": parameters, "parameter_index": 0}
+    )
 
 
 def metric(sequence: int, kind: str, value: Any) -> dict[str, Any]:
     """NNI keeps what the trial sent as text in text."""
-    return {"timestamp": 1, "trialJobId": "A", "parameterId": "0", "type": kind, "sequence": sequence, "data": json.dumps(json.dumps(value))}
+    return {
+        "timestamp": 1,
+        "trialJobId": "A",
+        "parameterId": "0",
+        "type": kind,
+        "sequence": sequence,
+        "data": json.dumps(json.dumps(value)),
+    }
 
 
 TRIALS = [
@@ -105,7 +114,13 @@ def test_status(server: Server, manager: Manager) -> None:
 
 def test_trials(manager: Manager) -> None:
     a, b, c, d = manager.trials()
-    assert a == {"id": "A", "status": "SUCCEEDED", "parameters": PARAMETERS, "customized": False, "final": {"default": 1.5, "angle": 1.5}}
+    assert a == {
+        "id": "A",
+        "status": "SUCCEEDED",
+        "parameters": PARAMETERS,
+        "customized": False,
+        "final": {"default": 1.5, "angle": 1.5},
+    }
     assert b["customized"] and b["parameters"] == PARAMETERS and b["final"] is None
     assert c == {"id": "C", "status": "WAITING", "parameters": {}, "customized": False, "final": None}
     assert d["final"] == 0.5
@@ -156,6 +171,8 @@ def test_a_trial_that_cannot_reach_its_manager(server: Server, monkeypatch: pyte
 def test_what_is_no_answer(server: Server, manager: Manager) -> None:
     server.answers["check-status"] = b"<html>"
     for broken in (manager, Manager(f"http://127.0.0.1:{free_port()}")):
-        with pytest.raises(ManagerError, match=r"the NNI manager at http://127.0.0.1:\d+ does not answer: \w+Error") as caught:
+        with pytest.raises(
+            ManagerError, match=r"the NNI manager at http://127.0.0.1:\d+ does not answer: \w+Error"
+        ) as caught:
             broken.status()
         assert caught.value.exit_status == 4 and "nnictl experiment list" in caught.value.remedy

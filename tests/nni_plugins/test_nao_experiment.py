@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluators.errors import ConfigError
-from nni_plugins.experiment_file import from_yaml
-from nni_plugins.nao_experiment import check_nao, is_nao
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.experiment.file import from_yaml
+from nni_plugins.portal.nao_experiment import check_nao, is_nao
 
 from .small import Cli, write
 
@@ -28,7 +28,10 @@ def changed(folder: Path, arguments: dict[str, Any] | None = None, **keys: Any) 
 def test_the_example_is_valid(run: Cli) -> None:
     assert is_nao(EXAMPLE) and check_nao(EXAMPLE).initial == 20
     finding = run("doctor", EXAMPLE, "--json").json[-1]
-    assert finding["state"] == "ok" and finding["detail"] == "a valid experiment for tuner nao, which serves any trial command"
+    assert (
+        finding["state"] == "ok"
+        and finding["detail"] == "a valid experiment for tuner nao, which serves any trial command"
+    )
 
 
 def test_other_tuners_are_not_nao(tmp_path: Path) -> None:
@@ -39,7 +42,10 @@ def test_other_tuners_are_not_nao(tmp_path: Path) -> None:
 def test_a_search_space_in_a_file_beside(tmp_path: Path) -> None:
     space = yaml.safe_load(EXAMPLE.read_text())["searchSpace"]
     (tmp_path / "space.json").write_text(json.dumps(space))
-    assert check_nao(changed(tmp_path, searchSpace=None, searchSpaceFile="space.json")).space == {"name": "nasbench201", "nodes": 3}
+    assert check_nao(changed(tmp_path, searchSpace=None, searchSpaceFile="space.json")).space == {
+        "name": "nasbench201",
+        "nodes": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -48,15 +54,27 @@ def test_a_search_space_in_a_file_beside(tmp_path: Path) -> None:
         ({"inital": 3}, {}, "tuner.classArgs.inital: no such key; did you mean 'initial'"),
         ({"space": {"name": "nasbench202"}}, {}, "unknown space 'nasbench202'; did you mean 'nasbench201'"),
         ({"seed": 10**400}, {}, "tuner.classArgs.seed: whole numbers must lie between"),
-        ({"space": None}, {"searchSpace": {"lr": {"_type": "uniform", "_value": [0, 1]}}}, "searchSpace.lr: uniform has no finite list"),
+        (
+            {"space": None},
+            {"searchSpace": {"lr": {"_type": "uniform", "_value": [0, 1]}}},
+            "searchSpace.lr: uniform has no finite list",
+        ),
         ({}, {"searchSpace": {"a": {"_type": "choice", "_value": [1]}}}, "searchSpace: is not the one of NASBench201"),
         ({}, {"searchSpace": None}, "at least one parameter is needed, but got None"),
         ({}, {"searchSpaceFile": "x.json"}, "searchSpace and searchSpaceFile are both given"),
         ({}, {"searchSpace": None, "searchSpaceFile": "nowhere.json"}, "nowhere.json: No such file"),
         ({}, {"searchSpace": None, "searchSpaceFile": 3}, "searchSpaceFile: must be a path, but got 3"),
         ({}, {"maxTrials": 3}, "maxTrials: no such key of NNI's; did you mean 'maxTrialNumber'"),
-        ({"rounds": 1}, {"maxExperimentDuration": None}, "with rounds: 1 at most 30 trials come, and NNI would wait for ever, but got 40"),
-        ({}, {"trialCommand": None, "trainingService": None}, "trialCommand: is missing; NNI needs it; trainingService: is missing"),
+        (
+            {"rounds": 1},
+            {"maxExperimentDuration": None},
+            "with rounds: 1 at most 30 trials come, and NNI would wait for ever, but got 40",
+        ),
+        (
+            {},
+            {"trialCommand": None, "trainingService": None},
+            "trialCommand: is missing; NNI needs it; trainingService: is missing",
+        ),
         ({}, {"trialConcurrency": "two"}, "NNI refuses it: ExperimentConfig: type of trial_concurrency"),
         ({}, {"tuner": {"name": "NAO", "classArgs": [1]}}, "tuner.classArgs: must be a mapping, but got list"),
     ],
@@ -68,7 +86,9 @@ def test_what_is_refused(tmp_path: Path, arguments: dict[str, Any], keys: dict[s
 
 
 def test_rounds_that_end_in_time(tmp_path: Path) -> None:
-    assert check_nao(changed(tmp_path, {"rounds": 2}, maxExperimentDuration=None)).rounds == 2  # 20 + 2 * 10 = maxTrialNumber
+    assert (
+        check_nao(changed(tmp_path, {"rounds": 2}, maxExperimentDuration=None)).rounds == 2
+    )  # 20 + 2 * 10 = maxTrialNumber
 
 
 def test_commands_that_run_searches_say_who_runs_nao(tmp_path: Path, run: Cli) -> None:

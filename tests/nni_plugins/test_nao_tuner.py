@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluators.errors import ConfigError
-from evaluators.table import digits_table
-from nni_plugins import nao_tuner
-from nni_plugins.nao_tuner import STATE, NAOTuner, NAOValidator, metric_of
-from nni_plugins.registration import _entries
-from spaces import NASBench201
-from spaces.errors import NNIPluginsError
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.tables.table import digits_table
+from nni_plugins.portal import nao_tuner
+from nni_plugins.portal.nao_tuner import STATE, NAOTuner, NAOValidator, metric_of
+from nni_plugins.portal.registration import _entries
+from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces.errors import NNIPluginsError
 
 SPACE = NASBench201(nodes=3).nni_search_space()
 ARGUMENTS: dict[str, Any] = {
@@ -61,7 +61,12 @@ class Session:
     """One process of the tuner. ``given``: parameters by NNI's ids, which start at 0 in each process."""
 
     def __init__(
-        self, resumed: bool = False, search_space: dict[str, Any] = SPACE, threaded: bool = False, manager: FakeManager | None = None, **changes: Any
+        self,
+        resumed: bool = False,
+        search_space: dict[str, Any] = SPACE,
+        threaded: bool = False,
+        manager: FakeManager | None = None,
+        **changes: Any,
     ) -> None:
         self.tuner, self.dispatcher = NAOTuner(threaded=threaded, **{**ARGUMENTS, **changes}), Dispatcher()
         self.tuner._manager = manager  # type: ignore[assignment]
@@ -120,11 +125,11 @@ def undisturbed(n: int) -> list[dict[str, Any]]:
     return [s.given[number] for number in range(n)]
 
 
-# -- starting -------------------------------------------------------------------------------------------------------------------
+# -- starting ----------------------------------------------------------------------------------------------------------
 def test_the_tuner_needs_no_torch_before_its_first_round() -> None:
     code = f"""
 import sys
-from nni_plugins.nao_tuner import NAOTuner
+from nni_plugins.portal.nao_tuner import NAOTuner
 tuner = NAOTuner(space={{"name": "nasbench201", "nodes": 3}}, **{ARGUMENTS!r})
 tuner.update_search_space({SPACE!r})
 tuner.generate_multiple_parameters([0, 1], st_callback=print)
@@ -154,17 +159,23 @@ def test_the_validator() -> None:
         ({"space": {"name": "nasbench21"}}, SPACE, "did you mean 'nasbench201'"),
         ({"space": {"name": "nasbench201"}}, SPACE, "searchSpace: is not the one of NASBench201"),
         ({}, {**SPACE, "rate": {"_type": "uniform", "_value": [0, 1]}}, "searchSpace.rate: uniform has no finite list"),
-        ({}, {"layer": {"_type": "choice", "_value": [{"_name": "a"}, {"_name": "b"}]}}, "searchSpace.layer: nested choices"),
+        (
+            {},
+            {"layer": {"_type": "choice", "_value": [{"_name": "a"}, {"_name": "b"}]}},
+            "searchSpace.layer: nested choices",
+        ),
     ],
 )
-def test_what_is_wrong_reaches_the_portal(changes: dict[str, Any], space: dict[str, Any], message: str, checkpoint: Path) -> None:
+def test_what_is_wrong_reaches_the_portal(
+    changes: dict[str, Any], space: dict[str, Any], message: str, checkpoint: Path
+) -> None:
     s = Session(search_space=space, **changes)
     with pytest.raises(NNIPluginsError, match=message):
         s.request(0)
     assert len(s.dispatcher.errors) == 1 and (checkpoint / "error.txt").read_text().strip() == s.dispatcher.errors[0]
 
 
-# -- rounds ---------------------------------------------------------------------------------------------------------------------
+# -- rounds ------------------------------------------------------------------------------------------------------------
 def test_rounds_wait_for_their_last_trial_and_nothing_is_sent_twice(checkpoint: Path) -> None:
     s = Session()
     assert s.request(*range(8)) == 6, "the first pool; two ids wait"
@@ -181,7 +192,11 @@ def test_rounds_wait_for_their_last_trial_and_nothing_is_sent_twice(checkpoint: 
     distinct = {json.dumps(p, sort_keys=True) for p in s.given.values()}
     assert len(distinct) == len(s.given) == 12
     report = json.loads((checkpoint / STATE).read_text())["reports"][0]
-    assert report["gradient"] + report["mutation"] + report["random"] == 4 and report["seeds"] == 4 and report["epochs"] == 5
+    assert (
+        report["gradient"] + report["mutation"] + report["random"] == 4
+        and report["seeds"] == 4
+        and report["epochs"] == 5
+    )
 
 
 def test_rounds_end_where_they_are_told_to() -> None:
@@ -245,7 +260,7 @@ def test_an_error_in_the_thread_reaches_the_portal(monkeypatch: pytest.MonkeyPat
     assert "ValueError: no room" in s.dispatcher.errors[0]
 
 
-# -- what trials do -------------------------------------------------------------------------------------------------------------
+# -- what trials do ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("given", "number"), [(1, 1.0), ({"default": 2.5, "x": "y"}, 2.5)])
 def test_metrics(given: Any, number: float) -> None:
     assert metric_of(given) == number
@@ -281,7 +296,16 @@ def test_when_all_fail_random_ones_follow_and_are_called_so() -> None:
     for number in range(6):
         s.tuner.trial_end(number, False)
     assert s.tuner.state.reports == [
-        {"seeds": 0, "gradient": 0, "mutation": 0, "random": 4, "largest_step": 0.0, "decoded": 0, "duplicates": 0, "invalid": 0}
+        {
+            "seeds": 0,
+            "gradient": 0,
+            "mutation": 0,
+            "random": 4,
+            "largest_step": 0.0,
+            "decoded": 0,
+            "duplicates": 0,
+            "invalid": 0,
+        }
     ]
     assert {trial.origin for trial in s.tuner.state.trials[6:]} == {"random"}
 
@@ -308,7 +332,7 @@ def test_an_end_before_its_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     assert s.tuner.state.trials[0].status == "done" and s.tuner.state.trials[0].value == 3.0
 
 
-# -- stop and resume ------------------------------------------------------------------------------------------------------------
+# -- stop and resume ---------------------------------------------------------------------------------------------------
 def test_a_kill_at_every_event_changes_nothing() -> None:
     """A new process for each trial, half of them killed before the result, which NNI then tells by ``import_data``."""
     expected, found = undisturbed(15), []
@@ -342,12 +366,16 @@ def test_what_the_manager_knows_of_earlier_trials(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(nao_tuner, "WATCH_SECONDS", 0.05)
     s, manager = Session(), FakeManager()
     s.request(*range(5))
-    for number, (status, final) in enumerate([("SUCCEEDED", {"default": 1.5}), ("USER_CANCELED", None), ("RUNNING", None), ("WAITING", None)]):
+    for number, (status, final) in enumerate(
+        [("SUCCEEDED", {"default": 1.5}), ("USER_CANCELED", None), ("RUNNING", None), ("WAITING", None)]
+    ):
         manager.add(s.given[number], status, final)
     again = Session(resumed=True, manager=manager)
     assert again.request(0) == 1 and again.given[0] == s.given[4], "the manager's queue did not outlive it"
     trials = again.tuner.state.trials
-    assert [t.status for t in trials[:5]] == ["done", "failed", "running", "running", "running"] and trials[0].value == 1.5
+    assert [t.status for t in trials[:5]] == ["done", "failed", "running", "running", "running"] and trials[
+        0
+    ].value == 1.5
     manager.rows[2]["status"] = "FAILED"
     until(lambda: trials[2].status == "failed")
     manager.rows[3] |= {"status": "SUCCEEDED", "final": {"default": 2.0}}
@@ -358,8 +386,16 @@ def test_what_the_manager_knows_of_earlier_trials(monkeypatch: pytest.MonkeyPatc
 def test_imported_trials_teach_and_are_not_sent() -> None:
     s = Session()
     known = {"e_0_1": "nor_conv_3x3", "e_0_2": "nor_conv_3x3", "e_1_2": "nor_conv_3x3"}
-    s.tuner.import_data([{"parameter": known, "value": 99.0}, {"parameter": {"x": 1}, "value": 1.0}, {"parameter": known, "value": None}])
-    assert [t.origin for t in s.tuner.state.trials].count("imported") == 1 - ([t.row for t in s.tuner.state.trials[:6]].count([3, 3, 3]))
+    s.tuner.import_data(
+        [
+            {"parameter": known, "value": 99.0},
+            {"parameter": {"x": 1}, "value": 1.0},
+            {"parameter": known, "value": None},
+        ]
+    )
+    assert [t.origin for t in s.tuner.state.trials].count("imported") == 1 - (
+        [t.row for t in s.tuner.state.trials[:6]].count([3, 3, 3])
+    )
     for number in range(14):
         s.request(number)
         s.result(number)
@@ -368,7 +404,10 @@ def test_imported_trials_teach_and_are_not_sent() -> None:
 
 def test_a_resumed_experiment_must_be_the_same() -> None:
     Session().request(0)
-    for s in (Session(resumed=True, seed=2), Session(resumed=True, search_space={**SPACE, "x": {"_type": "choice", "_value": [1, 2]}})):
+    for s in (
+        Session(resumed=True, seed=2),
+        Session(resumed=True, search_space={**SPACE, "x": {"_type": "choice", "_value": [1, 2]}}),
+    ):
         with pytest.raises(ConfigError, match="this experiment was started with other"):
             s.request(0)
     assert Session(resumed=True, rounds=9).request(0) == 1, "it may go on for longer"
@@ -382,11 +421,13 @@ def test_a_changed_search_space_is_refused() -> None:
         s.tuner.update_search_space({**SPACE, "x": {"_type": "choice", "_value": [1, 2]}})
 
 
-# -- does it search? ------------------------------------------------------------------------------------------------------------
+# -- does it search? ---------------------------------------------------------------------------------------------------
 def test_better_than_random_on_digits() -> None:
-    """60 of 125 cells, 5 seeds: the first two rounds are better than a random draw on average, and so is the best of all 60.
+    """60 of 125 cells, 5 seeds: the first two rounds are better than a random draw on average, and so is the best of
+    all 60.
 
-    Half of what is tried comes from the gradient and half from mutations: nearly every neighbour of a good cell is soon known.
+    Half of what is tried comes from the gradient and half from mutations: nearly every neighbour of a good cell is soon
+    known.
     """
     table = digits_table()
     tried, bests, origins = [], [], []
@@ -407,7 +448,9 @@ def test_better_than_random_on_digits() -> None:
             tuner.receive_trial_result(number, "", values[-1])
         tried.append(sum(values[20:40]) / 20)
         bests.append(max(values))
-        counted = [sum(report[origin] for report in tuner.state.reports) for origin in ("gradient", "mutation", "random")]
+        counted = [
+            sum(report[origin] for report in tuner.state.reports) for origin in ("gradient", "mutation", "random")
+        ]
         origins.append(counted)
         assert sum(counted) == 40
     truth = sorted(table.metric("accuracy"), reverse=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from evaluators.errors import ConfigError
-from nni_plugins.plan import Plan, random_architectures
-from nni_plugins.portal_space import expected_trials, search_space
-from nni_plugins.settings import RandomSearchExperiment, check
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.experiment.plan import Plan, random_architectures
+from nni_plugins.experiment.settings import RandomSearchExperiment, check
+from nni_plugins.portal.axes import expected_trials, search_space
 
 from .small import arguments, search_value, settings, stand_alone_value
 
@@ -148,7 +148,11 @@ def test_released_jobs_come_again() -> None:
 def test_random_architectures_depend_on_seed_and_number_alone() -> None:
     drawn = random_architectures(settings(random=60))
     assert len(set(drawn)) == 60
-    assert drawn == random_architectures(settings(random=60, seeds=[5], found=3)) != random_architectures(settings(random=60, random_seed=1))
+    assert (
+        drawn
+        == random_architectures(settings(random=60, seeds=[5], found=3))
+        != random_architectures(settings(random=60, random_seed=1))
+    )
     assert len(set(random_architectures(settings(random=125)))) == 125
     with pytest.raises(ConfigError, match="126 distinct architectures are wanted"):
         Plan(settings(random=126))
@@ -160,7 +164,9 @@ def test_parameters_are_the_portals_axes_and_the_job() -> None:
     for job in p.jobs.values():
         parameters, axes = p.parameters(job), search_space(p.settings)
         assert list(parameters) == [*axes, "trial"]
-        assert all(parameters[label] in axis["_value"] for label, axis in axes.items()), "every value has its place on the axis"
+        assert all(parameters[label] in axis["_value"] for label, axis in axes.items()), (
+            "every value has its place on the axis"
+        )
         assert parameters["trial"]["job"] == job.name
     search = p.parameters(p.jobs["search-0"])
     assert {search[label] for label in p.settings.search_space.labels} == {"all"}

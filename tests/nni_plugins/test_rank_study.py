@@ -1,4 +1,6 @@
-"""Ranking studies from the command line: the file, the draws, a run on digits that is interrupted and resumed, and what it writes."""
+"""Ranking studies from the command line: the file, the draws, a run on digits that is interrupted and resumed, and what
+it writes.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, TrainingError
-from evaluators.ranking import kendall_tau
-from evaluators.ranking_metrics import pairwise_accuracy
-from evaluators.settings import read
-from evaluators.shared_images import SharedImages
-from evaluators.stand_alone import StandAlone
-from evaluators.table import digits_table
 from nni_plugins.cli import app as application
 from nni_plugins.cli.rank_study import _shown
-from nni_plugins.rank_study import run as runner
-from nni_plugins.rank_study.draw import draw
-from nni_plugins.rank_study.run import rank_study
-from nni_plugins.rank_study.settings import RankStudySettings, from_yaml
-from nni_plugins.rank_study.store import once
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, TrainingError
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.stand_alone.training import StandAlone
+from nni_plugins.evaluators.statistics.ranking import kendall_tau
+from nni_plugins.evaluators.statistics.ranking_metrics import pairwise_accuracy
+from nni_plugins.evaluators.supernets.shared_images import SharedImages
+from nni_plugins.evaluators.tables.table import digits_table
+from nni_plugins.studies.rank import run as runner
+from nni_plugins.studies.rank.draw import draw
+from nni_plugins.studies.rank.run import rank_study
+from nni_plugins.studies.rank.settings import RankStudySettings, from_yaml
+from nni_plugins.studies.rank.store import once
 
 from .small import Cli, content, load, write
 
@@ -53,7 +55,7 @@ def settings(**changes: Any) -> RankStudySettings:
     return read(RankStudySettings, arguments(**changes))
 
 
-# -- settings -----------------------------------------------------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -64,11 +66,17 @@ def settings(**changes: Any) -> RankStudySettings:
         ({"truth": None}, "either truth or stand_alone must say how accurate architectures truly are, but got neither"),
         ({"stand_alone": OWN}, "but got both"),
         ({"truth": None, "stand_alone": {**OWN, "seeds": [1, 1]}}, "stand_alone.seeds: each may stand there once"),
-        ({"truth": None, "stand_alone": {**OWN, "space": {"nodes": 4}}}, "stand_alone.space: its architectures must be those of space"),
+        (
+            {"truth": None, "stand_alone": {**OWN, "space": {"nodes": 4}}},
+            "stand_alone.space: its architectures must be those of space",
+        ),
         ({"truth": None, "stand_alone": {**OWN, "space": {"chanels": 4}}}, "chanels: no such argument"),
         ({"training": {**TRAINING, "epochs": 3}}, "training.epochs: supernets are trained for each of `epochs`"),
         ({"pool": 4}, "pool >= architectures must hold, but got 4 and 5"),
-        ({"objective": {"name": "random_labels", "classes": 10}}, "random labels of held-out images cannot be predicted"),
+        (
+            {"objective": {"name": "random_labels", "classes": 10}},
+            "random labels of held-out images cannot be predicted",
+        ),
         ({"objective": {"name": "rotatoin"}}, "unknown objective 'rotatoin'; did you mean 'rotation'"),
         ({"space": {"name": "recurrent"}}, "space: "),
         ({"analysis": {"bin": 0}}, "analysis.bin"),
@@ -81,45 +89,73 @@ def test_refused_settings(changes: dict[str, Any], message: str) -> None:
 
 def test_the_defaults_are_the_papers() -> None:
     study = read(RankStudySettings, {"truth": {}})
-    assert (study.space, study.architectures, study.epochs, study.sampling) == ({"name": "nao"}, 50, (5, 10, 20, 30, 50), "uniform")
+    assert (study.space, study.architectures, study.epochs, study.sampling) == (
+        {"name": "nao"},
+        50,
+        (5, 10, 20, 30, 50),
+        "uniform",
+    )
     t, e = study.training, study.evaluation
-    assert (t.batch_size, t.learning_rate, t.final_learning_rate, t.weight_decay, t.gradient_clip) == (64, 0.025, 0.001, 3e-4, 5.0)
+    assert (t.batch_size, t.learning_rate, t.final_learning_rate, t.weight_decay, t.gradient_clip) == (
+        64,
+        0.025,
+        0.001,
+        3e-4,
+        5.0,
+    )
     assert (e.portion, e.evaluation_images, e.statistics) == (0.9, None, "batch")
 
 
 def test_examples(tmp_path: Path) -> None:
     digits, paper = (from_yaml(EXAMPLES / f"rank_study_{name}.yml") for name in ("digits", "cifar10"))
     assert len(digits.conditions) == 2 * 2 * 4 * 3 and digits.search_space.decisions == digits_table().space.decisions
-    assert len(paper.conditions) == 2 * 2 * 5 * 3 and paper.data.path == str((EXAMPLES / "data").resolve()), "paths are relative to the file"
-    assert paper.search_space.cost_table(32)(paper.search_space.sample(np.random.default_rng(0), 2)).parameters.max() < 2e6
+    assert len(paper.conditions) == 2 * 2 * 5 * 3 and paper.data.path == str((EXAMPLES / "data").resolve()), (
+        "paths are relative to the file"
+    )
+    assert (
+        paper.search_space.cost_table(32)(paper.search_space.sample(np.random.default_rng(0), 2)).parameters.max() < 2e6
+    )
     default = read(RankStudySettings, {"truth": {}})
-    assert paper.training == default.training and paper.evaluation == default.evaluation, "the file only spells them out"
+    assert paper.training == default.training and paper.evaluation == default.evaluation, (
+        "the file only spells them out"
+    )
     assert paper.stand_alone is not None and paper.stand_alone.training.epochs == 600
     with pytest.raises(ConfigError, match="is an NNI experiment, not a ranking study"):
         from_yaml(write(tmp_path / "x.yml", content()))
 
 
 def test_settings_and_report_need_no_torch() -> None:
-    code = (
-        "import sys, nni_plugins.rank_study.settings, nni_plugins.rank_study.report; print(sorted({'torch', 'nni', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, nni_plugins.studies.rank.settings, nni_plugins.studies.rank.report; print(sorted({'torch', 'nni', 'matplotlib'} & set(sys.modules)))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=60
     )
-    answer = subprocess.run([sys.executable, "-c", code], cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=60)
     assert answer.stdout.strip() == "[]", answer.stderr
 
 
-# -- draws --------------------------------------------------------------------------------------------------------------------
+# -- draws -------------------------------------------------------------------------------------------------------------
 def test_random_similar_and_diverse_draws() -> None:
-    study = settings(space={"name": "nasbench201", "channels": 4, "cells_per_stage": 1}, architectures=20, truth=None, stand_alone=OWN)
+    study = settings(
+        space={"name": "nasbench201", "channels": 4, "cells_per_stage": 1},
+        architectures=20,
+        truth=None,
+        stand_alone=OWN,
+    )
     groups = {sizes: draw(study, sizes, (8, 8)) for sizes in ("random", "similar", "diverse")}
     space = study.search_space
     for drawn in groups.values():
-        assert drawn.pool == 400 and drawn.rows.shape == (20, 6) and len({space.canonical(a) for a in drawn.architectures}) == 20
+        assert (
+            drawn.pool == 400
+            and drawn.rows.shape == (20, 6)
+            and len({space.canonical(a) for a in drawn.architectures}) == 20
+        )
         assert drawn.parameters.tolist() == space.cost_table((8, 8))(drawn.rows).parameters.tolist()
         assert sum(p.numel() for p in space.network(drawn.architectures[0]).parameters()) == drawn.parameters[0]
     assert groups["random"].rows.tolist() == draw(study, "random", (8, 8)).rows.tolist()
     pool = np.sort(draw(study.model_copy(update={"architectures": 400, "pool": 400}), "random", (8, 8)).parameters)
     similar, diverse = np.sort(groups["similar"].parameters), np.sort(groups["diverse"].parameters)
-    assert (np.abs(similar - np.median(pool)).max() <= np.sort(np.abs(pool - np.median(pool)))[19]) and np.ptp(similar) < np.ptp(diverse) / 4
+    assert (np.abs(similar - np.median(pool)).max() <= np.sort(np.abs(pool - np.median(pool)))[19]) and np.ptp(
+        similar
+    ) < np.ptp(diverse) / 4
     assert diverse.tolist() == pool[10::20].tolist(), "the middle one of each twentieth"
     other = draw(study.model_copy(update={"random_seed": 1}), "random", (8, 8))
     assert other.rows.tolist() != groups["random"].rows.tolist()
@@ -135,12 +171,14 @@ def test_a_table_limits_the_draw() -> None:
         draw(settings(architectures=61, truth=None, stand_alone=OWN), "random", (8, 8))
 
 
-# -- runs ---------------------------------------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------------------------------
 class Finished:
     """A study that was interrupted in its third supernet, after the first of two epochs, and resumed."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = write(folder / "study.yml", arguments(sizes=["random", "similar"], training={**TRAINING, "checkpoint_seconds": 0}))
+        self.config = write(
+            folder / "study.yml", arguments(sizes=["random", "similar"], training={**TRAINING, "checkpoint_seconds": 0})
+        )
         self.folder, self.before, self.after = folder / "run", list[tuple[str, float]](), list[tuple[str, float]]()
 
         def stop(name: str, row: dict[str, float] | None) -> None:
@@ -152,7 +190,11 @@ class Finished:
         with pytest.raises(KeyboardInterrupt):
             rank_study(from_yaml(self.config), self.folder, stop)
         self.left = sorted(path.name for path in (self.folder / "supernets").glob("*/finished.json"))
-        self.value = rank_study(from_yaml(self.config), self.folder, lambda name, row: self.after.append((name, row["epoch"])) if row else None)
+        self.value = rank_study(
+            from_yaml(self.config),
+            self.folder,
+            lambda name, row: self.after.append((name, row["epoch"])) if row else None,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -161,18 +203,33 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def test_nothing_is_repeated(finished: Finished, tmp_path: Path) -> None:
-    assert finished.before == [("random-1-independent-0", 1), ("random-1-independent-1", 1), ("random-2-independent-0", 1)]
+    assert finished.before == [
+        ("random-1-independent-0", 1),
+        ("random-1-independent-1", 1),
+        ("random-2-independent-0", 1),
+    ]
     assert finished.left == ["finished.json"] * 2
-    assert finished.after[:3] == [("random-2-independent-0", 2), ("random-2-independent-1", 1), ("random-2-independent-1", 2)]
+    assert finished.after[:3] == [
+        ("random-2-independent-0", 2),
+        ("random-2-independent-1", 1),
+        ("random-2-independent-1", 2),
+    ]
     assert len(finished.after) == 9, "the second epoch of the interrupted one, and five others"
     assert not list(finished.folder.rglob("*.pt")), "the weights of finished trainings are deleted"
     alone = rank_study(settings(epochs=[2], seeds=[0]), tmp_path / "run")
     (undisturbed,) = alone["rows"]
-    resumed = next(row for row in finished.value["rows"] if list(row["condition"].values()) == ["random", 2, "independent", 0])
-    assert resumed["curve"] == undisturbed["curve"] and resumed["agreement"]["kendall"] == undisturbed["agreement"]["kendall"]
+    resumed = next(
+        row for row in finished.value["rows"] if list(row["condition"].values()) == ["random", 2, "independent", 0]
+    )
+    assert (
+        resumed["curve"] == undisturbed["curve"]
+        and resumed["agreement"]["kendall"] == undisturbed["agreement"]["kendall"]
+    )
     key = "score-2-independent-0"
     scores = [[row[key] for row in v["groups"]["random"]["architectures"]] for v in (alone, finished.value)]
-    assert scores[0] == scores[1] and len(scores[0]) == 5, "resumed to the very numbers of an undisturbed run, whatever else is studied"
+    assert scores[0] == scores[1] and len(scores[0]) == 5, (
+        "resumed to the very numbers of an undisturbed run, whatever else is studied"
+    )
 
 
 def test_what_is_written(finished: Finished) -> None:
@@ -180,7 +237,9 @@ def test_what_is_written(finished: Finished) -> None:
     assert load(finished.folder / "rank_study.json") == value and [t["number"] for t in value["tables"]] == [2, 3]
     with open(finished.folder / "rows.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [(r["sizes"], r["epochs"], r["seed"]) for r in rows] == [(s, e, d) for s in ("random", "similar") for e in "12" for d in "01"]
+    assert [(r["sizes"], r["epochs"], r["seed"]) for r in rows] == [
+        (s, e, d) for s in ("random", "similar") for e in "12" for d in "01"
+    ]
     with open(finished.folder / "scores.csv") as file:
         scores = [r for r in csv.DictReader(file) if r["sizes"] == "similar"]
     truth, given = ([float(r[key]) for r in scores] for key in ("truth", "score-2-independent-1"))
@@ -188,9 +247,15 @@ def test_what_is_written(finished: Finished) -> None:
     assert truth == [table.value(space.parse(r["architecture"]), "accuracy") for r in scores]
     assert float(rows[-1]["pairwise"]) == pytest.approx(pairwise_accuracy(given, truth))
     assert float(rows[-1]["kendall"] or "nan") == pytest.approx(kendall_tau(given, truth), nan_ok=True)
-    assert all(0 <= float(r["score-1-independent-0"]) <= 100 and sum(float(x["change-1-independent-0"]) for x in scores) == 0 for r in scores)
+    assert all(
+        0 <= float(r["score-1-independent-0"]) <= 100 and sum(float(x["change-1-independent-0"]) for x in scores) == 0
+        for r in scores
+    )
     report = (finished.folder / "report.md").read_text()
-    assert "5 architectures would give PA 0.5 ± 0.204" in report and "## Table 3, by sizes of the architectures (independent schedule)" in report
+    assert (
+        "5 architectures would give PA 0.5 ± 0.204" in report
+        and "## Table 3, by sizes of the architectures (independent schedule)" in report
+    )
     assert "| epochs | PA | rho | tau-b |\n|---|---|---|---|\n| 1 |" in report, "the paper has neither 1 nor 2 epochs"
     assert all((finished.folder / name).read_bytes()[:4] == b"\x89PNG" for name in ("epochs.png", "scatter.png"))
 
@@ -200,22 +265,33 @@ def test_the_command(finished: Finished, run: Cli, capsys: pytest.CaptureFixture
     assert answer.status == 0 and answer.json == finished.value, "read back, not trained again"
     application.console.print(*_shown(finished.value, finished.folder))
     shown = capsys.readouterr().out
-    assert "Table 2, by training epochs (random sizes, independent schedule)" in shown and "rows.csv" in shown and " ± " in shown
+    assert (
+        "Table 2, by training epochs (random sizes, independent schedule)" in shown
+        and "rows.csv" in shown
+        and " ± " in shown
+    )
     assert run("rank-study", finished.config.with_name("none.yml")).status == 2
 
 
 def test_other_settings_are_refused(finished: Finished) -> None:
-    for changes, message in (({"random_seed": 1}, "random_seed: 0 -> 1"), ({"sampling": "proportional"}, "sampling: 'uniform' -> 'proportional'")):
+    for changes, message in (
+        ({"random_seed": 1}, "random_seed: 0 -> 1"),
+        ({"sampling": "proportional"}, "sampling: 'uniform' -> 'proportional'"),
+    ):
         study = from_yaml(finished.config).model_copy(update=changes)
         with pytest.raises(ConfigChanged, match=message):
             rank_study(study, finished.folder)
-    more = from_yaml(finished.config).model_copy(update={"analysis": settings(analysis={"resamples": 200, "top": [3]}).analysis})
+    more = from_yaml(finished.config).model_copy(
+        update={"analysis": settings(analysis={"resamples": 200, "top": [3]}).analysis}
+    )
     rows = rank_study(more, finished.folder)["rows"]
     assert list(rows[0]["overlap"]) == ["3"], "how it is compared may be changed afterwards"
 
 
 def test_stand_alone_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seeds of three architectures, shared by both draws where they have the same ones; then a truth that fails does so before supernets."""
+    """Two seeds of three architectures, shared by both draws where they have the same ones; then a truth that fails
+    does so before supernets.
+    """
     trained: list[tuple[str, int]] = []
     whole = StandAlone.train
 
@@ -226,11 +302,21 @@ def test_stand_alone_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(StandAlone, "train", noted)
     own = {**OWN, "space": {"channels": 2}}
-    study = settings(architectures=3, sizes=["random", "diverse"], epochs=[1], seeds=[0], truth=None, stand_alone=own, sampling="proportional")
+    study = settings(
+        architectures=3,
+        sizes=["random", "diverse"],
+        epochs=[1],
+        seeds=[0],
+        truth=None,
+        stand_alone=own,
+        sampling="proportional",
+    )
     value = rank_study(study, tmp_path)
     groups = value["groups"]
     texts = {row["architecture"] for group in groups.values() for row in group["architectures"]}
-    assert len(trained) == len(set(trained)) == 2 * len(texts) and len(list((tmp_path / "truth").glob("*/finished.json"))) == 2 * len(texts)
+    assert len(trained) == len(set(trained)) == 2 * len(texts) and len(
+        list((tmp_path / "truth").glob("*/finished.json"))
+    ) == 2 * len(texts)
     assert groups["random"]["truth_seeds"] == 2 and 0 <= groups["random"]["truth_reliability"] <= 1
     first = groups["random"]["architectures"][0]
     stored = [
@@ -266,7 +352,9 @@ def test_finished_trainings(tmp_path: Path) -> None:
         (folder / "weights").write_text("large")
         return {"score": 1.5}
 
-    assert once(tmp_path / "a", {"seed": (0, 1)}, work) == {"score": 1.5} and not (tmp_path / "a" / "checkpoints").exists()
+    assert (
+        once(tmp_path / "a", {"seed": (0, 1)}, work) == {"score": 1.5} and not (tmp_path / "a" / "checkpoints").exists()
+    )
     assert once(tmp_path / "a", {"seed": [0, 1]}, lambda _: {}) == {"score": 1.5}, "read back"
     with pytest.raises(ConfigChanged, match=r"holds another training: seed: \[0, 1\] -> 2"):
         once(tmp_path / "a", {"seed": 2}, work)
@@ -280,4 +368,6 @@ def test_finished_trainings(tmp_path: Path) -> None:
 
     with pytest.raises(TrainingError):
         once(tmp_path / "b", {}, broken)
-    assert [p.name for p in (tmp_path / "b").iterdir()] == ["checkpoints"], "what an interrupted training continues from is kept"
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["checkpoints"], (
+        "what an interrupted training continues from is kept"
+    )

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from evaluators.errors import ConfigError
-from evaluators.objectives import RandomLabels
 from nni_plugins import registry
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.objectives import RandomLabels
 from nni_plugins.registry import RegistryError
-from spaces import NASBench201
+from nni_plugins.spaces import NASBench201
 
 OURS = {
     "spaces": {"nasbench201"},
@@ -49,33 +49,47 @@ def test_ours_are_found_and_can_be_imported() -> None:
     for kind, names in OURS.items():
         assert names <= set(registry.found(kind))
         assert all(callable(registry.get(kind, name)) for name in names)
-    assert registry.get("spaces", "nasbench201") is NASBench201 and registry.get("objectives", "random_labels") is RandomLabels
+    assert (
+        registry.get("spaces", "nasbench201") is NASBench201
+        and registry.get("objectives", "random_labels") is RandomLabels
+    )
 
 
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match=r"unknown space 'nasbench-201'; did you mean 'nasbench201' or"):
         registry.get("spaces", "nasbench-201")
-    with pytest.raises(ConfigError, match=r"unknown strategy 'x'; known: darts, enas, gdas, naov2, .*random_search, .*rfdarts, rfpcdarts, rlnas"):
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown strategy 'x'; known: darts, enas, gdas, naov2, .*random_search, .*rfdarts, rfpcdarts, rlnas",
+    ):
         registry.get("strategies", "x")
 
 
 def test_two_of_one_name(entries: Callable[..., None]) -> None:
     entries(("cells", "one.module:Cells", "one"), ("other", "x:Y", "one"), ("cells", "two.module:Cells", None))
-    with pytest.raises(RegistryError, match=r"two spaces are called 'cells': one.module:Cells \(one\) and two.module:Cells \(unknown distribution\)"):
+    with pytest.raises(
+        RegistryError,
+        match=r"two spaces are called 'cells': one.module:Cells \(one\) and two.module:Cells \(unknown distribution\)",
+    ):
         registry.found("spaces")
 
 
 def test_the_same_one_twice(entries: Callable[..., None]) -> None:
     """As when a distribution is installed and also on the path."""
-    entries(("nasbench201", "spaces.nasbench201:NASBench201", "a"), ("nasbench201", "spaces.nasbench201:NASBench201", "b"))
+    entries(
+        ("nasbench201", "nni_plugins.spaces.nasbench201:NASBench201", "a"),
+        ("nasbench201", "nni_plugins.spaces.nasbench201:NASBench201", "b"),
+    )
     assert registry.get("spaces", "nasbench201") is NASBench201
 
 
-@pytest.mark.parametrize("value", ["no_such_module_anywhere:Cells", "spaces.nasbench201:Cells"])
+@pytest.mark.parametrize("value", ["no_such_module_anywhere:Cells", "nni_plugins.spaces.nasbench201:Cells"])
 def test_broken_ones(entries: Callable[..., None], value: str) -> None:
     entries(("cells", value, "theirs"))
     assert set(registry.found("spaces")) == {"cells"}, "nothing is imported"
-    with pytest.raises(RegistryError, match=rf"space 'cells' \({value}\) cannot be imported: [\s\S]*Reinstall its package"):
+    with pytest.raises(
+        RegistryError, match=rf"space 'cells' \({value}\) cannot be imported: [\s\S]*Reinstall its package"
+    ):
         registry.get("spaces", "cells")
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from nni_plugins.cli.report import LONGEST, result_table
-from spaces import DARTS, NASBench201, SearchSpace
+from nni_plugins.spaces import DARTS, NASBench201, SearchSpace
 
 SMALL = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 
@@ -18,12 +18,25 @@ SMALL = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 def result(architectures: list[str], **changes: Any) -> dict[str, Any]:
     """Of a search that found all but the last, which is random."""
     rows = [
-        {"source": "found", "architecture": text, "score": 1.5 - i / 10, "accuracy": 80.0 - i, "true_rank": None, "parameters": 1234 + i}
+        {
+            "source": "found",
+            "architecture": text,
+            "score": 1.5 - i / 10,
+            "accuracy": 80.0 - i,
+            "true_rank": None,
+            "parameters": 1234 + i,
+        }
         for i, text in enumerate(architectures)
     ]
     rows[-1]["source"] = "random"
     tau = {"trained": 0.5, "table": []}
-    whole = {"strategy": "RLNAS", "settings": {"stand_alone": {}}, "architectures": rows, "architectures_in_table": None, "kendall_tau": tau}
+    whole = {
+        "strategy": "RLNAS",
+        "settings": {"stand_alone": {}},
+        "architectures": rows,
+        "architectures_in_table": None,
+        "kendall_tau": tau,
+    }
     return {**whole, "mean_accuracy": {"found": 79.5, "random": 78.0}, "failed": [], **changes}
 
 
@@ -63,7 +76,11 @@ def test_the_table_has_the_numbers() -> None:
     first, second = texts(DARTS(), 2)
     lines = printed(result([first, second, first]), 100)
     rows = [cells(line) for line in lines if line.startswith("│")]
-    assert [row[:4] for row in rows] == [["1", "found", "1.5000", "80.00"], ["2", "found", "1.4000", "79.00"], ["1", "random", "1.3000", "78.00"]]
+    assert [row[:4] for row in rows] == [
+        ["1", "found", "1.5000", "80.00"],
+        ["2", "found", "1.4000", "79.00"],
+        ["1", "random", "1.3000", "78.00"],
+    ]
     assert "\n".join(lines).count("Genotype") == 2, "one that was also drawn at random is listed once"
 
 

@@ -15,14 +15,14 @@ import torch
 import yaml
 from PIL import Image
 
-from evaluators.errors import ConfigError
-from evaluators.retraining import PictureSettings, recipes
 from nni_plugins import cli, trial
 from nni_plugins.cli import retrain_report
 from nni_plugins.cli.retrain import pictures
-from nni_plugins.retrain.origin import origin
-from nni_plugins.retrain.request import Request
-from nni_plugins.retrain.trial import curve_point, in_trial
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.retraining import PictureSettings, recipes
+from nni_plugins.origins.origin import origin
+from nni_plugins.requests.retrain import Request
+from nni_plugins.requests.retrain_trial import curve_point, in_trial
 
 from .small import CELL, OTHER, Cli
 
@@ -53,41 +53,63 @@ def place(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(trained["folder"])
 
 
-# -- the command ------------------------------------------------------------------------------------------------------------------
+# -- the command -------------------------------------------------------------------------------------------------------
 def test_what_it_says_and_leaves(trained: dict[str, Any], place: Path) -> None:
     assert trained["architecture"] == CELL and trained["origin"] == {"kind": "text"} and trained["recipe"] == "digits"
     assert trained["epochs"] == 3 and trained["best_epoch"] in (1, 2, 3) and trained["seed"] == 0
-    assert 0 <= trained["top1"] <= trained["best_top1"] <= 100 and trained["top5"] >= trained["top1"] and trained["loss"] > 0
+    assert (
+        0 <= trained["top1"] <= trained["best_top1"] <= 100
+        and trained["top5"] >= trained["top1"]
+        and trained["loss"] > 0
+    )
     assert trained["network"]["space"][1]["nodes"] == 3 and trained["network"]["space"][1]["classes"] == 10
     assert trained["parameters"] == trained["network"]["parameters"] > 0 and trained["macs"] > 0
     for name in ("last.pth.tar", "model_best.pth.tar", "summary.csv", "README.md"):
         assert name in trained["files"] and (place / name).stat().st_size > 0
-    assert "training/" in trained["files"] and json.loads((place / "origin.json").read_text()) == {"architecture": CELL, "kind": "text"}
+    assert "training/" in trained["files"] and json.loads((place / "origin.json").read_text()) == {
+        "architecture": CELL,
+        "kind": "text",
+    }
     rows = [json.loads(line) for line in (place / "training" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2, 3] and rows[-1]["top1"] == trained["top1"] and rows[-1]["test_loss"] == trained["loss"]
+    assert (
+        [row["epoch"] for row in rows] == [1, 2, 3]
+        and rows[-1]["top1"] == trained["top1"]
+        and rows[-1]["test_loss"] == trained["loss"]
+    )
 
 
-def test_the_same_command_again_trains_nothing(trained: dict[str, Any], place: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_command_again_trains_nothing(
+    trained: dict[str, Any], place: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = (place / "training" / "metrics.jsonl").read_text()
     again = run("retrain", *WORDS, "--json")
     assert again.status == 0 and {**again.json, "folder": str(place), "place": trained["place"]} == trained
     assert (place / "training" / "metrics.jsonl").read_text() == before
     out = run("retrain", *WORDS).out
-    assert f"{trained['parameters']:,}" in out and f"{trained['top1']:.2f} %" in out and "so it flatters; quote the last one" in out
+    assert (
+        f"{trained['parameters']:,}" in out
+        and f"{trained['top1']:.2f} %" in out
+        and "so it flatters; quote the last one" in out
+    )
     assert "random" not in out, "a text comes from no search"
     again = origin(str(place))
     assert again.text == CELL and again.about["kind"] == "retraining" and again.space is not None
     assert [again.space.name, again.space.config()] == trained["network"]["space"]
     one = Request(str(place), "digits", PictureSettings(path="digits"))
-    assert again.space.name in recipes.recipe("digits").network.sizes and again.space.name not in one.resolved.network.sizes, "the same size again"
+    assert (
+        again.space.name in recipes.recipe("digits").network.sizes
+        and again.space.name not in one.resolved.network.sizes
+    ), "the same size again"
 
 
-def test_stopped_and_typed_again(trained: dict[str, Any], run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_and_typed_again(
+    trained: dict[str, Any], run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C in the second epoch; then the very numbers of the undisturbed training."""
     monkeypatch.chdir(tmp_path)
     words = [*WORDS, "--set", "checkpoint_seconds=0"]
     with monkeypatch.context() as patch:
-        patch.setattr("evaluators.retraining.loop.EVERY", 0.0)
+        patch.setattr("nni_plugins.evaluators.retraining.loop.EVERY", 0.0)
 
         def interrupt(bar: Any, row: dict[str, float]) -> None:
             if row["epoch"] == 2 and row["update"] == 2:
@@ -97,12 +119,16 @@ def test_stopped_and_typed_again(trained: dict[str, Any], run: Cli, tmp_path: Pa
         status, _, err = run("retrain", *words)
         assert status == 130 and "stopped; run the same command again to continue." in err
     (folder,) = (tmp_path / "runs" / "retrain").iterdir()
-    assert folder.name == Path(trained["folder"]).name, "checkpoint_seconds changes no number, so it makes no other folder"
+    assert folder.name == Path(trained["folder"]).name, (
+        "checkpoint_seconds changes no number, so it makes no other folder"
+    )
     resumed = run("retrain", *words, "--json").json
     assert {key: resumed[key] for key in ("top1", "top5", "loss", "best_top1", "best_epoch")} == {
         key: trained[key] for key in ("top1", "top5", "loss", "best_top1", "best_epoch")
     }
-    ours, theirs = (torch.load(Path(f) / "last.pth.tar", weights_only=True)["state_dict"] for f in (folder, trained["folder"]))
+    ours, theirs = (
+        torch.load(Path(f) / "last.pth.tar", weights_only=True)["state_dict"] for f in (folder, trained["folder"])
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -111,7 +137,16 @@ def test_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
 
     bar = retrain_report.Bar(Console(width=120), 600, quiet=False)
     with bar:
-        bar({"epoch": 3, "update": 10, "updates": 50, "images_per_second": 1234.5, "seconds_left": 100_000, "loss": 1.25})
+        bar(
+            {
+                "epoch": 3,
+                "update": 10,
+                "updates": 50,
+                "images_per_second": 1234.5,
+                "seconds_left": 100_000,
+                "loss": 1.25,
+            }
+        )
     (task,) = bar.progress.tasks
     assert (task.completed, task.total) == (110, 30_000)
     out = capsys.readouterr().out
@@ -120,16 +155,29 @@ def test_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def request(**changes: Any) -> Request:
-    given: dict[str, Any] = {"architecture": CELL, "recipe": "digits", "data": pictures("digits", "auto", 200, 100), "arguments": {"nodes": 3}}
+    given: dict[str, Any] = {
+        "architecture": CELL,
+        "recipe": "digits",
+        "data": pictures("digits", "auto", 200, 100),
+        "arguments": {"nodes": 3},
+    }
     return Request(**{**given, **changes})
 
 
 def test_folders_are_a_function_of_what_is_trained() -> None:
     assert request().folder() == request(changes={"checkpoint_seconds": 5}).folder()
-    others = [{"seed": 1}, {"architecture": OTHER}, {"changes": {"epochs": 4}}, {"data": pictures("digits", "auto", 100, 100)}, {"recipe": "modern"}]
+    others = [
+        {"seed": 1},
+        {"architecture": OTHER},
+        {"changes": {"epochs": 4}},
+        {"data": pictures("digits", "auto", 100, 100)},
+        {"recipe": "modern"},
+    ]
     folders = {request(**other).folder() for other in [{}, *others]}
     assert len(folders) == len(others) + 1
-    assert request().folder().parent == Path("runs/retrain") and request().folder().name.startswith("nasbench201-digits-digits-0-")
+    assert request().folder().parent == Path("runs/retrain") and request().folder().name.startswith(
+        "nasbench201-digits-digits-0-"
+    )
 
 
 def test_arguments_of_the_space_precede_the_recipe() -> None:
@@ -139,7 +187,7 @@ def test_arguments_of_the_space_precede_the_recipe() -> None:
     assert wider["nasbench201"]["channels"] == 16 and wider["darts"] == sizes["darts"]
 
 
-# -- recipes, width, validate -------------------------------------------------------------------------------------------------------
+# -- recipes, width, validate ------------------------------------------------------------------------------------------
 def test_recipes(run: Cli, tmp_path: Path) -> None:
     names = list(run("recipes", "--json").json)
     assert tuple(names) == recipes.names() and {"digits", "darts_cifar10", "unnas_imagenet"} <= set(names)
@@ -157,9 +205,15 @@ def test_recipes(run: Cli, tmp_path: Path) -> None:
 
 
 def test_width(run: Cli) -> None:
-    """UnNAS' rule (section 4.1): even widths with 500 to 600 million multiply-adds; DARTS-V2 has 48 channels in its paper."""
+    """UnNAS' rule (section 4.1): even widths with 500 to 600 million multiply-adds; DARTS-V2 has 48 channels in its
+    paper.
+    """
     rows = run("width", "darts_v2", "--macs", "500e6", "600e6", "--json").json["widths"]
-    assert [row["channels"] for row in rows] == [48, 50] and rows[0] == {"channels": 48, "parameters": 4_718_752, "macs": 529_911_552}
+    assert [row["channels"] for row in rows] == [48, 50] and rows[0] == {
+        "channels": 48,
+        "parameters": 4_718_752,
+        "macs": 529_911_552,
+    }
     assert "529,911,552" in run("width", "darts_v2", "--macs", "500e6", "600e6").out
     status, _, err = run("width", "darts_v2", "--macs", "1", "2")
     assert status == 2 and "Nearest: 2 channels" in err
@@ -169,12 +223,16 @@ def test_width(run: Cli) -> None:
 
 def test_validate(trained: dict[str, Any], place: Path, run: Cli) -> None:
     value = run("validate", place / "last.pth.tar", "--data", "digits", "--test-limit", 100, "--json").json
-    assert value["top1"] == trained["top1"] and value["loss"] == pytest.approx(trained["loss"], abs=1e-6) and value["images"] == 100
+    assert (
+        value["top1"] == trained["top1"]
+        and value["loss"] == pytest.approx(trained["loss"], abs=1e-6)
+        and value["images"] == 100
+    )
     table = run("validate", place / "last.pth.tar", "--data", "digits").out
     assert "in the file" in table and "last.pth.tar" in table
 
 
-# -- bad input ----------------------------------------------------------------------------------------------------------------------
+# -- bad input ---------------------------------------------------------------------------------------------------------
 def photos(folder: Path, parts: dict[str, tuple[str, ...]], side: int = 8) -> Path:
     for part, classes in parts.items():
         for name in classes:
@@ -205,7 +263,9 @@ def photos(folder: Path, parts: dict[str, tuple[str, ...]], side: int = 8) -> Pa
         (["--recipe", "digits"], "which architecture?"),
     ],
 )
-def test_what_is_refused_before_anything_is_read(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+def test_what_is_refused_before_anything_is_read(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     status, out, err = run("retrain", *words, *DATA)
     assert status == 2 and err.startswith("error: ") and message in err and out == "" and not list(tmp_path.iterdir())
@@ -223,11 +283,15 @@ def test_images_that_do_not_fit(run: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     small = photos(tmp_path / "small", {"train": ("cat", "dog"), "test": ("cat", "dog")})
     status, _, err = run("retrain", *words, "--data", small, "--set", "input.size=32")
     assert status == 2 and "the smallest is 8x8 pixels" in err and "--set input.size=8" in err
-    status, _, err = run("retrain", CELL, "--argument", "nodes=3", "--argument", "stem=imagenet", "--recipe", "digits", *DATA)
+    status, _, err = run(
+        "retrain", CELL, "--argument", "nodes=3", "--argument", "stem=imagenet", "--recipe", "digits", *DATA
+    )
     assert status == 2 and "input.size" in err, "the network reduces images of 8 pixels to nothing"
 
 
-def test_folders_and_checkpoints_of_another_training(trained: dict[str, Any], place: Path, run: Cli, tmp_path: Path) -> None:
+def test_folders_and_checkpoints_of_another_training(
+    trained: dict[str, Any], place: Path, run: Cli, tmp_path: Path
+) -> None:
     status, _, err = run("retrain", OTHER, *WORDS[1:], "--out", place)
     assert status == 2 and "was started with" in err
     damaged = torch.load(place / "last.pth.tar", weights_only=True)
@@ -241,7 +305,7 @@ def test_folders_and_checkpoints_of_another_training(trained: dict[str, Any], pl
     assert status == 2 and "was trained on 10 classes" in err
 
 
-# -- NNI ----------------------------------------------------------------------------------------------------------------------------
+# -- NNI ---------------------------------------------------------------------------------------------------------------
 class Portal:
     """What NNI got of a trial."""
 
@@ -257,7 +321,9 @@ class Portal:
         monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", lambda number: setattr(self, "next", number))
 
 
-def test_a_trial_and_the_same_again(trained: dict[str, Any], run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_and_the_same_again(
+    trained: dict[str, Any], run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tuner's choices make it the training of the command line."""
     assert not in_trial()
     portal = Portal(monkeypatch, tmp_path / "out", {"architecture": CELL, "epochs": 3, "seed": 0})
@@ -265,11 +331,19 @@ def test_a_trial_and_the_same_again(trained: dict[str, Any], run: Cli, tmp_path:
     assert run(*words).status == 0 and in_trial()
     assert [number for number, _ in portal.curve] == [0, 1, 2]
     first, _, last = (point for _, point in portal.curve)
-    assert set(first) == set(last) == {"default", "epoch", "loss", "accuracy", "learning_rate", "test_loss", "top1", "top5"}
+    assert (
+        set(first)
+        == set(last)
+        == {"default", "epoch", "loss", "accuracy", "learning_rate", "test_loss", "top1", "top5"}
+    )
     assert last["default"] == last["top1"] == trained["top1"]
     (final,) = portal.final
-    assert final == {key: trained[key] for key in ("top1", "top5", "loss", "best_top1", "parameters", "macs")} | {"default": trained["top1"]}
-    assert (tmp_path / "out" / "retrain" / "last.pth.tar").exists() and (tmp_path / "out" / "reported").read_text() == "3"
+    assert final == {key: trained[key] for key in ("top1", "top5", "loss", "best_top1", "parameters", "macs")} | {
+        "default": trained["top1"]
+    }
+    assert (tmp_path / "out" / "retrain" / "last.pth.tar").exists() and (
+        tmp_path / "out" / "reported"
+    ).read_text() == "3"
     assert run(*words).status == 0, "as after nnictl resume"
     assert len(portal.curve) == 3 and portal.final == [final, final]
 
@@ -284,7 +358,9 @@ def test_a_trial_and_the_same_again(trained: dict[str, Any], run: Cli, tmp_path:
         ({"architecture": CELL, "recipe": "digit"}, "did you mean 'digits'"),
     ],
 )
-def test_parameters_that_are_none(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: Any, message: str) -> None:
+def test_parameters_that_are_none(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: Any, message: str
+) -> None:
     portal = Portal(monkeypatch, tmp_path, parameters)
     status, _, err = run("retrain", "--argument", "nodes=3", "--recipe", "digits", *DATA)
     assert status == 2 and message in err and portal.final == []
@@ -292,7 +368,9 @@ def test_parameters_that_are_none(run: Cli, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_tuners_choices_precede(tmp_path: Path) -> None:
-    chosen = request(changes={"epochs": 5}).with_parameters({"recipe": "modern", "epochs": 3, "optimizer.learning_rate": 0.5, "rank": 1, "seed": 4})
+    chosen = request(changes={"epochs": 5}).with_parameters(
+        {"recipe": "modern", "epochs": 3, "optimizer.learning_rate": 0.5, "rank": 1, "seed": 4}
+    )
     assert (chosen.recipe, chosen.seed, chosen.architecture) == ("modern", 4, CELL)
     assert chosen.changes == {"epochs": 3, "optimizer.learning_rate": 0.5}
     with pytest.raises(ConfigError, match="seed: must be of type int"):

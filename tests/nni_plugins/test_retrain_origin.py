@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from evaluators.errors import ConfigError
-from evaluators.files import write_json
-from evaluators.settings import read
 from nni_plugins.cli.retrain_report import _beside
-from nni_plugins.compare.runner import run_comparison
-from nni_plugins.compare.settings import CompareSettings
-from nni_plugins.plan import Plan
-from nni_plugins.result import write_result
-from nni_plugins.retrain.origin import Origin, origin
-from nni_plugins.settings import RandomSearchExperiment, StudySettings, check
-from spaces import NASBench201
-from spaces.errors import SpaceError
-from spaces.published import published
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.files import write_json
+from nni_plugins.evaluators.settings import read
+from nni_plugins.experiment.plan import Plan
+from nni_plugins.experiment.result import write_result
+from nni_plugins.experiment.settings import RandomSearchExperiment, StudySettings, check
+from nni_plugins.origins.origin import Origin, origin
+from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.published import published
+from nni_plugins.studies.compare.runner import run_comparison
+from nni_plugins.studies.compare.settings import CompareSettings
 
 from .small import CELL, arguments, settings, value_of
 
@@ -61,7 +61,7 @@ def load(folder: Path) -> Any:
     return json.loads((folder / "result.json").read_text())
 
 
-# -- names, texts, files ------------------------------------------------------------------------------------------------------------
+# -- names, texts, files -----------------------------------------------------------------------------------------------
 def test_names() -> None:
     ours = origin("darts_v2")
     entry = published("darts_v2")
@@ -125,7 +125,7 @@ def test_other_spaces() -> None:
         origin("resnet18", job="x")
 
 
-# -- searches -----------------------------------------------------------------------------------------------------------------------
+# -- searches ----------------------------------------------------------------------------------------------------------
 def test_the_best_of_a_search(search: Path) -> None:
     rows = load(search)["architectures"]
     found = [row for row in rows if row["source"] == "found"]
@@ -136,7 +136,10 @@ def test_the_best_of_a_search(search: Path) -> None:
         assert best.space == settings().search_space, "channels: 4, as it was searched"
     about = origin(str(search), rank=4).about
     assert (about["job"], about["rank"], about["accuracy"]) == (found[3]["job"], 4, found[3]["accuracy"])
-    assert about["means"]["random"] == {"mean": load(search)["mean_accuracy"]["random"], "trained": 2} and about["searches"] == 2
+    assert (
+        about["means"]["random"] == {"mean": load(search)["mean_accuracy"]["random"], "trained": 2}
+        and about["searches"] == 2
+    )
     drawn = origin(str(search), job="random-2").about
     assert (drawn["source"], drawn["rank"]) == ("random", None)
     assert origin(str(search), None, {"channels": 16}).space == NASBench201(nodes=3, channels=16, cells_per_stage=1)
@@ -152,7 +155,10 @@ def test_without_trainings_the_score_decides(tmp_path: Path) -> None:
 
 def test_random_search(tmp_path: Path) -> None:
     result = finished(check(RandomSearchExperiment, arguments("randomsearch", random=3)), tmp_path)
-    assert origin(str(tmp_path)).about["job"] == result["architectures"][0]["job"] and origin(str(tmp_path), rank=3).about["rank"] == 3
+    assert (
+        origin(str(tmp_path)).about["job"] == result["architectures"][0]["job"]
+        and origin(str(tmp_path), rank=3).about["rank"] == 3
+    )
 
 
 def test_what_is_said_beside_it(search: Path) -> None:
@@ -188,17 +194,24 @@ def test_folders_without_a_result(tmp_path: Path) -> None:
         origin(str(tmp_path))
 
 
-# -- comparisons --------------------------------------------------------------------------------------------------------------------
+# -- comparisons -------------------------------------------------------------------------------------------------------
 def test_the_best_of_a_comparison(comparison: Path) -> None:
-    values = {path.stem: json.loads(path.read_text())["value"]["default"] for path in (comparison / "runs").glob("train-*.json")}
+    values = {
+        path.stem: json.loads(path.read_text())["value"]["default"]
+        for path in (comparison / "runs").glob("train-*.json")
+    }
     assert set(values) == {f"train-{policy}-{seed}-1" for policy in ("best-of-4", "random") for seed in (0, 1)}
     best = origin(str(comparison))
-    assert best.about["policy"] == "best-of-4" and best.about["accuracy"] == max(values[f"train-best-of-4-{seed}-1"] for seed in (0, 1))
+    assert best.about["policy"] == "best-of-4" and best.about["accuracy"] == max(
+        values[f"train-best-of-4-{seed}-1"] for seed in (0, 1)
+    )
     assert best.space == NASBench201(nodes=3, channels=8, cells_per_stage=1)
     second = origin(str(comparison), rank=2, job="random").about
     assert second["accuracy"] == min(values[f"train-random-{seed}-1"] for seed in (0, 1)) and second["rank"] == 2
     assert origin(str(comparison), job="train-random-1-1").about["accuracy"] == values["train-random-1-1"]
-    assert best.about["means"]["random"]["mean"] == pytest.approx(sum(values[f"train-random-{seed}-1"] for seed in (0, 1)) / 2)
+    assert best.about["means"]["random"]["mean"] == pytest.approx(
+        sum(values[f"train-random-{seed}-1"] for seed in (0, 1)) / 2
+    )
     assert "random" in _beside(best.about)[0]
     with pytest.raises(ConfigError, match=r"--job best-of-3: .* no such job; did you mean 'best-of-4'"):
         origin(str(comparison), job="best-of-3")
@@ -211,7 +224,7 @@ def test_a_damaged_comparison(comparison: Path, tmp_path: Path) -> None:
         origin(str(tmp_path / "copy"))
 
 
-# -- NNI's experiments --------------------------------------------------------------------------------------------------------------
+# -- NNI's experiments -------------------------------------------------------------------------------------------------
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -224,7 +237,9 @@ def listed(home: Path, identifier: str, status: str, folder: Path | str) -> None
 
 
 def test_an_experiment_by_its_id(home: Path, search: Path, tmp_path: Path) -> None:
-    """In the folder that NNI's list names, which may be written with a tilde; or, when it is no longer listed, in the usual one."""
+    """In the folder that NNI's list names, which may be written with a tilde; or, when it is no longer listed, in the
+    usual one.
+    """
     for folder, name in ((tmp_path / "elsewhere", None), (home, "~/nni-experiments"), (home, "")):
         shutil.copytree(search, folder / "ab12cd34" / "run", dirs_exist_ok=True)
         if name == "":
@@ -232,7 +247,11 @@ def test_an_experiment_by_its_id(home: Path, search: Path, tmp_path: Path) -> No
         else:
             listed(home, "ab12cd34", "DONE", name or folder)
         about = origin("ab12cd34", rank=2).about
-        assert about["experiment"] == "ab12cd34" and about["file"] == str(folder / "ab12cd34" / "run" / "result.json") and about["rank"] == 2
+        assert (
+            about["experiment"] == "ab12cd34"
+            and about["file"] == str(folder / "ab12cd34" / "run" / "result.json")
+            and about["rank"] == 2
+        )
         shutil.rmtree(folder / "ab12cd34")
 
 
@@ -249,7 +268,12 @@ def test_an_experiment_with_a_run_folder_of_its_own(home: Path, search: Path, tm
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [("RUNNING", "until the portal says DONE"), ("STOPPED", "nnictl resume ab12cd34"), ("DONE", "pass the architecture itself"), ("ERROR", "nnictl")],
+    [
+        ("RUNNING", "until the portal says DONE"),
+        ("STOPPED", "nnictl resume ab12cd34"),
+        ("DONE", "pass the architecture itself"),
+        ("ERROR", "nnictl"),
+    ],
 )
 def test_an_experiment_that_has_no_result(home: Path, status: str, remedy: str) -> None:
     listed(home, "ab12cd34", status, home)

@@ -7,18 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.errors import CheckpointError, ConfigChanged, DataError
-from nni_plugins.run import run_experiment
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, DataError
+from nni_plugins.experiment.run import run_experiment
 
 from .small import settings
 
 
 def test_a_finished_experiment_is_not_run_again_and_harmless_settings_may_change(tmp_path: Path) -> None:
     jobs: list[str] = []
-    first = run_experiment(settings(found=1, random=1), tmp_path, lambda job, row: jobs.append(job.name) if row is None else None)
+    first = run_experiment(
+        settings(found=1, random=1), tmp_path, lambda job, row: jobs.append(job.name) if row is None else None
+    )
     assert jobs == ["search-0", "found-0-1", "random-1"]
     training = {**settings().training.model_dump(), "checkpoint_seconds": 1.5}
-    again = run_experiment(settings(found=1, random=1, training=training), tmp_path, lambda job, row: jobs.append(job.name))
+    again = run_experiment(
+        settings(found=1, random=1, training=training), tmp_path, lambda job, row: jobs.append(job.name)
+    )
     assert len(jobs) == 3, "nothing was trained"
     assert again["architectures"] == first["architectures"]
     with pytest.raises(ConfigChanged, match=r"random: 1 -> 2"):

@@ -13,26 +13,33 @@ import nni
 import numpy as np
 import pytest
 
-from evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, LabelError
-from evaluators.sample_study import correlation
 from nni_plugins import cli, trial
 from nni_plugins.cli import app as application
-from nni_plugins.plan import Plan
-from nni_plugins.portal_space import expected_trials, search_space
-from nni_plugins.run import run_experiment
-from nni_plugins.sample_study import trials
-from nni_plugins.sample_study.draw import draw_samples
-from nni_plugins.sample_study.result import measurements, study_of, write_study
-from nni_plugins.sample_study.settings import AnalysisSettings
-from nni_plugins.sample_study.summaries import analyse, read_summaries, read_summary
-from nni_plugins.settings import SampleStudyExperiment, check
-from nni_plugins.tuner import job_of
-from nni_plugins.tuners import SampleStudyTuner
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, LabelError
+from nni_plugins.evaluators.reports.sample_study.measurements import correlation
+from nni_plugins.experiment.plan import Plan
+from nni_plugins.experiment.run import run_experiment
+from nni_plugins.experiment.settings import SampleStudyExperiment, check
+from nni_plugins.portal.axes import expected_trials, search_space
+from nni_plugins.portal.tuner import job_of
+from nni_plugins.portal.tuners import SampleStudyTuner
+from nni_plugins.studies.sample import trials
+from nni_plugins.studies.sample.draw import draw_samples
+from nni_plugins.studies.sample.result import measurements, study_of, write_study
+from nni_plugins.studies.sample.settings import AnalysisSettings
+from nni_plugins.studies.sample.summaries import analyse, read_summaries, read_summary
 
 from .small import content as experiment_file
 from .small import load, write
 
-TRAINING = {"epochs": 2, "batch_size": 32, "learning_rate": 0.025, "precise_batch_norm": 32, "accelerator": "cpu", "checkpoint_seconds": 0}
+TRAINING = {
+    "epochs": 2,
+    "batch_size": 32,
+    "learning_rate": 0.025,
+    "precise_batch_norm": 32,
+    "accelerator": "cpu",
+    "checkpoint_seconds": 0,
+}
 QUICK = {"training": TRAINING, "limit": 64, "test_limit": 100}
 
 
@@ -53,7 +60,9 @@ def settings(**changes: Any) -> SampleStudyExperiment:
 
 
 def pretend(plan: Plan, missing: tuple[str, ...] = ()) -> None:
-    """Results for all jobs but ``missing``, which fail: the pretext accuracy of architecture i is its supervised one, times ten."""
+    """Results for all jobs but ``missing``, which fail: the pretext accuracy of architecture i is its supervised one,
+    times ten.
+    """
     while (job := plan.next()) is not None:
         if job.name in missing:
             plan.jobs[job.name].status = "failed"
@@ -63,20 +72,32 @@ def pretend(plan: Plan, missing: tuple[str, ...] = ()) -> None:
         plan.done(job.name, {"default": last, "last": last, "best": 99 - last, "accuracy": last, "loss": 1.0})
 
 
-# -- settings and draws -----------------------------------------------------------------------------------------------------
+# -- settings and draws ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"random": 2}, r"random: input should be greater than or equal to 3, but got 2"),
         ({"objectives": {"supervised": QUICK}}, "objectives: at least two must be given"),
         ({"objectives": {"supervised": {}, "rotatoin": {}}}, r"unknown objective 'rotatoin'; did you mean 'rotation'"),
-        ({"objectives": {"supervised": {}, "labels": {"objective": {"name": "random_labels", "classes": 3}}}}, "cannot be predicted"),
-        ({"objectives": {"supervised": {}, "rot-1": {"objective": {"name": "rotation"}}}}, "'rot-1' must consist of letters"),
+        (
+            {"objectives": {"supervised": {}, "labels": {"objective": {"name": "random_labels", "classes": 3}}}},
+            "cannot be predicted",
+        ),
+        (
+            {"objectives": {"supervised": {}, "rot-1": {"objective": {"name": "rotation"}}}},
+            "'rot-1' must consist of letters",
+        ),
         ({"reference": "supervisd"}, "reference: 'supervisd' is none of objectives; did you mean 'supervised'"),
         ({"seeds": [1, 1]}, r"seeds: each may stand there once, but got \[1, 1\]"),
         ({"stand_alone": {"epochs": 3}}, "stand_alone: a sample study trains each of objectives"),
-        ({"limits": {"min_parameters": 9, "max_parameters": 8}}, "min_parameters <= max_parameters must hold, but got 9 and 8"),
-        ({"data": {"source": "digits", "limit": 50}}, "objectives.supervised.limit <= data.limit = 50 must hold, but got 64"),
+        (
+            {"limits": {"min_parameters": 9, "max_parameters": 8}},
+            "min_parameters <= max_parameters must hold, but got 9 and 8",
+        ),
+        (
+            {"data": {"source": "digits", "limit": 50}},
+            "objectives.supervised.limit <= data.limit = 50 must hold, but got 64",
+        ),
         ({"objectives": {"supervised": {"training": {"devices": 2}}, "rotation": {}}}, "devices"),
         ({"analysis": {"resamples": 10}}, "analysis.resamples: input should be greater than or equal to 1000"),
     ],
@@ -89,10 +110,25 @@ def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:
 def test_the_defaults_are_the_papers() -> None:
     paper = check(SampleStudyExperiment, {})
     rates = {name: (one.training.batch_size, one.training.learning_rate) for name, one in paper.objectives.items()}
-    assert rates == {"supervised": (128, 0.1), "rotation": (32, 0.025), "colorization": (128, 0.1), "jigsaw": (32, 0.025)}
+    assert rates == {
+        "supervised": (128, 0.1),
+        "rotation": (32, 0.025),
+        "colorization": (128, 0.1),
+        "jigsaw": (32, 0.025),
+    }
     training = paper.objectives["jigsaw"].training
-    assert (training.epochs, training.weight_decay, training.momentum, training.nesterov, training.precise_batch_norm) == (100, 5e-4, 0.9, True, 1024)
-    assert paper.objectives["jigsaw"].objective == {"name": "jigsaw", "grid": 2} and paper.random == 500 and paper.measure == "last"
+    assert (
+        training.epochs,
+        training.weight_decay,
+        training.momentum,
+        training.nesterov,
+        training.precise_batch_norm,
+    ) == (100, 5e-4, 0.9, True, 1024)
+    assert (
+        paper.objectives["jigsaw"].objective == {"name": "jigsaw", "grid": 2}
+        and paper.random == 500
+        and paper.measure == "last"
+    )
 
 
 def test_draws_are_distinct_repeatable_and_within_the_limits() -> None:
@@ -101,7 +137,11 @@ def test_draws_are_distinct_repeatable_and_within_the_limits() -> None:
     assert len({space.canonical(architecture) for architecture in drawn}) == 20, "no twins"
     parameters = space.cost_table(32)(space.encode(drawn)).parameters
     assert parameters.min() >= 3000 and parameters.max() <= 6000
-    assert drawn == draw_samples(small) != draw_samples(settings(random=20, random_seed=1, limits=small.limits.model_dump()))
+    assert (
+        drawn
+        == draw_samples(small)
+        != draw_samples(settings(random=20, random_seed=1, limits=small.limits.model_dump()))
+    )
 
 
 def test_more_than_the_space_has() -> None:
@@ -109,7 +149,10 @@ def test_more_than_the_space_has() -> None:
     space = settings().search_space
     forms = {space.canonical(architecture) for architecture in space.decode(space.enumerate())}
     assert len(draw_samples(settings(random=len(forms)))) == len(forms) < 125
-    with pytest.raises(ConfigError, match=rf"random: {len(forms) + 1} distinct architectures are wanted, but .* has only {len(forms)}\.[\s\S]*Lower"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"random: {len(forms) + 1} distinct architectures are wanted, but .* has only {len(forms)}\.[\s\S]*Lower",
+    ):
         Plan(settings(random=len(forms) + 1))
     with pytest.raises(ConfigError, match=r"has only 0 within the limits[\s\S]*widen tuner.classArgs.limits"):
         Plan(settings(limits={"max_parameters": 10}))
@@ -118,7 +161,7 @@ def test_more_than_the_space_has() -> None:
         draw_samples(darts)
 
 
-# -- plan and tuner ---------------------------------------------------------------------------------------------------------
+# -- plan and tuner ----------------------------------------------------------------------------------------------------
 def test_the_plan_in_miniature() -> None:
     study = settings(seeds=[0, 7])
     plan = Plan(study)
@@ -135,12 +178,16 @@ def test_the_plan_in_miniature() -> None:
     assert restored.jobs == plan.jobs and restored.remaining == 11
 
 
-def test_the_tuner_hands_out_all_trainings_and_writes_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tuner_hands_out_all_trainings_and_writes_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     tuner = SampleStudyTuner(**arguments())
     given = tuner.generate_multiple_parameters(list(range(6)), st_callback=lambda number, parameters: None)
-    assert [job_of(parameters) for parameters in given] == list(tuner.plan.jobs) and given[0]["trial"]["experiment"] == "samplestudy"
+    assert [job_of(parameters) for parameters in given] == list(tuner.plan.jobs) and given[0]["trial"][
+        "experiment"
+    ] == "samplestudy"
     for number, parameters in enumerate(given):
         value = 10.0 * number
         tuner.receive_trial_result(number, parameters, {"default": value, "last": value, "best": value, "loss": 1.0})
@@ -150,10 +197,13 @@ def test_the_tuner_hands_out_all_trainings_and_writes_the_study(tmp_path: Path, 
     assert (tmp_path / "run" / "scatter.png").stat().st_size > 1000
 
 
-# -- results ----------------------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------------------
 def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
     study = settings(
-        random=8, seeds=[0, 2], truth={"table": "digits"}, space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1}
+        random=8,
+        seeds=[0, 2],
+        truth={"table": "digits"},
+        space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1},
     )
     plan = Plan(study)
     pretend(plan, missing=("sample-4-rotation-2",))
@@ -163,10 +213,18 @@ def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
     value = load(write_study(study, plan, tmp_path))
     found = {(row["score"], row["truth"]): row for row in value["correlations"]}
     assert list(found) == [("rotation", "supervised"), ("rotation", "table accuracy"), ("supervised", "table accuracy")]
-    assert found["rotation", "supervised"]["kendall"] == {"value": pytest.approx(1), "low": pytest.approx(1), "high": pytest.approx(1)}
+    assert found["rotation", "supervised"]["kendall"] == {
+        "value": pytest.approx(1),
+        "low": pytest.approx(1),
+        "high": pytest.approx(1),
+    }
     kept = measured.complete()
     expected = correlation(kept.column("rotation"), kept.column("table accuracy")).spearman
-    assert found["rotation", "table accuracy"]["spearman"] == {"value": expected.value, "low": expected.low, "high": expected.high}
+    assert found["rotation", "table accuracy"]["spearman"] == {
+        "value": expected.value,
+        "low": expected.low,
+        "high": expected.high,
+    }
     assert value["failed"] == ["sample-4-rotation-2"] and (value["compared"], len(value["accuracies"])) == (7, 8)
     rows = list(csv.DictReader((tmp_path / "study.csv").open()))
     assert [row["rotation"] for row in rows] == ["20.0", "30.0", "40.0", "", "60.0", "70.0", "80.0", "90.0"]
@@ -182,10 +240,13 @@ def test_fewer_than_three_architectures_are_not_correlated(tmp_path: Path) -> No
     value = load(write_study(settings(), plan, tmp_path))
     assert value["correlations"] == value["efficiency"] == value["pictures"] == []
     assert value["note"] == "no correlation: it needs 3 architectures with all accuracies, but there are 2"
-    assert "No correlation: it needs 3 architectures" in (tmp_path / "report.md").read_text() and not (tmp_path / "scatter.png").exists()
+    assert (
+        "No correlation: it needs 3 architectures" in (tmp_path / "report.md").read_text()
+        and not (tmp_path / "scatter.png").exists()
+    )
 
 
-# -- training ---------------------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------------------
 class Stopped(Exception):
     pass
 
@@ -203,24 +264,43 @@ def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path) -> N
     with pytest.raises(Stopped):
         run_experiment(settings(), folder, stop)
     before = len(seen)
-    (folder / "plan.json").unlink()  # as if it had been killed before the plan was written: what the trainings left suffices
+    (
+        folder / "plan.json"
+    ).unlink()  # as if it had been killed before the plan was written: what the trainings left suffices
     resumed = run_experiment(settings(), folder, stop)
     epochs = [(name, epoch) for name, epoch in seen[before:] if epoch is not None]
-    assert epochs == [("sample-2-rotation-0", 2), *((f"sample-3-{name}-0", epoch) for name in ("supervised", "rotation") for epoch in (1, 2))]
+    assert epochs == [
+        ("sample-2-rotation-0", 2),
+        *((f"sample-3-{name}-0", epoch) for name in ("supervised", "rotation") for epoch in (1, 2)),
+    ]
     assert resumed["trainings"] == whole["trainings"] and resumed["correlations"] == whole["correlations"]
-    assert all(training["status"] == "done" and 0 <= training["last"] <= training["best"] <= 100 for training in whole["trainings"])
+    assert all(
+        training["status"] == "done" and 0 <= training["last"] <= training["best"] <= 100
+        for training in whole["trainings"]
+    )
     left = {path.name for path in (folder / "sample-1-rotation-0").iterdir()}
     assert left == {"lock", "metrics.jsonl", "run.json", "sample.json"}, "weights of finished trainings are deleted"
     assert len((folder / "sample-2-rotation-0" / "metrics.jsonl").read_text().splitlines()) == 2
 
     again = run_experiment(settings(measure="best", truth=None, analysis={"seed": 1}), folder, stop)
-    assert len(seen) == before + 5 + len([1 for name, epoch in seen[before:] if epoch is None]), "only the comparison is made anew"
-    assert [row["supervised"] for row in again["accuracies"]] == [t["best"] for t in whole["trainings"] if t["objective"] == "supervised"]
+    assert len(seen) == before + 5 + len([1 for name, epoch in seen[before:] if epoch is None]), (
+        "only the comparison is made anew"
+    )
+    assert [row["supervised"] for row in again["accuracies"]] == [
+        t["best"] for t in whole["trainings"] if t["objective"] == "supervised"
+    ]
     with pytest.raises(ConfigChanged, match="random: 3 -> 4"):
         run_experiment(settings(random=4), folder)
     (folder / "sample-1-rotation-0" / "sample.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"sample\.json is damaged"):
-        trials.run_sample(settings(), "rotation", 0, Plan(settings()).jobs["sample-1-rotation-0"].choices or {}, folder / "sample-1-rotation-0", None)
+        trials.run_sample(
+            settings(),
+            "rotation",
+            0,
+            Plan(settings()).jobs["sample-1-rotation-0"].choices or {},
+            folder / "sample-1-rotation-0",
+            None,
+        )
 
 
 @pytest.mark.parametrize(
@@ -265,24 +345,40 @@ def test_a_trial_reports_every_epoch_and_its_result(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(nni, "report_final_result", final.append)
     monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", lambda number: None)
     assert trial.main() == 0
-    assert [point["epoch"] for point in points] == [1, 2] and all(point["default"] == point["test_accuracy"] for point in points)
+    assert [point["epoch"] for point in points] == [1, 2] and all(
+        point["default"] == point["test_accuracy"] for point in points
+    )
     assert final[0]["default"] == final[0]["last"] == points[-1]["default"] and final[0]["parameters"] > 0
-    assert final[0]["best"] == max(point["default"] for point in points) == points[final[0]["best_epoch"] - 1]["default"]
+    assert (
+        final[0]["best"] == max(point["default"] for point in points) == points[final[0]["best_epoch"] - 1]["default"]
+    )
 
 
-# -- published summaries ----------------------------------------------------------------------------------------------------
-ERRORS = {"cls": [[8.0, 7.0, 6.0, 5.0], [8.4, 7.4, 6.4, 5.4]], "rot": [[[50.0, 9.0], 8.0, 7.5, 6.0]], "jig": [[20.0, 24.0, 22.0, 28.0]]}
+# -- published summaries -----------------------------------------------------------------------------------------------
+ERRORS = {
+    "cls": [[8.0, 7.0, 6.0, 5.0], [8.4, 7.4, 6.4, 5.4]],
+    "rot": [[[50.0, 9.0], 8.0, 7.5, 6.0]],
+    "jig": [[20.0, 24.0, 22.0, 28.0]],
+}
 
 
 def genotype(number: int) -> dict[str, Any]:
     cell = [["sep_conv_3x3", number % 2], ["skip_connect", 1]]
-    return {"normal": cell, "reduce": [[f"op{number}", 0]], "normal_concat": [2, 3, 4, 5], "reduce_concat": [2, 3, 4, 5]}
+    return {
+        "normal": cell,
+        "reduce": [[f"op{number}", 0]],
+        "normal_concat": [2, 3, 4, 5],
+        "reduce_concat": [2, 3, 4, 5],
+    }
 
 
 def summaries(folder: Path, data: str, errors: dict[str, list[list[Any]]], first: int = 0) -> Path:
     for task, runs in errors.items():
         for run, values in enumerate(runs):
-            jobs = [{"job_id": f"{i:05d}", "net": {"genotype": genotype(first + i)}, "min_test_top1": e} for i, e in enumerate(values)]
+            jobs = [
+                {"job_id": f"{i:05d}", "net": {"genotype": genotype(first + i)}, "min_test_top1": e}
+                for i, e in enumerate(values)
+            ]
             path = folder / data / task / f"run{run}" / "sweep_summary.json"
             path.parent.mkdir(parents=True)
             path.write_text(json.dumps({"job_summaries": jobs}))
@@ -296,11 +392,21 @@ def test_published_summaries(tmp_path: Path) -> None:
     rows = {row["architecture"]: row for row in studies["accuracies"]}
     assert set(rows) == {json.dumps(genotype(i), sort_keys=True) for i in (1, 2, 3)}, "those that are in every file"
     second = rows[json.dumps(genotype(2), sort_keys=True)]
-    assert second["cifar10/cls"] == pytest.approx(100 - 6.2) and second["cifar10/rot"] == 92.5 and second["imagenet/cls"] == 45
+    assert (
+        second["cifar10/cls"] == pytest.approx(100 - 6.2)
+        and second["cifar10/rot"] == 92.5
+        and second["imagenet/cls"] == 45
+    )
     found = {(row["score"], row["truth"]): row["spearman"]["value"] for row in studies["correlations"]}
-    assert found["cifar10/rot", "cifar10/cls"] == 1 and found["cifar10/jig", "cifar10/cls"] == -0.5 and found["cifar10/cls", "imagenet/cls"] == 1
+    assert (
+        found["cifar10/rot", "cifar10/cls"] == 1
+        and found["cifar10/jig", "cifar10/cls"] == -0.5
+        and found["cifar10/cls", "imagenet/cls"] == 1
+    )
     assert len(found) == 2 + 3 + 1 and ("imagenet/cls", "cifar10/cls") in found
-    assert read_summary(folder / "cifar10/rot/run0/sweep_summary.json")[json.dumps(genotype(0), sort_keys=True)] == 91, "the last of a list"
+    assert (
+        read_summary(folder / "cifar10/rot/run0/sweep_summary.json")[json.dumps(genotype(0), sort_keys=True)] == 91
+    ), "the last of a list"
     assert (tmp_path / "out" / "efficiency.png").exists() and studies["summaries"]["cifar10/cls"]["runs"] == 2
 
 
@@ -313,7 +419,12 @@ def test_summaries_of_several_spaces_and_without_genotypes(tmp_path: Path) -> No
             job["net"] = {}
         path.write_text(json.dumps(content))
     read = read_summaries(tmp_path)
-    assert set(read) == {"darts", "nas_bench"} and set(read["nas_bench"]["cifar10", "jig"][0]) == {"00000", "00001", "00002", "00003"}
+    assert set(read) == {"darts", "nas_bench"} and set(read["nas_bench"]["cifar10", "jig"][0]) == {
+        "00000",
+        "00001",
+        "00002",
+        "00003",
+    }
 
 
 @pytest.mark.parametrize(
@@ -323,8 +434,14 @@ def test_summaries_of_several_spaces_and_without_genotypes(tmp_path: Path) -> No
         ("[]", "'job_summaries' must be a list"),
         ('{"job_summaries": [3]}', r"job_summaries\[0\] must be an object, but is int"),
         ('{"job_summaries": [{"min_test_top1": 1}]}', "neither net.genotype nor job_id"),
-        ('{"job_summaries": [{"job_id": "1", "min_test_top1": []}]}', r"min_test_top1 must be an error in percent, .* but is '\[\]'"),
-        ('{"job_summaries": [{"job_id": "1", "min_test_top1": 1}, {"job_id": "1", "min_test_top1": 2}]}', "stands there already"),
+        (
+            '{"job_summaries": [{"job_id": "1", "min_test_top1": []}]}',
+            r"min_test_top1 must be an error in percent, .* but is '\[\]'",
+        ),
+        (
+            '{"job_summaries": [{"job_id": "1", "min_test_top1": 1}, {"job_id": "1", "min_test_top1": 2}]}',
+            "stands there already",
+        ),
     ],
 )
 def test_broken_summaries(tmp_path: Path, content: str, message: str) -> None:
@@ -339,14 +456,18 @@ def test_folders_that_hold_no_summaries(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no sweep_summary\.json"):
         read_summaries(tmp_path)
     only = summaries(tmp_path / "only", "cifar10", {"rot": ERRORS["rot"]})
-    with pytest.raises(DataError, match="a comparison needs the task 'cls' and another one, but there are: cifar10/rot"):
+    with pytest.raises(
+        DataError, match="a comparison needs the task 'cls' and another one, but there are: cifar10/rot"
+    ):
         analyse(only, tmp_path / "out", AnalysisSettings())
     with pytest.raises(DataError, match="lies 1 folders below"):
         read_summaries(only / "cifar10" / "rot")
 
 
-# -- the command ------------------------------------------------------------------------------------------------------------
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
+# -- the command -------------------------------------------------------------------------------------------------------
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
+) -> tuple[int, str, str]:
     monkeypatch.setattr(application.console, "_width", 250)
     monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
     with pytest.raises(SystemExit) as caught:
@@ -356,18 +477,31 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = summaries(tmp_path / "in", "cifar10", ERRORS)
-    status, out, _ = command(capsys, monkeypatch, "sample-study", "--summaries", folder, "--output", tmp_path / "out", "--pictures", "svg")
-    assert status == 0 and "cifar10/rot" in out and "4 of 4 architectures compared" in out and (tmp_path / "out" / "scatter.svg").exists()
-    status, out, _ = command(capsys, monkeypatch, "sample-study", "--summaries", folder, "--output", tmp_path / "out", "--json")
+    status, out, _ = command(
+        capsys, monkeypatch, "sample-study", "--summaries", folder, "--output", tmp_path / "out", "--pictures", "svg"
+    )
+    assert (
+        status == 0
+        and "cifar10/rot" in out
+        and "4 of 4 architectures compared" in out
+        and (tmp_path / "out" / "scatter.svg").exists()
+    )
+    status, out, _ = command(
+        capsys, monkeypatch, "sample-study", "--summaries", folder, "--output", tmp_path / "out", "--json"
+    )
     assert status == 0 and json.loads(out)[""] == load(tmp_path / "out" / "study.json")
 
     study = settings()
     file = experiment_file() | {"maxTrialNumber": 6, "searchSpace": search_space(study)}
     path = write(tmp_path / "study.yml", {**file, "tuner": {"name": "SampleStudy", "classArgs": arguments()}})
-    monkeypatch.setattr("nni_plugins.run.run_sample", lambda *given: {"last": 50.0, "best": 60.0, "default": 50.0})
+    monkeypatch.setattr(
+        "nni_plugins.experiment.run.run_sample", lambda *given: {"last": 50.0, "best": 60.0, "default": 50.0}
+    )
     status, out, err = command(capsys, monkeypatch, "sample-study", path, "--output", tmp_path / "run", "--json")
     assert status == 0 and [row["supervised"] for row in json.loads(out)["accuracies"]] == [50.0] * 3, err
-    assert json.loads(out)["correlations"][0]["spearman"] == {"value": None, "low": None, "high": None}, "undefined where all are equal"
+    assert json.loads(out)["correlations"][0]["spearman"] == {"value": None, "low": None, "high": None}, (
+        "undefined where all are equal"
+    )
 
     for words, message in (
         (("sample-study",), "either CONFIG or --summaries"),

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluators.errors import ConfigError
-from nni_plugins import phases
-from nni_plugins.experiment_file import from_yaml
-from nni_plugins.portal_space import expected_trials, search_space
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.experiment import phases
+from nni_plugins.experiment.file import from_yaml
+from nni_plugins.experiment.scores import LOG_PROBABILITY, ONE_SHOT, outcome
+from nni_plugins.experiment.settings import EXPERIMENTS, SearchExperiment, check
+from nni_plugins.portal.axes import expected_trials, search_space
+from nni_plugins.portal.registration import _entries
+from nni_plugins.portal.tuner import PhasedTuner
+from nni_plugins.portal.tuners import GDASTuner, RandomNASTuner, SETNTuner
 from nni_plugins.presets import PRESETS, render
 from nni_plugins.presets.sampling import SAMPLING
-from nni_plugins.registration import _entries
-from nni_plugins.scores import LOG_PROBABILITY, ONE_SHOT, outcome
-from nni_plugins.settings import EXPERIMENTS, SearchExperiment, check
-from nni_plugins.tuner import PhasedTuner
-from nni_plugins.tuners import GDASTuner, RandomNASTuner, SETNTuner
-from spaces import NASBench201
+from nni_plugins.spaces import NASBench201
 
 from .small import CELL, OTHER, Cli, load, write
 
@@ -62,11 +62,14 @@ def content(method: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------------------------------------------------
 def test_names_and_scores() -> None:
     assert [EXPERIMENTS[method].strategy for method in METHODS] == ["GDAS", "SETN", "RandomNAS"]
     assert [settings(method).score for method in METHODS] == [LOG_PROBABILITY, ONE_SHOT, ONE_SHOT]
-    assert outcome({"one_shot_accuracy": 91.25}) == "one-shot accuracy 91.2500 %" and ONE_SHOT.heading == "one-shot accuracy (%)"
+    assert (
+        outcome({"one_shot_accuracy": 91.25}) == "one-shot accuracy 91.2500 %"
+        and ONE_SHOT.heading == "one-shot accuracy (%)"
+    )
     for method in METHODS:
         e = settings(method)
         assert check(type(e), json.loads(json.dumps(e.model_dump(mode="json")))) == e
@@ -76,15 +79,31 @@ def test_names_and_scores() -> None:
     ("method", "changes", "message"),
     [
         ("gdas", {"space": {"name": "nao"}}, "nao has no mixture over edges"),
-        ("gdas", {"training": {"order": 2}}, "order 2 differentiates through a step of other operations than those that the next step of GDAS runs"),
-        ("setn", {"training": {"compile": True}}, "compile needs a graph that is the same at every step, but each step of SETN"),
-        ("gdas", {"training": {"hessian_every": 2}}, "look at the curvature of one loss, but each step of GDAS has another one"),
+        (
+            "gdas",
+            {"training": {"order": 2}},
+            "order 2 differentiates through a step of other operations than those that the next step of GDAS runs",
+        ),
+        (
+            "setn",
+            {"training": {"compile": True}},
+            "compile needs a graph that is the same at every step, but each step of SETN",
+        ),
+        (
+            "gdas",
+            {"training": {"hessian_every": 2}},
+            "look at the curvature of one loss, but each step of GDAS has another one",
+        ),
         ("gdas", {"search": {"last_temperature": 0}}, "search.last_temperature: input should be greater than 0"),
         ("setn", {"search": {"candidates": 3}, "found": 4}, "found <= candidates must hold, but got 4 and 3"),
         ("randomnas", {"search": {"candidates": 3}, "found": 4}, "found <= candidates must hold, but got 4 and 3"),
         ("randomnas", {"search": {"statistics": "mean"}}, "search.statistics: input should be 'batch' or 'running'"),
         ("setn", {"search": {"partial_channels": 2}}, "no meaning for single architectures"),
-        ("setn", {"objective": {"name": "random_labels", "classes": 3}}, "random labels of held-out images cannot be predicted, and SETN ranks"),
+        (
+            "setn",
+            {"objective": {"name": "random_labels", "classes": 3}},
+            "random labels of held-out images cannot be predicted, and SETN ranks",
+        ),
         (
             "randomnas",
             {"objective": {"name": "random_labels", "classes": 3}},
@@ -108,7 +127,7 @@ def test_tuners(tuner: type[PhasedTuner], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     method = tuner.experiment.strategy.lower()
     built = tuner(**arguments(method))
-    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.tuners.{tuner.__name__}"]
+    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.portal.tuners.{tuner.__name__}"]
     assert built._problem is None and entry["builtinName"] == tuner.experiment.strategy
     (given,) = built.generate_multiple_parameters([0], st_callback=lambda number, parameters: None)
     assert given["phase"] == "search" and given["e_0_1"] == "all" and given["trial"]["experiment"] == method
@@ -119,10 +138,13 @@ def test_tuners(tuner: type[PhasedTuner], tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_curve_of_random_search_is_its_accuracy() -> None:
     row = {"epoch": 1, "loss": 2.0, "accuracy": 30.0, "learning_rate": 0.1}
     assert settings("randomnas").curve_point(row) == {"default": 30.0, **row}
-    assert settings("setn").curve_point({**row, "architecture_loss": 1.0, "architecture_accuracy": 40.0})["default"] == 40.0
+    assert (
+        settings("setn").curve_point({**row, "architecture_loss": 1.0, "architecture_accuracy": 40.0})["default"]
+        == 40.0
+    )
 
 
-# -- searches ---------------------------------------------------------------------------------------------------------------------
+# -- searches ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_search_reports(method: str) -> None:
     experiment, rows = settings(method, found=3, truth={"table": "digits"}), list[dict[str, float]]()
@@ -137,7 +159,7 @@ def test_what_a_search_reports(method: str) -> None:
         assert 0 <= value["default"] <= 100 and value["result"]["scored"] == 12
 
 
-# -- files ------------------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 def test_presets() -> None:
     assert set(SAMPLING) <= set(PRESETS)
 
@@ -148,15 +170,21 @@ def test_examples(name: str) -> None:
     assert (EXAMPLES / f"{name}.yml").read_text() == render(name) and tuner == SAMPLING[name].tuner.lower()
     if name == "randomnas_digits":
         return
-    assert isinstance(experiment, SearchExperiment) and experiment.search_space == NASBench201() and experiment.seeds == (777, 888, 999)
+    assert (
+        isinstance(experiment, SearchExperiment)
+        and experiment.search_space == NASBench201()
+        and experiment.seeds == (777, 888, 999)
+    )
     defaults: Any = check(type(experiment), {})
     given: Any = experiment
     assert given.training == defaults.training, "written out, and the same as the defaults"
     same = {"track_statistics"}
-    assert given.search.model_dump(exclude=same) == defaults.search.model_dump(exclude=same) and not getattr(given.search, "track_statistics", False)
+    assert given.search.model_dump(exclude=same) == defaults.search.model_dump(exclude=same) and not getattr(
+        given.search, "track_statistics", False
+    )
 
 
-# -- the command line -------------------------------------------------------------------------------------------------------------
+# -- the command line --------------------------------------------------------------------------------------------------
 def shrunken() -> dict[str, Any]:
     """``randomnas_digits`` with two epochs of everything, one found and one random architecture."""
     value: dict[str, Any] = yaml.safe_load(render("randomnas_digits"))
@@ -178,10 +206,18 @@ def test_from_the_command_line(method: str, run: Cli, tmp_path: Path) -> None:
     assert f"{strategy}: found and random architectures" in answer.out and score.heading in answer.out
     result = load(folder / "result.json")
     rows = result["architectures"]
-    assert result["strategy"] == strategy and sorted(row["job"] for row in rows) == ["found-0-1", "random-1"] and result["failed"] == []
+    assert (
+        result["strategy"] == strategy
+        and sorted(row["job"] for row in rows) == ["found-0-1", "random-1"]
+        and result["failed"] == []
+    )
     assert all(row["score_name"] == score.name and row["parameters"] > 0 for row in rows)
-    scored = json.loads(run("score", config, *[row["architecture"] for row in rows], "--supernet", folder / "search-0", "--json").out)
-    assert [row[score.key] for row in scored] == pytest.approx([row["score"] for row in rows], abs=1e-6), "as the search measured them"
+    scored = json.loads(
+        run("score", config, *[row["architecture"] for row in rows], "--supernet", folder / "search-0", "--json").out
+    )
+    assert [row[score.key] for row in scored] == pytest.approx([row["score"] for row in rows], abs=1e-6), (
+        "as the search measured them"
+    )
     other = yaml.safe_load(config.read_text())
     other["tuner"]["classArgs"]["space"]["channels"] = 6
     if method != "gdas":

@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
-from evaluators.errors import ConfigError
-from nni_plugins.settings import EXPERIMENTS, RandomSearchExperiment, RLNASExperiment, build_space, check, experiment_name
-from spaces import NASBench201
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.experiment.settings import (
+    EXPERIMENTS,
+    RandomSearchExperiment,
+    RLNASExperiment,
+    build_space,
+    check,
+    experiment_name,
+)
+from nni_plugins.spaces import NASBench201
 
 from .small import arguments, settings
 
@@ -57,7 +64,9 @@ def test_defaults_are_valid_and_survive_json(model: Any) -> None:
 
 def test_spaces_and_their_arguments() -> None:
     assert build_space({"name": "nasbench201", "nodes": 3, "channels": 8}) == NASBench201(nodes=3, channels=8)
-    with pytest.raises(ConfigError, match=r"node: no such argument of the space; did you mean 'nodes'\?; classes: no such argument"):
+    with pytest.raises(
+        ConfigError, match=r"node: no such argument of the space; did you mean 'nodes'\?; classes: no such argument"
+    ):
         build_space({"name": "nasbench201", "node": 3, "classes": 10})
     with pytest.raises(ConfigError, match=r"unknown space '\(no name\)'"):
         build_space({})
@@ -74,15 +83,22 @@ def test_without_stand_alone_training() -> None:
     assert check(RLNASExperiment, {"stand_alone": None}).random == 0, "the default does not apply"
     assert settings(stand_alone=None, random=0).stand_alone is None
     message = problem(RLNASExperiment, arguments(stand_alone=None, random=2))
-    assert "random: 2 architectures cannot be trained with stand_alone: null; leave random out, or set it to 0" in message
-    assert "stand_alone" in problem(RandomSearchExperiment, {"stand_alone": None}), "random search is nothing but stand-alone training"
+    assert (
+        "random: 2 architectures cannot be trained with stand_alone: null; leave random out, or set it to 0" in message
+    )
+    assert "stand_alone" in problem(RandomSearchExperiment, {"stand_alone": None}), (
+        "random search is nothing but stand-alone training"
+    )
     again = check(RLNASExperiment, {"stand_alone": None})
     assert check(RLNASExperiment, again.model_dump(mode="json")) == again
 
 
 def test_random_search_knows_no_search() -> None:
     message = problem(RandomSearchExperiment, {"found": 3, "random": 0})
-    assert "tuner.classArgs.found: no such key" in message and "tuner.classArgs.random: input should be greater than or equal to 1" in message
+    assert (
+        "tuner.classArgs.found: no such key" in message
+        and "tuner.classArgs.random: input should be greater than or equal to 1" in message
+    )
 
 
 @pytest.mark.parametrize("values", [None, [], "x"])

@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 
-from evaluators.errors import ConfigError
-from nni_plugins import phases
-from nni_plugins.portal_space import expected_trials, search_space
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.experiment import phases
+from nni_plugins.experiment.settings import (
+    EXPERIMENTS,
+    ENASExperiment,
+    NAOV2Experiment,
+    NAOWSExperiment,
+    SearchExperiment,
+    check,
+)
+from nni_plugins.portal.axes import expected_trials, search_space
+from nni_plugins.portal.registration import _entries
+from nni_plugins.portal.tuner import PhasedTuner
+from nni_plugins.portal.tuners import ENASTuner, NAOV2Tuner, NAOWSTuner
 from nni_plugins.presets.shared_weights import SHARED_WEIGHTS
-from nni_plugins.registration import _entries
-from nni_plugins.settings import EXPERIMENTS, ENASExperiment, NAOV2Experiment, NAOWSExperiment, SearchExperiment, check
-from nni_plugins.tuner import PhasedTuner
-from nni_plugins.tuners import ENASTuner, NAOV2Tuner, NAOWSTuner
-from spaces import NASBench201
+from nni_plugins.spaces import NASBench201
 
 from .small import Cli, load, write
 
@@ -39,7 +46,9 @@ def arguments(method: str, **changes: Any) -> dict[str, Any]:
         "space": {"name": "nasbench201", "nodes": 3, "channels": 4, "cells_per_stage": 1},
         "data": {"source": "digits", "limit": 200},
         "training": training if method == "enas" else {**training, "drop_path": 0.0},
-        "search": {"candidates": 6, "controller_steps": 1, "samples": 2, "restart_epochs": None} if method == "enas" else NAO,
+        "search": {"candidates": 6, "controller_steps": 1, "samples": 2, "restart_epochs": None}
+        if method == "enas"
+        else NAO,
         "stand_alone": {"epochs": 1, "batch_size": 64, "accelerator": "cpu"},
         "threads": 1,
         "found": 1,
@@ -57,8 +66,20 @@ def settings(method: str, **changes: Any) -> SearchExperiment:
 def test_defaults_are_the_papers() -> None:
     v2, ws, enas = (check(EXPERIMENTS[method], {"space": {"name": "nao"}}) for method in METHODS)
     assert isinstance(v2, NAOV2Experiment) and isinstance(ws, NAOWSExperiment) and isinstance(enas, ENASExperiment)
-    assert (v2.search.iterations, v2.search.initial, v2.search.sampling, v2.search.reset, v2.training.epochs) == (4, 1000, "proportional", "all", 50)
-    assert (ws.search.iterations, ws.search.initial, ws.search.sampling, ws.search.reset, ws.training.epochs) == (5, 600, "uniform", "none", 30)
+    assert (v2.search.iterations, v2.search.initial, v2.search.sampling, v2.search.reset, v2.training.epochs) == (
+        4,
+        1000,
+        "proportional",
+        "all",
+        50,
+    )
+    assert (ws.search.iterations, ws.search.initial, ws.search.sampling, ws.search.reset, ws.training.epochs) == (
+        5,
+        600,
+        "uniform",
+        "none",
+        30,
+    )
     assert (enas.search.controller_steps, enas.search.samples, enas.training.epochs) == (30, 10, 150)
 
 
@@ -68,7 +89,11 @@ def test_defaults_are_the_papers() -> None:
         ("naov2", {"found": 6}, "found <= 5, what the last evaluation ranks, must hold, but got 6"),
         ("naov2", {"search": {**NAO, "initial": 3}}, "proposals.seeds <= 3"),
         ("enas", {"found": 7}, "found <= candidates must hold, but got 7 and 6"),
-        ("naows", {"objective": {"name": "random_labels", "classes": 10}}, "random labels of held-out images cannot be predicted, and NAOWS"),
+        (
+            "naows",
+            {"objective": {"name": "random_labels", "classes": 10}},
+            "random labels of held-out images cannot be predicted, and NAOWS",
+        ),
         ("enas", {"search": {"tempearture": 1}}, "search.tempearture: no such key; did you mean 'temperature'"),
     ],
 )
@@ -83,7 +108,7 @@ def test_tuners(tuner: type[PhasedTuner], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     method = tuner.experiment.strategy.lower()
     built = tuner(**arguments(method))
-    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.tuners.{tuner.__name__}"]
+    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.portal.tuners.{tuner.__name__}"]
     assert built._problem is None and entry["builtinName"] == tuner.experiment.strategy
     (given,) = built.generate_multiple_parameters([0], st_callback=lambda number, parameters: None)
     again = check(EXPERIMENTS[method], given["trial"]["settings"])
@@ -107,7 +132,7 @@ def test_cells_without_trained_weights_have_no_score() -> None:
     space = NASBench201(nodes=3, channels=4, cells_per_stage=1)
     pool: Any = result
     trained = {space.canonical(a) for a in space.decode(pool.pool.indices)}
-    from nni_plugins.plan import random_architectures
+    from nni_plugins.experiment.plan import random_architectures
 
     known = [space.canonical(a) in trained for a in random_architectures(experiment)]
     assert [score is not None for score in value["result"]["random"]] == known and not all(known)
@@ -131,9 +156,15 @@ def test_from_the_command_line(method: str, run: Cli, tmp_path: Path) -> None:
     assert answer.status == 0, answer.err
     result = load(folder / "result.json")
     rows = [row for row in result["architectures"] if row["score"] is not None]
-    assert result["strategy"] == EXPERIMENTS[method].strategy and result["failed"] == [] and "found-0-1" in {row["job"] for row in rows}
+    assert (
+        result["strategy"] == EXPERIMENTS[method].strategy
+        and result["failed"] == []
+        and "found-0-1" in {row["job"] for row in rows}
+    )
     texts = [row["architecture"] for row in rows]
     scored = json.loads(run("score", config, *texts, "--supernet", folder / "search-0", "--json").out)
-    assert [row["one_shot_accuracy"] for row in scored] == pytest.approx([row["score"] for row in rows], abs=1e-6), "as the search measured them"
+    assert [row["one_shot_accuracy"] for row in scored] == pytest.approx([row["score"] for row in rows], abs=1e-6), (
+        "as the search measured them"
+    )
     cycle = folder / "search-0" / ("cycle-0" if method == "enas" else "cycle-1")
     assert json.loads(run("score", config, *texts, "--supernet", cycle, "--json").out) == scored

@@ -1,4 +1,6 @@
-"""A space in a package of its own: registered by its entry point alone, checked by our suite, found by the command line."""
+"""A space in a package of its own: registered by its entry point alone, checked by our suite, found by the command
+line.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,30 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     folder = tmp_path_factory.mktemp("third_party")
     source = Path(shutil.copytree(PACKAGE, folder / "source", ignore=shutil.ignore_patterns("__pycache__")))
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps", "--target", "site", str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-build-isolation",
+        "--no-deps",
+        "--target",
+        "site",
+        str(source),
+    ]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     return {**os.environ, "PYTHONPATH": str(folder / "site")}
 
 
 def run(environment: dict[str, str], *command: str) -> str:
     done = subprocess.run(
-        [str(Path(sys.executable).with_name(command[0])), *command[1:]], env=environment, capture_output=True, text=True, cwd=PACKAGE
+        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -36,10 +54,16 @@ def run(environment: dict[str, str], *command: str) -> str:
 def test_it_is_registered(installed: dict[str, str]) -> None:
     plugins = json.loads(run(installed, "nni-plugins", "list", "--json"))
     assert plugins["spaces"]["kernelnet"] == "kernelnet:KernelNet" and "darts" in plugins["spaces"]
-    shown = json.loads(run(installed, "nni-plugins", "show", "1x1-3x3-5x5-3x3", "--space", "kernelnet", "--set", "channels=4", "--json"))
+    shown = json.loads(
+        run(
+            installed, "nni-plugins", "show", "1x1-3x3-5x5-3x3", "--space", "kernelnet", "--set", "channels=4", "--json"
+        )
+    )
     assert shown["parameters"] == (12 + 9 * 16 + 25 * 32 + 9 * 64) + 2 * (4 + 4 + 8 + 8) + 9 * 10
 
 
 def test_it_passes_the_conformance_suite(installed: dict[str, str]) -> None:
-    printed = run(installed, "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, "test_kernelnet.py")
+    printed = run(
+        installed, "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, "test_kernelnet.py"
+    )
     assert " passed" in printed and "failed" not in printed

@@ -1,4 +1,6 @@
-"""``nni-plugins transfer`` and its trials, without a training: what reaches it, what is written, what is refused. test_mmlab_run.py trains."""
+"""``nni-plugins transfer`` and its trials, without a training: what reaches it, what is written, what is refused.
+test_mmlab_run.py trains.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,23 @@ from typing import Any
 import nni
 import pytest
 
-from evaluators.mmlab.transfer import Transfer
 from nni_plugins import trial
-from nni_plugins.transfer import TransferRequest
+from nni_plugins.evaluators.mmlab.transfer import Transfer
+from nni_plugins.requests.transfer import TransferRequest
 
 from ..evaluators.transfer_data import camvid, coco
 from .small import CELL, OTHER, Cli
 
 ROWS = [
-    {"evaluation": i, "epoch": 2 * i, "iteration": 4 * i, "loss": 1.0 / i, "learning_rate": 0.1, "bbox_mAP": 10.0 * i, "bbox_mAP_50": 20.0 * i}
+    {
+        "evaluation": i,
+        "epoch": 2 * i,
+        "iteration": 4 * i,
+        "loss": 1.0 / i,
+        "learning_rate": 0.1,
+        "bbox_mAP": 10.0 * i,
+        "bbox_mAP_50": 20.0 * i,
+    }
     for i in (1, 2)
 ]
 
@@ -38,7 +48,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The trainings that were asked for; none of them is done."""
     asked: list[dict[str, Any]] = []
 
-    def train(self: Transfer, backbone: Any, folder: Path, *, origin: Any, report: Callable[..., Any] | None, progress: Any, quiet: bool) -> Any:
+    def train(
+        self: Transfer,
+        backbone: Any,
+        folder: Path,
+        *,
+        origin: Any,
+        report: Callable[..., Any] | None,
+        progress: Any,
+        quiet: bool,
+    ) -> Any:
         asked.append({"transfer": self, "backbone": backbone, "folder": folder, "origin": origin, "quiet": quiet})
         self.write(backbone, folder)
         for row in ROWS:
@@ -78,27 +97,56 @@ def test_detection(run: Cli, place: Path, tmp_path: Path, trained: list[dict[str
         3,
     ]
     answer = run(*words, "--config-option", "train_dataloader.num_workers=1")
-    assert answer.status == 0 and "1,234 of the backbone, 5,678 in all" in answer.out and "bbox_mAP, val" in answer.out and "20.00 %" in answer.out
+    assert (
+        answer.status == 0
+        and "1,234 of the backbone, 5,678 in all" in answer.out
+        and "bbox_mAP, val" in answer.out
+        and "20.00 %" in answer.out
+    )
     (asked,) = trained
     transfer, backbone = asked["transfer"], asked["backbone"]
-    assert (transfer.task, transfer.recipe, transfer.seed, transfer.resolved.epochs) == ("detection", "retinanet_small", 3, 4)
-    assert (backbone.architecture, backbone.space) == (CELL, "nasbench201") and asked["quiet"] and asked["origin"] == {"kind": "text"}
+    assert (transfer.task, transfer.recipe, transfer.seed, transfer.resolved.epochs) == (
+        "detection",
+        "retinanet_small",
+        3,
+        4,
+    )
+    assert (
+        (backbone.architecture, backbone.space) == (CELL, "nasbench201")
+        and asked["quiet"]
+        and asked["origin"] == {"kind": "text"}
+    )
     assert backbone.arguments == {"nodes": 3, "channels": 32, "cells_per_stage": 2, "stem": "imagenet"}
     assert "num_workers=1" in (tmp_path / "out/config.py").read_text()
-    assert json.loads(run(*words, "--config-option", "train_dataloader.num_workers=1", "--json").out)["metrics"]["bbox_mAP"] == 20.0
+    assert (
+        json.loads(run(*words, "--config-option", "train_dataloader.num_workers=1", "--json").out)["metrics"][
+            "bbox_mAP"
+        ]
+        == 20.0
+    )
 
 
 def test_the_folder_is_that_of_the_same_training(place: Path) -> None:
     request = TransferRequest("detection", "resnet18", str(place / "boxes"), "retinanet_small")
     same = TransferRequest("detection", "resnet18", str(place / "boxes"), "retinanet_small", changes={"epochs": 12})
-    assert request.folder() == same.folder() and str(request.folder()).startswith("runs/transfer/resnet18-retinanet_small-boxes-0-")
-    others = [{"seed": 1}, {"changes": {"epochs": 3}}, {"architecture": "resnet34"}, {"options": {"log_level": "ERROR"}}, {"amp": True}]
+    assert request.folder() == same.folder() and str(request.folder()).startswith(
+        "runs/transfer/resnet18-retinanet_small-boxes-0-"
+    )
+    others = [
+        {"seed": 1},
+        {"changes": {"epochs": 3}},
+        {"architecture": "resnet34"},
+        {"options": {"log_level": "ERROR"}},
+        {"amp": True},
+    ]
     folders = {replace(request, **other).folder() for other in others}
     assert len(folders | {request.folder()}) == 6
 
 
 def test_dry_run(run: Cli, place: Path, tmp_path: Path) -> None:
-    answer = run("transfer", "segmentation", "darts_v2", "--data", place / "labels", "--out", tmp_path, "--dry-run", "--json")
+    answer = run(
+        "transfer", "segmentation", "darts_v2", "--data", place / "labels", "--out", tmp_path, "--dry-run", "--json"
+    )
     file = Path(json.loads(answer.out)["config"])
     assert answer.status == 0 and file == tmp_path / "config.py" and 'architecture="darts_v2"' in file.read_text()
 
@@ -107,7 +155,10 @@ def test_recipes(run: Cli) -> None:
     listed = json.loads(run("transfer", "recipes", "--json").out)
     assert listed == json.loads(run("transfer", "--json").out) and run("transfer", "--json", "recipes").status == 2
     assert listed["unnas_cityscapes"]["epochs"] == 2700 and len(listed) == 7
-    assert "40,000 iterations" in run("transfer", "recipes").out and "learning_rate: 0.02" in run("transfer", "recipes", "faster_rcnn_coco_1x").out
+    assert (
+        "40,000 iterations" in run("transfer", "recipes").out
+        and "learning_rate: 0.02" in run("transfer", "recipes", "faster_rcnn_coco_1x").out
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +170,10 @@ def test_recipes(run: Cli) -> None:
         (["detection", "recurrent_darts", "--data", "boxes"], "networks take no images, so they have no feature maps"),
         (["detection", "resnet18", "--data", "labels"], "no annotation file of train and val"),
         (["segmentation", "resnet18", "--data", "boxes"], "has neither a folder train nor leftImg8bit"),
-        (["detection", "resnet18", "--data", "boxes", "--recipe", "deeplabv3_small"], "the recipe deeplabv3_small is for segmentation"),
+        (
+            ["detection", "resnet18", "--data", "boxes", "--recipe", "deeplabv3_small"],
+            "the recipe deeplabv3_small is for segmentation",
+        ),
         (
             ["detection", "resnet18", "--data", "boxes", "--recipe", "retinanet_coco_1x"],
             "starts from a trained backbone, but no checkpoint was given",
@@ -127,22 +181,38 @@ def test_recipes(run: Cli) -> None:
         (["detection", "resnet18", "--data", "boxes", "--set", "epoch=3"], "epoch: no such key; did you mean 'epochs'"),
         (["detection", "darts_v2", "--data", "boxes", "--argument", "chanels=3"], "chanels"),
         (["segmentation", "resnet18", "--data", "labels", "--checkpoint", "none.pth"], "none.pth cannot be read"),
-        (["segmentation", "resnet18", "--data", "labels", "--set", "segmenter.auxilary=true"], "did you mean 'auxiliary'"),
         (
-            ["segmentation", "resnet18", "--data", "labels", "--set", "backbone.output_stride=16", "--set", "backbone.by=fewer_reductions"],
+            ["segmentation", "resnet18", "--data", "labels", "--set", "segmenter.auxilary=true"],
+            "did you mean 'auxiliary'",
+        ),
+        (
+            [
+                "segmentation",
+                "resnet18",
+                "--data",
+                "labels",
+                "--set",
+                "backbone.output_stride=16",
+                "--set",
+                "backbone.by=fewer_reductions",
+            ],
             "is timm's",
         ),
         (["segmentation", "resnet18", "--data", "labels", "--config-option", "modl.x=3"], "did you mean 'model'"),
     ],
 )
-def test_what_is_refused(run: Cli, place: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:
+def test_what_is_refused(
+    run: Cli, place: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
     """Before anything is trained, and without OpenMMLab's packages: by ``--dry-run``."""
     monkeypatch.chdir(place)
     answer = run("transfer", *words, "--dry-run", "--out", "out")
     assert answer.status == 2 and message in answer.err and not Path("out").exists()
 
 
-def test_a_trial(run: Cli, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[dict[str, Any]]) -> None:
+def test_a_trial(
+    run: Cli, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[dict[str, Any]]
+) -> None:
     """The tuner's parameters precede; the curve has no gap, and another attempt sends nothing twice."""
     curve: list[dict[str, Any]] = []
     final: list[dict[str, Any]] = []
@@ -154,9 +224,15 @@ def test_a_trial(run: Cli, place: Path, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", lambda number: None)
     words = ["transfer", "detection", OTHER, "--argument", "nodes=3", "--data", place / "boxes"]
     assert run(*words).status == 0
-    assert trained[0]["backbone"].architecture == CELL and trained[0]["transfer"].seed == 5 and trained[0]["transfer"].resolved.epochs == 4
+    assert (
+        trained[0]["backbone"].architecture == CELL
+        and trained[0]["transfer"].seed == 5
+        and trained[0]["transfer"].resolved.epochs == 4
+    )
     assert [(point["default"], point["epoch"], point["loss"]) for point in curve] == [(10.0, 2, 1.0), (20.0, 4, 0.5)]
-    assert final == [{"default": 20.0, "bbox_mAP": 20.0, "bbox_mAP_50": 40.0, "backbone_parameters": 1234, "model_parameters": 5678}]
+    assert final == [
+        {"default": 20.0, "bbox_mAP": 20.0, "bbox_mAP_50": 40.0, "backbone_parameters": 1234, "model_parameters": 5678}
+    ]
     assert run(*words).status == 0 and len(curve) == 2 and len(final) == 2
     monkeypatch.setattr(trial, "own_parameters", lambda: {"seed": "5"})
     answer = run(*words)

@@ -15,12 +15,12 @@ import nni
 import pytest
 from PIL import Image
 
-from evaluators.errors import ConfigError, LabelError
-from nni_plugins import methods, phases, trial
-from nni_plugins.manager import Manager
-from nni_plugins.plan import Plan
-from nni_plugins.settings import RLNASExperiment, check
-from nni_plugins.shadow import shadowed
+from nni_plugins import trial
+from nni_plugins.evaluators.errors import ConfigError, LabelError
+from nni_plugins.experiment import methods, phases
+from nni_plugins.experiment.plan import Plan
+from nni_plugins.experiment.settings import RLNASExperiment, check
+from nni_plugins.portal.manager import Manager
 from nni_plugins.trial import Reporter
 
 from .small import CELL, arguments, settings
@@ -57,14 +57,16 @@ def row(epoch: int) -> dict[str, float]:
     return {"epoch": epoch, "loss": 1 / epoch, "accuracy": 50.0}
 
 
-# -- the curve ------------------------------------------------------------------------------------------------------------------
+# -- the curve ---------------------------------------------------------------------------------------------------------
 def test_every_epoch_once(tmp_path: Path, sent: Sent) -> None:
     report = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
     for epoch in (1, 2, 2, 1, 3):
         report(row(epoch))
     report.catch_up()
     assert sent.epochs == [(0, 1), (1, 2), (2, 3)] and (tmp_path / "reported").read_text() == "3"
-    assert sent.curve[1][1] == {"default": 0.5, **row(2)}, "the first one holds every key that the portal will ever know"
+    assert sent.curve[1][1] == {"default": 0.5, **row(2)}, (
+        "the first one holds every key that the portal will ever know"
+    )
 
 
 def test_the_same_trial_started_again(tmp_path: Path, sent: Sent) -> None:
@@ -104,10 +106,13 @@ def test_a_training_that_was_finished_before(tmp_path: Path, sent: Sent) -> None
     assert sent.epochs == [(0, 1), (1, 2)]
 
 
-# -- which job --------------------------------------------------------------------------------------------------------------------
+# -- which job ---------------------------------------------------------------------------------------------------------
 def test_the_manager_knows_better_which_parameters_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """NNI 3.0 gives parameters to whichever trial asks first; what counts is what the portal shows."""
-    given, ours = {"parameter_id": 1, "parameters": {"e_0_1": "theirs"}}, {"parameter_id": 0, "parameters": {"e_0_1": "ours"}}
+    given, ours = (
+        {"parameter_id": 1, "parameters": {"e_0_1": "theirs"}},
+        {"parameter_id": 0, "parameters": {"e_0_1": "ours"}},
+    )
     asked: list[str] = []
 
     def record(self: Manager, trial: str, seconds: float = 10) -> dict[str, Any]:
@@ -153,8 +158,13 @@ def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
 def test_a_stand_alone_trial_and_the_same_again(parameters: dict[str, Any], sent: Sent, tmp_path: Path) -> None:
     assert trial.main() == 0
     assert sent.epochs == [(0, 1), (1, 2)] and len(sent.final) == 1
-    assert set(sent.final[0]) == {"default", "accuracy", "loss", "parameters", "macs"} and 0 <= sent.final[0]["accuracy"] <= 100
-    assert (tmp_path / "run" / "random-1" / "metrics.jsonl").exists() and (tmp_path / "out" / "reported").read_text() == "2"
+    assert (
+        set(sent.final[0]) == {"default", "accuracy", "loss", "parameters", "macs"}
+        and 0 <= sent.final[0]["accuracy"] <= 100
+    )
+    assert (tmp_path / "run" / "random-1" / "metrics.jsonl").exists() and (
+        tmp_path / "out" / "reported"
+    ).read_text() == "2"
     assert trial.main() == 0, "as after nnictl resume"
     assert sent.epochs == [(0, 1), (1, 2)] and sent.final[0] == sent.final[1]
 
@@ -162,11 +172,15 @@ def test_a_stand_alone_trial_and_the_same_again(parameters: dict[str, Any], sent
 @pytest.mark.filterwarnings("ignore:the supernet sees only")
 def test_a_search_trial(parameters: dict[str, Any], sent: Sent) -> None:
     experiment = settings()
-    parameters |= Plan(experiment).parameters(Plan(experiment).jobs["search-0"]) | {"trial": {**parameters["trial"], "job": "search-0"}}
+    parameters |= Plan(experiment).parameters(Plan(experiment).jobs["search-0"]) | {
+        "trial": {**parameters["trial"], "job": "search-0"}
+    }
     assert trial.main() == 0
     (value,) = sent.final
     assert set(value) == {"default", "angle", "loss", "result"} and value["default"] == value["angle"]
-    assert len(value["result"]["found"]) == 1 and len(value["result"]["random"]) == 1 and value["result"]["scored"] == 125
+    assert (
+        len(value["result"]["found"]) == 1 and len(value["result"]["random"]) == 1 and value["result"]["scored"] == 125
+    )
     # Plain numbers only: NNI would pickle anything else.
     assert json.loads(json.dumps(value)) == value
     assert {tuple(metric) for _, metric in sent.curve} == {("default", "epoch", "loss", "accuracy", "learning_rate")}
@@ -190,28 +204,31 @@ def test_nnictl_stop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 def test_outside_of_nni(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NNI_")}
-    result = subprocess.run([sys.executable, "-m", "nni_plugins.trial"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-m", "nni_plugins.trial"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "error: this trial got no job." in result.stderr and "nni-plugins search runs without NNI" in result.stderr
 
 
-# -- a folder of the user's with our package's name -------------------------------------------------------------------------------
+# -- a folder of the user's with our folder's name ----------------------------------------------------------------------
 @pytest.mark.parametrize("command", [["-m", "nni_plugins.trial"], ["-c", "from nni_plugins.cli import main; main()"]])
-def test_shadowing(tmp_path: Path, command: list[str]) -> None:
+def test_a_folder_called_like_one_of_ours_is_not_in_the_way(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "spaces").mkdir()
     (tmp_path / "spaces" / "__init__.py").write_text("raise RuntimeError('never imported')")
-    result = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert f"'import spaces' finds {tmp_path / 'spaces' / '__init__.py'}" in result.stderr and "Rename it" in result.stderr
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NNI_")}
+    result = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 2 and "Traceback" not in result.stderr and "never imported" not in result.stderr
 
 
-def test_nothing_is_shadowed_here() -> None:
-    assert shadowed() is None
-    message = shadowed(("no_such_package_of_ours",))
-    assert message is not None and "is not installed" in message and "pip install -e" in message
-
-
-# -- what would only fail after hours ---------------------------------------------------------------------------------------------
+# -- what would only fail after hours ----------------------------------------------------------------------------------
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Twenty images without labels."""
@@ -231,34 +248,46 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_labels_that_will_be_needed_are_missed_before_the_search(photos: Path, no_training: None) -> None:
     experiment = settings(data={"source": "folder", "path": str(photos), "image_size": 8})
-    with pytest.raises(LabelError, match=r"photos/train: these images have no labels, which the stand-alone[\s\S]*stand_alone to null"):
+    with pytest.raises(
+        LabelError, match=r"photos/train: these images have no labels, which the stand-alone[\s\S]*stand_alone to null"
+    ):
         phases.run_search(experiment, 0, None, None)
 
 
 @pytest.mark.filterwarnings("ignore:the supernet sees only")
 def test_images_without_labels_are_enough_for_a_search(photos: Path) -> None:
-    experiment = settings(data={"source": "folder", "path": str(photos), "image_size": 8}, stand_alone=None, random=0, found=3)
+    experiment = settings(
+        data={"source": "folder", "path": str(photos), "image_size": 8}, stand_alone=None, random=0, found=3
+    )
     _, value = phases.run_search(experiment, 0, None, None)
     assert len(value["result"]["found"]) == 3 and value["result"]["random"] == []
 
 
 def test_limits_that_too_few_meet(no_training: None) -> None:
-    few = settings(found=100, search={"limits": {"max_parameters": settings().search_space.cost_table().fixed_parameters}})
-    with pytest.raises(ConfigError, match=r"found: 100 architectures are wanted, but only \d+ distinct ones meet the limits"):
+    few = settings(
+        found=100, search={"limits": {"max_parameters": settings().search_space.cost_table().fixed_parameters}}
+    )
+    with pytest.raises(
+        ConfigError, match=r"found: 100 architectures are wanted, but only \d+ distinct ones meet the limits"
+    ):
         phases.run_search(few, 0, None, None)
     with pytest.raises(ConfigError, match="but only 0 distinct"):
         phases.run_search(settings(search={"limits": {"max_parameters": 1}}), 0, None, None)
 
 
 def test_a_table_that_cannot_be_read(no_training: None) -> None:
-    from evaluators.errors import TableError
+    from nni_plugins.evaluators.errors import TableError
 
     with pytest.raises(TableError, match=r"cannot read /nowhere\.csv"):
         phases.run_search(settings(truth={"table": "/nowhere.csv"}), 0, None, None)
 
 
 def test_objectives_with_wrong_arguments(no_training: None) -> None:
-    for changes, message in (({"clases": 10}, "unexpected keyword argument 'clases'"), ({"classes": 1}, "classes >= 2"), ({}, "missing 1 required")):
+    for changes, message in (
+        ({"clases": 10}, "unexpected keyword argument 'clases'"),
+        ({"classes": 1}, "classes >= 2"),
+        ({}, "missing 1 required"),
+    ):
         experiment = check(RLNASExperiment, arguments(objective={"name": "random_labels", **changes}))
         with pytest.raises(ConfigError, match=message):
             phases.run_search(experiment, 0, None, None)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from nni_plugins.journal import cancelled_by_user
-from nni_plugins.manager import ManagerError
-from nni_plugins.tuner import PhasedTuner, job_of
-from nni_plugins.tuners import RandomSearchTuner, RLNASTuner
-from spaces.errors import NNIPluginsError
+from nni_plugins.portal.journal import cancelled_by_user
+from nni_plugins.portal.manager import ManagerError
+from nni_plugins.portal.tuner import PhasedTuner, job_of
+from nni_plugins.portal.tuners import RandomSearchTuner, RLNASTuner
+from nni_plugins.spaces.errors import NNIPluginsError
 
 from .small import arguments, load, search_value, stand_alone_value, value_of
 
@@ -47,7 +47,15 @@ class FakeManager:
 
     def add(self, job: str, status: str = "RUNNING", customized: bool = False) -> None:
         parameters = {"trial": {"job": job}} if job else {}
-        self.rows.append({"id": f"T{len(self.rows)}", "status": status, "parameters": parameters, "customized": customized, "final": None})
+        self.rows.append(
+            {
+                "id": f"T{len(self.rows)}",
+                "status": status,
+                "parameters": parameters,
+                "customized": customized,
+                "final": None,
+            }
+        )
 
     def trials(self) -> list[dict[str, Any]]:
         return self.rows
@@ -61,13 +69,18 @@ def cancel(experiment: Path, trial: str) -> None:
     (experiment / "db").mkdir(exist_ok=True)
     with closing(sqlite3.connect(experiment / "db" / "nni.sqlite")) as database, database:
         database.execute("CREATE TABLE IF NOT EXISTS TrialJobEvent (timestamp integer, trialJobId text, event text)")
-        database.executemany("INSERT INTO TrialJobEvent VALUES (0, ?, ?)", [(trial, "RUNNING"), (trial, "USER_TO_CANCEL"), (trial, "FAILED")])
+        database.executemany(
+            "INSERT INTO TrialJobEvent VALUES (0, ?, ?)",
+            [(trial, "RUNNING"), (trial, "USER_TO_CANCEL"), (trial, "FAILED")],
+        )
 
 
 class Session:
     """A tuner and its dispatcher; ``jobs`` maps the ids that were served to the names of their jobs."""
 
-    def __init__(self, tuner: type[PhasedTuner] = RLNASTuner, manager: FakeManager | None = None, **changes: Any) -> None:
+    def __init__(
+        self, tuner: type[PhasedTuner] = RLNASTuner, manager: FakeManager | None = None, **changes: Any
+    ) -> None:
         kind = "rlnas" if tuner is RLNASTuner else "randomsearch"
         self.tuner, self.dispatcher = tuner(**arguments(kind, **changes)), Dispatcher()
         self.tuner._manager = manager  # type: ignore[assignment]
@@ -108,13 +121,13 @@ def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "_exit", refuse)
 
 
-# -- starting ---------------------------------------------------------------------------------------------------------------
+# -- starting ----------------------------------------------------------------------------------------------------------
 def test_the_tuner_needs_no_torch(experiment: Path) -> None:
     """NNI gives it ten seconds to connect."""
     code = f"""
 import sys, time
 start = time.monotonic()
-from nni_plugins.tuners import RLNASTuner
+from nni_plugins.portal.tuners import RLNASTuner
 tuner = RLNASTuner(**{arguments(truth={"table": "digits"}, space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1})!r})
 assert tuner._problem is None, tuner._problem
 print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys.modules)), time.monotonic() - start < 10)
@@ -126,7 +139,10 @@ print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fond": 3, "random": "many"}, r"random: input should be a valid integer[\s\S]*fond: no such key; did you mean 'found'"),
+        (
+            {"fond": 3, "random": "many"},
+            r"random: input should be a valid integer[\s\S]*fond: no such key; did you mean 'found'",
+        ),
         ({"space": {"name": "nasbench21"}}, "did you mean 'nasbench201'"),
         ({"random": 200}, "200 distinct architectures are wanted"),
         ({"run_folder": "runs/x"}, "run_folder: must be an absolute path, but got 'runs/x'"),
@@ -166,13 +182,19 @@ def test_the_parameters_say_everything_that_the_trial_needs(experiment: Path) ->
     s = Session()
     s.request(0)
     trial = s.given[0]["trial"]
-    assert trial["job"] == "search-0" and trial["experiment"] == "rlnas" and trial["settings"]["run_folder"] == str(experiment / "run")
+    assert (
+        trial["job"] == "search-0"
+        and trial["experiment"] == "rlnas"
+        and trial["settings"]["run_folder"] == str(experiment / "run")
+    )
     again = RLNASTuner(**trial["settings"])
-    assert again._problem is None and again.settings == s.tuner.settings.model_copy(update={"run_folder": str(experiment / "run")})
+    assert again._problem is None and again.settings == s.tuner.settings.model_copy(
+        update={"run_folder": str(experiment / "run")}
+    )
     assert load(experiment / "run" / "config.json")["found"] == 1
 
 
-# -- the ordinary course ------------------------------------------------------------------------------------------------------
+# -- the ordinary course -----------------------------------------------------------------------------------------------
 def test_a_whole_experiment(experiment: Path) -> None:
     s = Session(found=2, random=2)
     assert s.request(0, 1) == ["search-0", "random-1"]
@@ -181,7 +203,9 @@ def test_a_whole_experiment(experiment: Path) -> None:
     s.result(2)
     assert s.request(3) == [] and s.request(4) == [], "nothing is ready while the search runs"
     s.result(0, end=False)
-    assert s.jobs == {0: "search-0", 1: "random-1", 2: "random-2", 3: "found-0-1", 4: "found-0-2"}, "the ids that were owed, in order"
+    assert s.jobs == {0: "search-0", 1: "random-1", 2: "random-2", 3: "found-0-1", 4: "found-0-2"}, (
+        "the ids that were owed, in order"
+    )
     assert s.request(5) == []
     assert not (experiment / "run" / "result.json").exists()
     s.result(4)
@@ -248,11 +272,13 @@ def test_without_stand_alone_training_the_search_is_all(experiment: Path) -> Non
     assert s.request(0, 1) == ["search-0"]
     s.result(0)
     result = load(experiment / "run" / "result.json")
-    assert [(row["job"], row["status"], row["accuracy"]) for row in result["architectures"]] == [(f"found-0-{i}", "listed", None) for i in (1, 2, 3)]
+    assert [(row["job"], row["status"], row["accuracy"]) for row in result["architectures"]] == [
+        (f"found-0-{i}", "listed", None) for i in (1, 2, 3)
+    ]
     assert [row["angle"] for row in result["architectures"]] == [1.5, 1.4, 1.3] and s.dispatcher.sent == []
 
 
-# -- crashes --------------------------------------------------------------------------------------------------------------------
+# -- crashes -----------------------------------------------------------------------------------------------------------
 def test_a_crash_is_tried_again_and_nni_allows_it() -> None:
     manager = FakeManager()
     s = Session(manager=manager, retries=1)
@@ -263,7 +289,9 @@ def test_a_crash_is_tried_again_and_nni_allows_it() -> None:
     manager.add("", "SUCCEEDED", customized=True)
     s.crash(0)
     assert s.jobs == {0: "search-0", 1: "random-1", 2: "search-0"}, "the id that was owed"
-    assert manager.maximum == 1 + 2 + 1 + 1, "the user's own, those that were handed out, the new attempt, what it will find"
+    assert manager.maximum == 1 + 2 + 1 + 1, (
+        "the user's own, those that were handed out, the new attempt, what it will find"
+    )
     s.crash(1)
     assert manager.maximum == 1 + 3 + 1 + 1 and s.request(3) == ["random-1"]
     s.crash(3)
@@ -276,7 +304,11 @@ def test_a_search_that_crashes_too_often_fails_the_experiment() -> None:
     s.crash(0)
     assert s.request(2) == ["search-0"]
     s.crash(2)
-    assert len(s.dispatcher.errors) == 1 and "search-0 crashed 2 times" in s.dispatcher.errors[0] and "Mend the cause" in s.dispatcher.errors[0]
+    assert (
+        len(s.dispatcher.errors) == 1
+        and "search-0 crashed 2 times" in s.dispatcher.errors[0]
+        and "Mend the cause" in s.dispatcher.errors[0]
+    )
 
 
 @pytest.mark.parametrize("status", ["FAILED", "USER_CANCELED"])
@@ -348,7 +380,7 @@ def test_a_manager_that_does_not_answer_is_reported() -> None:
     assert s.dispatcher.errors == ["the NNI manager does not answer."]
 
 
-# -- stop, kill, resume -----------------------------------------------------------------------------------------------------------
+# -- stop, kill, resume ------------------------------------------------------------------------------------------------
 def test_every_event_is_written_before_it_is_answered(experiment: Path) -> None:
     """A kill at any of these moments loses nothing: a tuner that reads the file has the same plan."""
     s = Session(found=2, random=2, retries=1)
@@ -384,7 +416,9 @@ def resumed(manager: FakeManager, **changes: Any) -> Session:
 
 
 def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
-    """NNI hands back finished trials without their ids, runs interrupted ones by itself, and counts ids from where it likes."""
+    """NNI hands back finished trials without their ids, runs interrupted ones by itself, and counts ids from where it
+    likes.
+    """
     manager = FakeManager()
     s = Session(manager=manager, found=2, random=2)
     assert s.request(0, 1) == ["search-0", "random-1"]
@@ -393,7 +427,9 @@ def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
     s.result(1)
 
     t = resumed(manager, found=2, random=2)
-    t.tuner.import_data([{"parameter": s.given[1], "value": value_of(s.tuner.plan, "random-1")}, {"parameter": {"x": 1}, "value": 3.0}])
+    t.tuner.import_data(
+        [{"parameter": s.given[1], "value": value_of(s.tuner.plan, "random-1")}, {"parameter": {"x": 1}, "value": 3.0}]
+    )
     assert t.request(1, 2) == ["random-2"], "the search runs again by itself, under its old id"
     t.tuner.receive_trial_result(0, "", {})
     assert t.tuner.plan.jobs["search-0"].status == "running", "id 0 is nobody's in this session"
@@ -461,10 +497,10 @@ def test_results_and_state_go_where_the_settings_say(experiment: Path, tmp_path:
     assert s.given[0]["trial"]["settings"]["run_folder"] == str(tmp_path / "elsewhere")
 
 
-# -- threads ---------------------------------------------------------------------------------------------------------------------
+# -- threads -----------------------------------------------------------------------------------------------------------
 def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results and ends come from two threads of NNI; here from eight, in any order, with crashes in between."""
-    monkeypatch.setattr("evaluators.files.os.fsync", lambda file: None)
+    monkeypatch.setattr("nni_plugins.evaluators.files.os.fsync", lambda file: None)
     s = Session(found=10, random=20, retries=100)
     running: queue.Queue[tuple[int, dict[str, Any]] | None] = queue.Queue()
     numbers, seen, lock, failures = iter(range(1000)), [], threading.Lock(), []
@@ -505,7 +541,9 @@ def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.Monkey
         thread.join(60)
     plan = s.tuner.plan
     assert not failures and s.dispatcher.errors == [] and not any(thread.is_alive() for thread in threads)
-    assert len(plan.jobs) == 31 and all(job.status == "done" and job.value == value_of(plan, job.name) for job in plan.jobs.values())
+    assert len(plan.jobs) == 31 and all(
+        job.status == "done" and job.value == value_of(plan, job.name) for job in plan.jobs.values()
+    )
     assert len(seen) == len(set(seen)) == 31 + sum(job.crashes for job in plan.jobs.values()) == s.tuner._issued
     assert len(load(experiment / "run" / "result.json")["architectures"]) == 30
 

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
-from spaces import Architecture, NASBench201, NNIPluginsError, SpaceError
+from nni_plugins.spaces import Architecture, NASBench201, NNIPluginsError, SpaceError
 
 SPACE = NASBench201(nodes=3)
-GOOD: dict[str, Any] = {"schema": 1, "space": "nasbench201", "choices": {"e_0_1": "none", "e_0_2": "skip_connect", "e_1_2": "nor_conv_3x3"}}
+GOOD: dict[str, Any] = {
+    "schema": 1,
+    "space": "nasbench201",
+    "choices": {"e_0_1": "none", "e_0_2": "skip_connect", "e_1_2": "nor_conv_3x3"},
+}
 ARCHITECTURE = Architecture("nasbench201", tuple(GOOD["choices"].items()))
 
 

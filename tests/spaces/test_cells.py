@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from spaces import Indices, SpaceError
-from spaces.cells import DARTS, NAO, NASNet, RobustDARTS, genotype
-from spaces.cells.darts import EDGES, OPERATIONS, EdgeSpace
-from spaces.cells.network import drop_path
-from spaces.operations import FactorizedReduce, candidate
-from strategies.angle import VARIANTS, AngleTable
+from nni_plugins.spaces import Indices, SpaceError
+from nni_plugins.spaces.cells import DARTS, NAO, NASNet, RobustDARTS, genotype
+from nni_plugins.spaces.cells.darts import EDGES, OPERATIONS, EdgeSpace
+from nni_plugins.spaces.cells.network import drop_path
+from nni_plugins.spaces.operations import FactorizedReduce, candidate
+from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
 
 DARTS_V2 = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 1), "
@@ -30,7 +30,7 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-# -- golden numbers -----------------------------------------------------------------------------------------------------------
+# -- golden numbers ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -43,12 +43,21 @@ def parameters(module: torch.nn.Module) -> int:
         ({"cells": 12, "classes": 4, "stem": "imagenet"}, 2_630_828),
         ({"cells": 12, "classes": 313, "stem": "imagenet", "head": "pixels", "input_channels": 1}, 2_710_097),
         ({"cells": 12, "classes": 1000, "stem": "imagenet", "head": "jigsaw"}, 4_934_800),
-        ({"cells": 12, "classes": 19, "stem": "imagenet", "reductions": 1, "head": {"kind": "aspp", "channels": 64, "rates": [6]}}, 1_412_475),
+        (
+            {
+                "cells": 12,
+                "classes": 19,
+                "stem": "imagenet",
+                "reductions": 1,
+                "head": {"kind": "aspp", "channels": 64, "rates": [6]},
+            },
+            1_412_475,
+        ),
     ],
 )
 def test_search_networks_have_the_papers_parameters(arguments: dict[str, Any], expected: int) -> None:
-    """DARTS' CIFAR supernet, and UnNAS' for ImageNet (cls, 22k cls, rot, col, jig) and Cityscapes (rot, col, jig, seg), without architecture
-    weights; recomputed from the official code by the fact sheets."""
+    """DARTS' CIFAR supernet, and UnNAS' for ImageNet (cls, 22k cls, rot, col, jig) and Cityscapes (rot, col, jig, seg),
+    without architecture weights; recomputed from the official code by the fact sheets."""
     assert parameters(DARTS(**arguments).supernet(affine=False)) == expected
 
 
@@ -60,12 +69,17 @@ def test_naos_search_network() -> None:
 
 def test_sizes() -> None:
     cells = 49 * 147 * 294 * 490
-    assert DARTS().size == cells**2 and NAO().size == 2**0 * (5 * 2) ** 4 * (5 * 3) ** 4 * (5 * 4) ** 4 * (5 * 5) ** 4 * (5 * 6) ** 4
+    assert (
+        DARTS().size == cells**2
+        and NAO().size == 2**0 * (5 * 2) ** 4 * (5 * 3) ** 4 * (5 * 4) ** 4 * (5 * 5) ** 4 * (5 * 6) ** 4
+    )
     assert [RobustDARTS(v).size for v in ("S1", "S2", "S3", "S4")] == [(4 * 12 * 24 * 40) ** 2] * 4
 
 
 def test_sizes_of_random_nao_cells() -> None:
-    """The fact sheet's statistics of 1,000 random architectures at search size: median 0.49 M, CV 0.235, effective pool 948."""
+    """The fact sheet's statistics of 1,000 random architectures at search size: median 0.49 M, CV 0.235, effective pool
+    948.
+    """
     space = NAO()
     sizes = space.cost_table()(space.sample(np.random.default_rng(0), 20_000)).parameters / 1e6
     assert abs(np.median(sizes) - 0.49) < 0.01 and abs(sizes.std() / sizes.mean() - 0.235) < 0.006
@@ -95,15 +109,19 @@ def test_a_million_random_cells() -> None:
     costs = space.cost_table(224)(indices)
     assert time.perf_counter() - start < 20
     assert costs.parameters.shape == (1_000_000,) and 3e8 < costs.macs.mean() < 6e8
-    # every cell is drawn with the same probability: node 5 reads each of its ten pairs, and each operation, equally often
+    # every cell is drawn with the same probability: node 5 reads each of its ten pairs, and each operation, equally
+    # often
     assert np.abs(np.bincount(indices[:, 8], minlength=10) / 1e6 - 0.1).max() < 0.002
     assert np.abs(np.bincount(indices[:, -1], minlength=7) / 1e6 - 1 / 7).max() < 0.002
 
 
-# -- texts --------------------------------------------------------------------------------------------------------------------
+# -- texts -------------------------------------------------------------------------------------------------------------
 def test_every_print_of_a_genotype_is_read() -> None:
     architecture = SPACE.parse(DARTS_V2)
-    assert SPACE.to_string(architecture).count("sep_conv_3x3") == 5 and SPACE.parse(SPACE.to_string(architecture)) == architecture
+    assert (
+        SPACE.to_string(architecture).count("sep_conv_3x3") == 5
+        and SPACE.parse(SPACE.to_string(architecture)) == architecture
+    )
     built = genotype.parse(DARTS_V2, 4)
     normal, reduce = built.normal.edges(), built.reduce.edges()
     swapped = [[(i, name) for name, i in cell] for cell in (normal, reduce)]
@@ -124,8 +142,12 @@ def test_every_print_of_a_genotype_is_read() -> None:
 def test_rlnas_integers() -> None:
     text = "[5,4,6,0,5,4,0,0,7,0,7,6,0,0] | [5,6,4,0,5,0,6,0,4,0,1,5,0,0]"
     architecture = SPACE.parse(text)
-    assert SPACE.to_integers(architecture) == [int(n) for n in text.replace("|", ",").replace("[", "").replace("]", "").split(",")]
-    assert "('sep_conv_5x5', 0), ('sep_conv_3x3', 1), ('dil_conv_3x3', 0), ('sep_conv_5x5', 2)" in SPACE.to_string(architecture)
+    assert SPACE.to_integers(architecture) == [
+        int(n) for n in text.replace("|", ",").replace("[", "").replace("]", "").split(",")
+    ]
+    assert "('sep_conv_5x5', 0), ('sep_conv_3x3', 1), ('dil_conv_3x3', 0), ('sep_conv_5x5', 2)" in SPACE.to_string(
+        architecture
+    )
 
 
 def test_naos_integers_are_index_rows() -> None:
@@ -146,11 +168,26 @@ NORMAL = "[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_
 @pytest.mark.parametrize(
     ("last", "message"),
     [
-        ("('sep_conv_3x3', 0), ('sep_conv_4x4', 2)", r"normal\.edges\[7\]\.operation: unknown operation 'sep_conv_4x4'; did you mean 'sep_conv_"),
-        ("('sep_conv_3x3', 0), ('none', 2)", r"normal\.edges\[7\]\.operation: 'none' is not an operation of darts there; known: avg_pool_3x3, "),
-        ("('sep_conv_3x3', 0), ('sep_conv_7x7', 2)", r"normal\.edges\[7\]\.operation: 'sep_conv_7x7' is not an operation of darts"),
-        ("('sep_conv_3x3', 0), ('sep_conv_3x3', 5)", r"normal\.edges\[7\]\.input: node 5 reads states 0 to 4, but got 5"),
-        ("('sep_conv_3x3', -1), ('sep_conv_3x3', 2)", r"normal\.edges\[6\]\.input: node 5 reads states 0 to 4, but got -1"),
+        (
+            "('sep_conv_3x3', 0), ('sep_conv_4x4', 2)",
+            r"normal\.edges\[7\]\.operation: unknown operation 'sep_conv_4x4'; did you mean 'sep_conv_",
+        ),
+        (
+            "('sep_conv_3x3', 0), ('none', 2)",
+            r"normal\.edges\[7\]\.operation: 'none' is not an operation of darts there; known: avg_pool_3x3, ",
+        ),
+        (
+            "('sep_conv_3x3', 0), ('sep_conv_7x7', 2)",
+            r"normal\.edges\[7\]\.operation: 'sep_conv_7x7' is not an operation of darts",
+        ),
+        (
+            "('sep_conv_3x3', 0), ('sep_conv_3x3', 5)",
+            r"normal\.edges\[7\]\.input: node 5 reads states 0 to 4, but got 5",
+        ),
+        (
+            "('sep_conv_3x3', -1), ('sep_conv_3x3', 2)",
+            r"normal\.edges\[6\]\.input: node 5 reads states 0 to 4, but got -1",
+        ),
         ("('sep_conv_3x3', 1.5), ('sep_conv_3x3', 2)", r"normal\.edges\[6\]\.input"),
         ("('sep_conv_3x3', True), ('sep_conv_3x3', 2)", r"normal\.edges\[6\]\.input"),
         ("('sep_conv_3x3', 2), ('skip_connect', 2)", r"normal\.edges\[6\]: node 5 reads state 2 twice"),
@@ -173,9 +210,18 @@ def test_genotypes_that_are_refused(last: str, message: str) -> None:
     [
         ("Genotype(normal=[], reduce=[], alpha=[])", "unknown.*alpha"),
         ("Genotype(normal=[])", "missing: .*reduce"),
-        (DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 4]"), r"normal_concat: cells of darts join the states \[2, 3, 4, 5\]"),
-        (DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 4, 9]"), "normal_concat: states 0 to 5 exist"),
-        (DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 2, 4, 5]"), "normal_concat: a state stands twice"),
+        (
+            DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 4]"),
+            r"normal_concat: cells of darts join the states \[2, 3, 4, 5\]",
+        ),
+        (
+            DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 4, 9]"),
+            "normal_concat: states 0 to 5 exist",
+        ),
+        (
+            DARTS_V2.replace("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 2, 4, 5]"),
+            "normal_concat: a state stands twice",
+        ),
         ("1 2 3", "28 integers are needed, one for each edge of both cells, but got 3"),
         (" ".join(["1"] * 28), "normal: node 3 must read two states, but reads 3"),
         (" ".join(["-1"] * 28), r"normal_0_2: must be 0 \(none\) to 7, but got -1"),
@@ -183,7 +229,10 @@ def test_genotypes_that_are_refused(last: str, message: str) -> None:
         ("Genotype(" + "x" * 100_000_000, "100,000,009 characters; at most 20,000"),
         ('{"a":' * 100_000, "not valid JSON|not a genotype|at most"),
         ('{"schema": 2, "space": "darts", "choices": {}}', "schema: .*schema 2; this version reads 1 to 1"),
-        ('{"schema": 1, "space": "nao", "choices": {}}', "space: the architecture is of 'nao', but this space is 'darts'"),
+        (
+            '{"schema": 1, "space": "nao", "choices": {}}',
+            "space: the architecture is of 'nao', but this space is 'darts'",
+        ),
     ],
 )
 def test_texts_that_are_refused(text: str, message: str) -> None:
@@ -231,7 +280,7 @@ def test_arguments_that_are_refused(make: Any, message: str) -> None:
         make()
 
 
-# -- structure ----------------------------------------------------------------------------------------------------------------
+# -- structure ---------------------------------------------------------------------------------------------------------
 def brute_force_paths(space: EdgeSpace, row: Indices) -> np.ndarray[Any, Any]:
     """Complete paths through each edge of both cells, by walking all of them."""
     counts = np.zeros(28, dtype=np.int64)
@@ -285,17 +334,35 @@ def test_noise_is_drawn_again_and_cuts_the_path() -> None:
 
 def test_s1_is_the_papers_table() -> None:
     space = RobustDARTS("S1")
-    assert space.sets["normal"][0, 2] == ("skip_connect", "dil_conv_3x3") and space.sets["normal"][3, 5] == ("dil_conv_3x3", "dil_conv_5x5")
-    assert space.sets["reduce"][1, 4] == ("max_pool_3x3", "sep_conv_3x3") and space.sets["reduce"][4, 5] == ("skip_connect", "dil_conv_5x5")
+    assert space.sets["normal"][0, 2] == ("skip_connect", "dil_conv_3x3") and space.sets["normal"][3, 5] == (
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    )
+    assert space.sets["reduce"][1, 4] == ("max_pool_3x3", "sep_conv_3x3") and space.sets["reduce"][4, 5] == (
+        "skip_connect",
+        "dil_conv_5x5",
+    )
     (architecture,) = space.decode(space.sample(np.random.default_rng(0), 1))
     assert space.parse(space.to_string(architecture)) == architecture
-    with pytest.raises(SpaceError, match=r"normal\.edges\[0\]\.operation: 'sep_conv_5x5' is not an operation of robustdarts there"):
+    with pytest.raises(
+        SpaceError, match=r"normal\.edges\[0\]\.operation: 'sep_conv_5x5' is not an operation of robustdarts there"
+    ):
         space.parse(SPACE.to_string(SPACE.parse("5 5 5 5 0 5 5 0 0 5 5 0 0 0 " * 2)))
 
 
 def test_operations() -> None:
     x = torch.randn(2, 4, 7, 9)
-    for name in (*OPERATIONS, "none", "noise", "sep_conv_7x7", "conv_7x1_1x7", "conv_3x1_1x3", "max_pool_5x5", "conv_1x1", "dil_conv_7x7"):
+    for name in (
+        *OPERATIONS,
+        "none",
+        "noise",
+        "sep_conv_7x7",
+        "conv_7x1_1x7",
+        "conv_3x1_1x3",
+        "max_pool_5x5",
+        "conv_1x1",
+        "dil_conv_7x7",
+    ):
         assert candidate(name, 4, 1)(x).shape == (2, 4, 7, 9) and candidate(name, 4, 2)(x).shape == (2, 4, 4, 5), name
     with pytest.raises(SpaceError, match="unknown operation 'sep_conv_3x5'"):
         candidate("sep_conv_3x5", 4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from spaces import Indices, SearchSpace
-from spaces.cells import DARTS, NAO, NASNet, RobustDARTS
-from spaces.testing import SpaceContract
+from nni_plugins.spaces import Indices, SearchSpace
+from nni_plugins.spaces.cells import DARTS, NAO, NASNet, RobustDARTS
+from nni_plugins.spaces.testing import SpaceContract
 
 
 class TestDARTS(SpaceContract):
@@ -69,10 +69,18 @@ class TestNASNet(SpaceContract):
 
 
 class TestCellsWithNone(SpaceContract):
-    """The space that UnNAS' samples were drawn from: four nodes, the same input twice, ``none`` among the operations, all nodes joined."""
+    """The space that UnNAS' samples were drawn from: four nodes, the same input twice, ``none`` among the operations,
+    all nodes joined.
+    """
 
     def space(self) -> SearchSpace:
-        return NASNet(nodes=4, operations=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"), concat="all", channels=4, cells=4)
+        return NASNet(
+            nodes=4,
+            operations=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"),
+            concat="all",
+            channels=4,
+            cells=4,
+        )
 
     def _has_dead_weight(self, space: SearchSpace, indices: Indices) -> npt.NDArray[np.bool_]:
         """An input that no node reads, or only through ``none``, leaves its calibration without effect."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spaces import Architecture, CostTable, Decision, Indices, NASBench201, SearchSpace
-from spaces.supernet import WeightBlock, WeightBlocks
-from spaces.testing import SpaceContract
+from nni_plugins.spaces import Architecture, CostTable, Decision, Indices, NASBench201, SearchSpace
+from nni_plugins.spaces.supernet import WeightBlock, WeightBlocks
+from nni_plugins.spaces.testing import SpaceContract
 
 
 class TestFourNodes(SpaceContract):
@@ -52,7 +52,9 @@ class EncodesBackwards(Small):
 
 class AcceptsAnything(Small):
     def architecture(self, choices: Mapping[str, str]) -> Architecture:
-        return super().architecture({d.label: d.values[0] for d in self.decisions} | {k: v for k, v in choices.items() if k in self.labels})
+        return super().architecture(
+            {d.label: d.values[0] for d in self.decisions} | {k: v for k, v in choices.items() if k in self.labels}
+        )
 
 
 class NeverDrawsTheLastValue(Small):
@@ -72,7 +74,9 @@ class DoesNotShare(Small):
 
 class MutatesAtTimes(Small):
     def mutate(self, rng: np.random.Generator, parents: Indices, probability: float) -> Indices:
-        return np.where(rng.random(parents.shape) < probability, rng.integers(0, 5, size=parents.shape), parents).astype(np.int8)
+        return np.where(
+            rng.random(parents.shape) < probability, rng.integers(0, 5, size=parents.shape), parents
+        ).astype(np.int8)
 
 
 class CrossesWithStrangers(Small):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spaces import DARTS, NAO, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS, SearchSpace
-from spaces.testing import SpaceContract
+from nni_plugins.spaces import DARTS, NAO, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS, SearchSpace
+from nni_plugins.spaces.testing import SpaceContract
 
 SPACES = [
     (DARTS(), 32),

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.transforms import Bbox
 
-from spaces import NASBench201, SpaceError
-from spaces.base import GraphEdge
-from spaces.drawing import colour, draw, draw_cell, draw_sheet
-from spaces.drawing_layout import is_chain, layout, levels, settle
+from nni_plugins.spaces import NASBench201, SpaceError
+from nni_plugins.spaces.base import GraphEdge
+from nni_plugins.spaces.drawing import colour, draw, draw_cell, draw_sheet
+from nni_plugins.spaces.drawing_layout import is_chain, layout, levels, settle
 
 Edges = list[GraphEdge]
 LONG = {
@@ -36,7 +36,9 @@ DARTS = {
     "PNAS": "sep5@0 max@0 | sep7@1 max@1 | sep5@1 sep3@1 | sep3@4 max@1 | sep3@0 skip@1; 23456",
     "chain of four": "sep3@0 sep3@1 | sep3@2 sep5@2 | max@3 skip@0 | dil5@4 skip@1",
 }
-"""Published cells, ``operation@state``; states 0 and 1 are inputs. After ``;`` the states that the output joins, 2 to 5 if none are given."""
+"""Published cells, ``operation@state``; states 0 and 1 are inputs. After ``;`` the states that the output joins, 2 to 5
+if none are given.
+"""
 NAONET_V2 = "1 1 0 1 2 4 0 0 0 0 2 1 0 0 0 2 0 3 0 0", "0 2 0 2 2 2 1 0 0 0 0 1 0 0 0 3 0 0 0 1"
 NAO_OPERATIONS = ["sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "skip_connect"]
 
@@ -116,7 +118,9 @@ def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
 
 def frames(figure: Figure) -> list[Bbox]:
     """The outlines of nodes and labels, in dots."""
-    return [patch.get_window_extent() for axes in figure.axes for patch in axes.patches if isinstance(patch, FancyBboxPatch)]
+    return [
+        patch.get_window_extent() for axes in figure.axes for patch in axes.patches if isinstance(patch, FancyBboxPatch)
+    ]
 
 
 def overlap(a: Bbox, b: Bbox) -> bool:
@@ -128,7 +132,9 @@ def contains(outer: Bbox, inner: Bbox) -> bool:
 
 
 def check(figure: Figure) -> None:
-    """No text and no outline covers another; every text lies in the figure; no arrow runs behind an outline but those it belongs to."""
+    """No text and no outline covers another; every text lies in the figure; no arrow runs behind an outline but those
+    it belongs to.
+    """
     rendered(figure)
     texts, outlines = text_boxes(figure), frames(figure)
     for (name, a), (other, b) in combinations(texts, 2):
@@ -143,13 +149,20 @@ def check(figure: Figure) -> None:
         fine = np.concatenate([np.linspace(p, q, 20) for p, q in pairwise(points)])
         touched = 0
         for box in outlines:
-            inside = (fine[:, 0] > box.x0 + 1) & (fine[:, 0] < box.x1 - 1) & (fine[:, 1] > box.y0 + 1) & (fine[:, 1] < box.y1 - 1)
+            inside = (
+                (fine[:, 0] > box.x0 + 1)
+                & (fine[:, 0] < box.x1 - 1)
+                & (fine[:, 1] > box.y0 + 1)
+                & (fine[:, 1] < box.y1 - 1)
+            )
             touched += bool(inside.any())
         assert touched <= 1, "an arrow runs behind more than its own label"
 
 
 def own_labels(edges: Edges) -> None:
-    """Every labelled arrow passes through the middle of one label with its operation, and each label belongs to one arrow."""
+    """Every labelled arrow passes through the middle of one label with its operation, and each label belongs to one
+    arrow.
+    """
     picture = layout(edges)
     labels = {(box.x, box.y): box.text for box in picture.boxes if box.label}
     assert len(labels) == sum(bool(e.operation) for e in edges)
@@ -167,7 +180,12 @@ def own_labels(edges: Edges) -> None:
 
 @drawn
 def test_nothing_covers_anything(name: str) -> None:
-    check(draw({"normal": GRAPHS[name]}, f"the cell {name}, drawn by a test with a title that is long enough to be broken into lines"))
+    check(
+        draw(
+            {"normal": GRAPHS[name]},
+            f"the cell {name}, drawn by a test with a title that is long enough to be broken into lines",
+        )
+    )
 
 
 @drawn
@@ -178,9 +196,16 @@ def test_arrows_carry_their_labels(name: str) -> None:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_random_cells(seed: int) -> None:
-    """Cells that no space would give: many nodes, repeated arrows, dead ends, orphans, names and operations of any length."""
+    """Cells that no space would give: many nodes, repeated arrows, dead ends, orphans, names and operations of any
+    length.
+    """
     rng = np.random.default_rng(seed)
-    names = ["input_0", "input_1", *("n" * int(rng.integers(1, 12)) + str(i) for i in range(int(rng.integers(1, 9)))), "output"]
+    names = [
+        "input_0",
+        "input_1",
+        *("n" * int(rng.integers(1, 12)) + str(i) for i in range(int(rng.integers(1, 9)))),
+        "output",
+    ]
     edges = []
     for _ in range(int(rng.integers(1, 25))):
         a, b = sorted(rng.choice(len(names), size=2, replace=False).tolist())
@@ -191,7 +216,16 @@ def test_random_cells(seed: int) -> None:
 
 
 def test_columns() -> None:
-    assert levels(GRAPHS["NASNet-A normal"]) == {"input_0": 0, "input_1": 0, "2": 1, "3": 1, "4": 1, "5": 1, "6": 1, "output": 2}
+    assert levels(GRAPHS["NASNet-A normal"]) == {
+        "input_0": 0,
+        "input_1": 0,
+        "2": 1,
+        "3": 1,
+        "4": 1,
+        "5": 1,
+        "6": 1,
+        "output": 2,
+    }
     assert levels(darts(DARTS["chain of four"]))["5"] == 4
     assert levels(GRAPHS["NAS-Bench-201, dead"]) == {"input": 0, "1": 1, "2": 1, "output": 2}
     assert levels([]) == {"input": 0, "output": 1}
@@ -214,7 +248,11 @@ def test_settle_by_hand() -> None:
 
 
 def test_a_chain_fills_lines() -> None:
-    assert is_chain(GRAPHS["MobileNet"]) and not is_chain(GRAPHS["recurrent, a line"]) and not is_chain(GRAPHS["MobileNet"][:12])
+    assert (
+        is_chain(GRAPHS["MobileNet"])
+        and not is_chain(GRAPHS["recurrent, a line"])
+        and not is_chain(GRAPHS["MobileNet"][:12])
+    )
     rows = [box.y for box in layout(GRAPHS["MobileNet"]).boxes]
     assert sorted(rows.count(y) for y in set(rows)) == [6, 8, 8]
 
@@ -225,15 +263,31 @@ def test_a_chain_fills_lines() -> None:
 def test_colours() -> None:
     assert len({colour(f"k{kernel}e6") for kernel in (3, 5, 7)}) == 3
     assert colour("sep_conv_3x3") == colour("sep_conv_5x5") != colour("dil_conv_3x3")
-    assert colour("max_pool_3x3") == colour("maxpool3x3") and colour("nor_conv_1x1") == colour("conv_7x1_1x7") and colour("") != colour("conv")
+    assert (
+        colour("max_pool_3x3") == colour("maxpool3x3")
+        and colour("nor_conv_1x1") == colour("conv_7x1_1x7")
+        and colour("") != colour("conv")
+    )
 
 
 def test_dead_arrows_are_dashed_and_pale() -> None:
     figure = draw({"cell": GRAPHS["NAS-Bench-201, dead"]})
     curves = [patch for patch in figure.axes[0].patches if isinstance(patch, PathPatch)]
-    assert [(patch.get_linestyle(), patch.get_alpha()) for patch in curves] == [("dashed", 0.5), ("dashed", 0.5), ("solid", 1.0)]
+    assert [(patch.get_linestyle(), patch.get_alpha()) for patch in curves] == [
+        ("dashed", 0.5),
+        ("dashed", 0.5),
+        ("solid", 1.0),
+    ]
     texts = {text.get_text(): text.get_alpha() for text in figure.axes[0].texts}
-    assert texts == {"input": 1.0, "1": 0.5, "2": 0.5, "output": 1.0, "skip_connect": 0.5, "avg_pool_3x3": 0.5, "nor_conv_1x1": 1.0}
+    assert texts == {
+        "input": 1.0,
+        "1": 0.5,
+        "2": 0.5,
+        "output": 1.0,
+        "skip_connect": 0.5,
+        "avg_pool_3x3": 0.5,
+        "nor_conv_1x1": 1.0,
+    }
 
 
 def test_several_graphs_have_names_and_one_has_none() -> None:
@@ -265,15 +319,24 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 def test_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All cells of this file in one picture: still nothing covers anything, and text is as large as in a picture of its own."""
+    """All cells of this file in one picture: still nothing covers anything, and text is as large as in a picture of its
+    own.
+    """
     kept: list[Figure] = []
     saved = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: (kept.append(self), saved(self, *args, **kwargs))[1])
-    entries = [(name, {"cell": edges} if i % 3 else {"one": edges, "two": edges}) for i, (name, edges) in enumerate(GRAPHS.items())]
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *args, **kwargs: (kept.append(self), saved(self, *args, **kwargs))[1]
+    )
+    entries = [
+        (name, {"cell": edges} if i % 3 else {"one": edges, "two": edges})
+        for i, (name, edges) in enumerate(GRAPHS.items())
+    ]
     assert draw_sheet(entries, tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"
     check(kept[0])
     assert {text.get_fontsize() for text in kept[0].axes[0].texts} == {8.0, 9.0, 10.0}
-    wide, narrow = (draw_sheet(entries[:4], tmp_path / f"{c}.svg", columns=c).read_text().split("<metadata>")[0] for c in (9, 1))
+    wide, narrow = (
+        draw_sheet(entries[:4], tmp_path / f"{c}.svg", columns=c).read_text().split("<metadata>")[0] for c in (9, 1)
+    )
     assert wide != narrow
 
 
@@ -285,6 +348,8 @@ def test_a_sheet_needs_something(tmp_path: Path) -> None:
 
 def test_a_huge_sheet_is_coarser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dots: list[float] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, dpi, metadata: dots.append(max(self.get_size_inches()) * dpi))
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, path, dpi, metadata: dots.append(max(self.get_size_inches()) * dpi)
+    )
     draw_sheet([(str(i), {"cell": []}) for i in range(600)], tmp_path / "sheet.png", columns=1)
     assert dots == [pytest.approx(60_000)]

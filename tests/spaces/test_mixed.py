@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from spaces import DARTS, NAO, NASBench201, RobustDARTS, SearchSpace, SpaceError
-from spaces.mixed import MixedOptions, MixedSupernet
-from spaces.mixed.functional import _FrozenConv, _MaskedReLU, shuffle
+from nni_plugins.spaces import DARTS, NAO, NASBench201, RobustDARTS, SearchSpace, SpaceError
+from nni_plugins.spaces.mixed import MixedOptions, MixedSupernet
+from nni_plugins.spaces.mixed.functional import _FrozenConv, _MaskedReLU, shuffle
 
 SMALL: list[tuple[SearchSpace, int]] = [
     (DARTS(channels=4, cells=3), 8),
@@ -37,11 +37,17 @@ def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for name, p in module.named_parameters() if not name.startswith(("alphas.", "betas.")))
 
 
-CASES = [(space, side, options) for n, (space, side) in enumerate(SMALL) for options in (OPTIONS if n in (0, 5) else OPTIONS[4:7])]
+CASES = [
+    (space, side, options)
+    for n, (space, side) in enumerate(SMALL)
+    for options in (OPTIONS if n in (0, 5) else OPTIONS[4:7])
+]
 
 
 @pytest.mark.parametrize(
-    ("space", "side", "options"), CASES, ids=[f"{s.name}-{side}-{o.option}-k{o.partial_channels}-{n}" for n, (s, side, o) in enumerate(CASES)]
+    ("space", "side", "options"),
+    CASES,
+    ids=[f"{s.name}-{side}-{o.option}-k{o.partial_channels}-{n}" for n, (s, side, o) in enumerate(CASES)],
 )
 def test_the_shared_form_equals_the_plain_one(space: SearchSpace, side: int, options: MixedOptions) -> None:
     """Outputs, gradients of everything that learns and running statistics, in float64, in training and in evaluation."""
@@ -73,19 +79,35 @@ def test_the_shared_form_equals_the_plain_one(space: SearchSpace, side: int, opt
 
 
 def test_parameter_counts() -> None:
-    """DARTS' and PC-DARTS' CIFAR supernets and RF-DARTS' batch norms, with and without those after pools (fact sheet, 1.3, 2, 3.2)."""
+    """DARTS' and PC-DARTS' CIFAR supernets and RF-DARTS' batch norms, with and without those after pools (fact sheet,
+    1.3, 2, 3.2).
+    """
     assert count(MixedSupernet(DARTS())) == 1_930_618
     assert count(MixedSupernet(DARTS(), MixedOptions(partial_channels=4, edge_normalization=True))) == 299_578
     for pool_affine, expected in ((False, 56_672), (True, 74_592)):
         model = MixedSupernet(DARTS(), MixedOptions("C", pool_affine=pool_affine))
-        names = {name for name, p in model.named_parameters() if p.requires_grad and not name.startswith(("alphas.", "classifier."))}
+        names = {
+            name
+            for name, p in model.named_parameters()
+            if p.requires_grad and not name.startswith(("alphas.", "classifier."))
+        }
         assert sum(p.numel() for name, p in model.named_parameters() if name in names) == expected
     assert [tuple(p.shape) for p in MixedSupernet(DARTS()).architecture_parameters().values()] == [(14, 8), (14, 8)]
     model = MixedSupernet(NASBench201(), MixedOptions("C"))
     assert [tuple(p.shape) for p in model.architecture_parameters().values()] == [(6, 5)]
-    learns = {n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith(("alphas.", "classifier."))}
+    learns = {
+        n: p for n, p in model.named_parameters() if p.requires_grad and not n.startswith(("alphas.", "classifier."))
+    }
     assert sum(p.numel() for p in learns.values()) == 13_984
-    assert sum(p.numel() for p in MixedSupernet(NASBench201()).modules() if isinstance(p, torch.nn.Conv2d) for p in [p.weight]) == 1_684_912
+    assert (
+        sum(
+            p.numel()
+            for p in MixedSupernet(NASBench201()).modules()
+            if isinstance(p, torch.nn.Conv2d)
+            for p in [p.weight]
+        )
+        == 1_684_912
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +140,9 @@ def test_initialisations() -> None:
     space = NASBench201(channels=32, cells_per_stage=1)
     variances = {}
     for name in ("torch", "kaiming", "xavier"):
-        weight = MixedSupernet(space, MixedOptions("C", initialisation=name)).get_parameter("cells.0.edges.0.operations.nor_conv_3x3.1.weight")
+        weight = MixedSupernet(space, MixedOptions("C", initialisation=name)).get_parameter(
+            "cells.0.edges.0.operations.nor_conv_3x3.1.weight"
+        )
         variances[name] = float(weight.var()) * 9 * 32
     assert variances["torch"] == pytest.approx(1 / 3, rel=0.05) and variances["kaiming"] == pytest.approx(2, rel=0.05)
     assert variances["xavier"] == pytest.approx(1, rel=0.05)
@@ -132,7 +156,9 @@ def test_frozen_convolutions_keep_no_input() -> None:
         return t
 
     x = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
-    conv = torch.nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2, bias=False).double().requires_grad_(False)
+    conv = (
+        torch.nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2, bias=False).double().requires_grad_(False)
+    )
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         y = _FrozenConv.apply(_MaskedReLU.apply(x), conv.weight, (2, 2), (2, 2), (2, 2), 2)
     assert [t.dtype for t in kept] == [torch.bool, torch.float64] and kept[1].shape == conv.weight.shape
@@ -144,7 +170,9 @@ def test_frozen_convolutions_keep_no_input() -> None:
 
 
 def test_memory_of_a_frozen_supernet() -> None:
-    """Bytes saved for backward: at most 0.45 of the plain form's (fact sheet 9.2: 3,065 of 7,662 MiB with the alphas off)."""
+    """Bytes saved for backward: at most 0.45 of the plain form's (fact sheet 9.2: 3,065 of 7,662 MiB with the alphas
+    off).
+    """
 
     def saved(options: MixedOptions) -> int:
         torch.manual_seed(0)
@@ -182,10 +210,14 @@ def test_edge_normalization_is_a_softmax_over_each_nodes_edges() -> None:
 
 
 def test_a_one_hot_mixture_of_the_derived_cell_is_that_cell() -> None:
-    """With the weights of one architecture, the mixture is the stand-alone network; NAS-Bench-201 has no batch norm after pools."""
+    """With the weights of one architecture, the mixture is the stand-alone network; NAS-Bench-201 has no batch norm
+    after pools.
+    """
     space = NASBench201(channels=4, cells_per_stage=1)
     model = MixedSupernet(space, MixedOptions("A")).double().eval()
-    architecture = space.parse("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|")
+    architecture = space.parse(
+        "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+    )
     with torch.no_grad():
         model.alphas["cell"].copy_(1000 * torch.eye(5)[torch.from_numpy(space.encode([architecture])[0]).long()])
     assert model.genotype() == space.to_string(architecture)
@@ -227,7 +259,10 @@ def test_drop_path_grows_and_acts_in_training_only() -> None:
             lambda: MixedSupernet(DARTS(channels=6), MixedOptions(partial_channels=4)),
             "partial_channels=4 must divide the width of the first cells, 6",
         ),
-        (lambda: MixedSupernet(NAO()), "nao has no mixture over edges.\nDifferentiable search works on darts, robustdarts and nasbench201"),
+        (
+            lambda: MixedSupernet(NAO()),
+            "nao has no mixture over edges.\nDifferentiable search works on darts, robustdarts and nasbench201",
+        ),
     ],
 )
 def test_what_is_refused(make: Any, message: str) -> None:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from spaces import SearchSpace, SpaceError
-from spaces.mobilenet import RLNAS_MOBILENET, MobileNetLike
-from spaces.staged import Stage
-from spaces.testing import SpaceContract
-from strategies.angle import VARIANTS, AngleTable
+from nni_plugins.spaces import SearchSpace, SpaceError
+from nni_plugins.spaces.mobilenet import RLNAS_MOBILENET, MobileNetLike
+from nni_plugins.spaces.staged import Stage
+from nni_plugins.spaces.testing import SpaceContract
+from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
 
 SPACE = MobileNetLike()
 STAGES = ((4, 2, 2), (6, 2, 2), (8, 2, 2), (8, 2, 1), (12, 2, 2), (16, 1, 1))
@@ -65,7 +65,9 @@ def test_size() -> None:
     ],
 )
 def test_costs(text: str, parameters: int, macs: int, printed: str) -> None:
-    """RLNAS, table 5: 5.3 M and 473 M. The official count takes (2 in - 1) out for the classifier, (in - 1) out more than its multiply-adds."""
+    """RLNAS, table 5: 5.3 M and 473 M. The official count takes (2 in - 1) out for the classifier, (in - 1) out more
+    than its multiply-adds.
+    """
     costs = SPACE.cost_table(224)(row(SPACE, text))
     assert (int(costs.parameters[0]), int(costs.macs[0])) == (parameters, macs)
     assert f"{(macs + (1728 - 1) * 1000) / 1e6:.1f}" == printed
@@ -77,9 +79,15 @@ def test_costs_equal_an_independent_count(size: tuple[int, int]) -> None:
     analysis = pytest.importorskip("fvcore.nn", reason="fvcore is not installed")
     indices = SPACE.sample(np.random.default_rng(sum(size)), 1)
     network = SPACE.network(SPACE.decode(indices)[0]).eval()
-    counted = analysis.FlopCountAnalysis(network, torch.zeros(1, 3, *size)).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counted = (
+        analysis.FlopCountAnalysis(network, torch.zeros(1, 3, *size))
+        .unsupported_ops_warnings(False)
+        .uncalled_modules_warnings(False)
+    )
     costs, kinds = SPACE.cost_table(size)(indices), counted.by_operator()
-    assert costs.macs[0] == kinds["conv"] + kinds["linear"] and costs.parameters[0] == sum(p.numel() for p in network.parameters())
+    assert costs.macs[0] == kinds["conv"] + kinds["linear"] and costs.parameters[0] == sum(
+        p.numel() for p in network.parameters()
+    )
 
 
 def test_costs_of_heads() -> None:
@@ -114,7 +122,11 @@ def test_published_forms(text: str) -> None:
     """The paper's figure has fewer marks between stages than there are stages."""
     architecture = SPACE.parse(text)
     assert SPACE.to_string(architecture) == SPACE.canonical(architecture) == RLNAS_MOBILENET
-    assert architecture["block_0"] == "k5e3" and architecture["block_2"] == "identity" and architecture["block_7"] == "k7e3"
+    assert (
+        architecture["block_0"] == "k5e3"
+        and architecture["block_2"] == "identity"
+        and architecture["block_7"] == "k7e3"
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +136,10 @@ def test_published_forms(text: str) -> None:
         ("[]", "got 0 in '\\[\\]'"),
         ("0 0 0", r"11 blocks are needed, but got 3 in '0 0 0'[\s\S]*reads: 0 0 0 0 0 0 0 0 0 0 0"),
         (f"{LEFT_OUT} 0", "got 12"),
-        ("0 0 -1 0 0 0 0 0 0 0 0", r"block_2: opens a stage and cannot be -1 \(identity\); allowed are 0 to 5\.\n0 to 5 are k3e3, k3e6"),
+        (
+            "0 0 -1 0 0 0 0 0 0 0 0",
+            r"block_2: opens a stage and cannot be -1 \(identity\); allowed are 0 to 5\.\n0 to 5 are k3e3, k3e6",
+        ),
         ("0 -2 0 0 0 0 0 0 0 0 0", r"block_1: unknown operation '-2'; allowed are -1 \(identity\) and 0 to 5"),
         ("6 0 0 0 0 0 0 0 0 0 0", "block_0: unknown operation '6'; allowed are 0 to 5"),
         ("6 7 8 9 x -1 0 0 0 0 0", "block_0: .*block_1: .*block_2: unknown operation '8'.*; and 2 more"),
@@ -149,7 +164,9 @@ def test_strings_that_are_refused(text: str, message: str) -> None:
 
 def test_an_identity_that_is_refused_by_name() -> None:
     choices = SPACE.parse(RLNAS_MOBILENET).as_dict()
-    with pytest.raises(SpaceError, match=r"block_4: unknown value 'identity'; known: k3e3, k3e6, k5e3, k5e6, k7e3, k7e6"):
+    with pytest.raises(
+        SpaceError, match=r"block_4: unknown value 'identity'; known: k3e3, k3e6, k5e3, k5e6, k7e3, k7e6"
+    ):
         SPACE.parse({**choices, "block_4": "identity"})
 
 
@@ -178,16 +195,21 @@ def test_arguments_that_are_refused(arguments: dict[str, Any], message: str) -> 
 
 def test_the_graph_is_a_chain() -> None:
     (edges,) = SPACE.graph(SPACE.parse(RLNAS_MOBILENET)).values()
-    assert [e.source for e in edges] == ["input", *map(str, range(20))] and [e.target for e in edges] == [*map(str, range(20)), "output"]
+    assert [e.source for e in edges] == ["input", *map(str, range(20))] and [e.target for e in edges] == [
+        *map(str, range(20)),
+        "output",
+    ]
     assert [e.operation for e in edges[:4]] == ["k5e3", "k3e3", "identity", "k5e3"] and all(e.live for e in edges)
 
 
 def test_torch_is_imported_when_it_is_needed() -> None:
     code = (
-        "import sys; from spaces.mobilenet import *; s = MobileNetLike(); s.cost_table()(s.encode([s.parse(RLNAS_MOBILENET)]))\n"
+        "import sys; from nni_plugins.spaces.mobilenet import *; s = MobileNetLike(); s.cost_table()(s.encode([s.parse(RLNAS_MOBILENET)]))\n"
         "print(sorted({'torch', 'nni'} & set(sys.modules)))"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
+    )
     assert (result.stdout.strip(), result.returncode) == ("[]", 0), result.stderr
 
 
@@ -209,7 +231,10 @@ def shaken(module: torch.nn.Module, seed: int) -> torch.nn.Module:
     with torch.no_grad():
         for name, value in module.state_dict().items():
             if value.is_floating_point():
-                value.copy_(torch.rand(value.shape, generator=generator, dtype=torch.float64) + (0.5 if "running_var" in name else -0.4))
+                value.copy_(
+                    torch.rand(value.shape, generator=generator, dtype=torch.float64)
+                    + (0.5 if "running_var" in name else -0.4)
+                )
     return module
 
 
@@ -217,7 +242,9 @@ def shaken(module: torch.nn.Module, seed: int) -> torch.nn.Module:
 def test_dilation_computes_the_same_at_more_places(seed: int) -> None:
     """Every second pixel of a dilated feature map is the pixel of the network with strides, borders included."""
     (architecture,) = TINY.decode(TINY.sample(np.random.default_rng(seed), 1))
-    weights = {k: v for k, v in shaken(TINY.network(architecture), seed).state_dict().items() if not k.startswith("classifier")}
+    weights = {
+        k: v for k, v in shaken(TINY.network(architecture), seed).state_dict().items() if not k.startswith("classifier")
+    }
     x = torch.randn(1, 3, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     pyramids = []
     for output_stride in (None, 16, 8, 4, 2):
@@ -254,11 +281,18 @@ def test_supernet_equals_the_network(seed: int, training: bool) -> None:
     space = TINY.with_head(("linear", {"kind": "jigsaw", "tiles": 2})[seed % 2], 3)
     indices = space.sample(np.random.default_rng(seed), 1)
     (architecture,) = space.decode(indices)
-    supernet, network = shaken(space.supernet(), seed).train(training), space.network(architecture).double().train(training)
+    supernet, network = (
+        shaken(space.supernet(), seed).train(training),
+        space.network(architecture).double().train(training),
+    )
     weights, wanted = supernet.state_dict(), {}
     for name in network.state_dict():
         block = name.split(".")[1]
-        source = name.replace(f"blocks.{block}.", f"blocks.{block}.{architecture[f'block_{block}']}.") if name.startswith("blocks.") else name
+        source = (
+            name.replace(f"blocks.{block}.", f"blocks.{block}.{architecture[f'block_{block}']}.")
+            if name.startswith("blocks.")
+            else name
+        )
         wanted[name] = weights[source].clone()
     network.load_state_dict(wanted)
     shape = (4, 3, 40, 33) if seed % 2 == 0 else (4, 2, 3, 40, 33)
@@ -270,12 +304,18 @@ def test_supernet_equals_the_network(seed: int, training: bool) -> None:
 def test_only_the_path_gets_gradients() -> None:
     supernet = TINY.supernet()
     supernet.forward_path(torch.randn(2, 3, 64, 64), row(TINY, "5 -1 4 3 2 -1 1 0 5 -1 2")).sum().backward()
-    touched = {name.split(".")[1] + name.split(".")[2] for name, p in supernet.named_parameters() if p.grad is not None and "blocks" in name}
+    touched = {
+        name.split(".")[1] + name.split(".")[2]
+        for name, p in supernet.named_parameters()
+        if p.grad is not None and "blocks" in name
+    }
     assert touched == {"0k7e6", "2k7e3", "3k5e6", "4k5e3", "6k3e6", "7k3e3", "8k7e6", "10k5e3"}
 
 
 def test_initial_weights() -> None:
-    """Official: convolutions N(0, sqrt(2 / (k^2 c_out))), also depthwise ones; batch norms 1 and 0; the linear layer as PyTorch's."""
+    """Official: convolutions N(0, sqrt(2 / (k^2 c_out))), also depthwise ones; batch norms 1 and 0; the linear layer as
+    PyTorch's.
+    """
     torch.manual_seed(0)
     supernet = MobileNetLike(stages=((64, 2, 2),), last_channels=500).supernet()
     convolutions = [m for m in supernet.modules() if isinstance(m, torch.nn.Conv2d)]
@@ -284,10 +324,16 @@ def test_initial_weights() -> None:
         wanted = (2 / (module.kernel_size[0] ** 2 * module.out_channels)) ** 0.5
         assert abs(float(module.weight.detach().std()) / wanted - 1) < 6 / (2 * module.weight.numel()) ** 0.5
         assert abs(float(module.weight.detach().mean())) < 6 * wanted / module.weight.numel() ** 0.5
-    assert all((m.weight == 1).all() and (m.bias == 0).all() for m in supernet.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert all(
+        (m.weight == 1).all() and (m.bias == 0).all() for m in supernet.modules() if isinstance(m, torch.nn.BatchNorm2d)
+    )
     assert abs(float(supernet.classifier.weight.detach().abs().max()) * 500**0.5 - 1) < 1e-3
     before, after = supernet.state_dict(), supernet.fresh().state_dict()
-    assert all(not torch.equal(before[name], after[name]) for name in before if name.endswith("0.weight") or name.startswith("classifier"))
+    assert all(
+        not torch.equal(before[name], after[name])
+        for name in before
+        if name.endswith("0.weight") or name.startswith("classifier")
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 32, 32), (3, 32, 32), (2, 3, 31, 32)])

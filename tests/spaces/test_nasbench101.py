@@ -19,10 +19,10 @@ import pytest
 import torch
 from nni.nas.hub.pytorch.modules.nasbench101 import compute_vertex_channels
 
-from spaces import Architecture, SearchSpace, SpaceError
-from spaces.nasbench101 import Cell, NASBench101, codec, matrices
-from spaces.nasbench101.live import LiveCells
-from spaces.testing import SpaceContract
+from nni_plugins.spaces import Architecture, SearchSpace, SpaceError
+from nni_plugins.spaces.nasbench101 import Cell, NASBench101, codec, matrices
+from nni_plugins.spaces.nasbench101.live import LiveCells
+from nni_plugins.spaces.testing import SpaceContract
 
 REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 SPACE = NASBench101()
@@ -74,7 +74,9 @@ class TestFiveNodesOnOddImages(SpaceContract):
     ],
 )
 def test_published_cells(text: str, digest: str | None, parameters: int) -> None:
-    """The benchmark's first record, the Inception-like cell of its README, and sample 000907 of UnNAS (fact sheet, section 5.2)."""
+    """The benchmark's first record, the Inception-like cell of its README, and sample 000907 of UnNAS (fact sheet,
+    section 5.2).
+    """
     architecture = SPACE.parse(text)
     assert SPACE.cost_table()(SPACE.encode([architecture])).parameters.tolist() == [parameters]
     assert digest in (None, SPACE.canonical(architecture))
@@ -99,7 +101,10 @@ def test_parameters_of_500_records() -> None:
 
 def test_sizes() -> None:
     assert [NASBench101(nodes=n).size for n in range(1, 6)] == [15, 423, 22_680, 1_948_860, 139_359_042]
-    assert NASBench101(nodes=5, max_edges=1).size == 3**5 and NASBench101(nodes=3, max_edges=10).size > NASBench101(nodes=3).size
+    assert (
+        NASBench101(nodes=5, max_edges=1).size == 3**5
+        and NASBench101(nodes=3, max_edges=10).size > NASBench101(nodes=3).size
+    )
     assert SPACE.labels[:7] == ("e_0_1", "e_0_2", "e_0_3", "e_0_4", "e_0_5", "e_0_6", "e_1_2") and SPACE.repeats == 9
     valid = 0
     for entries in itertools.product((0, 1), repeat=6):
@@ -151,7 +156,10 @@ def relabelled(cell: Cell, rng: np.random.Generator) -> Cell:
         order.append(int(rng.choice(ready)))
         left.remove(order[-1])
     order.append(n - 1)
-    return Cell(tuple(tuple(cell.matrix[u][v] for v in order) for u in order), tuple(cell.operations[v - 1] for v in order[1:-1]))
+    return Cell(
+        tuple(tuple(cell.matrix[u][v] for v in order) for u in order),
+        tuple(cell.operations[v - 1] for v in order[1:-1]),
+    )
 
 
 def test_isomorphic_cells_are_one(table: npt.NDArray[np.int8]) -> None:
@@ -160,7 +168,9 @@ def test_isomorphic_cells_are_one(table: npt.NDArray[np.int8]) -> None:
     twins = [relabelled(cell, rng) for cell in cells]
     assert sum(cell != twin for cell, twin in zip(cells, twins, strict=True)) > 100
     rows, others = (SPACE.encode([SPACE.from_cell(cell) for cell in group]) for group in (cells, twins))
-    assert [cell.hash() for cell in cells] == [cell.hash() for cell in twins] and np.array_equal(SPACE.keys(rows), SPACE.keys(others))
+    assert [cell.hash() for cell in cells] == [cell.hash() for cell in twins] and np.array_equal(
+        SPACE.keys(rows), SPACE.keys(others)
+    )
 
 
 def test_pruning() -> None:
@@ -208,20 +218,30 @@ def test_channels_equal_those_of_nni(outputs: int, table: npt.NDArray[np.int8]) 
 def test_written_forms() -> None:
     architecture = SPACE.parse(INCEPTION)
     cell = SPACE.cell(architecture)
-    operations = [{"conv1x1": "conv1x1-bn-relu", "conv3x3": "conv3x3-bn-relu"}.get(name, name) for name in cell.operations]
+    operations = [
+        {"conv1x1": "conv1x1-bn-relu", "conv3x3": "conv3x3-bn-relu"}.get(name, name) for name in cell.operations
+    ]
     for form in (
         {"matrix": [list(row) for row in cell.matrix], "operations": list(cell.operations)},
         {"matrix": cell.matrix, "ops": ["input", *operations, "output"]},
         {**architecture.as_dict(), **{f"op_{v}": name for v, name in enumerate(operations, start=1)}},
     ):
-        assert SPACE.parse(form) == SPACE.parse(json.dumps(form)) == SPACE.parse(f" {json.dumps(form)}\n") == architecture
+        assert (
+            SPACE.parse(form) == SPACE.parse(json.dumps(form)) == SPACE.parse(f" {json.dumps(form)}\n") == architecture
+        )
     assert SPACE.parse({"matrix": np.array(cell.matrix), "operations": operations}) == architecture
-    assert SPACE.parse(INCEPTION.replace("3x3,", "3x3-bn-relu,").replace("maxpool3x3-bn-relu", "maxpool3x3")) == architecture
+    assert (
+        SPACE.parse(INCEPTION.replace("3x3,", "3x3-bn-relu,").replace("maxpool3x3-bn-relu", "maxpool3x3"))
+        == architecture
+    )
 
 
 def test_cells_of_other_sizes() -> None:
     small = SPACE.parse("010,001,000:conv3x3")
-    assert SPACE.to_string(small) == "0100000,0000001,0000000,0000000,0000000,0000000,0000000:conv3x3,conv1x1,conv1x1,conv1x1,conv1x1"
+    assert (
+        SPACE.to_string(small)
+        == "0100000,0000001,0000000,0000000,0000000,0000000,0000000:conv3x3,conv1x1,conv1x1,conv1x1,conv1x1"
+    )
     assert SPACE.canonical(small) == Cell(((0, 1, 0), (0, 0, 1), (0, 0, 0)), ("conv3x3",)).hash()
     assert NASBench101(nodes=1).parse(SPACE.to_string(small)) == NASBench101(nodes=1).parse("010,001,000:conv3x3")
     crowded = "01000111,00111101,00011100,00001110,00000110,00000010,00000001,00000000:" + ",".join(["conv1x1"] * 6)
@@ -241,22 +261,34 @@ NAMES = "conv1x1,conv1x1,conv1x1,conv1x1,conv1x1"
         ("", r"one ':' must stand between[\s\S]*010,001,000:conv3x3"),
         (f"{ROWS}:{NAMES}:", "one ':'"),
         (":", "matrix: a cell has 2 to 20 vertices, so many rows and columns, but got 1 rows"),
-        (f"{ROWS.replace('0001000', '000100')}:{NAMES}", r"matrix\[2\]: must have 7 entries, as there are 7 rows, but got 6"),
+        (
+            f"{ROWS.replace('0001000', '000100')}:{NAMES}",
+            r"matrix\[2\]: must have 7 entries, as there are 7 rows, but got 6",
+        ),
         (f"{ROWS.replace('0001000', '0x01000')}:{NAMES}", r"matrix\[2\]\[1\]: must be 0 or 1, but got 'x'"),
         (f"{ROWS.replace('0001000', '0101000')}:{NAMES}", r"matrix\[2\]\[1\]: must be 0 \(upper triangular\)"),
         (f"{ROWS.replace('0001000', '0011000')}:{NAMES}", r"matrix\[2\]\[2\]: must be 0 \(upper triangular\)"),
         (f"{ROWS}:{NAMES[8:]}", "operations: 5 are needed for 7 vertices, besides input and output, but got 4"),
         (f"{ROWS}:", "operations: 5 are needed for 7 vertices, besides input and output, but got 0"),
         (f"{ROWS}:{NAMES[:-1]}2", r"operations\[4\]: unknown operation 'conv1x2'; did you mean 'conv1x1'"),
-        ("0111100,0011111,0001000,0000010,0000001,0000001,0000000:" + NAMES, "at most max_edges=9 edges are allowed, but got 13"),
-        ("0100000,0010000,0001000,0000100,0000010,0000000,0000000:" + NAMES, r"no path leads from the input to the output[\s\S]*e_0_6"),
+        (
+            "0111100,0011111,0001000,0000010,0000001,0000001,0000000:" + NAMES,
+            "at most max_edges=9 edges are allowed, but got 13",
+        ),
+        (
+            "0100000,0010000,0001000,0000100,0000010,0000000,0000000:" + NAMES,
+            r"no path leads from the input to the output[\s\S]*e_0_6",
+        ),
         ("٠1,00:", r"matrix\[0\]\[0\]: must be 0 or 1"),
         (f"{ROWS}:" + "z" * 100_000_000, "100,000,056 characters; at most 1,000"),
         ("[" * 100_000_000, "100,000,000 characters"),
         ('{"matrix": ' + "[" * 100_000, "not valid JSON"),
         ('{"matrix": ' + "[" * 100_000_000, "100,000,011 bytes; at most 1,000,000"),
         ('{"matrix": [[0, 1], [0, 0]]}', r"a cell has the keys matrix and operations, but got \['matrix'\]"),
-        ('{"matrix": [[0, 1], [0, 0]], "ops": [], "operations": []}', "a cell has the keys matrix and operations, but got"),
+        (
+            '{"matrix": [[0, 1], [0, 0]], "ops": [], "operations": []}',
+            "a cell has the keys matrix and operations, but got",
+        ),
         ('{"matrix": 5, "ops": []}', "matrix: must be a list, but got int"),
         ('{"matrix": [5, 6], "ops": []}', r"matrix\[0\]: must have 2 entries, as there are 2 rows, but got int"),
         ('{"matrix": [[0, 2], [0, 0]], "ops": []}', r"matrix\[0\]\[1\]: must be 0 or 1, but got 2"),
@@ -268,7 +300,10 @@ NAMES = "conv1x1,conv1x1,conv1x1,conv1x1,conv1x1"
             r"operations\[1\]: an operation's name is a string",
         ),
         ('{"matrix": [], "ops": []}', "2 to 20 vertices"),
-        (json.dumps({"matrix": [[0] * 500] * 500, "ops": []}), "2 to 20 vertices, so many rows and columns, but got 500 rows"),
+        (
+            json.dumps({"matrix": [[0] * 500] * 500, "ops": []}),
+            "2 to 20 vertices, so many rows and columns, but got 500 rows",
+        ),
     ],
 )
 def test_cells_that_are_refused(text: str, message: str) -> None:

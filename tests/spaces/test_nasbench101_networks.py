@@ -15,11 +15,11 @@ from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.space import SimplifiedModelSpace
 from nni.nas.strategy import GridSearch
 
-from spaces import SpaceError
-from spaces.nasbench101 import NASBench101, codec
-from spaces.nasbench101.network import Halving, NASBench101Network
-from spaces.nasbench101.relaxation import Relaxed
-from spaces.nasbench101.supernet import SearchCell
+from nni_plugins.spaces import SpaceError
+from nni_plugins.spaces.nasbench101 import NASBench101, codec
+from nni_plugins.spaces.nasbench101.network import Halving, NASBench101Network
+from nni_plugins.spaces.nasbench101.relaxation import Relaxed
+from nni_plugins.spaces.nasbench101.supernet import SearchCell
 
 TINY = NASBench101(nodes=3, max_edges=5, channels=8, stacks=2, cells_per_stack=1)
 WIDE = NASBench101(channels=7, stacks=2, cells_per_stack=2, classes=3)
@@ -38,7 +38,10 @@ def shaken(module: torch.nn.Module, seed: int) -> Any:
     with torch.no_grad():
         for name, value in module.state_dict().items():
             if value.is_floating_point():
-                value.copy_(torch.rand(value.shape, generator=generator, dtype=torch.float64) + (0.5 if "running_var" in name else -0.4))
+                value.copy_(
+                    torch.rand(value.shape, generator=generator, dtype=torch.float64)
+                    + (0.5 if "running_var" in name else -0.4)
+                )
     return module
 
 
@@ -64,10 +67,18 @@ def test_costs_equal_an_independent_count(arguments: dict[str, Any], size: tuple
     space = NASBench101(**{"cells_per_stack": 2, **arguments})
     rows = interesting(space, 20, 0)
     costs = space.cost_table(size)(rows)
-    shape = (1, space.head.images, space.input_channels, *size) if space.head.kind == "jigsaw" else (1, space.input_channels, *size)
+    shape = (
+        (1, space.head.images, space.input_channels, *size)
+        if space.head.kind == "jigsaw"
+        else (1, space.input_channels, *size)
+    )
     for n, architecture in enumerate(space.decode(rows)):
         network = space.network(architecture).eval()
-        analysis = fvcore.FlopCountAnalysis(network, torch.zeros(shape)).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis = (
+            fvcore.FlopCountAnalysis(network, torch.zeros(shape))
+            .unsupported_ops_warnings(False)
+            .uncalled_modules_warnings(False)
+        )
         counted = analysis.by_operator()
         assert costs.macs[n] == counted["conv"] + counted["linear"], space.to_string(architecture)
         assert costs.parameters[n] == sum(p.numel() for p in network.parameters())
@@ -77,7 +88,9 @@ def test_costs_equal_an_independent_count(arguments: dict[str, Any], size: tuple
 def test_costs_in_chunks() -> None:
     rows = WIDE.sample(np.random.default_rng(0), 120_000)
     whole, part = WIDE.cost_table()(rows), WIDE.cost_table()(rows[99_000:101_000])
-    assert np.array_equal(whole.parameters[99_000:101_000], part.parameters) and np.array_equal(whole.macs[99_000:101_000], part.macs)
+    assert np.array_equal(whole.parameters[99_000:101_000], part.parameters) and np.array_equal(
+        whole.macs[99_000:101_000], part.macs
+    )
     assert len(WIDE.cost_table()(rows[:0]).macs) == 0
 
 
@@ -120,8 +133,12 @@ def test_dilated_networks_hold_the_same_values(output_strides: tuple[int, ...], 
     with torch.no_grad():
         for small, large, stride in zip(network.features_only()(x), dilated(x), (1, 2, 4), strict=True):
             step = max(stride // output_strides[-1], 1)
-            assert large.shape[2] == 16 * step // stride and torch.allclose(large[:, :, ::step, ::step], small, rtol=1e-12, atol=1e-12)
-    assert [pool.stride for pool in dilated.pools] == [1 if s > output_strides[-1] else 2 for s in (2, 4)] and isinstance(dilated.pools[0], Halving)
+            assert large.shape[2] == 16 * step // stride and torch.allclose(
+                large[:, :, ::step, ::step], small, rtol=1e-12, atol=1e-12
+            )
+    assert [pool.stride for pool in dilated.pools] == [
+        1 if s > output_strides[-1] else 2 for s in (2, 4)
+    ] and isinstance(dilated.pools[0], Halving)
 
 
 # The supernet is the stand-alone network
@@ -175,10 +192,18 @@ def test_only_the_path_gets_gradients() -> None:
 def test_blocks() -> None:
     blocks = TINY.supernet().weight_blocks()
     parts = dict(zip((p.label for p in TINY.parts), blocks.choices, strict=True))
-    names = {label: [{name.rsplit(".", 2)[0] for name, _ in block.parameters} for block in row] for label, row in parts.items()}
-    assert names["e_0_2"] == [set(), {"cells.0.projections.2", "cells.1.projections.2"}] and names["e_1_2"] == [set(), set()]
+    names = {
+        label: [{name.rsplit(".", 2)[0] for name, _ in block.parameters} for block in row]
+        for label, row in parts.items()
+    }
+    assert names["e_0_2"] == [set(), {"cells.0.projections.2", "cells.1.projections.2"}] and names["e_1_2"] == [
+        set(),
+        set(),
+    ]
     assert names["e_0_4"][1] == {"cells.0.projections.4", "cells.1.projections.4"}
-    assert names["op_3"] == [{f"cells.{k}.operations.3.{name}" for k in (0, 1)} for name in codec.OPERATIONS[:2]] + [set()]
+    assert names["op_3"] == [{f"cells.{k}.operations.3.{name}" for k in (0, 1)} for name in codec.OPERATIONS[:2]] + [
+        set()
+    ]
     assert parts["op_1"][2].constants == (("pool", 8 / 9), ("pool", 16 / 9)) and not parts["op_1"][1].constants
 
 
@@ -195,7 +220,9 @@ def test_any_combination_is_run_and_mixed() -> None:
     assert 5 < TINY.valid(rows).sum() < 35
     with torch.no_grad():
         for row in rows:
-            weights = [torch.eye(len(d.values), dtype=x.dtype)[int(v)] for d, v in zip(TINY.decisions, row, strict=True)]
+            weights = [
+                torch.eye(len(d.values), dtype=x.dtype)[int(v)] for d, v in zip(TINY.decisions, row, strict=True)
+            ]
             path = supernet.forward_path(x, np.broadcast_to(row, (2, len(row))))
             assert torch.allclose(supernet.forward_mixed(x, weights), path, rtol=0, atol=1e-9)
     cut = supernet.cells[1].forward_path(torch.ones(2, 8, 4, 4, dtype=torch.float64), rows[0].tolist())
@@ -203,12 +230,17 @@ def test_any_combination_is_run_and_mixed() -> None:
 
 
 def test_gradients_of_a_mixture() -> None:
-    """Of every edge's and operation's weight, against differences; in evaluation mode, and away from the corners of ReLU and pooling."""
+    """Of every edge's and operation's weight, against differences; in evaluation mode, and away from the corners of
+    ReLU and pooling.
+    """
     space = NASBench101(nodes=2, channels=3, stacks=1, cells_per_stack=1, classes=2)
     supernet = shaken(space.supernet(), 1).eval()
     x = torch.randn(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
-    weights = [torch.rand(len(d.values), dtype=torch.float64, generator=generator).softmax(0).requires_grad_() for d in space.decisions]
+    weights = [
+        torch.rand(len(d.values), dtype=torch.float64, generator=generator).softmax(0).requires_grad_()
+        for d in space.decisions
+    ]
     assert torch.autograd.gradcheck(lambda *w: supernet.forward_mixed(x, w), weights, eps=1e-7, atol=1e-5)
     grads = torch.autograd.grad(supernet.forward_mixed(x, weights).sum(), weights)
     assert all(bool(g.any()) for g in grads)
@@ -218,7 +250,9 @@ def test_expected_channels() -> None:
     half = torch.tensor(0.5, dtype=torch.float64)
     zero, one = torch.zeros_like(half), torch.ones_like(half)
     cell = Relaxed(2, {(0, 1): one, (0, 2): one, (0, 3): zero, (1, 2): zero, (1, 3): one, (2, 3): half})
-    assert cell.masks(4)[1].tolist() == [1, 1, 0.5, 0.5], "two of four channels for sure, the others where it feeds the output alone"
+    assert cell.masks(4)[1].tolist() == [1, 1, 0.5, 0.5], (
+        "two of four channels for sure, the others where it feeds the output alone"
+    )
     assert cell.masks(4)[2].tolist() == [0.5, 0.5, 0, 0]
     pieces = {(p.start, p.length): float(p.weight) for p in cell.pieces(4)[2]}
     assert pieces == {(0, 4): 0.0, (2, 2): 0.5}
@@ -251,7 +285,9 @@ def parameters_below(model: torch.nn.Module, limit: int) -> float:
 def test_nni_grid_is_the_space() -> None:
     space = NASBench101(nodes=1, channels=2, stacks=1, cells_per_stack=1)
     engine = SequentialExecutionEngine()
-    GridSearch()(SimplifiedModelSpace.from_model(space.supernet(), FunctionalEvaluator(parameters_below, limit=500)), engine)
+    GridSearch()(
+        SimplifiedModelSpace.from_model(space.supernet(), FunctionalEvaluator(parameters_below, limit=500)), engine
+    )
     found = space.encode([space.parse(model.sample) for model in engine.list_models()])
     assert sorted(found.tolist()) == space.enumerate().tolist() and len(found) == 15
 
@@ -277,11 +313,18 @@ def test_samples_that_are_not_cells() -> None:
     supernet = TINY.supernet()
     good = TINY.parse("010,001,000:conv3x3").as_dict()
     crowded, cut = ({**good, **{f"e_{i}_{j}": value for i, j in TINY.edges}} for value in "10")
-    for sample, message in ((crowded, "at most max_edges=5 edges are allowed, but got 10"), (cut, "no path leads from the input")):
+    for sample, message in (
+        (crowded, "at most max_edges=5 edges are allowed, but got 10"),
+        (cut, "no path leads from the input"),
+    ):
         assert not supernet.contains(sample) and supernet.contains(good)
         with pytest.raises(SpaceError, match=message) as caught:
             supernet.freeze(sample)
-        assert isinstance(caught.value, SampleValidationError) and caught.value.remedy in str(caught.value) and caught.value.remedy
+        assert (
+            isinstance(caught.value, SampleValidationError)
+            and caught.value.remedy in str(caught.value)
+            and caught.value.remedy
+        )
     with pytest.raises(SampleValidationError, match="not found in"):
         supernet.freeze({**good, "op_3": "conv5x5"})
     with pytest.raises(SampleValidationError, match="missing"):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from spaces import Architecture, NASBench201, SpaceError
-from spaces.nasbench201 import codec
+from nni_plugins.spaces import Architecture, NASBench201, SpaceError
+from nni_plugins.spaces.nasbench201 import codec
 
 REAL_DATA = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 SPACE = NASBench201()
@@ -41,7 +41,9 @@ def test_twins_and_strangers() -> None:
     space = NASBench201(nodes=3)
     by_node, directly = "|skip_connect~0|+|none~0|nor_conv_3x3~1|", "|skip_connect~0|+|nor_conv_3x3~0|none~1|"
     assert len({space.canonical(space.parse(t)) for t in (by_node, directly)}) == 1
-    assert space.canonical(space.parse(by_node)) != space.canonical(space.parse("|skip_connect~0|+|none~0|nor_conv_1x1~1|"))
+    assert space.canonical(space.parse(by_node)) != space.canonical(
+        space.parse("|skip_connect~0|+|none~0|nor_conv_1x1~1|")
+    )
 
 
 def test_disconnected_cells() -> None:
@@ -54,8 +56,16 @@ def test_disconnected_cells() -> None:
     [
         (NOTHING, 73_306, 7_783_040),
         (BEST_ON_CIFAR10, 73_306 + 5 * 243_040, 184_730_240),
-        ("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|", 73_306 + 2 * 28_000, 15_647_360),
-        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|", 802_426, 113_951_360),
+        (
+            "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+            73_306 + 2 * 28_000,
+            15_647_360,
+        ),
+        (
+            "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|",
+            802_426,
+            113_951_360,
+        ),
     ],
 )
 def test_costs(text: str, parameters: int, macs: int) -> None:
@@ -112,7 +122,9 @@ def enumerate_paths(space: NASBench201, architecture: Architecture) -> list[list
 def test_path_counts_equal_brute_force() -> None:
     space = NASBench201(nodes=5)
     rng = np.random.default_rng(0)
-    indices = np.concatenate([space.sample(rng, 100), np.where(rng.random((100, 10)) < 0.5, 0, space.sample(rng, 100)).astype(np.int8)])
+    indices = np.concatenate(
+        [space.sample(rng, 100), np.where(rng.random((100, 10)) < 0.5, 0, space.sample(rng, 100)).astype(np.int8)]
+    )
     counts = space.path_counts(indices)
     for row, architecture in enumerate(space.decode(indices)):
         paths = enumerate_paths(space, architecture)
@@ -144,7 +156,10 @@ def test_nni_hub_names() -> None:
         ("|none~0|+|none~0|+|none~0|none~1|none~2|", "node 2: 2 edges are needed, but got 1"),
         ("|none~0|+|none~0|none~1|+|none~0|none~2|none~1|", "node 3, edge 1: expected 'operation~1', but got 'none~2'"),
         ("|none~0|+|none~0|none~1|+|none~0|none~1|none2|", "node 3, edge 2: expected 'operation~2', but got 'none2'"),
-        ("|none~0|+|none~0|none~1|+|none~0|none~1|conv~2|", r"node 3, edge 2: unknown operation 'conv'; did you mean 'nor_conv"),
+        (
+            "|none~0|+|none~0|none~1|+|none~0|none~1|conv~2|",
+            r"node 3, edge 2: unknown operation 'conv'; did you mean 'nor_conv",
+        ),
         ("|none~0|+|none~0|none~1|+|none~0|none~1|none~" + "2" * 5000 + "|", "node 3, edge 2: expected"),
         ("|none~٠|+|none~0|none~1|+|none~0|none~1|none~2|", "node 1, edge 0: expected"),
         ("|" + "z" * 9000 + "~0|+|none~0|none~1|+|none~0|none~1|none~2|", "node 1, edge 0: unknown operation 'zzz"),
@@ -204,7 +219,10 @@ def shaken(module: torch.nn.Module, seed: int) -> torch.nn.Module:
     with torch.no_grad():
         for name, value in module.state_dict().items():
             if value.is_floating_point():
-                value.copy_(torch.rand(value.shape, generator=generator, dtype=torch.float64) + (0.5 if "running_var" in name else -0.4))
+                value.copy_(
+                    torch.rand(value.shape, generator=generator, dtype=torch.float64)
+                    + (0.5 if "running_var" in name else -0.4)
+                )
     return module
 
 
@@ -242,7 +260,11 @@ def test_only_the_path_gets_gradients() -> None:
     architecture = space.parse("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|")
     path = np.broadcast_to(space.encode([architecture]), (space.repeats, 3))
     supernet.forward_path(torch.randn(2, 3, 8, 8), path).sum().backward()
-    touched = {name.split(".edges.")[1].rsplit(".", 2)[0] for name, p in supernet.named_parameters() if p.grad is not None and "edges" in name}
+    touched = {
+        name.split(".edges.")[1].rsplit(".", 2)[0]
+        for name, p in supernet.named_parameters()
+        if p.grad is not None and "edges" in name
+    }
     assert touched == {"0_1.nor_conv_3x3", "1_2.nor_conv_1x1"}
 
 
@@ -261,7 +283,11 @@ def test_images_that_are_refused(shape: tuple[int, ...]) -> None:
     space = NASBench201(nodes=3, channels=2, cells_per_stage=1)
     (architecture,) = space.decode(space.enumerate()[7:8])
     supernet = space.supernet()
-    for run in (space.network(architecture), supernet, lambda x: supernet.forward_path(x, space.sample_paths(np.random.default_rng(0), 1, True)[0])):
+    for run in (
+        space.network(architecture),
+        supernet,
+        lambda x: supernet.forward_path(x, space.sample_paths(np.random.default_rng(0), 1, True)[0]),
+    ):
         with pytest.raises(SpaceError, match=r"\(B, 3, H, W\) with H, W >= 4"):
             run(torch.zeros(shape))
 
@@ -271,7 +297,9 @@ def test_multiply_adds_of_any_size(size: tuple[int, int]) -> None:
     from fvcore.nn import FlopCountAnalysis
 
     space = NASBench201(channels=4, cells_per_stage=1)
-    cell = space.parse("|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|")
+    cell = space.parse(
+        "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+    )
     counter = FlopCountAnalysis(space.network(cell).eval(), torch.zeros(1, 3, *size)).unsupported_ops_warnings(False)
     counted = counter.by_operator()
     assert space.cost_table(size)(space.encode([cell])).macs[0] == counted["conv"] + counted["linear"]

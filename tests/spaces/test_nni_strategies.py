@@ -18,11 +18,15 @@ from nni.nas.strategy import DARTS as NNIDARTS
 from nni.nas.strategy import Random, RegularizedEvolution
 from torch.utils.data import TensorDataset
 
-from spaces import DARTS, NAO, ImageSpace, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS
-from spaces.path_supernet import PathSupernet
+from nni_plugins.spaces import DARTS, NAO, ImageSpace, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS
+from nni_plugins.spaces.path_supernet import PathSupernet
 
 MOBILE = MobileNetLike(
-    stem_channels=4, first_channels=4, stages=((4, 2, 2), (6, 2, 2), (8, 2, 2), (8, 2, 1), (12, 2, 2), (16, 1, 1)), last_channels=20, classes=10
+    stem_channels=4,
+    first_channels=4,
+    stages=((4, 2, 2), (6, 2, 2), (8, 2, 2), (8, 2, 1), (12, 2, 2), (16, 1, 1)),
+    last_channels=20,
+    classes=10,
 )
 SPACES: list[tuple[ImageSpace, int]] = [
     (NASBench201(nodes=3, channels=2, cells_per_stage=1), 8),
@@ -52,8 +56,14 @@ def score(model: torch.nn.Module, space: ImageSpace, side: int) -> float:
     ("make", "form"),
     [
         (lambda: Random(seed=0), RawFormatModelSpace),
-        (lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.3, seed=0), SimplifiedModelSpace),
-        (lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.1, crossover=True, seed=0), RawFormatModelSpace),
+        (
+            lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.3, seed=0),
+            SimplifiedModelSpace,
+        ),
+        (
+            lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.1, crossover=True, seed=0),
+            RawFormatModelSpace,
+        ),
     ],
     ids=["random", "evolution", "crossover"],
 )
@@ -84,7 +94,9 @@ def test_a_fixed_context_builds_the_network(space: ImageSpace, side: int) -> Non
 def test_one_shot_darts(space: ImageSpace, side: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     data = TensorDataset(torch.randn(8, 3, side, side), torch.randint(0, 10, (8,)))
-    options: dict[str, Any] = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    options: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False
+    )
     evaluator = Classification(
         train_dataloaders=DataLoader(data, batch_size=4), val_dataloaders=DataLoader(data, batch_size=4), num_classes=10, max_epochs=1,
         accelerator="cpu", default_root_dir=str(tmp_path), **options,
@@ -97,5 +109,7 @@ def test_one_shot_darts(space: ImageSpace, side: int, tmp_path: Path) -> None:
     architecture = space.parse(found.sample)
     assert space.check(architecture) == architecture
     alphas = {name: p for name, p in supernet.named_parameters() if "alpha" in name}
-    assert alphas and any(float(a.detach().std()) > 1e-4 for a in alphas.values() if a.numel() > 1), "architecture weights were trained"
+    assert alphas and any(float(a.detach().std()) > 1e-4 for a in alphas.values() if a.numel() > 1), (
+        "architecture weights were trained"
+    )
     assert any(not torch.equal(p, before[name]) for name, p in supernet.named_parameters() if name in before)

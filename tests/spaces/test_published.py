@@ -20,14 +20,14 @@ import pytest
 import torch
 from torch import nn
 
-from spaces import ImageSpace, SpaceError
-from spaces.cells import DARTS, NAO, NASNet
-from spaces.mobilenet import MobileNetLike
-from spaces.mobilenet.space import RLNAS_MOBILENET
-from spaces.published import Published, names, published
-from spaces.published.record import read
-from spaces.recurrent import RecurrentCell
-from spaces.registered import SPACES, build
+from nni_plugins.spaces import ImageSpace, SpaceError
+from nni_plugins.spaces.cells import DARTS, NAO, NASNet
+from nni_plugins.spaces.mobilenet import MobileNetLike
+from nni_plugins.spaces.mobilenet.space import RLNAS_MOBILENET
+from nni_plugins.spaces.published import Published, names, published
+from nni_plugins.spaces.published.record import read
+from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.registered import SPACES, build
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs/architectures.md"
@@ -47,7 +47,12 @@ def agrees(printed: str, value: int) -> bool:
 
 
 def test_what_agrees_means() -> None:
-    assert agrees("4.7M", 4_718_752) and agrees("4.719M", 4_718_752) and not agrees("4.718M", 4_718_752) and not agrees("4.6M", 4_718_752)
+    assert (
+        agrees("4.7M", 4_718_752)
+        and agrees("4.719M", 4_718_752)
+        and not agrees("4.718M", 4_718_752)
+        and not agrees("4.6M", 4_718_752)
+    )
     assert agrees("98.9G", 98_949_999_999) and not agrees("98.9G", 98_951_000_000) and agrees("473M", 473_247_456)
 
 
@@ -100,15 +105,52 @@ def test_flops_that_unnas_prints_are_a_little_above_the_multiply_adds() -> None:
 
 def test_what_unnas_reports() -> None:
     """The order of the paper's rows; accuracies of ImageNet and Cityscapes, tables 1 and 2."""
-    rows = ["darts_v2", *(f"darts_unnas_{data}_{task}" for data in ("imagenet", "imagenet22k") for task in ("cls", "rot", "col", "jig"))]
+    rows = [
+        "darts_v2",
+        *(
+            f"darts_unnas_{data}_{task}"
+            for data in ("imagenet", "imagenet22k")
+            for task in ("cls", "rot", "col", "jig")
+        ),
+    ]
     rows += [f"darts_unnas_cityscapes_{task}" for task in ("seg", "rot", "col", "jig")]
     found = {}
     for on in ("ImageNet", "Cityscapes"):
-        reported = [[r.value for r in published(row).results if r.on == on and r.source.startswith("UnNAS")] for row in rows]
+        reported = [
+            [r.value for r in published(row).results if r.on == on and r.source.startswith("UnNAS")] for row in rows
+        ]
         assert all(len(values) == 1 for values in reported)
         found[on] = [values[0].split()[0] for values in reported]
-    assert found["ImageNet"] == ["74.9", "76.3", "75.8", "75.7", "75.9", "75.9", "75.7", "75.9", "75.9", "75.8", "75.9", "75.2", "75.5"]
-    assert found["Cityscapes"] == ["72.6", "73.6", "73.6", "72.2", "73.1", "72.4", "72.9", "73.6", "73.1", "72.4", "73.0", "72.5", "74.1"]
+    assert found["ImageNet"] == [
+        "74.9",
+        "76.3",
+        "75.8",
+        "75.7",
+        "75.9",
+        "75.9",
+        "75.7",
+        "75.9",
+        "75.9",
+        "75.8",
+        "75.9",
+        "75.2",
+        "75.5",
+    ]
+    assert found["Cityscapes"] == [
+        "72.6",
+        "73.6",
+        "73.6",
+        "72.2",
+        "73.1",
+        "72.4",
+        "72.9",
+        "73.6",
+        "73.1",
+        "72.4",
+        "73.0",
+        "72.5",
+        "74.1",
+    ]
 
 
 # The architectures
@@ -118,7 +160,11 @@ def test_what_unnas_reports() -> None:
 def test_round_trip(name: str) -> None:
     entry = published(name)
     space, architecture = entry.space, entry.architecture
-    assert entry.name == name and name.startswith(entry.space_name) and architecture.space == space.name == entry.space_name
+    assert (
+        entry.name == name
+        and name.startswith(entry.space_name)
+        and architecture.space == space.name == entry.space_name
+    )
     assert space.parse(space.to_string(architecture)) == space.parse(architecture.to_json()) == architecture
     assert space.path_counts(space.encode([architecture])).any() and space.graph(architecture)
     assert type(space)(**space.config()) == space
@@ -140,8 +186,12 @@ def test_rlnas_integers(name: str, integers: str) -> None:
 def test_other_published_forms() -> None:
     assert published("mobilenetlike_rlnas").architecture == MobileNetLike().parse(RLNAS_MOBILENET)
     cell = RecurrentCell(nodes=11)
-    assert published("recurrent_nao").architecture == cell.from_integers("0 1 0 1 1 1 3 0 4 1 4 1 5 1 1 1 7 1 1 1 1 2", "nao")
-    assert published("recurrent_nao_ws").architecture == cell.from_integers("0 1 1 1 2 2 1 2 4 1 4 1 4 1 7 1 8 2 1 0 4 1", "nao-ws")
+    assert published("recurrent_nao").architecture == cell.from_integers(
+        "0 1 0 1 1 1 3 0 4 1 4 1 5 1 1 1 7 1 1 1 1 2", "nao"
+    )
+    assert published("recurrent_nao_ws").architecture == cell.from_integers(
+        "0 1 1 1 2 2 1 2 4 1 4 1 4 1 7 1 8 2 1 0 4 1", "nao-ws"
+    )
 
 
 @pytest.mark.parametrize("name", names("nasnet"))
@@ -184,7 +234,11 @@ def test_language_models(name: str) -> None:
     entry = published(name)
     space = entry.space_with(hidden=8, classes=12)
     with torch.no_grad():
-        assert space.network(space.check(entry.architecture)).eval()(torch.zeros(3, 2, dtype=torch.int64)).shape == (3, 2, 12)
+        assert space.network(space.check(entry.architecture)).eval()(torch.zeros(3, 2, dtype=torch.int64)).shape == (
+            3,
+            2,
+            12,
+        )
 
 
 def test_network() -> None:
@@ -199,7 +253,9 @@ def test_names() -> None:
     assert names("nao") == ["nao_v2", "nao_ws"] and names("robustdarts") == [] and sorted(ALL) == ALL
     assert isinstance(published("nao_v2").space, NAO)
     first = published("darts_v2")
-    assert first == published("darts_v2") and hash(first) == hash(published("darts_v2")) and first != published("darts_v1")
+    assert (
+        first == published("darts_v2") and hash(first) == hash(published("darts_v2")) and first != published("darts_v1")
+    )
     assert first.image_size == 224 and first.input == "224x224" and published("recurrent_nao").input == "one token"
 
 
@@ -210,7 +266,10 @@ def test_names() -> None:
         (lambda: published("x" * 100_000_000), "unknown published architecture 'xxx"),
         (lambda: published("../registered"), "unknown published architecture"),
         (lambda: names("dart"), "unknown space 'dart'; did you mean 'darts'"),
-        (lambda: published("darts_v2").space_with(chanels=4), "'chanels': no such argument of darts; did you mean 'channels'"),
+        (
+            lambda: published("darts_v2").space_with(chanels=4),
+            "'chanels': no such argument of darts; did you mean 'channels'",
+        ),
         (lambda: published("darts_v2").space_with(channels=0), "channels >= 1"),
         (lambda: build("dart", {}), "unknown space 'dart'"),
     ],
@@ -223,7 +282,9 @@ def test_what_is_not_there(call: Any, message: str) -> None:
 
 
 def test_registered_spaces_are_the_entry_points() -> None:
-    section = (ROOT / "pyproject.toml").read_text().split('[project.entry-points."nni_plugins.spaces"]')[1].split("\n[")[0]
+    section = (
+        (ROOT / "pyproject.toml").read_text().split('[project.entry-points."nni_plugins.spaces"]')[1].split("\n[")[0]
+    )
     assert dict(re.findall(r'^(\w+) = "([\w.:]+)"', section, re.M)) == SPACES
     assert all(build(name, {}).name == name for name in SPACES)
 
@@ -233,7 +294,7 @@ def test_files_are_part_of_the_package() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    code = "from spaces.published import names, published\nfor n in names(): published(n).architecture\nimport sys; print('torch' in sys.modules)"
+    code = "from nni_plugins.spaces.published import names, published\nfor n in names(): published(n).architecture\nimport sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "False", result.stderr
 
@@ -256,7 +317,12 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(VALID))
     entry = read(path)
-    assert isinstance(entry.space, NAO) and entry.architecture.space == "nao" and entry.results == () and entry.counts[0].macs is None
+    assert (
+        isinstance(entry.space, NAO)
+        and entry.architecture.space == "nao"
+        and entry.results == ()
+        and entry.counts[0].macs is None
+    )
     path.write_text(json.dumps({**VALID, "counts": []}))
     assert read(path).input == "32x32"
 
@@ -276,15 +342,33 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ({"architecture": ["0"]}, "mine.json: architecture: must be text"),
         ({"source": []}, "mine.json: source: must be an object"),
         ({"source": {"paper": "none", "year": 2020}}, "mine.json: source: missing keys: where"),
-        ({"source": {"paper": "none", "year": "2020", "where": ""}}, "mine.json: source.year: must be a whole number, but got '2020'"),
+        (
+            {"source": {"paper": "none", "year": "2020", "where": ""}},
+            "mine.json: source.year: must be a whole number, but got '2020'",
+        ),
         ({"counts": {}}, "mine.json: counts: must be a list"),
-        ({"counts": [COUNT, {**COUNT, "space": {"name": "nao"}}]}, "mine.json: counts[1].space: must be an object of the arguments that differ"),
-        ({"counts": [{**COUNT, "image_size": [32]}]}, "mine.json: counts[0].image_size: must be a side, [height, width] or null, but got [32]"),
+        (
+            {"counts": [COUNT, {**COUNT, "space": {"name": "nao"}}]},
+            "mine.json: counts[1].space: must be an object of the arguments that differ",
+        ),
+        (
+            {"counts": [{**COUNT, "image_size": [32]}]},
+            "mine.json: counts[0].image_size: must be a side, [height, width] or null, but got [32]",
+        ),
         ({"counts": [{**COUNT, "image_size": 0}]}, "mine.json: counts[0].image_size"),
-        ({"counts": [{**COUNT, "parameters": 4.7}]}, "mine.json: counts[0].parameters: must be printed like '4.7M' or '98.9G', but got 4.7"),
+        (
+            {"counts": [{**COUNT, "parameters": 4.7}]},
+            "mine.json: counts[0].parameters: must be printed like '4.7M' or '98.9G', but got 4.7",
+        ),
         ({"counts": [{**COUNT, "macs": None}]}, "mine.json: counts[0].macs: must be printed"),
-        ({"counts": [{**COUNT, "linear": "twice"}]}, "mine.json: counts[0].linear: must be one of 'in out', '(2 in - 1) out'"),
-        ({"results": [{"on": "x", "metric": "y", "value": 3, "source": "z"}]}, "mine.json: results[0].value: must be text, but got 3"),
+        (
+            {"counts": [{**COUNT, "linear": "twice"}]},
+            "mine.json: counts[0].linear: must be one of 'in out', '(2 in - 1) out'",
+        ),
+        (
+            {"results": [{"on": "x", "metric": "y", "value": 3, "source": "z"}]},
+            "mine.json: results[0].value: must be text, but got 3",
+        ),
         ({"notes": "x" * 1_000_000}, "bytes; at most 1,000,000 are read"),
     ],
 )
@@ -319,7 +403,9 @@ def table() -> str:
     for entry in map(published, ALL):
         costs = entry.space.cost_table(entry.image_size)(entry.space.encode([entry.architecture]))
         size = f"{int(costs.parameters[0]) / 1e6:.2f} M | {int(costs.macs[0]) / 1e6:.1f} M"
-        lines.append(f"| `{entry.name}` | {entry.space_name} | {entry.title} | {entry.input} | {size} | {entry.source.paper} {entry.source.year} |")
+        lines.append(
+            f"| `{entry.name}` | {entry.space_name} | {entry.title} | {entry.input} | {size} | {entry.source.paper} {entry.source.year} |"
+        )
     return "\n".join(lines)
 
 

@@ -1,4 +1,6 @@
-"""Recurrent cells: published numbers and cells, a naive oracle of the language model, weight sharing, and the NNI side of the supernet."""
+"""Recurrent cells: published numbers and cells, a naive oracle of the language model, weight sharing, and the NNI side
+of the supernet.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +22,56 @@ from nni.nas.space import RawFormatModelSpace
 from nni.nas.strategy import DARTS, Random
 from torch.utils.data import TensorDataset
 
-from spaces import Architecture, SearchSpace, SpaceError
-from spaces.path_supernet import PathSupernet
-from spaces.recurrent import RecurrentCell, codec
-from spaces.recurrent.network import ACTIVATIONS, Dropouts, LanguageModel, RecurrentNetwork
-from spaces.testing import SpaceContract
+from nni_plugins.spaces import Architecture, SearchSpace, SpaceError
+from nni_plugins.spaces.path_supernet import PathSupernet
+from nni_plugins.spaces.recurrent import RecurrentCell, codec
+from nni_plugins.spaces.recurrent.network import ACTIVATIONS, Dropouts, LanguageModel, RecurrentNetwork
+from nni_plugins.spaces.testing import SpaceContract
 
 TWO = RecurrentCell(nodes=2, hidden=5, classes=11)
 BEST_OF_32 = "Genotype(recurrent=[('tanh', 0), ('sigmoid', 0)], concat=range(1, 3))"
-RANKED = [2, 16, 12, 15, 6, 20, 26, 30, 23, 19, 8, 25, 1, 13, 11, 5, 21, 29, 14, 22, 0, 17, 10, 18, 3, 24, 28, 9, 4, 7, 27, 31]
-"""Numbers of the 32 two-node cells from best to worst on Penn Treebank (eval-nas, ``best_configs.py``; fact sheet B1)."""
+RANKED = [
+    2,
+    16,
+    12,
+    15,
+    6,
+    20,
+    26,
+    30,
+    23,
+    19,
+    8,
+    25,
+    1,
+    13,
+    11,
+    5,
+    21,
+    29,
+    14,
+    22,
+    0,
+    17,
+    10,
+    18,
+    3,
+    24,
+    28,
+    9,
+    4,
+    7,
+    27,
+    31,
+]
+"""Numbers of the 32 two-node cells from best to worst on Penn Treebank (eval-nas, ``best_configs.py``; fact sheet B1).
+"""
 
 
 class Tokens(torch.Tensor):
-    """Word numbers that stay what they are where the suite turns images into another type. Operations on them give plain tensors."""
+    """Word numbers that stay what they are where the suite turns images into another type. Operations on them give
+    plain tensors.
+    """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -42,7 +80,9 @@ class Tokens(torch.Tensor):
 
 
 class Contract(SpaceContract):
-    """The conformance suite on word numbers (T, n) instead of images; one word where one architecture's multiply-adds are counted."""
+    """The conformance suite on word numbers (T, n) instead of images; one word where one architecture's multiply-adds
+    are counted.
+    """
 
     def _images(self, n: int, seed: int = 0) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -51,7 +91,11 @@ class Contract(SpaceContract):
     def test_classes_change_nothing_but_the_head(self) -> None:
         space, indices = self._sample(1)
         other = space.with_classes(7)
-        assert type(other) is type(space) and other.decisions == space.decisions and other.with_classes(3) == space.with_classes(3)
+        assert (
+            type(other) is type(space)
+            and other.decisions == space.decisions
+            and other.with_classes(3) == space.with_classes(3)
+        )
         with torch.no_grad():
             assert other.network(space.decode(indices)[0]).eval()(self._images(2)).shape == (5, 2, 7)
 
@@ -62,13 +106,22 @@ class Contract(SpaceContract):
         supernet.double().eval()
         x = self._images(2)
         for row in indices:
-            weights = [torch.eye(len(d.values), dtype=torch.float64)[int(v)] for d, v in zip(space.decisions, row, strict=True)]
+            weights = [
+                torch.eye(len(d.values), dtype=torch.float64)[int(v)] for d, v in zip(space.decisions, row, strict=True)
+            ]
             with torch.no_grad():
-                assert torch.allclose(supernet.forward_mixed(x, weights), supernet.forward_path(x, row[None]), rtol=0, atol=1e-12)
-        soft = [torch.full((len(d.values),), 1 / len(d.values), dtype=torch.float64, requires_grad=True) for d in space.decisions]
+                assert torch.allclose(
+                    supernet.forward_mixed(x, weights), supernet.forward_path(x, row[None]), rtol=0, atol=1e-12
+                )
+        soft = [
+            torch.full((len(d.values),), 1 / len(d.values), dtype=torch.float64, requires_grad=True)
+            for d in space.decisions
+        ]
         outputs = supernet.forward_mixed(x, soft)
         outputs.square().sum().backward()  # type: ignore[no-untyped-call]
-        assert bool(torch.isfinite(outputs).all()) and all(w.grad is not None and bool(w.grad.isfinite().all() and w.grad.any()) for w in soft)
+        assert bool(torch.isfinite(outputs).all()) and all(
+            w.grad is not None and bool(w.grad.isfinite().all() and w.grad.any()) for w in soft
+        )
 
 
 class TestSharedByNode(Contract):
@@ -101,14 +154,18 @@ class TestTooLargeToEnumerate(Contract):
 # Golden numbers
 
 
-@pytest.mark.parametrize(("nodes", "size"), [(1, 4), (2, 32), (3, 384), (8, 2_642_411_520), (11, math.factorial(11) * 4**11)])
+@pytest.mark.parametrize(
+    ("nodes", "size"), [(1, 4), (2, 32), (3, 384), (8, 2_642_411_520), (11, math.factorial(11) * 4**11)]
+)
 def test_sizes(nodes: int, size: int) -> None:
     """n! 4^n; 32 and 2,642,411,520 are in the fact sheet, B1."""
     assert RecurrentCell(nodes=nodes).size == size
 
 
 def trees(nodes: int, colours: int) -> int:
-    """Rooted trees of ``nodes`` coloured nodes below an uncoloured root, by Euler's transform of the trees that hang from it."""
+    """Rooted trees of ``nodes`` coloured nodes below an uncoloured root, by Euler's transform of the trees that hang
+    from it.
+    """
     forests, hanging = [1], [0]
     for n in range(1, nodes + 1):
         hanging.append(colours * forests[n - 1])
@@ -201,7 +258,9 @@ def test_path_counts_equal_brute_force(sharing: str) -> None:
     assert (space.complete_paths(indices) == 5).all()
 
 
-@pytest.mark.parametrize(("sharing", "values"), [("node", ["sigmoid@0", "identity@1", "tanh@1"]), ("edge", ["0", "1", "1"])])
+@pytest.mark.parametrize(
+    ("sharing", "values"), [("node", ["sigmoid@0", "identity@1", "tanh@1"]), ("edge", ["0", "1", "1"])]
+)
 def test_parts(sharing: str, values: list[str]) -> None:
     space = RecurrentCell(nodes=3, sharing=sharing)
     indices = space.encode([space.parse("[('sigmoid', 0), ('identity', 1), ('tanh', 1)]")])
@@ -213,7 +272,9 @@ def test_the_largest_cell_fits_its_rows() -> None:
     space = RecurrentCell(nodes=32)
     (architecture,) = space.decode(np.array([[len(d.values) - 1 for d in space.decisions]], dtype=np.int8))
     row = space.encode([architecture])
-    assert space.structure(row)[0].tolist() == [4 * j - 1 for j in range(1, 33)] and space.path_counts(row)[0].tolist() == list(range(32, 0, -1))
+    assert space.structure(row)[0].tolist() == [4 * j - 1 for j in range(1, 33)] and space.path_counts(row)[
+        0
+    ].tolist() == list(range(32, 0, -1))
 
 
 # Strings
@@ -243,12 +304,17 @@ NAO_WS = "0 1 1 1 2 2 1 2 4 1 4 1 4 1 7 1 8 2 1 0 4 1"
 
 
 def test_published_cells() -> None:
-    """Fact sheet, A7: eleven nodes. NAO's code without weight sharing means identity by 2, its code with weight sharing sigmoid."""
+    """Fact sheet, A7: eleven nodes. NAO's code without weight sharing means identity by 2, its code with weight sharing
+    sigmoid.
+    """
     space = RecurrentCell(nodes=11)
     with_sharing = space.parse(NAO_WS)
     assert space.cell(with_sharing)[:4] == [("relu", 0), ("relu", 1), ("sigmoid", 2), ("sigmoid", 1)]
     assert space.from_integers(NAO_WS) == with_sharing != space.from_integers(NAO_WS, "nao")
-    assert space.cell(space.from_integers(NAO, "nao"))[-1] == ("identity", 1) and space.cell(space.parse(NAO))[-1] == ("sigmoid", 1)
+    assert space.cell(space.from_integers(NAO, "nao"))[-1] == ("identity", 1) and space.cell(space.parse(NAO))[-1] == (
+        "sigmoid",
+        1,
+    )
     assert [i for _, i in space.cell(space.parse(NAO))] == [0, 0, 1, 3, 4, 4, 5, 1, 7, 1, 1]
     darts = (
         "Genotype(recurrent=[('relu', 0), ('relu', 1), ('tanh', 2), ('relu', 3), ('relu', 4), ('identity', 1), ('relu', 5), ('relu', 1)], "
@@ -280,16 +346,28 @@ def test_published_cells() -> None:
         ("[('tanh', 0), ('relu' 1)]", r"expected '\)', but got 1"),
         ("[('tanh', 0), ('relu', 1.5)]", r"character 25: '.5\)\]' cannot be read"),
         ("[('tanh', 0), ('relu', 1", "expected"),
-        ("[('tanh', 0), ('relu', ", r"recurrent\[1\]\[1\]: expected a list, a pair, a whole number or a quoted name, but got 'end of text'"),
+        (
+            "[('tanh', 0), ('relu', ",
+            r"recurrent\[1\]\[1\]: expected a list, a pair, a whole number or a quoted name, but got 'end of text'",
+        ),
         ("[('tanh', 0), (relu, 1)]", r"recurrent\[1\]\[0\]: expected .* but got 'relu'"),
         ("[('tanh', 0), ('relu', 12345678901)]", "character 23"),
         ("[('tanh', 0), ('relu', __import__('os'))]", r"recurrent\[1\]\[1\]: expected .* but got '__import__'"),
-        ("Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=range(0, 3))", r"concat: the output .* nodes, 1 to 2, but got range\(0, 3\)"),
+        (
+            "Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=range(0, 3))",
+            r"concat: the output .* nodes, 1 to 2, but got range\(0, 3\)",
+        ),
         ("Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=[2])", r"concat: .* but got \[2\]"),
         ("Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=[1, 1])", r"concat: .* but got \[1, 1\]"),
-        ("Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=range('1'))", "concat: range takes one or two whole numbers"),
+        (
+            "Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=range('1'))",
+            "concat: range takes one or two whole numbers",
+        ),
         ("Genotype(recurrent=[('tanh', 0), ('relu', 1)], concat=range(0, 999999999))", "concat: the output"),
-        ("Genotype(normal=[('tanh', 0), ('relu', 1)])", "the fields are recurrent and concat, each once, but got 'normal'"),
+        (
+            "Genotype(normal=[('tanh', 0), ('relu', 1)])",
+            "the fields are recurrent and concat, each once, but got 'normal'",
+        ),
         ("Genotype(recurrent=[], recurrent=[])", "each once, but got 'recurrent'"),
         ("Genotype(concat=[1, 2])", "recurrent is missing"),
         ("Genotype", r"expected '\('"),
@@ -297,7 +375,10 @@ def test_published_cells() -> None:
         ("0 1 2 1", r"recurrent\[1\].input: node 2 reads one of the states 0 to 1, but got 2"),
         ("0 1 -1 1", r"recurrent\[1\].input: .* but got -1"),
         ("0 1 1--1 1", r"recurrent\[1\].input: .* but got '1--1'"),
-        ("0 1 0 4", r"recurrent\[1\].operation: must be one of 0 \(tanh\), 1 \(relu\), 2 \(sigmoid\), 3 \(identity\), but got '4'"),
+        (
+            "0 1 0 4",
+            r"recurrent\[1\].operation: must be one of 0 \(tanh\), 1 \(relu\), 2 \(sigmoid\), 3 \(identity\), but got '4'",
+        ),
         ("0 1 0 ٣", "cannot be read|expected"),
         ("0 1 0 " + "3" * 19_000, r"recurrent\[1\].operation: must be one of"),
         ("0 1 " + "1" * 19_000 + " 1", r"recurrent\[1\].input"),
@@ -338,8 +419,12 @@ def test_arguments_that_are_refused(arguments: dict[str, Any], message: str) -> 
 # The language model
 
 
-def naive(network: RecurrentNetwork, tokens: torch.Tensor, state: torch.Tensor, masks: dict[float, torch.Tensor]) -> torch.Tensor:
-    """The formulas of the fact sheet, B1, one word, sequence and node at a time; ``masks`` by their rates (see ``RATES``)."""
+def naive(
+    network: RecurrentNetwork, tokens: torch.Tensor, state: torch.Tensor, masks: dict[float, torch.Tensor]
+) -> torch.Tensor:
+    """The formulas of the fact sheet, B1, one word, sequence and node at a time; ``masks`` by their rates (see
+    ``RATES``).
+    """
     rates, outputs = network.rates, torch.empty(*tokens.shape, network.embedding.num_embeddings, dtype=torch.float64)
 
     def mask(rate: float, index: int) -> torch.Tensor | float:
@@ -348,7 +433,12 @@ def naive(network: RecurrentNetwork, tokens: torch.Tensor, state: torch.Tensor, 
     for b in range(tokens.shape[1]):
         h = state[b]
         for t, word in enumerate(tokens[:, b].tolist()):
-            x = network.embedding.weight[word] * mask(rates.dropoute, word) * mask(rates.dropouti, b) * mask(rates.dropoutx, b)
+            x = (
+                network.embedding.weight[word]
+                * mask(rates.dropoute, word)
+                * mask(rates.dropouti, b)
+                * mask(rates.dropoutx, b)
+            )
             c0, h0 = (network.w0 @ torch.cat([x, h * mask(rates.dropouth, b)])).chunk(2)
             states = [h + torch.sigmoid(c0) * (torch.tanh(h0) - h)]
             for (operation, source), weights in zip(network.cell, network.nodes, strict=True):
@@ -384,7 +474,9 @@ def test_a_naive_loop_gives_the_same(embedding: int) -> None:
     with torch.no_grad():
         logits, after = network.forward_with_state(tokens, state)
         assert torch.allclose(logits, naive(network, tokens, state, {}), rtol=0, atol=1e-10)
-        assert torch.equal(network(tokens, state), logits) and torch.equal(network(tokens), network(tokens, torch.zeros_like(state)))
+        assert torch.equal(network(tokens, state), logits) and torch.equal(
+            network(tokens), network(tokens, torch.zeros_like(state))
+        )
         first, between = network.forward_with_state(tokens[:2], state)
         second, last = network.forward_with_state(tokens[2:], between)
         assert torch.allclose(torch.cat([first, second]), logits) and torch.allclose(last, after)
@@ -422,7 +514,9 @@ def test_masks_keep_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     network, _, _ = example(**RATES)
     for rate in RATES.values():
         mask = network._mask(network.bias, rate, (200, 200))
-        assert mask is not None and torch.allclose(mask.unique(), torch.tensor([0, 1 / (1 - rate)], dtype=torch.float64))
+        assert mask is not None and torch.allclose(
+            mask.unique(), torch.tensor([0, 1 / (1 - rate)], dtype=torch.float64)
+        )
         assert abs(float(mask.mean()) - 1) < 0.03
 
 
@@ -460,7 +554,9 @@ def test_inputs_that_are_refused() -> None:
 def test_initial_weights_and_a_gradient_for_each() -> None:
     torch.manual_seed(0)
     network = TWO.network(TWO.parse(BEST_OF_32))
-    assert not network.bias.any() and all(0.02 < p.abs().max().item() <= 0.04 for name, p in network.named_parameters() if name != "bias")
+    assert not network.bias.any() and all(
+        0.02 < p.abs().max().item() <= 0.04 for name, p in network.named_parameters() if name != "bias"
+    )
     tokens = torch.randint(0, 11, (6, 3))
     F.cross_entropy(network(tokens[:-1]).flatten(0, 1), tokens[1:].flatten()).backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and bool(p.grad.isfinite().all() and p.grad.any()) for p in network.parameters())
@@ -485,8 +581,16 @@ def test_autocast() -> None:
     network.float()
     supernet = RecurrentCell(nodes=3, hidden=5, classes=9).supernet()
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
-        assert bool(network(tokens, state.float()).isfinite().all()) and network.hidden_of(tokens).dtype == torch.float32
-        assert bool(supernet.forward_mixed(tokens, [torch.full((len(d.values),), 0.25) for d in supernet.search_space.decisions]).isfinite().all())
+        assert (
+            bool(network(tokens, state.float()).isfinite().all()) and network.hidden_of(tokens).dtype == torch.float32
+        )
+        assert bool(
+            supernet.forward_mixed(
+                tokens, [torch.full((len(d.values),), 0.25) for d in supernet.search_space.decisions]
+            )
+            .isfinite()
+            .all()
+        )
 
 
 # Weight sharing
@@ -494,7 +598,9 @@ def test_autocast() -> None:
 
 @pytest.mark.parametrize(("sharing", "matrices"), [("node", 3), ("edge", 6), ("edge_op", 24)])
 def test_the_supernet_holds_all_networks(sharing: str, matrices: int) -> None:
-    """Equal weights, equal outputs; and the weights that are listed for an architecture are those that get a gradient from it."""
+    """Equal weights, equal outputs; and the weights that are listed for an architecture are those that get a gradient
+    from it.
+    """
     space = RecurrentCell(nodes=3, hidden=4, classes=9, sharing=sharing)
     supernet = space.supernet().double()
     assert len(supernet.matrices) == matrices
@@ -509,8 +615,13 @@ def test_the_supernet_holds_all_networks(sharing: str, matrices: int) -> None:
         outputs = supernet.forward_path(tokens, row[None])
         assert torch.allclose(outputs, network(tokens), rtol=0, atol=1e-12)
         outputs.square().sum().backward()  # type: ignore[no-untyped-call]
-        listed = [*blocks.fixed.parameters, *(p for s, v in enumerate(structure) for p in blocks.choices[s][v].parameters)]
-        assert sorted(name for name, _ in listed) == sorted(name for name, p in supernet.named_parameters() if p.grad is not None)
+        listed = [
+            *blocks.fixed.parameters,
+            *(p for s, v in enumerate(structure) for p in blocks.choices[s][v].parameters),
+        ]
+        assert sorted(name for name, _ in listed) == sorted(
+            name for name, p in supernet.named_parameters() if p.grad is not None
+        )
     assert ("body.embedding.weight", "classifier_weight") in listed and ("body.bias", "classifier_bias") in listed
 
 
@@ -521,7 +632,10 @@ def test_twins_have_different_weights_in_the_supernet() -> None:
     with torch.no_grad():
         one, other = supernet.forward_path(tokens, first[None]), supernet.forward_path(tokens, second[None])
         assert not torch.allclose(one, other)
-        supernet.matrices["1"].data, supernet.matrices["2"].data = supernet.matrices["2"].data, supernet.matrices["1"].data
+        supernet.matrices["1"].data, supernet.matrices["2"].data = (
+            supernet.matrices["2"].data,
+            supernet.matrices["1"].data,
+        )
         assert torch.allclose(supernet.forward_path(tokens, second[None]), one)
 
 
@@ -540,7 +654,10 @@ def test_a_mixture_is_the_sum_over_inputs_and_operations(sharing: str) -> None:
         return (s[0] + torch.sigmoid(c) * (ACTIVATIONS[operation](g) - s[0]))[None]
 
     one = sum((first[k] * reads(1, state, 0, k) for k in range(4)), torch.zeros(1, 3))
-    two = sum((inputs[i] * second[k] * reads(2, s, i, k) for i, s in enumerate((state, one)) for k in range(4)), torch.zeros(1, 3))
+    two = sum(
+        (inputs[i] * second[k] * reads(2, s, i, k) for i, s in enumerate((state, one)) for k in range(4)),
+        torch.zeros(1, 3),
+    )
     assert torch.allclose(supernet._mixed_cell([first, inputs, second])(state, None), (one + two) / 2)
 
 
@@ -597,7 +714,12 @@ def test_nni_darts(tmp_path: Path) -> None:
         max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
         default_root_dir=str(tmp_path),
     )  # fmt: skip
-    evaluator = Lightning(NextWord(), trainer, train_dataloaders=DataLoader(data, batch_size=8), val_dataloaders=DataLoader(data, batch_size=8))
+    evaluator = Lightning(
+        NextWord(),
+        trainer,
+        train_dataloaders=DataLoader(data, batch_size=8),
+        val_dataloaders=DataLoader(data, batch_size=8),
+    )
     strategy = DARTS()
     strategy(RawFormatModelSpace.from_model(space.supernet(), evaluator), SequentialExecutionEngine())
     (found,) = strategy.list_models(limit=1)

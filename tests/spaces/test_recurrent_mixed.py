@@ -9,19 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from spaces.errors import SpaceError
-from spaces.recurrent import RecurrentCell
-from spaces.recurrent.codec import OPERATIONS
-from spaces.recurrent.mixed import MIXED, MixedRecurrent, derived, edge, ranked
-from spaces.recurrent.network import RecurrentNetwork
+from nni_plugins.spaces.errors import SpaceError
+from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.spaces.recurrent.codec import OPERATIONS
+from nni_plugins.spaces.recurrent.mixed import MIXED, MixedRecurrent, derived, edge, ranked
+from nni_plugins.spaces.recurrent.network import RecurrentNetwork
 
 FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda x: x}
 
 
-def mixed(nodes: int = 3, sharing: str = "node", batch_norm: bool = True, seed: int = 0, **dropouts: float) -> MixedRecurrent:
+def mixed(
+    nodes: int = 3, sharing: str = "node", batch_norm: bool = True, seed: int = 0, **dropouts: float
+) -> MixedRecurrent:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MixedRecurrent(RecurrentCell(nodes=nodes, hidden=5, classes=11, sharing=sharing), batch_norm, **dropouts).double()
+        model = MixedRecurrent(
+            RecurrentCell(nodes=nodes, hidden=5, classes=11, sharing=sharing), batch_norm, **dropouts
+        ).double()
         torch.nn.init.normal_(model.alphas)
         for p in model.parameters():  # away from the linear part of the activations
             if p is not model.alphas:
@@ -55,7 +59,9 @@ def explicit(model: MixedRecurrent, x: torch.Tensor) -> torch.Tensor:
             for i in range(j):
                 for k, name in enumerate(OPERATIONS):
                     c, g = (states[i] @ matrix(model, i, j, k).t()).chunk(2, 1)
-                    s = s + probabilities[j * (j - 1) // 2 + i, 1 + k] * (states[i] + torch.sigmoid(c) * (FUNCTIONS[name](g) - states[i]))
+                    s = s + probabilities[j * (j - 1) // 2 + i, 1 + k] * (
+                        states[i] + torch.sigmoid(c) * (FUNCTIONS[name](g) - states[i])
+                    )
             states.append(normalised(s) if model.batch_norm else s)
         h = sum(states[1:], torch.zeros_like(h)) / model.search_space.nodes
         outputs.append(h)
@@ -117,7 +123,15 @@ def test_shapes_and_initial_values() -> None:
     assert model.alphas.shape == (36, 5) and 2e-4 < float(model.alphas.detach().std()) < 2e-3
     assert list(model.architecture_parameters()) == ["alphas"] and "alphas" in dict(model.named_parameters())
     assert np.allclose(np.sum(model.numbers(), 1), 1) and len(model.matrices) == 8
-    assert sum(p.numel() for p in MixedRecurrent(RecurrentCell(nodes=3, hidden=4, classes=9, sharing="edge_op")).matrices.parameters()) == 6 * 4 * 32
+    assert (
+        sum(
+            p.numel()
+            for p in MixedRecurrent(
+                RecurrentCell(nodes=3, hidden=4, classes=9, sharing="edge_op")
+            ).matrices.parameters()
+        )
+        == 6 * 4 * 32
+    )
     assert model(torch.zeros(2, 3, dtype=torch.int64)).shape == (2, 3, 9)
     with pytest.raises(SpaceError, match="at least 2 sequences, but got 1"):
         model(torch.zeros(2, 1, dtype=torch.int64))
@@ -125,7 +139,9 @@ def test_shapes_and_initial_values() -> None:
 
 def test_gradients_reach_every_parameter() -> None:
     model = mixed()
-    torch.autograd.gradcheck(lambda a: torch.func.functional_call(model, {"alphas": a}, (tokens(2, 3),)), (model.alphas,), atol=1e-5)
+    torch.autograd.gradcheck(
+        lambda a: torch.func.functional_call(model, {"alphas": a}, (tokens(2, 3),)), (model.alphas,), atol=1e-5
+    )
     model(tokens()).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
@@ -136,10 +152,17 @@ def test_derivation_by_hand() -> None:
     probabilities = [[0.9, 0.01, 0.04, 0.03, 0.02], [0.0, 0.3, 0.2, 0.25, 0.25], [0.6, 0.05, 0.31, 0.02, 0.02]]
     assert space.cell(derived(space, probabilities)) == [("relu", 0), ("relu", 1)]  # none is strong, and never taken
     rows, scores = ranked(space, probabilities, 3)
-    assert [space.cell(a) for a in space.decode(rows)] == [[("relu", 0), ("relu", 1)], [("relu", 0), ("tanh", 0)], [("relu", 0), ("sigmoid", 0)]]
+    assert [space.cell(a) for a in space.decode(rows)] == [
+        [("relu", 0), ("relu", 1)],
+        [("relu", 0), ("tanh", 0)],
+        [("relu", 0), ("sigmoid", 0)],
+    ]
     assert np.allclose(np.exp(scores), [0.04 * 0.31, 0.04 * 0.3, 0.04 * 0.25])
     ties = [[0.2] * 5] * 3
-    assert space.cell(derived(space, ties)) == [("tanh", 0), ("tanh", 0)]  # the earlier edge, then the earlier activation
+    assert space.cell(derived(space, ties)) == [
+        ("tanh", 0),
+        ("tanh", 0),
+    ]  # the earlier edge, then the earlier activation
 
 
 def test_all_cells_are_ranked_as_by_brute_force() -> None:
@@ -147,7 +170,9 @@ def test_all_cells_are_ranked_as_by_brute_force() -> None:
     space, p = model.search_space, np.array(model.numbers())
     rows, scores = ranked(space, model.numbers(), 10_000)
     assert len(rows) == math.factorial(3) * 4**3 == len({tuple(r) for r in rows.tolist()})
-    options = [[(name, i, p[edge(i, j), 1 + k]) for i in range(j) for k, name in enumerate(OPERATIONS)] for j in (1, 2, 3)]
+    options = [
+        [(name, i, p[edge(i, j), 1 + k]) for i in range(j) for k, name in enumerate(OPERATIONS)] for j in (1, 2, 3)
+    ]
     wanted = sorted((sum(math.log(o[2]) for o in choice) for choice in itertools.product(*options)), reverse=True)
     assert np.allclose(scores, wanted)
     best = max(itertools.product(*options), key=lambda choice: sum(math.log(o[2]) for o in choice))

@@ -10,11 +10,18 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from spaces import DARTS, NASBench201, RobustDARTS, SearchSpace, SpaceError
-from spaces.mixed import GumbelOptions, GumbelSupernet, MixedSupernet, SampledOptions, SampledSupernet, UniformSupernet
-from spaces.mixed.cell import MixedCell
-from spaces.mixed.edge import MixedEdge
-from spaces.mixed.sampled import ABSENT, gumbel_softmax
+from nni_plugins.spaces import DARTS, NASBench201, RobustDARTS, SearchSpace, SpaceError
+from nni_plugins.spaces.mixed import (
+    GumbelOptions,
+    GumbelSupernet,
+    MixedSupernet,
+    SampledOptions,
+    SampledSupernet,
+    UniformSupernet,
+)
+from nni_plugins.spaces.mixed.cell import MixedCell
+from nni_plugins.spaces.mixed.edge import MixedEdge
+from nni_plugins.spaces.mixed.sampled import ABSENT, gumbel_softmax
 
 NB201 = NASBench201(nodes=3, channels=4, cells_per_stage=2)
 CELLS = DARTS(channels=4, cells=3)
@@ -41,7 +48,7 @@ def side(space: SearchSpace) -> torch.Tensor:
     return torch.randn(3, 3, 8, 8, dtype=torch.float64)
 
 
-# -- the draw ---------------------------------------------------------------------------------------------------------------------
+# -- the draw ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("temperature", [10.0, 0.1])
 def test_operations_are_drawn_with_the_probabilities_of_the_softmax(temperature: float) -> None:
     alphas, draws = torch.tensor([0.0, 1.0, -1.0, 0.5, 2.0]), 20_000
@@ -55,7 +62,9 @@ def test_operations_are_drawn_with_the_probabilities_of_the_softmax(temperature:
 
 @pytest.mark.parametrize("temperature", [10.0, 1.0, 0.1])
 def test_the_gradient_of_a_draw_by_hand(temperature: float) -> None:
-    """d(c . h)/d alpha = p (c - c . p) / temperature, with p the relaxed sample; the inner log-softmax drops out, as its shift does."""
+    """d(c . h)/d alpha = p (c - c . p) / temperature, with p the relaxed sample; the inner log-softmax drops out, as
+    its shift does.
+    """
     alphas = torch.tensor([[0.3, -0.2, 0.9]], dtype=torch.float64, requires_grad=True)
     c = torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
     torch.manual_seed(3)
@@ -79,7 +88,7 @@ def test_the_temperature_falls_linearly() -> None:
     assert supernet.temperature == 10
 
 
-# -- what comes out ---------------------------------------------------------------------------------------------------------------
+# -- what comes out ----------------------------------------------------------------------------------------------------
 def test_names_and_initial_weights_are_those_of_a_mixed_supernet() -> None:
     for space in (NB201, CELLS):
         states = []
@@ -126,7 +135,9 @@ def test_a_path_is_the_stand_alone_network_of_the_same_modules(training: bool) -
     assert not torch.allclose(mixed, supernet.forward_path(x, rows[:1].repeat(6, 0))), "every cell has a row of its own"
 
 
-@pytest.mark.parametrize("options", [{}, {"option": "C"}, {"option": "A", "pool_affine": True}, {"shared": False}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"option": "C"}, {"option": "A", "pool_affine": True}, {"shared": False}], ids=str
+)
 @pytest.mark.parametrize("space", SPACES, ids=IDS)
 def test_a_draw_equals_the_mixture_with_one_hot_weights(space: SearchSpace, options: dict[str, Any]) -> None:
     """Outputs, and gradients of all weights and of the chosen operations' weights; the mixture runs every operation."""
@@ -156,7 +167,9 @@ def test_a_draw_equals_the_mixture_with_one_hot_weights(space: SearchSpace, opti
     assert ran > 5
     torch.manual_seed(11)
     for kind, alpha in supernet.alphas.items():
-        only = nn.functional.one_hot(drawn[kind][1], alpha.shape[1]) * cast(torch.Tensor, hard[kind].grad)  # the others were not run
+        only = nn.functional.one_hot(drawn[kind][1], alpha.shape[1]) * cast(
+            torch.Tensor, hard[kind].grad
+        )  # the others were not run
         copy = alpha.detach().clone().requires_grad_()
         (gumbel_softmax(copy, supernet.temperature)[0] * only).sum().backward()
         assert torch.allclose(cast(torch.Tensor, alpha.grad), cast(torch.Tensor, copy.grad), atol=1e-9)
@@ -170,14 +183,18 @@ def test_only_what_was_drawn_moves_statistics() -> None:
     torch.manual_seed(2)
     chosen = gumbel_softmax(supernet.alphas["cell"], supernet.temperature)[1].tolist()
     moved = {
-        name for name, b in supernet.named_buffers() if name.startswith("cells.0.edges.") and name.endswith("running_mean") and b.abs().max() > 0
+        name
+        for name, b in supernet.named_buffers()
+        if name.startswith("cells.0.edges.") and name.endswith("running_mean") and b.abs().max() > 0
     }
     ran = {f"cells.0.edges.{e}.operations.{supernet.names['cell'][e][o]}" for e, o in enumerate(chosen)}
     assert {name.rsplit(".", 2)[0] for name in moved} == {name for name in ran if "conv" in name}
 
 
 def test_a_network_of_nothing_still_has_a_gradient() -> None:
-    """All edges draw ``none``: with frozen weights the loss depends on the architecture alone, whose gradient is then zero."""
+    """All edges draw ``none``: with frozen weights the loss depends on the architecture alone, whose gradient is then
+    zero.
+    """
     supernet = GumbelSupernet(NB201).train()
     with torch.no_grad():
         supernet.alphas["cell"][:, 0] = 100.0
@@ -201,12 +218,17 @@ def test_partial_channels_and_shares_with_gumbel_draws() -> None:
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in supernet.betas.values())
 
 
-# -- SETN -------------------------------------------------------------------------------------------------------------------------
+# -- SETN --------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("space", SPACES, ids=IDS)
 def test_a_path_of_setn_equals_that_of_the_single_path_supernet(space: SearchSpace) -> None:
     """DARTS' edges that are not taken are absent. Weights are carried over by edge and operation."""
     supernet, x = built(UniformSupernet, space).train(), side(space)
-    single = cast(Any, space.supernet(affine=False) if isinstance(space, NASBench201) else space.supernet(affine=False, pool_affine=False)).double()
+    single = cast(
+        Any,
+        space.supernet(affine=False)
+        if isinstance(space, NASBench201)
+        else space.supernet(affine=False, pool_affine=False),
+    ).double()
     theirs = {}
     for name in single.state_dict():
         parts = name.split(".")
@@ -226,13 +248,19 @@ def test_a_path_of_setn_equals_that_of_the_single_path_supernet(space: SearchSpa
         else:
             theirs[name] = name
     ours = supernet.state_dict()
-    missing = single.load_state_dict({name: ours[other] for name, other in theirs.items() if other in ours}, strict=False)
-    assert not missing.unexpected_keys and all("num_batches" in name or "running" in name for name in missing.missing_keys)
+    missing = single.load_state_dict(
+        {name: ours[other] for name, other in theirs.items() if other in ours}, strict=False
+    )
+    assert not missing.unexpected_keys and all(
+        "num_batches" in name or "running" in name for name in missing.missing_keys
+    )
     for row in space.sample(np.random.default_rng(0), 4):
         path = np.broadcast_to(row, (space.repeats, len(row)))
         assert torch.allclose(supernet.forward_path(x, path), single.train().forward_path(x, path), atol=1e-11)
     rows = space.sample(np.random.default_rng(1), space.repeats)
-    assert torch.allclose(supernet.forward_path(x, rows), single.forward_path(x, rows), atol=1e-11), "a path of its own for each cell"
+    assert torch.allclose(supernet.forward_path(x, rows), single.forward_path(x, rows), atol=1e-11), (
+        "a path of its own for each cell"
+    )
 
 
 def test_the_picks_of_darts_cells() -> None:
@@ -241,7 +269,9 @@ def test_the_picks_of_darts_cells() -> None:
     assert len(picks) == 3 and picks[0] != picks[1], "a normal and a reduction cell"
     for cell in picks:
         for node, edges in enumerate([cell[:2], cell[2:5], cell[5:9], cell[9:]]):
-            assert sum(pick != ABSENT for pick in edges) == 2 and 0 not in edges, f"two inputs at node {node}, and never none"
+            assert sum(pick != ABSENT for pick in edges) == 2 and 0 not in edges, (
+                f"two inputs at node {node}, and never none"
+            )
 
 
 def test_the_two_steps_of_setn() -> None:
@@ -252,7 +282,9 @@ def test_the_two_steps_of_setn() -> None:
     torch.manual_seed(9)
     path = supernet.draw()
     assert path.shape == (6, 3) and (path == path[0]).all() and torch.allclose(y, supernet.forward_path(x, path))
-    assert y.grad_fn is not None and torch.autograd.grad(y.sum(), list(supernet.alphas.values()), allow_unused=True) == (None,)
+    assert y.grad_fn is not None and torch.autograd.grad(
+        y.sum(), list(supernet.alphas.values()), allow_unused=True
+    ) == (None,)
     supernet.begin_step("architecture")
     twin = spread(MixedSupernet(NB201, supernet.options))
     twin.load_state_dict(supernet.state_dict())
@@ -291,4 +323,6 @@ def test_what_is_refused() -> None:
     supernet, failing = GumbelSupernet(NB201), torch.randn(2, 4, 8, 8)
     with pytest.raises(SpaceError):
         supernet(failing)
-    assert all(cell.picks is None for cell in supernet.cells if isinstance(cell, MixedCell)), "an error leaves the mixture behind"
+    assert all(cell.picks is None for cell in supernet.cells if isinstance(cell, MixedCell)), (
+        "an error leaves the mixture behind"
+    )

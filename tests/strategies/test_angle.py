@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators import TrainingError
-from spaces import Architecture, CostTable, Decision, Indices, NASBench201, SearchSpace
-from spaces.supernet import WeightBlock, WeightBlocks
-from strategies import VARIANTS, AngleTable, AngleVariant
+from nni_plugins.evaluators import TrainingError
+from nni_plugins.spaces import Architecture, CostTable, Decision, Indices, NASBench201, SearchSpace
+from nni_plugins.spaces.supernet import WeightBlock, WeightBlocks
+from nni_plugins.strategies import VARIANTS, AngleTable, AngleVariant
 
 State = dict[str, torch.Tensor]
 
@@ -22,7 +22,10 @@ State = dict[str, torch.Tensor]
 def random_state(module: torch.nn.Module, seed: int) -> State:
     """Other weights of the same names and shapes, in float32 as training leaves them."""
     generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(v.shape, generator=generator) if v.is_floating_point() else v for n, v in module.state_dict().items()}
+    return {
+        n: torch.randn(v.shape, generator=generator) if v.is_floating_point() else v
+        for n, v in module.state_dict().items()
+    }
 
 
 # The oracle, written from the fact sheet (section 4) without a look at weight blocks or path counts
@@ -34,13 +37,21 @@ def fixed_vectors(state: State, variant: str) -> list[torch.Tensor]:
     names = ["stem.0.weight"] + (["stem.1.weight", "stem.1.bias"] if norms else [])
     for cell in sorted({name.split(".")[1] for name in state if name.startswith("cells.") and ".conv_a." in name}):
         for part in ("conv_a", "conv_b"):
-            names += [f"cells.{cell}.{part}.1.weight"] + ([f"cells.{cell}.{part}.2.weight", f"cells.{cell}.{part}.2.bias"] if norms else [])
+            names += [f"cells.{cell}.{part}.1.weight"] + (
+                [f"cells.{cell}.{part}.2.weight", f"cells.{cell}.{part}.2.bias"] if norms else []
+            )
         names.append(f"cells.{cell}.downsample.1.weight")
-    names += (["lastact.0.weight", "lastact.0.bias"] if norms else []) + ["classifier.weight"] + (["classifier.bias"] if bias else [])
+    names += (
+        (["lastact.0.weight", "lastact.0.bias"] if norms else [])
+        + ["classifier.weight"]
+        + (["classifier.bias"] if bias else [])
+    )
     return [state[name].double().flatten() for name in names]
 
 
-def operation_vectors(state: State, cell: str, edge: tuple[int, int], operation: str, channels: int, variant: str) -> list[torch.Tensor]:
+def operation_vectors(
+    state: State, cell: str, edge: tuple[int, int], operation: str, channels: int, variant: str
+) -> list[torch.Tensor]:
     if operation == "skip_connect":
         return [torch.eye(channels, dtype=torch.float64).flatten()] if variant == "rlnas-eye" else []
     if operation == "avg_pool_3x3":
@@ -117,7 +128,9 @@ def test_weights_that_did_not_move() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         same = AngleTable.build(space, supernet.weight_blocks(), state, state)(space.enumerate())
-        turned = AngleTable.build(space, supernet.weight_blocks(), state, {n: -v for n, v in state.items()}, VARIANTS["weights"])(space.enumerate())
+        turned = AngleTable.build(
+            space, supernet.weight_blocks(), state, {n: -v for n, v in state.items()}, VARIANTS["weights"]
+        )(space.enumerate())
     assert np.isfinite(same).all() and same.max() < 1e-7
     alive = space.path_counts(space.enumerate()).any(axis=1)
     assert turned[alive] == pytest.approx(math.pi, abs=1e-7) and (turned[~alive] == 0).all()
@@ -130,7 +143,9 @@ def test_weights_that_are_all_zero() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for initial, final in ((nothing, nothing), (nothing, random_state(supernet, 1))):
-            angles = AngleTable.build(space, supernet.weight_blocks(), initial, final, VARIANTS["weights"])(space.enumerate())
+            angles = AngleTable.build(space, supernet.weight_blocks(), initial, final, VARIANTS["weights"])(
+                space.enumerate()
+            )
             assert (angles == 0).all()
 
 
@@ -155,7 +170,9 @@ class TwoEdges(SearchSpace):
     name = "two_edges"
 
     def __init__(self) -> None:
-        super().__init__([Decision("first", ("none", "turns")), Decision("second", ("none", "stays", "pool", "identity"))])
+        super().__init__(
+            [Decision("first", ("none", "turns")), Decision("second", ("none", "stays", "pool", "identity"))]
+        )
 
     def config(self) -> dict[str, Any]:
         return {}
@@ -189,7 +206,12 @@ BLOCKS = WeightBlocks(
     WeightBlock((("stem", "conv"), ("bias", "classifier_bias"))),
     (
         (WeightBlock(), WeightBlock((("turns", "conv"), ("scale", "bn")))),
-        (WeightBlock(), WeightBlock((("stays", "conv"),)), WeightBlock(constants=(("pool", 4.0),)), WeightBlock(constants=(("identity", 5.0),))),
+        (
+            WeightBlock(),
+            WeightBlock((("stays", "conv"),)),
+            WeightBlock(constants=(("pool", 4.0),)),
+            WeightBlock(constants=(("identity", 5.0),)),
+        ),
     ),
 )
 INITIAL = {"stem": [3.0], "bias": [1.0], "turns": [1.0, 0.0], "scale": [1.0, 1.0], "stays": [0.0, 2.0]}
@@ -199,7 +221,8 @@ FINAL = {"stem": [3.0], "bias": [-1.0], "turns": [0.0, 1.0], "scale": [0.0, 1.0]
 @pytest.mark.parametrize(
     ("variant", "indices", "cosine"),
     [
-        # stem (9, 9, 9), bias (-1, 1, 1), turns (0, 1, 1), scale (1, 2, 1), stays (8, 4, 16) as (<w0, wT>, |w0|^2, |wT|^2)
+        # stem (9, 9, 9), bias (-1, 1, 1), turns (0, 1, 1), scale (1, 2, 1), stays (8, 4, 16) as (<w0, wT>, |w0|^2,
+        # |wT|^2)
         ("rlnas", (1, 1), (9 - 1 + 0 + 1 + 8) / math.sqrt((9 + 1 + 1 + 2 + 4) * (9 + 1 + 1 + 1 + 16))),
         ("rlnas", (1, 2), (9 - 1 + 0 + 1 + 4) / math.sqrt((9 + 1 + 1 + 2 + 4) * (9 + 1 + 1 + 1 + 4))),
         ("rlnas", (1, 3), (9 - 1 + 0 + 1) / math.sqrt((9 + 1 + 1 + 2) * (9 + 1 + 1 + 1))),

@@ -1,4 +1,6 @@
-"""Differentiable search: derivation by hand, ranking against brute force, what learns, and whole searches through NNI's experiment."""
+"""Differentiable search: derivation by hand, ranking against brute force, what learns, and whole searches through NNI's
+experiment.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,17 @@ from nni.nas.experiment import NasExperiment
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from torch.utils.data import TensorDataset
 
-from evaluators import ConfigError, ImageSet, RandomLabels, Supervised, TrainingError, load
-from evaluators.settings import BilevelSettings, DataSettings, read
-from spaces import DARTS as DARTSSpace
-from spaces import MobileNetLike, NASBench201, RobustDARTS
-from spaces.base import SearchSpace
-from spaces.cells.darts import EDGES, OPERATIONS
-from spaces.mixed import MixedOptions
-from spaces.mixed.derivation import ranked
-from strategies import (
+from nni_plugins.evaluators import ConfigError, ImageSet, RandomLabels, Supervised, TrainingError, load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.training.settings import BilevelSettings
+from nni_plugins.spaces import DARTS as DARTSSpace
+from nni_plugins.spaces import MobileNetLike, NASBench201, RobustDARTS
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.cells.darts import EDGES, OPERATIONS
+from nni_plugins.spaces.mixed import MixedOptions
+from nni_plugins.spaces.mixed.derivation import ranked
+from nni_plugins.strategies import (
     DARTS,
     PCDARTS,
     RFDARTS,
@@ -39,8 +43,14 @@ from strategies import (
     RFDARTSSettings,
     RFPCDARTSSettings,
 )
-from strategies.differentiable_search import DifferentiableResult, initialise, restored, search, skip_connections
-from strategies.differentiable_settings import check_space
+from nni_plugins.strategies.differentiable.search import (
+    DifferentiableResult,
+    initialise,
+    restored,
+    search,
+    skip_connections,
+)
+from nni_plugins.strategies.differentiable.settings import check_space
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 CELLS = DARTSSpace(channels=4, cells=3)
@@ -73,9 +83,11 @@ def random_mixture(space: SearchSpace, seed: int, shares: bool = False, scale: f
     return Mixture(operations, weights)
 
 
-# -- derivation, by hand ----------------------------------------------------------------------------------------------------------
+# -- derivation, by hand -----------------------------------------------------------------------------------------------
 def table(width: int, strong: dict[int, tuple[int, float]], edges: int = 14) -> list[list[float]]:
-    """Rows of probabilities: operation ``o`` of edge ``e`` has ``p``, the others share the rest equally; other edges are uniform."""
+    """Rows of probabilities: operation ``o`` of edge ``e`` has ``p``, the others share the rest equally; other edges
+    are uniform.
+    """
     rows = [[1 / width] * width for _ in range(edges)]
     for e, (o, p) in strong.items():
         rows[e] = [(1 - p) / (width - 1)] * width
@@ -93,7 +105,9 @@ def test_nasbench201_takes_the_strongest_operation_of_every_edge_also_none() -> 
 
 
 def test_darts_keeps_the_two_strongest_edges_of_a_node_and_none_does_not_count() -> None:
-    """Edges in order: 0->2, 1->2, 0->3, 1->3, 2->3, ... ``none`` is the strongest operation of edge 1->3 and never chosen."""
+    """Edges in order: 0->2, 1->2, 0->3, 1->3, 2->3, ... ``none`` is the strongest operation of edge 1->3 and never
+    chosen.
+    """
     rows = table(8, {0: (4, 0.5), 1: (3, 0.6), 2: (1, 0.3), 3: (0, 0.9), 4: (5, 0.4)})
     text = derived(CELLS, {"normal": rows, "reduce": table(8, {})})
     pairs = "('sep_conv_3x3', 0), ('skip_connect', 1), ('max_pool_3x3', 0), ('sep_conv_5x5', 2)"
@@ -108,13 +122,17 @@ def test_edge_shares_decide_in_pcdarts() -> None:
     uniform = derived(CELLS, {"normal": rows, "reduce": rows}, {"normal": shares, "reduce": shares})
     assert "('sep_conv_3x3', 0), ('sep_conv_3x3', 1)" in uniform
     shares[2:5] = [0.2, 0.3, 0.5]  # 0.10, 0.15, 0.15: the last two
-    assert "('sep_conv_3x3', 1), ('sep_conv_3x3', 2)" in derived(CELLS, {"normal": rows, "reduce": rows}, {"normal": shares, "reduce": shares})
+    assert "('sep_conv_3x3', 1), ('sep_conv_3x3', 2)" in derived(
+        CELLS, {"normal": rows, "reduce": rows}, {"normal": shares, "reduce": shares}
+    )
 
 
 def test_robustdarts_with_and_without_none() -> None:
     s3, s4 = RobustDARTS("S3", channels=2, cells=3), RobustDARTS("S4", channels=2, cells=3)
     weak = table(3, dict.fromkeys(range(14), (0, 0.9)))
-    assert derived(s3, {"normal": weak, "reduce": weak}).count("skip_connect") == 16 and "none" not in derived(s3, {"normal": weak, "reduce": weak})
+    assert derived(s3, {"normal": weak, "reduce": weak}).count("skip_connect") == 16 and "none" not in derived(
+        s3, {"normal": weak, "reduce": weak}
+    )
     noise = table(2, dict.fromkeys(range(14), (0, 0.9)))
     assert derived(s4, {"normal": noise, "reduce": noise}).count("noise") == 16
 
@@ -125,20 +143,27 @@ def test_skip_connections_are_counted() -> None:
     first = [[0.9, 0.1]] * 14
     architecture = Mixture({"normal": first, "reduce": first}, {}).best(s1, 1)[0].architecture
     text = s1.to_string(architecture)
-    assert skip_connections(s1, architecture) == text.count("skip_connect") > 4, "decisions say only `first` and `second`"
+    assert skip_connections(s1, architecture) == text.count("skip_connect") > 4, (
+        "decisions say only `first` and `second`"
+    )
 
 
-# -- ranking against brute force --------------------------------------------------------------------------------------------------
+# -- ranking against brute force ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("shares", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_all_cells_of_nasbench201_in_order(seed: int, shares: bool) -> None:
     mixture = random_mixture(SPACE, seed, shares)
     rows, weights = mixture.operations["cell"], mixture.shares.get("cell", [1.0] * 3)
-    product = {choice: np.prod([rows[e][o] * weights[e] for e, o in enumerate(choice)]) for choice in itertools.product(range(5), repeat=3)}
+    product = {
+        choice: np.prod([rows[e][o] * weights[e] for e, o in enumerate(choice)])
+        for choice in itertools.product(range(5), repeat=3)
+    }
     wanted = sorted(product, key=lambda choice: -product[choice])
     indices, scores = ranked(SPACE, mixture.operations, mixture.shares, 1000)
     assert [tuple(row) for row in indices.tolist()] == wanted
-    assert np.allclose(scores, np.log([product[choice] for choice in wanted])) and np.allclose(mixture.score(SPACE, indices), scores)
+    assert np.allclose(scores, np.log([product[choice] for choice in wanted])) and np.allclose(
+        mixture.score(SPACE, indices), scores
+    )
     best = mixture.best(SPACE, 1000)
     first: dict[str, Any] = {}
     for architecture in SPACE.decode(np.array(wanted, dtype=np.int8)):
@@ -147,9 +172,13 @@ def test_all_cells_of_nasbench201_in_order(seed: int, shares: bool) -> None:
     assert mixture.best(SPACE, 7) == best[:7]
 
 
-@pytest.mark.parametrize("space", [RobustDARTS("S2", channels=2, cells=3), RobustDARTS("S3", channels=2, cells=3)], ids=["S2", "S3"])
+@pytest.mark.parametrize(
+    "space", [RobustDARTS("S2", channels=2, cells=3), RobustDARTS("S3", channels=2, cells=3)], ids=["S2", "S3"]
+)
 def test_the_best_of_two_billion_cells(space: RobustDARTS) -> None:
-    """All 46,080 normal and as many reduction cells, scored one edge at a time; the best of their pairs are pairs of the best."""
+    """All 46,080 normal and as many reduction cells, scored one edge at a time; the best of their pairs are pairs of
+    the best.
+    """
     width, k = 3 if space.variant == "S3" else 2, 40
     rng = np.random.default_rng(5)
     operations = {kind: rng.dirichlet(np.ones(width), size=14).tolist() for kind in ("normal", "reduce")}
@@ -172,14 +201,20 @@ def test_the_best_of_two_billion_cells(space: RobustDARTS) -> None:
 
     scores = {kind: cell(kind) for kind in operations}
     best = {kind: np.argsort(-scores[kind], kind="stable")[:k] for kind in operations}
-    joint = [(scores["normal"][a] + scores["reduce"][b], (*rows[a].tolist(), *rows[b].tolist())) for a in best["normal"] for b in best["reduce"]]
+    joint = [
+        (scores["normal"][a] + scores["reduce"][b], (*rows[a].tolist(), *rows[b].tolist()))
+        for a in best["normal"]
+        for b in best["reduce"]
+    ]
     joint.sort(key=lambda pair: -pair[0])
     found = Mixture(operations, {}).best(space, k)
     assert [tuple(space.encode([r.architecture])[0].tolist()) for r in found] == [row for _, row in joint[:k]]
     assert np.allclose([r.score for r in found], [score for score, _ in joint[:k]])
 
 
-@pytest.mark.parametrize("space", [SPACE, CELLS, RobustDARTS("S1", channels=2, cells=3), RobustDARTS("S3", channels=2, cells=3)], ids=repr)
+@pytest.mark.parametrize(
+    "space", [SPACE, CELLS, RobustDARTS("S1", channels=2, cells=3), RobustDARTS("S3", channels=2, cells=3)], ids=repr
+)
 def test_any_architecture_can_be_scored(space: SearchSpace) -> None:
     """Scores of the best agree with those of the ranking, and nothing that is drawn at random is better."""
     mixture = Mixture.of(initialise(space.with_classes(10), DifferentiableSettings(edge_normalization=True), 3))
@@ -196,16 +231,35 @@ def test_a_probability_that_was_rounded_to_zero_has_a_logarithm() -> None:
     assert np.isfinite([r.score for r in mixture.best(SPACE, 60)]).all() and len(mixture.best(SPACE, 61)) == 60
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------------------------------------------------
 def test_the_papers_values() -> None:
     darts, pc = BilevelSettings(), PCDARTSTraining()
-    assert (darts.epochs, darts.batch_size, darts.learning_rate, darts.final_learning_rate, darts.weight_decay) == (50, 64, 0.025, 0.001, 3e-4)
-    assert (pc.epochs, pc.batch_size, pc.learning_rate, pc.final_learning_rate, pc.weight_decay) == (50, 256, 0.1, 0.0, 3e-4)
-    assert (darts.architecture_learning_rate, pc.architecture_learning_rate, darts.warmup_epochs, pc.warmup_epochs) == (3e-4, 6e-4, 0, 15)
+    assert (darts.epochs, darts.batch_size, darts.learning_rate, darts.final_learning_rate, darts.weight_decay) == (
+        50,
+        64,
+        0.025,
+        0.001,
+        3e-4,
+    )
+    assert (pc.epochs, pc.batch_size, pc.learning_rate, pc.final_learning_rate, pc.weight_decay) == (
+        50,
+        256,
+        0.1,
+        0.0,
+        3e-4,
+    )
+    assert (darts.architecture_learning_rate, pc.architecture_learning_rate, darts.warmup_epochs, pc.warmup_epochs) == (
+        3e-4,
+        6e-4,
+        0,
+        15,
+    )
     assert DifferentiableSettings().options == MixedOptions()
     assert PCDARTSSettings().options == MixedOptions(partial_channels=4, edge_normalization=True)
     assert RFDARTSSettings().options == MixedOptions(option="C", initialisation="kaiming")
-    assert RFPCDARTSSettings().options == MixedOptions(option="C", initialisation="kaiming", partial_channels=4, edge_normalization=True)
+    assert RFPCDARTSSettings().options == MixedOptions(
+        option="C", initialisation="kaiming", partial_channels=4, edge_normalization=True
+    )
 
 
 def test_every_option_of_the_mixture_can_be_set() -> None:
@@ -235,18 +289,21 @@ def test_arguments_of_the_strategies() -> None:
 
 
 def test_spaces_that_cannot_be_mixed() -> None:
-    with pytest.raises(ConfigError, match=r"mobilenetlike has no mixture over edges[\s\S]*works on darts, robustdarts, nasbench201"):
+    with pytest.raises(
+        ConfigError, match=r"mobilenetlike has no mixture over edges[\s\S]*works on darts, robustdarts, nasbench201"
+    ):
         check_space(MobileNetLike(), DifferentiableSettings())
     for space in (NASBench201(channels=6), DARTSSpace(channels=6)):
         with pytest.raises(
-            ConfigError, match=r"partial_channels=4 must divide the width of the first cells, 6\.\nUse partial_channels in 1, 2, 3, 6"
+            ConfigError,
+            match=r"partial_channels=4 must divide the width of the first cells, 6\.\nUse partial_channels in 1, 2, 3, 6",
         ):
             check_space(space, PCDARTSSettings())
         with pytest.raises(ConfigError, match="must divide"):
             initialise(space, PCDARTSSettings(), 0)
 
 
-# -- searches ---------------------------------------------------------------------------------------------------------------------
+# -- searches ----------------------------------------------------------------------------------------------------------
 @functools.cache
 def small(images: ImageSet, seed: int, folder: Path | None = None) -> DifferentiableResult:
     return search(SPACE, images, Supervised(), RFDARTSSettings(), short(), seed, 10, folder=folder)
@@ -255,18 +312,43 @@ def small(images: ImageSet, seed: int, folder: Path | None = None) -> Differenti
 def test_a_search_is_a_function_of_its_seed(images: ImageSet, tmp_path: Path) -> None:
     first, other = small(images, 0), small(images, 1)
     state, rows = torch.get_rng_state(), []
-    again = search(SPACE.with_classes(3), images, Supervised(), RFDARTSSettings(), short(), 0, 10, folder=tmp_path, report=rows.append)
+    again = search(
+        SPACE.with_classes(3),
+        images,
+        Supervised(),
+        RFDARTSSettings(),
+        short(),
+        0,
+        10,
+        folder=tmp_path,
+        report=rows.append,
+    )
     assert torch.equal(torch.get_rng_state(), state), "the global generator is not touched"
     assert again.ranked == first.ranked != other.ranked and again.genotypes == first.genotypes
     assert len(first.ranked) == 10 and len({SPACE.canonical(r.architecture) for r in first.ranked}) == 10
     scores = [r.score for r in first.ranked]
     assert scores == sorted(scores, reverse=True)
-    assert np.allclose(scores, first.mixture.score(SPACE, SPACE.encode([r.architecture for r in first.ranked])), rtol=1e-12)
+    assert np.allclose(
+        scores, first.mixture.score(SPACE, SPACE.encode([r.architecture for r in first.ranked])), rtol=1e-12
+    )
     assert first.genotypes[-1] == SPACE.to_string(first.ranked[0].architecture), "the derived one comes first"
-    assert first.skips == [skip_connections(SPACE, SPACE.from_string(g)) for g in first.genotypes] and len(first.skips) == 2
-    assert first.supernet_accuracy == first.trained.history[-1]["architecture_accuracy"] and rows == first.trained.history
+    assert (
+        first.skips == [skip_connections(SPACE, SPACE.from_string(g)) for g in first.genotypes]
+        and len(first.skips) == 2
+    )
+    assert (
+        first.supernet_accuracy == first.trained.history[-1]["architecture_accuracy"] and rows == first.trained.history
+    )
     finished = search(
-        SPACE, images, Supervised(), RFDARTSSettings(), short(), 0, 10, folder=tmp_path, report=lambda row: pytest.fail("trained again")
+        SPACE,
+        images,
+        Supervised(),
+        RFDARTSSettings(),
+        short(),
+        0,
+        10,
+        folder=tmp_path,
+        report=lambda row: pytest.fail("trained again"),
     )
     assert finished.ranked == first.ranked and finished.mixture == first.mixture
     assert restored(SPACE, RFDARTSSettings(), finished.trained.final) == first.mixture
@@ -275,11 +357,17 @@ def test_a_search_is_a_function_of_its_seed(images: ImageSet, tmp_path: Path) ->
 @pytest.mark.parametrize("option", ["A", "B", "C", "D"])
 @pytest.mark.parametrize("space", [SPACE, CELLS], ids=["nasbench201", "darts"])
 def test_what_learns(images: ImageSet, space: SearchSpace, option: Any) -> None:
-    """Table 1 of RF-DARTS; the classifier and the batch norms of stem and head always learn, the stem's convolution as the others."""
+    """Table 1 of RF-DARTS; the classifier and the batch norms of stem and head always learn, the stem's convolution as
+    the others.
+    """
     result = search(space, images, Supervised(), RFDARTSSettings(option=option), short(epochs=1, batch_size=100), 0, 1)
     before, after = result.trained.initial, result.trained.final
     assert before.keys() == after.keys()
-    moved = {name: not torch.equal(before[name], after[name]) for name in before if "running" not in name and "num_batches" not in name}
+    moved = {
+        name: not torch.equal(before[name], after[name])
+        for name in before
+        if "running" not in name and "num_batches" not in name
+    }
     convolutions = {moved[name] for name in moved if before[name].ndim == 4}
     norms = [name for name in moved if name.startswith("cells.") and ".edges." in name and before[name].ndim == 1]
     assert convolutions == {option in "AB"}, "all or none"
@@ -301,10 +389,12 @@ def test_partial_channels_on_darts_cells(images: ImageSet, objective: Any) -> No
 
 def test_a_diverging_search_says_so(images: ImageSet) -> None:
     with pytest.raises(TrainingError, match="learning_rate"):
-        search(SPACE, images, Supervised(), DifferentiableSettings(), short(learning_rate=1e30, gradient_clip=None), 0, 1)
+        search(
+            SPACE, images, Supervised(), DifferentiableSettings(), short(learning_rate=1e30, gradient_clip=None), 0, 1
+        )
 
 
-# -- through NNI's experiment -----------------------------------------------------------------------------------------------------
+# -- through NNI's experiment ------------------------------------------------------------------------------------------
 def test_nni_runs_rfdarts_and_exports_several(images: ImageSet, run: Callable[..., NasExperiment]) -> None:
     strategy = RFDARTS()
     experiment = run(SPACE.supernet(), DifferentiableTraining(images, settings=short()), strategy)
@@ -329,13 +419,26 @@ def test_nni_runs_darts_with_its_own_evaluator(images: ImageSet, run: Callable[.
     """Its training images train the weights, its validation images the architecture."""
     unit, labels = images.images.float() / 255, images.labels
     validation = loader(unit[120:], labels[120:])
-    evaluator = classification(loader(unit[:120], labels[:120]), val_dataloaders=validation, learning_rate=0.05, weight_decay=1e-3)
+    evaluator = classification(
+        loader(unit[:120], labels[:120]), val_dataloaders=validation, learning_rate=0.05, weight_decay=1e-3
+    )
     strategy = DARTS(order=2, top_k=5, seed=3)
     experiment = run(SPACE.supernet(), evaluator, strategy)
     taken, s = strategy.training, strategy.training.settings
-    assert s is not None and (s.epochs, s.batch_size, s.learning_rate, s.weight_decay, s.order, s.portion) == (2, 32, 0.05, 1e-3, 2, 0.6)
+    assert s is not None and (s.epochs, s.batch_size, s.learning_rate, s.weight_decay, s.order, s.portion) == (
+        2,
+        32,
+        0.05,
+        1e-3,
+        2,
+        0.6,
+    )
     assert s.final_learning_rate == pytest.approx(0.002) and s.gradient_clip == 5 and taken.seed == 3
-    assert torch.equal(taken.images.images, images.images) and torch.equal(taken.images.labels, labels) and len(taken.images.classes) == 10
+    assert (
+        torch.equal(taken.images.images, images.images)
+        and torch.equal(taken.images.labels, labels)
+        and len(taken.images.classes) == 10
+    )
     assert strategy.result is not None and len(experiment.export_top_models(9, formatter="dict")) == 5
 
 
@@ -360,13 +463,19 @@ class Foreign(ModelSpace):
 
 
 def some(batch: int = 32, **options: Any) -> Any:
-    return classification(loader(torch.rand(64, 3, 8, 8), torch.zeros(64, dtype=torch.long), batch_size=batch), **options)
+    return classification(
+        loader(torch.rand(64, 3, 8, 8), torch.zeros(64, dtype=torch.long), batch_size=batch), **options
+    )
 
 
 @pytest.mark.parametrize(
     ("strategy", "make", "message"),
     [
-        (RFDARTS(), lambda: FunctionalEvaluator(print), r"RFDARTS trains with DifferentiableTraining or NNI's Classification, but got Functional"),
+        (
+            RFDARTS(),
+            lambda: FunctionalEvaluator(print),
+            r"RFDARTS trains with DifferentiableTraining or NNI's Classification, but got Functional",
+        ),
         (DARTS(), lambda: None, "but got NoneType"),
         (DARTS(), lambda: classification(None), "train_dataloaders to be a DataLoader, but got NoneType"),
         (DARTS(), lambda: some(max_epochs=-1), "max_epochs of at least 1"),
@@ -375,7 +484,9 @@ def some(batch: int = 32, **options: Any) -> Any:
         (DARTS(), lambda: some(learning_rate=0.0), "learning_rate: input should be greater than 0"),
     ],
 )
-def test_evaluators_that_are_refused(strategy: Any, make: Callable[[], Any], message: str, run: Callable[..., NasExperiment]) -> None:
+def test_evaluators_that_are_refused(
+    strategy: Any, make: Callable[[], Any], message: str, run: Callable[..., NasExperiment]
+) -> None:
     with pytest.raises(ConfigError, match=message):
         run(SPACE.supernet(), make(), strategy)
 

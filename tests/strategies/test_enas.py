@@ -1,4 +1,6 @@
-"""ENAS: the policy's probabilities, REINFORCE against the exact gradient, what the controller finds, resume, and real runs on digits."""
+"""ENAS: the policy's probabilities, REINFORCE against the exact gradient, what the controller finds, resume, and real
+runs on digits.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,22 @@ import pytest
 import torch
 from nni.nas.experiment import NasExperiment
 
-from evaluators import ConfigChanged, ImageSet, RandomLabels, SupernetTraining, Supervised, load
-from evaluators.errors import ConfigError, TrainingError
-from evaluators.settings import DataSettings, read
-from evaluators.shared_weights import Companion, Cycle, Draw, SharedWeights
-from evaluators.text.corpus import Corpus
-from evaluators.text.shared import SharedText
-from evaluators.training.schedule import cosine
-from spaces import DARTS as DARTSSpace
-from spaces import NAO, NASBench101, NASBench201, RecurrentCell, SearchSpace
-from spaces.base import Indices
-from strategies import enas
-from strategies.enas_candidates import candidates, log_probabilities
-from strategies.enas_controller import Policy, build
-from strategies.enas_reinforce import ControllerTraining, Values, advantages, rewards_of
-from strategies.enas_settings import ENASSettings, ENASTraining, PolicySettings, RecurrentENASSettings
+from nni_plugins.evaluators import ConfigChanged, ImageSet, RandomLabels, SupernetTraining, Supervised, load
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.supernets.shared_weights import Companion, Cycle, Draw, SharedWeights
+from nni_plugins.evaluators.text.corpus import Corpus
+from nni_plugins.evaluators.text.shared import SharedText
+from nni_plugins.evaluators.training.schedule import cosine
+from nni_plugins.spaces import DARTS as DARTSSpace
+from nni_plugins.spaces import NAO, NASBench101, NASBench201, RecurrentCell, SearchSpace
+from nni_plugins.spaces.base import Indices
+from nni_plugins.strategies.enas import search as enas
+from nni_plugins.strategies.enas.candidates import candidates, log_probabilities
+from nni_plugins.strategies.enas.controller import Policy, build
+from nni_plugins.strategies.enas.reinforce import ControllerTraining, Values, advantages, rewards_of
+from nni_plugins.strategies.enas.settings import ENASSettings, ENASTraining, PolicySettings, RecurrentENASSettings
 from tests.evaluators.tiny import Interrupted
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
@@ -83,15 +86,19 @@ def everything(space: SearchSpace) -> torch.Tensor:
     return torch.from_numpy(space.enumerate().astype(np.int64))
 
 
-# -- the policy -------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("space", [SPACE, RecurrentCell(nodes=3), NASBench101(nodes=2, max_edges=4)], ids=lambda space: space.name)
+# -- the policy --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "space", [SPACE, RecurrentCell(nodes=3), NASBench101(nodes=2, max_edges=4)], ids=lambda space: space.name
+)
 @pytest.mark.parametrize("bound", [None, 2.5])
 def test_probabilities_are_those_of_a_distribution(space: SearchSpace, bound: float | None) -> None:
     rows = everything(space)
     drawn = shaken(space, PolicySettings(hidden=8, layers=2, tanh_constant=bound)).evaluate(rows)
     p = drawn.log_prob.exp()
     assert p.sum().item() == pytest.approx(1, abs=1e-9) and p.max() > 3 / len(rows)
-    assert (p * drawn.entropy).sum().item() == pytest.approx(-(p * drawn.log_prob).sum().item()), "the chain rule of entropy"
+    assert (p * drawn.entropy).sum().item() == pytest.approx(-(p * drawn.log_prob).sum().item()), (
+        "the chain rule of entropy"
+    )
 
 
 @pytest.mark.parametrize("space", [NAO(), DARTSSpace(), NASBench101(), RecurrentCell()], ids=lambda space: space.name)
@@ -101,7 +108,9 @@ def test_one_call_equals_one_choice_after_the_other_and_all_are_architectures(sp
     whole = policy.evaluate(stepwise.rows)
     torch.testing.assert_close(whole.log_prob, stepwise.log_prob)
     torch.testing.assert_close(whole.entropy, stepwise.entropy)
-    assert torch.equal(stepwise.rows, policy.sample(200, torch.Generator().manual_seed(1)).rows), "of the generator alone"
+    assert torch.equal(stepwise.rows, policy.sample(200, torch.Generator().manual_seed(1)).rows), (
+        "of the generator alone"
+    )
     for architecture in space.decode(stepwise.rows.numpy().astype(np.int8)):
         space.architecture(architecture.as_dict())
 
@@ -122,7 +131,9 @@ def test_what_cannot_follow_has_probability_zero() -> None:
     policy = build(space, PolicySettings(), 0)
     every = torch.tensor(list(itertools.product(*(range(len(d.values)) for d in space.decisions))))
     possible = policy.evaluate(every).log_prob > -math.inf
-    assert np.array_equal(possible.numpy(), space.valid(every.numpy().astype(np.int8))) and 0 < possible.sum() < len(every)
+    assert np.array_equal(possible.numpy(), space.valid(every.numpy().astype(np.int8))) and 0 < possible.sum() < len(
+        every
+    )
     parameters = torch.autograd.grad(policy.evaluate(every[possible]).log_prob.sum(), list(policy.parameters()))
     assert all(torch.isfinite(g).all() for g in parameters)
 
@@ -133,10 +144,14 @@ def test_logits_are_bounded_by_kind_of_decision() -> None:
     with torch.no_grad():
         policy.output.weight.mul_(1e3)
     rows = policy.sample(300, torch.Generator().manual_seed(0)).rows
-    hidden, _ = policy.lstm(policy.embedding(torch.cat([torch.zeros(300, 1, dtype=torch.int64), (rows + policy.offsets)[:, :-1]], 1)))
+    hidden, _ = policy.lstm(
+        policy.embedding(torch.cat([torch.zeros(300, 1, dtype=torch.int64), (rows + policy.offsets)[:, :-1]], 1))
+    )
     for d, (k, c) in enumerate([(2, 1.1), (5, 0.44), (2, 1.1), (5, 0.44), (3, 1.1)]):
         p, most = policy._log_probs(hidden[:, d], rows, d).exp(), math.exp(2 * c) / (math.exp(2 * c) + k - 1)
-        assert p.max().item() <= most + 1e-6 and (p.max(dim=1).values / p[:, :k].min(dim=1).values).max().item() == pytest.approx(math.exp(2 * c))
+        assert p.max().item() <= most + 1e-6 and (
+            p.max(dim=1).values / p[:, :k].min(dim=1).values
+        ).max().item() == pytest.approx(math.exp(2 * c))
     assert policy.scale.tolist()[20:24] == pytest.approx([1.1, 0.44, 1.1, 0.44])
     assert build(DARTSSpace(), PolicySettings(), 0).scale[:5].tolist() == pytest.approx([0.44, 0.44, 1.1, 0.44, 0.44])
     cold = build(SPACE, PolicySettings(temperature=5, tanh_constant=None), 0)
@@ -153,7 +168,7 @@ def test_a_fresh_policy_is_nearly_uniform() -> None:
     assert not torch.equal(policy.output.weight, build(SPACE, PolicySettings(), 1).output.weight)
 
 
-# -- REINFORCE --------------------------------------------------------------------------------------------------------------------
+# -- REINFORCE ---------------------------------------------------------------------------------------------------------
 def test_the_expected_update_is_the_gradient_of_expected_reward_and_entropy() -> None:
     """Over all 32 cells: sum of p (r - w log p - b) grad log p = grad (sum of p r + w H), whatever the baseline b."""
     policy = shaken(CELLS, PolicySettings(hidden=6))
@@ -171,7 +186,9 @@ def test_the_expected_update_is_the_gradient_of_expected_reward_and_entropy() ->
 
 
 def test_one_update_is_adam_on_the_hand_computed_gradient() -> None:
-    settings = FREE.model_copy(update={"samples": 4, "controller_steps": 1, "entropy_weight": 0.2, "learning_rate": 0.1})
+    settings = FREE.model_copy(
+        update={"samples": 4, "controller_steps": 1, "entropy_weight": 0.2, "learning_rate": 0.1}
+    )
     ours, by_hand = ControllerTraining(Fake(), settings), ControllerTraining(Fake(), settings)
     row = ours.after_epoch(0)
     rows = by_hand.policy.sample(4, by_hand._generator("enas rewards", 0, 0)).rows
@@ -185,7 +202,9 @@ def test_one_update_is_adam_on_the_hand_computed_gradient() -> None:
     for moved, p, g in zip(ours.policy.parameters(), by_hand.policy.parameters(), gradients, strict=True):
         # the first step of Adam without momentum: corrected moments are g and g squared
         torch.testing.assert_close(moved, p - 0.1 * g / (g.abs() + 1e-3))
-    assert row["baseline"] == pytest.approx(b) and row["reward"] == pytest.approx(np.mean([planted(a) for a in rows.numpy()]) / 100)
+    assert row["baseline"] == pytest.approx(b) and row["reward"] == pytest.approx(
+        np.mean([planted(a) for a in rows.numpy()]) / 100
+    )
 
 
 def test_the_baseline_by_hand() -> None:
@@ -206,7 +225,7 @@ def test_rewards() -> None:
         rewards_of(np.array([0.0]), RecurrentENASSettings())
 
 
-# -- the search -------------------------------------------------------------------------------------------------------------------
+# -- the search --------------------------------------------------------------------------------------------------------
 QUICK: dict[str, Any] = {
     "hidden": 16,
     "tanh_constant": 2.5,
@@ -222,7 +241,9 @@ QUICK: dict[str, Any] = {
 def found() -> tuple[Fake, enas.ENASResult]:
     shared = Fake()
     assert isinstance(ControllerTraining(shared, PolicySettings()).state_dict(), dict)
-    return shared, enas.enas(shared, read(PolicySettings, {**QUICK, "candidates": 12, "warmup_epochs": 1}), epochs=7, top_k=5)
+    return shared, enas.enas(
+        shared, read(PolicySettings, {**QUICK, "candidates": 12, "warmup_epochs": 1}), epochs=7, top_k=5
+    )
 
 
 def test_the_planted_architecture_becomes_the_most_probable(found: tuple[Fake, enas.ENASResult]) -> None:
@@ -233,22 +254,32 @@ def test_the_planted_architecture_becomes_the_most_probable(found: tuple[Fake, e
     before = log_probabilities(build(SPACE, read(PolicySettings, QUICK), 0), every)
     truth = shared.scores(every)
     assert np.exp(log_prob) @ truth > np.exp(before) @ truth + 20, "percent, of a typical sample"
-    assert SPACE.encode([result.ranked[0].architecture]).tolist() == [[3, 1, 4]] and result.ranked[0].score == planted(np.array([3, 1, 4]))
+    assert SPACE.encode([result.ranked[0].architecture]).tolist() == [[3, 1, 4]] and result.ranked[0].score == planted(
+        np.array([3, 1, 4])
+    )
     rewards, entropies = ([row[key] for row in result.history[1:]] for key in ("reward", "entropy"))
     assert rewards[-1] > rewards[0] + 0.1 and entropies[-1] < entropies[0]
-    assert "reward" not in result.history[0] and shared.rewarded == list(range(25, 175)), "the warm-up trains no controller"
-    assert [rows.shape for rows in shared.drawn] == [(7, 3)] * 7 and not np.array_equal(shared.drawn[0], shared.drawn[1])
+    assert "reward" not in result.history[0] and shared.rewarded == list(range(25, 175)), (
+        "the warm-up trains no controller"
+    )
+    assert [rows.shape for rows in shared.drawn] == [(7, 3)] * 7 and not np.array_equal(
+        shared.drawn[0], shared.drawn[1]
+    )
 
 
 def test_candidates_are_ranked_by_the_shared_weights(found: tuple[Fake, enas.ENASResult]) -> None:
     _, result = found
     assert len(result.candidates.indices) == len(result.scores) == 12 and len(result.ranked) == 5
     assert [r.score for r in result.ranked] == sorted(result.scores.tolist(), reverse=True)[:5]
-    assert len({SPACE.canonical(a) for a in SPACE.decode(result.candidates.indices)}) == 12, "symmetric twins are left out"
+    assert len({SPACE.canonical(a) for a in SPACE.decode(result.candidates.indices)}) == 12, (
+        "symmetric twins are left out"
+    )
     assert np.array_equal(result.score(result.candidates.indices), result.scores) and result.candidates.heat == 1
     again = enas.enas(Fake(), read(PolicySettings, {**QUICK, "candidates": 12, "warmup_epochs": 1}), epochs=7, top_k=5)
     assert again.ranked == result.ranked and again.history == result.history
-    other = enas.enas(Fake(seed=1), read(PolicySettings, {**QUICK, "candidates": 12, "controller_steps": 1}), epochs=1, top_k=5)
+    other = enas.enas(
+        Fake(seed=1), read(PolicySettings, {**QUICK, "candidates": 12, "controller_steps": 1}), epochs=1, top_k=5
+    )
     assert not np.array_equal(other.candidates.indices, result.candidates.indices)
 
 
@@ -258,7 +289,11 @@ def test_candidates_of_small_spaces_are_draws_without_repetition() -> None:
     every = everything(CELLS)
     forms = [CELLS.canonical(a) for a in CELLS.decode(CELLS.enumerate())]
     most = int(policy.evaluate(every).log_prob.argmax())
-    p = sum(lp for lp, form in zip(policy.evaluate(every).log_prob.exp().tolist(), forms, strict=True) if form == forms[most])
+    p = sum(
+        lp
+        for lp, form in zip(policy.evaluate(every).log_prob.exp().tolist(), forms, strict=True)
+        if form == forms[most]
+    )
     firsts = [candidates(policy, CELLS, 1, seed).indices[0] for seed in range(300)]
     share = np.mean([CELLS.canonical(CELLS.decode(row[None])[0]) == forms[most] for row in firsts])
     assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / 300)
@@ -272,7 +307,9 @@ def test_a_collapsed_policy_still_gives_as_many_as_are_wanted() -> None:
     drawn = policy.sample(200, torch.Generator().manual_seed(0)).rows
     assert len(torch.unique(drawn, dim=0)) < 40
     result = candidates(policy, NAO(), 60, 0)
-    assert len(result.indices) == len({NAO().canonical(a) for a in NAO().decode(result.indices)}) == 60 and result.heat > 1
+    assert (
+        len(result.indices) == len({NAO().canonical(a) for a in NAO().decode(result.indices)}) == 60 and result.heat > 1
+    )
     assert result.log_prob[:3].mean() > result.log_prob[-3:].mean()
 
 
@@ -309,14 +346,26 @@ def test_a_resumed_controller_computes_the_same_numbers() -> None:
     resumed = ControllerTraining(Fake(), settings)
     resumed.load_state_dict(state)
     assert [resumed.after_epoch(epoch) for epoch in (1, 2)] == rows
-    assert np.array_equal(resumed.draw(3, 9), whole.draw(3, 9)) and state["baseline"] != resumed.state_dict()["baseline"]
+    assert (
+        np.array_equal(resumed.draw(3, 9), whole.draw(3, 9)) and state["baseline"] != resumed.state_dict()["baseline"]
+    )
     resumed.load_state_dict(empty)
     assert resumed.baseline is None and resumed.after_epoch(0) and resumed.state_dict()["baseline"] == state["baseline"]
 
 
-# -- on digits --------------------------------------------------------------------------------------------------------------------
+# -- on digits ---------------------------------------------------------------------------------------------------------
 TINY = {"epochs": 2, "batch_size": 40, "accelerator": "cpu"}
-LITTLE = read(ENASSettings, {"controller_steps": 2, "samples": 4, "candidates": 12, "evaluation_images": None, "portion": 0.8, "restart_epochs": 2})
+LITTLE = read(
+    ENASSettings,
+    {
+        "controller_steps": 2,
+        "samples": 4,
+        "candidates": 12,
+        "evaluation_images": None,
+        "portion": 0.8,
+        "restart_epochs": 2,
+    },
+)
 
 
 @pytest.fixture(scope="module")
@@ -334,14 +383,23 @@ def test_a_search_on_digits(images: ImageSet, whole: enas.ENASResult) -> None:
     assert len(whole.scores) == 12 and len(whole.ranked) == 5 and 0 < whole.ranked[0].score <= 100
     assert [r.score for r in whole.ranked] == sorted(whole.scores.tolist(), reverse=True)[:5]
     assert np.array_equal(whole.score(whole.candidates.indices[:2]), whole.scores[:2])
-    assert [row["epoch"] for row in whole.history] == [1, 2] and all(row["learning_rate"] == 0.05 for row in whole.history[:1])
-    assert all(0 < row["reward"] < 1 and row["baseline"] > 0 and row["entropy"] == pytest.approx(3 * math.log(5), rel=0.02) for row in whole.history)
+    assert [row["epoch"] for row in whole.history] == [1, 2] and all(
+        row["learning_rate"] == 0.05 for row in whole.history[:1]
+    )
+    assert all(
+        0 < row["reward"] < 1 and row["baseline"] > 0 and row["entropy"] == pytest.approx(3 * math.log(5), rel=0.02)
+        for row in whole.history
+    )
     begins = build(whole.policy.space, LITTLE, 0).state_dict()
     assert all(not torch.equal(value, begins[name]) for name, value in whole.policy.state_dict().items())
 
 
-def test_a_search_that_is_killed_ends_like_an_undisturbed_one(images: ImageSet, whole: enas.ENASResult, tmp_path: Path) -> None:
-    """In the middle of the second of two epochs of four steps, the controller trained once; then again when all is trained."""
+def test_a_search_that_is_killed_ends_like_an_undisturbed_one(
+    images: ImageSet, whole: enas.ENASResult, tmp_path: Path
+) -> None:
+    """In the middle of the second of two epochs of four steps, the controller trained once; then again when all is
+    trained.
+    """
     training, calls = read(ENASTraining, {**TINY, "checkpoint_seconds": 0}), 0
 
     class Killed(Supervised):
@@ -361,29 +419,40 @@ def test_a_search_that_is_killed_ends_like_an_undisturbed_one(images: ImageSet, 
         assert calls - 10 == left, "steps, not from the beginning"
         assert resumed.ranked == whole.ranked and resumed.history == whole.history
         assert np.array_equal(resumed.candidates.log_prob, whole.candidates.log_prob)
-        assert all(torch.equal(value, resumed.policy.state_dict()[name]) for name, value in whole.policy.state_dict().items())
+        assert all(
+            torch.equal(value, resumed.policy.state_dict()[name]) for name, value in whole.policy.state_dict().items()
+        )
     other = LITTLE.model_copy(update={"entropy_weight": 0.5})
     with pytest.raises(ConfigChanged, match=r"cycle\.controller\.entropy_weight: 0\.0001 -> 0\.5"):
         enas.search(SPACE, images, Supervised(), other, training, 0, 5, folder=tmp_path)
 
 
-def test_nni_runs_it_and_exports_several(images: ImageSet, whole: enas.ENASResult, run: Callable[..., NasExperiment]) -> None:
+def test_nni_runs_it_and_exports_several(
+    images: ImageSet, whole: enas.ENASResult, run: Callable[..., NasExperiment]
+) -> None:
     strategy = enas.ENAS(LITTLE, top_k=5)
     experiment = run(SPACE.supernet(), SupernetTraining(images, Supervised(), read(ENASTraining, TINY)), strategy)
     assert strategy.result is not None and strategy.result.ranked == whole.ranked
-    assert [SPACE.parse(s) for s in experiment.export_top_models(9, formatter="dict")] == [r.architecture for r in whole.ranked]
+    assert [SPACE.parse(s) for s in experiment.export_top_models(9, formatter="dict")] == [
+        r.architecture for r in whole.ranked
+    ]
 
 
 def test_random_labels_are_refused(images: ImageSet) -> None:
-    with pytest.raises(ConfigError, match="random labels of held-out images cannot be predicted, and ENAS ranks by accuracy"):
+    with pytest.raises(
+        ConfigError, match="random labels of held-out images cannot be predicted, and ENAS ranks by accuracy"
+    ):
         enas.search(SPACE, images, RandomLabels(10), LITTLE, read(ENASTraining, TINY), 0, 5)
     with pytest.raises(ConfigError, match="top_k <= candidates"):
         enas.ENAS(LITTLE, top_k=13)
 
 
-# -- on text ----------------------------------------------------------------------------------------------------------------------
+# -- on text -----------------------------------------------------------------------------------------------------------
 def test_a_search_on_text_and_its_resume(tmp_path: Path) -> None:
-    words = [np.asarray(np.cumsum(np.random.default_rng(part).integers(0, 3, size=170)) % 7, dtype=np.int64) for part in range(3)]
+    words = [
+        np.asarray(np.cumsum(np.random.default_rng(part).integers(0, 3, size=170)) % 7, dtype=np.int64)
+        for part in range(3)
+    ]
     sizes = {
         "batch_size": 4,
         "learning_rate": 2.0,
@@ -396,7 +465,13 @@ def test_a_search_on_text_and_its_resume(tmp_path: Path) -> None:
     settings = RecurrentENASSettings(controller_steps=3, batches_per_architecture=2)
 
     def one(folder: Path | None = None, report: Any = None) -> enas.ENASResult:
-        shared = SharedText(RecurrentCell(nodes=2, hidden=5), Corpus("tiny", tuple("abcdefg"), *words), sizes, folder=folder, report=report)
+        shared = SharedText(
+            RecurrentCell(nodes=2, hidden=5),
+            Corpus("tiny", tuple("abcdefg"), *words),
+            sizes,
+            folder=folder,
+            report=report,
+        )
         return enas.enas(shared, settings, epochs=2, top_k=4)
 
     def die(row: dict[str, float]) -> None:
@@ -404,14 +479,16 @@ def test_a_search_on_text_and_its_resume(tmp_path: Path) -> None:
 
     whole = one()
     assert len(whole.scores) == 26 and -12 < whole.ranked[0].score < 0 and len(whole.ranked) == 4
-    assert [row["epoch"] for row in whole.history] == [1, 2] and all(80 / 12 < row["reward"] < 80 for row in whole.history)
+    assert [row["epoch"] for row in whole.history] == [1, 2] and all(
+        80 / 12 < row["reward"] < 80 for row in whole.history
+    )
     with pytest.raises(Interrupted):
         one(tmp_path, die)
     resumed = one(tmp_path)
     assert resumed.ranked == whole.ranked and resumed.history == whole.history
 
 
-# -- settings and refusals --------------------------------------------------------------------------------------------------------
+# -- settings and refusals ---------------------------------------------------------------------------------------------
 def test_the_values_of_the_authors_code() -> None:
     s, r, t = ENASSettings(), RecurrentENASSettings(), ENASTraining()
     assert (s.hidden, s.layers, s.temperature, s.tanh_constant, s.op_tanh_reduce) == (64, 1, 1, 1.1, 2.5)
@@ -419,7 +496,13 @@ def test_the_values_of_the_authors_code() -> None:
     assert (s.controller_steps, s.samples, s.restart_epochs, s.restart_factor, s.portion) == (30, 10, 10, 2, 0.9)
     assert (r.hidden, r.temperature, r.tanh_constant, r.learning_rate, r.entropy_weight) == (100, 5, 2.5, 1e-3, 1e-3)
     assert (r.controller_steps, r.samples, r.reward, r.reward_scale) == (100, 10, "inverse_perplexity", 80)
-    assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate, t.weight_decay) == (150, 160, 0.05, 0.0005, 2e-4)
+    assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate, t.weight_decay) == (
+        150,
+        160,
+        0.05,
+        0.0005,
+        2e-4,
+    )
     assert (t.momentum, t.nesterov, t.gradient_clip, t.share_cells, t.update) == (0.9, True, 5, True, "all")
 
 

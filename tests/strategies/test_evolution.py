@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from evaluators import ConfigError
-from spaces import Indices, NASBench201, SearchSpace
-from strategies import EvolutionSettings, Limits, evolve
-from strategies.evolution import Score
+from nni_plugins.evaluators import ConfigError
+from nni_plugins.spaces import Indices, NASBench201, SearchSpace
+from nni_plugins.strategies import EvolutionSettings, Limits, evolve
+from nni_plugins.strategies.evolution import Score
 
 
 def additive(space: SearchSpace, seed: int) -> tuple[Score, np.ndarray]:
@@ -50,13 +50,23 @@ def test_nothing_is_scored_twice() -> None:
 def test_later_generations_are_better() -> None:
     space = NASBench201(nodes=6)
     score, _ = additive(space, 0)
-    _, scores = evolve(space, score, EvolutionSettings(population=40, mutations=20, crossovers=20, parents=10), Limits(), np.random.default_rng(0))
+    _, scores = evolve(
+        space,
+        score,
+        EvolutionSettings(population=40, mutations=20, crossovers=20, parents=10),
+        Limits(),
+        np.random.default_rng(0),
+    )
     assert np.median(scores[-40:]) > scores[:40].max()
 
 
 @pytest.mark.parametrize(
     ("limits", "kind"),
-    [(Limits(max_parameters=400_000), "parameters"), (Limits(max_macs=60_000_000), "macs"), (Limits(max_macs=15_000_000, image_size=16), "macs")],
+    [
+        (Limits(max_parameters=400_000), "parameters"),
+        (Limits(max_macs=60_000_000), "macs"),
+        (Limits(max_macs=15_000_000, image_size=16), "macs"),
+    ],
 )
 def test_every_candidate_meets_the_limits(limits: Limits, kind: str) -> None:
     space = NASBench201(nodes=4)
@@ -82,13 +92,17 @@ def test_it_ends_when_the_whole_space_is_known() -> None:
     score, optimum = additive(space, 0)
     start = time.perf_counter()
     indices, scores = evolve(space, score, EvolutionSettings(generations=10_000), Limits(), np.random.default_rng(0))
-    assert len(np.unique(indices, axis=0)) == len(indices) == 125 and indices[scores.argmax()].tolist() == optimum.tolist()
+    assert (
+        len(np.unique(indices, axis=0)) == len(indices) == 125 and indices[scores.argmax()].tolist() == optimum.tolist()
+    )
     assert time.perf_counter() - start < 5
 
 
 def test_it_ends_when_few_architectures_meet_the_limits() -> None:
     space = NASBench201(nodes=3)
-    limits = Limits(max_parameters=int(space.cost_table().fixed_parameters))  # only cells without convolutions: 3 of 5 operations
+    limits = Limits(
+        max_parameters=int(space.cost_table().fixed_parameters)
+    )  # only cells without convolutions: 3 of 5 operations
     score, _ = additive(space, 0)
     indices, _ = evolve(space, score, EvolutionSettings(), limits, np.random.default_rng(0))
     assert len(indices) == 27
@@ -105,7 +119,9 @@ def test_it_is_a_function_of_the_seed() -> None:
 
 def test_a_constant_score_is_no_trouble() -> None:
     space = NASBench201(nodes=4)
-    indices, scores = evolve(space, lambda i: np.zeros(len(i)), EvolutionSettings(generations=3), Limits(), np.random.default_rng(0))
+    indices, scores = evolve(
+        space, lambda i: np.zeros(len(i)), EvolutionSettings(generations=3), Limits(), np.random.default_rng(0)
+    )
     assert len(indices) == len(np.unique(indices, axis=0)) == 300 and not scores.any()
 
 
@@ -127,5 +143,9 @@ def test_more_offspring_than_the_population_are_all_scored() -> None:
 
 def test_impossible_limits() -> None:
     space = NASBench201(nodes=4)
-    with pytest.raises(ConfigError, match=r"no architecture of NASBench201[\s\S]*max_parameters=1[\s\S]*Raise max_parameters"):
-        evolve(space, lambda i: np.zeros(len(i)), EvolutionSettings(), Limits(max_parameters=1), np.random.default_rng(0))
+    with pytest.raises(
+        ConfigError, match=r"no architecture of NASBench201[\s\S]*max_parameters=1[\s\S]*Raise max_parameters"
+    ):
+        evolve(
+            space, lambda i: np.zeros(len(i)), EvolutionSettings(), Limits(max_parameters=1), np.random.default_rng(0)
+        )

@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from evaluators.errors import ConfigError, TrainingError
-from spaces import NAO, NASBench101, NASBench201, RecurrentCell, SearchSpace
-from strategies.nao import Controller, ControllerSettings, ProposalSettings, SpaceCodec, min_max, propose, train
-from strategies.nao.proposals import random_rows
-from strategies.nao.training import NoDirection, build, predicted, ranks
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.spaces import NAO, NASBench101, NASBench201, RecurrentCell, SearchSpace
+from nni_plugins.strategies.nao import (
+    Controller,
+    ControllerSettings,
+    ProposalSettings,
+    SpaceCodec,
+    min_max,
+    propose,
+    train,
+)
+from nni_plugins.strategies.nao.proposals import random_rows
+from nni_plugins.strategies.nao.training import NoDirection, build, predicted, ranks
 
 SMALL = ControllerSettings(embedding=8, hidden=16, epochs=30)
 
@@ -36,7 +44,9 @@ def test_shapes_and_lengths(space: SearchSpace) -> None:
     controller = build(codec, ControllerSettings(), 0)
     encoded = controller.encode(tokens)
     steps = codec.tokens.length // codec.tokens.group
-    assert encoded.outputs.shape == (7, steps, 64) and encoded.embedding.shape == (7, 64) and encoded.value.shape == (7,)
+    assert (
+        encoded.outputs.shape == (7, steps, 64) and encoded.embedding.shape == (7, 64) and encoded.value.shape == (7,)
+    )
     torch.testing.assert_close(encoded.outputs.norm(dim=-1), torch.ones(7, steps))
     torch.testing.assert_close(encoded.embedding, torch.nn.functional.normalize(encoded.outputs.mean(dim=1), dim=-1))
     assert ((encoded.value > 0) & (encoded.value < 1)).all()
@@ -97,11 +107,13 @@ def test_the_joint_loss_by_hand() -> None:
         for row, token in zip(rows, own, strict=True)
     ]
     assert len(negative) == 2 * 3
-    assert error.item() == pytest.approx(by_hand, rel=1e-5) and likelihood.item() == pytest.approx(sum(negative) / 6, rel=1e-5)
+    assert error.item() == pytest.approx(by_hand, rel=1e-5) and likelihood.item() == pytest.approx(
+        sum(negative) / 6, rel=1e-5
+    )
     assert loss.item() == pytest.approx(0.8 * by_hand + 0.2 * sum(negative) / 6, rel=1e-5)
 
 
-# -- targets and training -------------------------------------------------------------------------------------------------------
+# -- targets and training ----------------------------------------------------------------------------------------------
 def test_targets() -> None:
     np.testing.assert_allclose(min_max(np.array([90.0, 80.0, 85.0])), [1, 0, 0.5])
     np.testing.assert_allclose(ranks(np.array([90.0, 10.0, 89.0, 89.0, 91.0])), [0.75, 0, 0.375, 0.375, 1])
@@ -118,7 +130,9 @@ def test_targets() -> None:
         ([2.0], NoDirection, "all 1 values"),
     ],
 )
-def test_values_without_targets(function: object, values: list[float], error: type[TrainingError], message: str) -> None:
+def test_values_without_targets(
+    function: object, values: list[float], error: type[TrainingError], message: str
+) -> None:
     with pytest.raises(error, match=message):
         function(np.array(values))  # type: ignore[operator]
 
@@ -139,7 +153,11 @@ def test_training_learns_and_repeats_itself() -> None:
     assert first.history == second.history and len(first.history) == 40
     assert first.history[-1]["loss"] < 0.1 * first.history[0]["loss"]
     brief = settings.model_copy(update={"epochs": 1})
-    assert train(codec, rows, values, brief, 8).history[0] != first.history[0] != train(codec, rows, values, brief, 7, step=1).history[0]
+    assert (
+        train(codec, rows, values, brief, 8).history[0]
+        != first.history[0]
+        != train(codec, rows, values, brief, 7, step=1).history[0]
+    )
     unseen = codec.sample(np.random.default_rng(9), 200)
     guesses = predicted(codec, first.controller, unseen)
     assert np.corrcoef(guesses, (unseen == 3).sum(axis=1))[0, 1] > 0.6
@@ -170,7 +188,10 @@ def test_copies_are_twins() -> None:
     seen: list[torch.Tensor] = []
     controller = build(codec, settings, 0)
     inner = controller.loss
-    controller.loss = lambda tokens, targets: (seen.append(torch.cat([tokens, targets[:, None] * 5], 1)), inner(tokens, targets))[1]  # type: ignore[method-assign, assignment]
+    controller.loss = lambda tokens, targets: (
+        seen.append(torch.cat([tokens, targets[:, None] * 5], 1)),
+        inner(tokens, targets),
+    )[1]  # type: ignore[method-assign, assignment]
     train(codec, rows, values, settings, 0, controller=controller)
     assert [len(batch) for batch in seen] == [10, 10, 4]
     data = torch.cat(seen).numpy()
@@ -186,7 +207,7 @@ def test_rows_and_values_must_match() -> None:
         train(codec, rows, values[:9], SMALL, 0)
 
 
-# -- proposals ------------------------------------------------------------------------------------------------------------------
+# -- proposals ---------------------------------------------------------------------------------------------------------
 def test_proposals_are_new_and_counted() -> None:
     codec, rows, values = pool()
     trained = train(codec, rows, values, ControllerSettings(epochs=40, learning_rate=5e-3), 0)
@@ -196,7 +217,10 @@ def test_proposals_are_new_and_counted() -> None:
     found = propose(codec, trained.controller, seeds, known, settings, 0)
     keys = codec.keys(found.rows)
     assert len(found.rows) == 15 == len(set(keys)) and not set(keys) & set(known)
-    assert found.counts() == {"gradient": 15, "mutation": 0, "random": 0} and found.decoded >= 20 * found.largest_step >= 20
+    assert (
+        found.counts() == {"gradient": 15, "mutation": 0, "random": 0}
+        and found.decoded >= 20 * found.largest_step >= 20
+    )
     assert (found.rows == 3).sum(axis=1).mean() > (rows == 3).sum(axis=1).mean() + 0.5, "uphill"
     again = propose(codec, trained.controller, seeds, known, settings, 0)
     assert (again.rows == found.rows).all() and again.origins == found.origins
@@ -220,7 +244,11 @@ def test_a_space_that_is_used_up() -> None:
     first = random_rows(codec, (), 500, np.random.default_rng(0))
     assert set(codec.keys(first.rows)) == distinct and len(first.rows) == len(distinct)
     found = propose(codec, build(codec, SMALL, 0), first.rows[:5], distinct, ProposalSettings(new=5, last_step=3), 0)
-    assert len(found.rows) == 0 and found.counts() == {"gradient": 0, "mutation": 0, "random": 0} and found.duplicates == found.decoded == 15
+    assert (
+        len(found.rows) == 0
+        and found.counts() == {"gradient": 0, "mutation": 0, "random": 0}
+        and found.duplicates == found.decoded == 15
+    )
 
 
 def test_what_a_space_forbids_is_dropped_and_counted() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from evaluators.errors import ConfigError, TrainingError
-from spaces import NASBench201
-from spaces.architecture import Architecture
-from strategies.nao import ControllerSettings, NAOResult, NAOSettings, ProposalSettings, SpaceCodec, nao
-from strategies.nao.ask_tell import AskTell, Proposed, work
-from strategies.nao.search import best_rows, pairwise_accuracy
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.strategies.nao import ControllerSettings, NAOResult, NAOSettings, ProposalSettings, SpaceCodec, nao
+from nni_plugins.strategies.nao.ask_tell import AskTell, Proposed, work
+from nni_plugins.strategies.nao.search import best_rows, pairwise_accuracy
 
 SPACE = NASBench201()
 CONTROLLER = ControllerSettings(epochs=10, learning_rate=1e-2, embedding=8, hidden=16)
@@ -33,7 +33,9 @@ def test_a_search() -> None:
     assert len(result.architectures) == 30 + 2 * 12 == len({SPACE.canonical(a) for a in result.architectures})
     assert result.values.tolist() == convolutions(result.architectures)
     assert [r.score for r in result.ranked] == sorted(result.values.tolist(), reverse=True)
-    assert [sum(r.proposals.counts().values()) for r in result.rounds] == [12, 12] and all(r.epochs == 10 and r.loss for r in result.rounds)
+    assert [sum(r.proposals.counts().values()) for r in result.rounds] == [12, 12] and all(
+        r.epochs == 10 and r.loss for r in result.rounds
+    )
     assert result.values[30:].mean() > result.values[:30].mean() + 0.5
     again = run()
     assert again.architectures == result.architectures and run(1).architectures[:30] != result.architectures[:30]
@@ -49,7 +51,9 @@ def test_a_pool_of_ones_own() -> None:
 
 def test_equal_values_are_no_direction_and_nan_is_an_error() -> None:
     result = nao(SPACE, lambda a: [1.0] * len(a), SETTINGS, 0)
-    assert [(r.loss, r.pairwise, r.proposals.counts()) for r in result.rounds] == [(None, None, {"gradient": 0, "mutation": 12, "random": 0})] * 2
+    assert [(r.loss, r.pairwise, r.proposals.counts()) for r in result.rounds] == [
+        (None, None, {"gradient": 0, "mutation": 12, "random": 0})
+    ] * 2
     with pytest.raises(TrainingError, match="value 0 is nan"):
         nao(SPACE, lambda a: [math.nan, *[1.0] * (len(a) - 1)], SETTINGS, 0)
 
@@ -64,7 +68,13 @@ def test_a_space_that_is_used_up_ends_the_search() -> None:
 
 def test_settings() -> None:
     defaults = NAOSettings()
-    assert (defaults.initial, defaults.rounds, defaults.proposals.seeds, defaults.proposals.new, defaults.proposals.last_step) == (
+    assert (
+        defaults.initial,
+        defaults.rounds,
+        defaults.proposals.seeds,
+        defaults.proposals.new,
+        defaults.proposals.last_step,
+    ) == (
         1000,
         3,
         100,
@@ -72,7 +82,15 @@ def test_settings() -> None:
         51,
     )
     c = defaults.controller
-    assert (c.embedding, c.hidden, c.predictor, c.trade_off, c.epochs, c.batch_size, c.learning_rate) == (32, 64, (), 0.8, 1000, 100, 1e-3)
+    assert (c.embedding, c.hidden, c.predictor, c.trade_off, c.epochs, c.batch_size, c.learning_rate) == (
+        32,
+        64,
+        (),
+        0.8,
+        1000,
+        100,
+        1e-3,
+    )
     assert (c.weight_decay, c.gradient_clip, c.copies, c.targets, c.patience) == (0.0, 5.0, 10, "min_max", None)
     with pytest.raises(ValidationError, match=r"proposals.seeds <= initial must hold, but got 100 and 50"):
         NAOSettings(initial=50)
@@ -86,10 +104,13 @@ def test_the_best_rows_and_pairs() -> None:
     with pytest.raises(ConfigError, match="the 5 best are wanted as seeds, but there are only 4"):
         best_rows(rows, np.ones(4), 5)
     assert pairwise_accuracy(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])) == pytest.approx(2 / 3)
-    assert pairwise_accuracy(np.zeros(3), np.array([1.0, 3.0, 3.0])) == 0.5 and pairwise_accuracy(np.arange(2.0), np.ones(2)) is None
+    assert (
+        pairwise_accuracy(np.zeros(3), np.array([1.0, 3.0, 3.0])) == 0.5
+        and pairwise_accuracy(np.arange(2.0), np.ones(2)) is None
+    )
 
 
-# -- ask and tell ---------------------------------------------------------------------------------------------------------------
+# -- ask and tell ------------------------------------------------------------------------------------------------------
 def asked(rounds: int | None = None) -> AskTell:
     return AskTell(SpaceCodec(SPACE), 5, rounds, CONTROLLER, ProposalSettings(seeds=3, new=4), 0)
 
@@ -104,7 +125,10 @@ def test_asking_and_telling() -> None:
     job = state.job()
     assert job.values.tolist() == [0, 1, 2, 3] and len(job.known) == 5, "a failed one is known too"
     proposed = work(state.codec, job, state.controller, state.proposals, state.seed)
-    assert proposed == work(state.codec, job, state.controller, state.proposals, state.seed) and proposed.numbers["seeds"] == 3
+    assert (
+        proposed == work(state.codec, job, state.controller, state.proposals, state.seed)
+        and proposed.numbers["seeds"] == 3
+    )
     with pytest.raises(ConfigError, match="round 0 is due, but got proposals of round 1"):
         state.extend(Proposed(1, [], []))
     state.extend(proposed)
@@ -115,7 +139,9 @@ def test_asking_and_telling() -> None:
     assert again.ask() == 5
     again.tell(4, 2.5)
     again.tell(4, 7.0)
-    assert again.trials[4].value == 2.5 and again.trials[4].status == "done", "late is not too late, and the first value counts"
+    assert again.trials[4].value == 2.5 and again.trials[4].status == "done", (
+        "late is not too late, and the first value counts"
+    )
     for number in range(5, 9):
         again.tell(number, math.inf)
     assert again.finished and {t.status for t in again.trials[5:]} == {"failed"} and not again.due

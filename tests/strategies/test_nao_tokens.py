@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluators.errors import ConfigError
-from spaces import DARTS, NAO, NASBench101, NASBench201, NASNet, RecurrentCell, SearchSpace
-from spaces.registered import build
-from strategies.nao import ParameterCodec, SpaceCodec, Tokens
-from strategies.nao.codecs import finite_values
-from strategies.nao.tokens import kinds
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.spaces import DARTS, NAO, NASBench101, NASBench201, NASNet, RecurrentCell, SearchSpace
+from nni_plugins.spaces.registered import build
+from nni_plugins.strategies.nao import ParameterCodec, SpaceCodec, Tokens
+from nni_plugins.strategies.nao.codecs import finite_values
+from nni_plugins.strategies.nao.tokens import kinds
 
 SPACES: dict[str, tuple[SearchSpace, int]] = {
     "digits": (NASBench201(nodes=3), 125),
@@ -57,7 +57,12 @@ def test_naos_forty_tokens() -> None:
 
 
 def test_decisions_share_tokens_where_one_begins_with_the_other() -> None:
-    assert kinds([("0", "1"), ("a", "b"), ("0", "1", "2"), ("b", "a")]) == [("0", "1", "2"), ("a", "b"), ("0", "1", "2"), ("b", "a")]
+    assert kinds([("0", "1"), ("a", "b"), ("0", "1", "2"), ("b", "a")]) == [
+        ("0", "1", "2"),
+        ("a", "b"),
+        ("0", "1", "2"),
+        ("b", "a"),
+    ]
     tokens = Tokens((("0", "1"), ("a", "b"), ("0", "1", "2"), ("b", "a")))
     assert tokens.offsets.tolist() == [1, 4, 1, 6] and tokens.vocabulary == 8
     assert SpaceCodec(NASBench201()).tokens.vocabulary == 6, "six edges, one list of operations"
@@ -93,7 +98,7 @@ def test_spaces_without_twins() -> None:
     assert codec.tokens.swaps == () and (codec.tokens.twins(rows, np.random.default_rng(0)) == rows).all()
 
 
-# -- NNI's search-space JSON ----------------------------------------------------------------------------------------------------
+# -- NNI's search-space JSON -------------------------------------------------------------------------------------------
 def test_a_search_space_of_nni() -> None:
     codec = ParameterCodec(
         {
@@ -103,7 +108,12 @@ def test_a_search_space_of_nni() -> None:
             "batch": {"_type": "qloguniform", "_value": [16, 64, 16]},
         }
     )
-    assert codec.values == {"op": ["a", True, None, 1.5, [1, 2]], "depth": [2, 3, 4], "rate": [0.1, 0.2, 0.4], "batch": [16, 32, 48, 64]}
+    assert codec.values == {
+        "op": ["a", True, None, 1.5, [1, 2]],
+        "depth": [2, 3, 4],
+        "rate": [0.1, 0.2, 0.4],
+        "batch": [16, 32, 48, 64],
+    }
     assert codec.size == 5 * 3 * 3 * 4 and not codec.tokens.swaps
     rows = codec.sample(np.random.default_rng(0), 300)
     assert len(set(codec.keys(rows))) > 120
@@ -111,7 +121,9 @@ def test_a_search_space_of_nni() -> None:
         found = codec.row(codec.parameters(row))
         assert found is not None and (found == row).all()
     parameters = codec.parameters(rows[0])
-    assert codec.row({**parameters, "batch": float(parameters["batch"]), "more": 1}) is not None, "JSON turns 16.0 into 16"
+    assert codec.row({**parameters, "batch": float(parameters["batch"]), "more": 1}) is not None, (
+        "JSON turns 16.0 into 16"
+    )
     assert codec.row({**parameters, "op": "z"}) is None and codec.row({}) is None and codec.row(None) is None
     assert codec.row({**parameters, "op": 1}) is None, "true is not 1"
 
@@ -131,8 +143,13 @@ def test_a_known_space_tries_twins_once_whatever_the_order_of_its_keys() -> None
     turned = dict(reversed(space.nni_search_space().items()))
     codec, inner = ParameterCodec(turned, space), SpaceCodec(space)
     rows = codec.sample(np.random.default_rng(0), 125)
-    assert [codec.parameters(row) for row in rows] == [dict(reversed(a.as_dict().items())) for a in inner.architectures(rows[:, ::-1])]
-    assert codec.keys(rows) == inner.keys(rows[:, ::-1]) and codec.valid(codec.mutate(np.random.default_rng(0), rows)).all()
+    assert [codec.parameters(row) for row in rows] == [
+        dict(reversed(a.as_dict().items())) for a in inner.architectures(rows[:, ::-1])
+    ]
+    assert (
+        codec.keys(rows) == inner.keys(rows[:, ::-1])
+        and codec.valid(codec.mutate(np.random.default_rng(0), rows)).all()
+    )
     assert len(set(codec.keys(space.enumerate().astype(np.int64)))) < 125
     with pytest.raises(ConfigError, match="is not the one of NASBench201"):
         ParameterCodec(turned, NASBench201())
@@ -149,7 +166,10 @@ def test_a_known_space_tries_twins_once_whatever_the_order_of_its_keys() -> None
         ({"_type": "choice", "_value": ["a", "a"]}, "searchSpace.lr: a value stands in it twice"),
         ({"_type": "choice", "_value": [float("nan")]}, "searchSpace.lr: values must be plain JSON"),
         ({"_type": "randint", "_value": [5, 2]}, "searchSpace.lr: randint needs .* low < high"),
-        ({"_type": "randint", "_value": [0, 10**9]}, "searchSpace.lr: 1 to 10,000 values are needed, but got 1,000,000,000"),
+        (
+            {"_type": "randint", "_value": [0, 10**9]},
+            "searchSpace.lr: 1 to 10,000 values are needed, but got 1,000,000,000",
+        ),
         ({"_type": "quniform", "_value": [0, 1]}, "searchSpace.lr: quniform needs"),
         ({"_type": "quniform", "_value": [0, 1, 1e-9]}, "searchSpace.lr: quniform needs q > 0, and at most"),
         ({"_value": [1]}, "searchSpace.lr: must be {_type"),

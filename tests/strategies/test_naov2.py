@@ -1,4 +1,6 @@
-"""NAO-V2 and NAO-WS: which pool is trained and evaluated when, with what probabilities; files, resume, and what is refused."""
+"""NAO-V2 and NAO-WS: which pool is trained and evaluated when, with what probabilities; files, resume, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,35 @@ from nni.nas.experiment import NasExperiment
 from scipy import stats
 from torch.utils.data import TensorDataset
 
-from evaluators import CheckpointError, ConfigChanged, ConfigError, ImageSet, RandomLabels, SupernetTraining, Supervised, TrainingError, load
-from evaluators.settings import DataSettings, SupernetSettings, read
-from evaluators.shared_weights import Cycle, Draw
-from spaces import NAO, NASBench201, RecurrentCell
-from spaces.architecture import Architecture
-from spaces.base import Indices
-from strategies import naov2_rounds
-from strategies.nao import ControllerSettings, ProposalSettings
-from strategies.naov2 import NAOV2, NAOWS, NAOV2Result, naov2, search
-from strategies.naov2_pool import Pool, PoolFiles, pool_draw, proportional_probabilities, read_pool
-from strategies.naov2_settings import FinalTraining, NAOV2Settings, NAOV2Training, NAOWSSettings, NAOWSTraining
+from nni_plugins.evaluators import (
+    CheckpointError,
+    ConfigChanged,
+    ConfigError,
+    ImageSet,
+    RandomLabels,
+    SupernetTraining,
+    Supervised,
+    TrainingError,
+    load,
+)
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.supernets.shared_weights import Cycle, Draw
+from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.spaces import NAO, NASBench201, RecurrentCell
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import Indices
+from nni_plugins.strategies.nao import ControllerSettings, ProposalSettings
+from nni_plugins.strategies.naov2 import rounds as naov2_rounds
+from nni_plugins.strategies.naov2.pool import Pool, PoolFiles, pool_draw, proportional_probabilities, read_pool
+from nni_plugins.strategies.naov2.search import NAOV2, NAOWS, NAOV2Result, naov2, search
+from nni_plugins.strategies.naov2.settings import (
+    FinalTraining,
+    NAOV2Settings,
+    NAOV2Training,
+    NAOWSSettings,
+    NAOWSTraining,
+)
 from tests.evaluators.tiny import Interrupted
 
 SPACE = NASBench201()
@@ -45,13 +65,17 @@ STEPS = 50
 
 
 def convolutions(indices: Indices) -> Any:
-    return np.array([sum(value == "nor_conv_3x3" for _, value in a.choices) for a in SPACE.decode(indices)], dtype=np.float64)
+    return np.array(
+        [sum(value == "nor_conv_3x3" for _, value in a.choices) for a in SPACE.decode(indices)], dtype=np.float64
+    )
 
 
 class Recorded:
     """Shared weights without weights: they remember what they were asked to train and to score, and may be interrupted."""
 
-    def __init__(self, score: Callable[[Indices], Any] = convolutions, seed: int = 0, space: Any = SPACE, stop: str = "") -> None:
+    def __init__(
+        self, score: Callable[[Indices], Any] = convolutions, seed: int = 0, space: Any = SPACE, stop: str = ""
+    ) -> None:
         self.seed, self.space, self.score, self.stop = seed, space, score, stop
         self.cycles: list[Cycle] = []
         self.drawn: list[set[tuple[int, ...]]] = []
@@ -61,7 +85,9 @@ class Recorded:
         if self.stop == f"train {cycle.number}":
             raise Interrupted
         self.cycles.append(cycle)
-        self.drawn.append({tuple(row) for e in range(cycle.epochs) for row in draw(cycle.first_epoch + e, STEPS).tolist()})
+        self.drawn.append(
+            {tuple(row) for e in range(cycle.epochs) for row in draw(cycle.first_epoch + e, STEPS).tolist()}
+        )
         return [{"epoch": cycle.first_epoch + e + 1, "loss": 1.0} for e in range(cycle.epochs)]
 
     def scores(self, indices: Indices) -> Any:
@@ -83,7 +109,7 @@ def rows(indices: Indices) -> set[tuple[int, ...]]:
     return {tuple(row) for row in indices.tolist()}
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------------------------------------------------
 def test_the_official_values() -> None:
     s, t = NAOV2Settings(), NAOV2Training()
     assert (s.iterations, s.initial, s.carried, s.proposals.new, s.proposals.seeds, s.sampling, s.reset) == (
@@ -96,21 +122,52 @@ def test_the_official_values() -> None:
         "all",
     )
     assert (s.evaluation_images, s.portion, s.final_candidates, s.evaluates_all, s.ranked) == (500, 0.9, 5, False, 400)
-    assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate, t.momentum, t.nesterov) == (50, 64, 0.025, 0.001, 0.9, False)
-    assert (t.weight_decay, t.gradient_clip, t.drop_path, t.drop_identity, t.update, t.share_cells) == (3e-4, 5.0, 0.1, True, "active", True)
+    assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate, t.momentum, t.nesterov) == (
+        50,
+        64,
+        0.025,
+        0.001,
+        0.9,
+        False,
+    )
+    assert (t.weight_decay, t.gradient_clip, t.drop_path, t.drop_identity, t.update, t.share_cells) == (
+        3e-4,
+        5.0,
+        0.1,
+        True,
+        "active",
+        True,
+    )
     assert s.final is not None and (s.final.epochs, s.final.learning_rate) == (10, 0.025)
     master = NAOV2Settings(reset="learning_rate")
-    assert (master.carried, master.evaluates_all, master.ranked) == (0, True, 1900), "1000, 1300, 1600, 1900 are evaluated"
+    assert (master.carried, master.evaluates_all, master.ranked) == (0, True, 1900), (
+        "1000, 1300, 1600, 1900 are evaluated"
+    )
     w, t = NAOWSSettings(), NAOWSTraining()
-    assert (w.initial, w.carried, w.sampling, w.reset, w.evaluates_all, w.ranked) == (600, 300, "uniform", "none", False, 600)
-    assert (w.controller.embedding, w.controller.hidden, w.controller.predictor, w.controller.weight_decay) == (48, 96, (200, 200, 200), 1e-4)
+    assert (w.initial, w.carried, w.sampling, w.reset, w.evaluates_all, w.ranked) == (
+        600,
+        300,
+        "uniform",
+        "none",
+        False,
+        600,
+    )
+    assert (w.controller.embedding, w.controller.hidden, w.controller.predictor, w.controller.weight_decay) == (
+        48,
+        96,
+        (200, 200, 200),
+        1e-4,
+    )
     assert w.iterations * t.epochs == 150
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"initial": 50}, "proposals.seeds <= 50, the smallest pool that is ranked, must hold, but got 100; kept <= 50"),
+        (
+            {"initial": 50},
+            "proposals.seeds <= 50, the smallest pool that is ranked, must hold, but got 100; kept <= 50",
+        ),
         ({"reset": "all", "evaluated": "trained"}, "evaluated: trained needs weights that are kept"),
         ({"iterations": 1, "initial": 4}, "final_candidates <= 4, the last pool, must hold, but got 5"),
         ({"kept": 0, "proposals": {"new": 50}}, "proposals.seeds <= 50"),
@@ -123,21 +180,30 @@ def test_settings_that_cannot_be_used(values: dict[str, Any], message: str) -> N
 
 
 def test_settings_import_no_torch() -> None:
-    code = "import strategies.naov2_settings, sys; print(sorted({'torch', 'nni'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip() == "[]"
+    code = "import nni_plugins.strategies.naov2.settings, sys; print(sorted({'torch', 'nni'} & set(sys.modules)))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout.strip() == "[]"
+    )
 
 
-# -- equation 1 -------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("space", "networks"), [(NAO(channels=5, cells=4, reductions=1), 20), pytest.param(NAO(), 200, marks=pytest.mark.slow)])
+# -- equation 1 --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("space", "networks"),
+    [(NAO(channels=5, cells=4, reductions=1), 20), pytest.param(NAO(), 200, marks=pytest.mark.slow)],
+)
 def test_sizes_are_those_of_built_networks(space: NAO, networks: int) -> None:
     """The closed form is the built network's number of parameters."""
     indices = space.sample(np.random.default_rng(0), networks)
     with torch.device("meta"):
-        built = np.array([sum(p.numel() for p in space.network(a).parameters()) for a in space.decode(indices)], dtype=np.float64)
+        built = np.array(
+            [sum(p.numel() for p in space.network(a).parameters()) for a in space.decode(indices)], dtype=np.float64
+        )
     assert np.array_equal(space.cost_table()(indices).parameters, built) and len(set(built.tolist())) > networks / 2
     assert np.allclose(proportional_probabilities(space, indices), built / built.sum(), rtol=1e-15)
     cells = RecurrentCell(nodes=3, hidden=8, classes=20)
-    assert np.allclose(proportional_probabilities(cells, cells.sample(np.random.default_rng(0), 7)), 1 / 7), "all recurrent cells are equally large"
+    assert np.allclose(proportional_probabilities(cells, cells.sample(np.random.default_rng(0), 7)), 1 / 7), (
+        "all recurrent cells are equally large"
+    )
 
 
 def test_sizes_at_search_size() -> None:
@@ -159,10 +225,14 @@ def test_how_often_each_architecture_is_drawn() -> None:
     assert np.array_equal(draw(3, 9), draw(3, 9)) and not np.array_equal(draw(3, 9), draw(4, 9))
 
 
-# -- pools ------------------------------------------------------------------------------------------------------------------------
+# -- pools -------------------------------------------------------------------------------------------------------------
 def test_only_the_trained_pool_is_evaluated() -> None:
     result, shared = run()
-    assert [(c.number, c.count, c.epochs, c.reset) for c in shared.cycles] == [(0, 3, 4, "all"), (1, 3, 4, "all"), (2, 3, 4, "all")]
+    assert [(c.number, c.count, c.epochs, c.reset) for c in shared.cycles] == [
+        (0, 3, 4, "all"),
+        (1, 3, 4, "all"),
+        (2, 3, 4, "all"),
+    ]
     assert [n for n, _ in shared.scored] == [0, 1, 2] and [len(scored) for _, scored in shared.scored] == [20, 13, 13]
     for (_, scored), drawn in zip(shared.scored, shared.drawn, strict=True):
         assert drawn == rows(scored), "200 draws reach all of so small a pool"
@@ -171,19 +241,34 @@ def test_only_the_trained_pool_is_evaluated() -> None:
         assert rows(before[1]) & rows(after[1]) == rows(best), "the best five are kept, all others are new"
     everything = np.concatenate([scored[: 20 if n == 0 else 8] for n, scored in shared.scored])
     assert len({SPACE.canonical(a) for a in SPACE.decode(everything)}) == 36
-    assert [i.origins.get("kept", 0) for i in result.iterations] == [0, 5, 5] and result.iterations[0].origins == {"random": 20}
-    assert [sum(i.origins.values()) for i in result.iterations] == [20, 13, 13] == [i.evaluated for i in result.iterations]
-    assert [i.pairwise is None for i in result.iterations] == [True, False, False] and result.iterations[1].controller["seeds"] == 6
+    assert [i.origins.get("kept", 0) for i in result.iterations] == [0, 5, 5] and result.iterations[0].origins == {
+        "random": 20
+    }
+    assert (
+        [sum(i.origins.values()) for i in result.iterations] == [20, 13, 13] == [i.evaluated for i in result.iterations]
+    )
+    assert [i.pairwise is None for i in result.iterations] == [True, False, False] and result.iterations[1].controller[
+        "seeds"
+    ] == 6
     scores = [r.score for r in result.ranked]
-    assert scores == sorted(convolutions(shared.scored[-1][1]).tolist(), reverse=True) and result.iterations[-1].best == scores[0]
-    assert [row["epoch"] for row in result.history] == list(range(1, 13)) and not result.exhausted and result.final == []
+    assert (
+        scores == sorted(convolutions(shared.scored[-1][1]).tolist(), reverse=True)
+        and result.iterations[-1].best == scores[0]
+    )
+    assert (
+        [row["epoch"] for row in result.history] == list(range(1, 13)) and not result.exhausted and result.final == []
+    )
     assert run()[0].ranked == result.ranked and run(shared=Recorded(seed=1))[0].ranked != result.ranked
     assert np.array_equal(result.score(shared.scored[0][1]), convolutions(shared.scored[0][1]))
 
 
 def test_kept_weights_evaluate_all_that_they_were_trained_on() -> None:
     result, shared = run(NAOV2Settings(**{**SMALL, "kept": None, "reset": "learning_rate"}))
-    assert [len(drawn) for drawn in shared.drawn] == [20, 8, 8] and [len(scored) for _, scored in shared.scored] == [20, 28, 36]
+    assert [len(drawn) for drawn in shared.drawn] == [20, 8, 8] and [len(scored) for _, scored in shared.scored] == [
+        20,
+        28,
+        36,
+    ]
     assert rows(shared.scored[-1][1]) == set.union(*shared.drawn) and len(result.ranked) == 36
     assert [(i.trained, i.evaluated) for i in result.iterations] == [(20, 20), (8, 28), (8, 36)]
     assert not shared.drawn[1] & shared.drawn[0] and {c.reset for c in shared.cycles} == {"learning_rate"}
@@ -192,8 +277,12 @@ def test_kept_weights_evaluate_all_that_they_were_trained_on() -> None:
 def test_nao_ws_replaces_the_worse_part_of_its_pool() -> None:
     settings = NAOWSSettings(**{**SMALL, "kept": 12})
     result, shared = run(settings)
-    assert [len(scored) for _, scored in shared.scored] == [20, 20, 20] and all(c.schedule(0)[1] == 12 for c in shared.cycles)
-    assert set(result.pool.probabilities) == {1 / 20} and all(d == rows(s) for d, (_, s) in zip(shared.drawn, shared.scored, strict=True))
+    assert [len(scored) for _, scored in shared.scored] == [20, 20, 20] and all(
+        c.schedule(0)[1] == 12 for c in shared.cycles
+    )
+    assert set(result.pool.probabilities) == {1 / 20} and all(
+        d == rows(s) for d, (_, s) in zip(shared.drawn, shared.scored, strict=True)
+    )
 
 
 def test_the_final_order() -> None:
@@ -206,7 +295,11 @@ def test_the_final_order() -> None:
     result, _ = run(NAOV2Settings(**{**SMALL, "final_candidates": 3}), final=final)
     plain = run()[0].ranked
     assert asked == [[r.architecture for r in plain[:3]]]
-    assert result.ranked == [plain[1], plain[2], plain[0], *plain[3:]] and [f.score for f in result.final] == [3.0, 2.0, 1.0]
+    assert result.ranked == [plain[1], plain[2], plain[0], *plain[3:]] and [f.score for f in result.final] == [
+        3.0,
+        2.0,
+        1.0,
+    ]
     with pytest.raises(TrainingError, match="1 of 3 scores are not finite"):
         run(NAOV2Settings(**{**SMALL, "final_candidates": 3}), final=lambda a: [1.0, math.nan, 2.0])
 
@@ -221,7 +314,9 @@ def test_equal_scores_and_nan() -> None:
 
 def test_minus_perplexity_is_a_score() -> None:
     shift = run(shared=Recorded(lambda indices: convolutions(indices) - 700))[0]
-    assert [r.architecture for r in shift.ranked] == [r.architecture for r in run()[0].ranked] and shift.ranked[0].score < 0
+    assert [r.architecture for r in shift.ranked] == [r.architecture for r in run()[0].ranked] and shift.ranked[
+        0
+    ].score < 0
 
 
 def test_a_space_that_is_used_up() -> None:
@@ -231,7 +326,9 @@ def test_a_space_that_is_used_up() -> None:
     assert result.exhausted and len(result.iterations) == len(shared.cycles) < 9
     assert sum(i.evaluated - i.origins.get("kept", 0) for i in result.iterations) == 60, "all there are"
     few = NAOV2Settings(**{**SMALL, "initial": 100, "proposals": ProposalSettings(seeds=70, new=80)})
-    with pytest.raises(ConfigError, match=r"the first pool has 60 architectures, which is too few for proposals\.seeds=70"):
+    with pytest.raises(
+        ConfigError, match=r"the first pool has 60 architectures, which is too few for proposals\.seeds=70"
+    ):
         run(few, Recorded(space=space))
 
 
@@ -248,13 +345,15 @@ def test_a_first_pool_of_ones_own(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             run(initial_pool=wrong)
-    one, _ = run(NAOV2Settings(iterations=1, initial=2, final=None, proposals=ProposalSettings()), initial_pool=given[:1])
+    one, _ = run(
+        NAOV2Settings(iterations=1, initial=2, final=None, proposals=ProposalSettings()), initial_pool=given[:1]
+    )
     assert len(one.ranked) == 1 and not one.exhausted
     with pytest.raises(CheckpointError, match="architectures of another space"):
         naov2(Recorded(space=NASBench201(nodes=3)), SETTINGS, epochs=1, initial_pool=tmp_path / "pool-0.json")
 
 
-# -- files ------------------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("stop", ["train 0", "score 0", "train 1", "score 2"])
 def test_killed_and_resumed(tmp_path: Path, stop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = run()
@@ -265,10 +364,14 @@ def test_killed_and_resumed(tmp_path: Path, stop: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(naov2_rounds, "next_rows", lambda *a: asked.append(a[-1]) or original(*a))
     resumed, shared = run(folder=tmp_path)
     first = int(stop[-1])
-    assert [c.number for c in shared.cycles] == list(range(first, 3)) and asked == list(range(first, 2)), "nothing is done twice"
+    assert [c.number for c in shared.cycles] == list(range(first, 3)) and asked == list(range(first, 2)), (
+        "nothing is done twice"
+    )
     assert resumed.ranked == whole.ranked and resumed.iterations == whole.iterations and resumed.pool == whole.pool
     again, shared = run(folder=tmp_path)
-    assert [c.number for c in shared.cycles] == [2] and shared.scored == [] and again.iterations == whole.iterations, "the last weights are loaded"
+    assert [c.number for c in shared.cycles] == [2] and shared.scored == [] and again.iterations == whole.iterations, (
+        "the last weights are loaded"
+    )
 
 
 def test_weights_that_go_on_are_all_loaded(tmp_path: Path) -> None:
@@ -277,7 +380,11 @@ def test_weights_that_go_on_are_all_loaded(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(settings, Recorded(stop="score 2"), folder=tmp_path)
     resumed, shared = run(settings, folder=tmp_path)
-    assert [c.number for c in shared.cycles] == [0, 1, 2] and [n for n, _ in shared.scored] == [2] and resumed.ranked == whole.ranked
+    assert (
+        [c.number for c in shared.cycles] == [0, 1, 2]
+        and [n for n, _ in shared.scored] == [2]
+        and resumed.ranked == whole.ranked
+    )
 
 
 def test_what_a_pool_file_holds(tmp_path: Path) -> None:
@@ -285,7 +392,9 @@ def test_what_a_pool_file_holds(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "pool-2.json").read_text())
     pool, identity = read_pool(tmp_path / "pool-2.json", SPACE)
     assert pool == result.pool and identity["seed"] == 0 and len(content["sha256"]) == 64
-    assert content["architectures"] == [SPACE.to_string(a) for a in SPACE.decode(pool.indices)] and sum(content["probabilities"]) == pytest.approx(1)
+    assert content["architectures"] == [SPACE.to_string(a) for a in SPACE.decode(pool.indices)] and sum(
+        content["probabilities"]
+    ) == pytest.approx(1)
     assert pool.trained.all() and pool.scores == convolutions(pool.indices).tolist() and len(content["curve"]) == 4
 
 
@@ -318,7 +427,10 @@ def test_a_foreign_pool_file(tmp_path: Path) -> None:
     run(folder=tmp_path)
     for changed, message in (
         ({"shared": Recorded(seed=1)}, "seed: 0 -> 1"),
-        ({"settings": NAOV2Settings(**{**SMALL, "sampling": "uniform"})}, "settings.sampling: 'proportional' -> 'uniform'"),
+        (
+            {"settings": NAOV2Settings(**{**SMALL, "sampling": "uniform"})},
+            "settings.sampling: 'proportional' -> 'uniform'",
+        ),
         ({"config": {"training": 3}}, "training: None -> 3"),
         ({"initial_pool": SPACE.decode(SPACE.enumerate()[:40:4])}, "initial_pool: None -> "),
     ):
@@ -333,10 +445,16 @@ def test_a_foreign_pool_file(tmp_path: Path) -> None:
         read_pool(tmp_path / "other" / "pool-0.json", SPACE)
 
 
-# -- on images --------------------------------------------------------------------------------------------------------------------
+# -- on images ---------------------------------------------------------------------------------------------------------
 CELLS = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 ON_IMAGES = NAOV2Settings(
-    **{**SMALL, "iterations": 2, "initial": 10, "final": FinalTraining(epochs=1, batch_size=20, accelerator="cpu"), "final_candidates": 2}
+    **{
+        **SMALL,
+        "iterations": 2,
+        "initial": 10,
+        "final": FinalTraining(epochs=1, batch_size=20, accelerator="cpu"),
+        "final_candidates": 2,
+    }
 )
 TRAINING = NAOV2Training(epochs=2, batch_size=20, accelerator="cpu", drop_path=0, checkpoint_seconds=0)
 
@@ -355,8 +473,15 @@ def test_a_search_on_images(images: ImageSet, undisturbed: NAOV2Result, tmp_path
     result = undisturbed
     assert len(result.ranked) == 4 and [i.evaluated for i in result.iterations] == [10, 13]
     rates = [row["learning_rate"] for row in result.history]
-    assert rates == pytest.approx([0.025, 0.013, 0.025, 0.013]) and [row["epoch"] for row in result.history] == [1, 2, 3, 4]
-    assert {f.architecture for f in result.final} == {r.architecture for r in result.ranked[:2]} and result.final[0].score >= result.final[1].score
+    assert rates == pytest.approx([0.025, 0.013, 0.025, 0.013]) and [row["epoch"] for row in result.history] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert {f.architecture for f in result.final} == {r.architecture for r in result.ranked[:2]} and result.final[
+        0
+    ].score >= result.final[1].score
     chosen = CELLS.encode([r.architecture for r in result.ranked])
     assert np.array_equal(result.score(chosen), [r.score for r in result.ranked])
 
@@ -367,35 +492,81 @@ def test_a_search_on_images(images: ImageSet, undisturbed: NAOV2Result, tmp_path
     with pytest.raises(Interrupted):
         search(CELLS, images, Supervised(), ON_IMAGES, TRAINING, 0, 4, folder=tmp_path, report=report)
     seen: list[float] = []
-    resumed = search(CELLS, images, Supervised(), ON_IMAGES, TRAINING, 0, 4, folder=tmp_path, report=lambda row: seen.append(row["epoch"]))
-    assert seen == [4] and resumed.ranked == result.ranked and resumed.final == result.final and resumed.iterations == result.iterations
-    assert {p.name for p in tmp_path.iterdir()} == {"pool-0.json", "pool-1.json", "cycle-0", "cycle-1", "final-0", "final-1"}
+    resumed = search(
+        CELLS,
+        images,
+        Supervised(),
+        ON_IMAGES,
+        TRAINING,
+        0,
+        4,
+        folder=tmp_path,
+        report=lambda row: seen.append(row["epoch"]),
+    )
+    assert (
+        seen == [4]
+        and resumed.ranked == result.ranked
+        and resumed.final == result.final
+        and resumed.iterations == result.iterations
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "pool-0.json",
+        "pool-1.json",
+        "cycle-0",
+        "cycle-1",
+        "final-0",
+        "final-1",
+    }
     with pytest.raises(ConfigChanged, match=r"training\.weight_decay: 0\.0003 -> 0\.1"):
-        search(CELLS, images, Supervised(), ON_IMAGES, TRAINING.model_copy(update={"weight_decay": 0.1}), 0, 4, folder=tmp_path)
+        search(
+            CELLS,
+            images,
+            Supervised(),
+            ON_IMAGES,
+            TRAINING.model_copy(update={"weight_decay": 0.1}),
+            0,
+            4,
+            folder=tmp_path,
+        )
 
 
 def test_as_nni_strategies(images: ImageSet, undisturbed: NAOV2Result, run: Callable[..., NasExperiment]) -> None:
     one: Any = NAOV2(ON_IMAGES, top_k=4)
     experiment = run(CELLS.with_classes(10).supernet(), SupernetTraining(images, Supervised(), TRAINING), one)
     assert one.result.ranked == undisturbed.ranked
-    assert [CELLS.parse(s) for s in experiment.export_top_models(9, formatter="dict")] == [r.architecture for r in undisturbed.ranked]
+    assert [CELLS.parse(s) for s in experiment.export_top_models(9, formatter="dict")] == [
+        r.architecture for r in undisturbed.ranked
+    ]
     pixels = images.images.float() / 255
-    loaders = [DataLoader(TensorDataset(pixels[part], images.labels[part]), batch_size=20) for part in (slice(0, 40), slice(40, 60))]
+    loaders = [
+        DataLoader(TensorDataset(pixels[part], images.labels[part]), batch_size=20)
+        for part in (slice(0, 40), slice(40, 60))
+    ]
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}
     evaluator: Any = Classification(
-        learning_rate=0.05, train_dataloaders=loaders[0], val_dataloaders=loaders[1], max_epochs=1, num_classes=10, **quiet
+        learning_rate=0.05,
+        train_dataloaders=loaders[0],
+        val_dataloaders=loaders[1],
+        max_epochs=1,
+        num_classes=10,
+        **quiet,
     )
     settings = NAOWSSettings(**{**SMALL, "iterations": 2, "initial": 10})
     two: Any = NAOWS(settings, NAOWSTraining(drop_path=0, accelerator="cpu"), top_k=3, seed=5)
     run(CELLS.with_classes(10).supernet(), evaluator, two)
     assert len(two.ranking()) == 3 and len(two.result.shared.images) == 40 and len(two.result.shared.held_out) == 20
-    assert [row["learning_rate"] for row in two.result.history] == pytest.approx([0.05, 0.026]), "one schedule through both cycles"
+    assert [row["learning_rate"] for row in two.result.history] == pytest.approx([0.05, 0.026]), (
+        "one schedule through both cycles"
+    )
 
 
 def test_what_is_refused(images: ImageSet, run: Callable[..., NasExperiment]) -> None:
     supernet, top = CELLS.with_classes(10).supernet(), NAOV2(ON_IMAGES, top_k=4)
     for wrong, message in (
-        (lambda: search(CELLS, images, RandomLabels(3), ON_IMAGES, TRAINING, 0, 4), "cannot be predicted, and NAO-V2 ranks"),
+        (
+            lambda: search(CELLS, images, RandomLabels(3), ON_IMAGES, TRAINING, 0, 4),
+            "cannot be predicted, and NAO-V2 ranks",
+        ),
         (
             lambda: search(CELLS, images, Supervised(), ON_IMAGES, TRAINING, 0, 14),
             "found <= 13, what the last evaluation ranks, must hold, but got 14",
@@ -403,7 +574,10 @@ def test_what_is_refused(images: ImageSet, run: Callable[..., NasExperiment]) ->
         (lambda: search(CELLS, images, Supervised(), ON_IMAGES, NAOV2Training(), 0, 4), "has no drop-path"),
         (lambda: NAOV2(ON_IMAGES, top_k=14), "top_k <= 13"),
         (lambda: NAOV2(top_k=0), "top_k >= 1 must hold"),
-        (lambda: run(supernet, SupernetTraining(images, Supervised(), SupernetSettings()), top), "NAO-V2 trains its supernet in cycles"),
+        (
+            lambda: run(supernet, SupernetTraining(images, Supervised(), SupernetSettings()), top),
+            "NAO-V2 trains its supernet in cycles",
+        ),
         (lambda: run(supernet, None, top), "NAO-V2 trains with SupernetTraining or NNI's Classification"),
     ):
         with pytest.raises(ConfigError, match=message):

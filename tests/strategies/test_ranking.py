@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spaces import NASBench201
-from strategies import Ranked
-from strategies.ranking import best, order
+from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies import Ranked
+from nni_plugins.strategies.ranking import best, order
 
 SPACE = NASBench201(nodes=3)
 
@@ -19,12 +19,18 @@ def test_equal_scores_stand_in_the_order_of_their_rows() -> None:
 
 
 def test_of_equal_scores_the_one_with_more_paths_comes_first() -> None:
-    texts = ["|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|", "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|", "|none~0|+|none~0|none~1|"]
+    texts = [
+        "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|",
+        "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|",
+        "|none~0|+|none~0|none~1|",
+    ]
     indices = SPACE.encode([SPACE.parse(t) for t in texts])
     one, ulp = 0.25, np.nextafter(0.25, 1) - 0.25
     ranked = best(SPACE, indices, np.array([one + ulp, one, 0.2]), 3)
     assert [SPACE.to_string(r.architecture) for r in ranked] == [texts[1], texts[0], texts[2]]
-    assert order(np.array([one, one + 1e-9, 0.2]), indices, np.array([9, 1, 1])).tolist() == [1, 0, 2], "a real difference is no tie"
+    assert order(np.array([one, one + 1e-9, 0.2]), indices, np.array([9, 1, 1])).tolist() == [1, 0, 2], (
+        "a real difference is no tie"
+    )
 
 
 def test_a_few_of_many_are_the_first_of_all() -> None:
@@ -45,7 +51,9 @@ def test_the_order_of_arrival_does_not_matter(seed: int) -> None:
 
 
 def test_twins_are_left_out() -> None:
-    """A skip connection into the last node makes the same function as the operation alone: only the first of such cells is kept."""
+    """A skip connection into the last node makes the same function as the operation alone: only the first of such cells
+    is kept.
+    """
     texts = [
         "|skip_connect~0|+|none~0|nor_conv_3x3~1|",
         "|skip_connect~0|+|nor_conv_3x3~0|none~1|",
@@ -58,7 +66,12 @@ def test_twins_are_left_out() -> None:
     assert everything == [Ranked(SPACE.parse(t), s) for t, s in zip(texts, scores.tolist(), strict=True)]
     kept = best(SPACE, indices, scores, 9)
     assert kept[0] == everything[0] and kept[-1] == everything[-1]
-    assert len({SPACE.canonical(r.architecture) for r in kept}) == len(kept) == len({SPACE.canonical(SPACE.parse(t)) for t in texts}) < 4
+    assert (
+        len({SPACE.canonical(r.architecture) for r in kept})
+        == len(kept)
+        == len({SPACE.canonical(SPACE.parse(t)) for t in texts})
+        < 4
+    )
 
 
 def test_all_distinct_cells_and_no_more() -> None:

@@ -17,16 +17,36 @@ from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from nni.nas.space import RawFormatModelSpace
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from evaluators import ConfigError, DataError, ImageSet, RandomLabels, SupernetSettings, SupernetTraining, Supervised, Table, TableLookup, load
-from evaluators.errors import TrainingError
-from evaluators.randomness import generator
-from evaluators.settings import DataSettings
-from spaces import Architecture, NASBench201
-from strategies import RLNAS, VARIANTS, AngleTable, EvolutionSettings, Limits, RandomSearch, RLNASSettings, SearchResult
-from strategies.nni_evaluators import from_classification
-from strategies.random_search import search as random_search
-from strategies.rlnas import initialise, search
-from strategies.sampling import draw
+from nni_plugins.evaluators import (
+    ConfigError,
+    DataError,
+    ImageSet,
+    RandomLabels,
+    SupernetSettings,
+    SupernetTraining,
+    Supervised,
+    Table,
+    TableLookup,
+    load,
+)
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import TrainingError
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.spaces import Architecture, NASBench201
+from nni_plugins.strategies import (
+    RLNAS,
+    VARIANTS,
+    AngleTable,
+    EvolutionSettings,
+    Limits,
+    RandomSearch,
+    RLNASSettings,
+    SearchResult,
+)
+from nni_plugins.strategies.drawing import draw
+from nni_plugins.strategies.nni_evaluators import from_classification
+from nni_plugins.strategies.random.random_search import search as random_search
+from nni_plugins.strategies.rlnas.search import initialise, search
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
@@ -44,7 +64,9 @@ def images() -> ImageSet:
 
 
 def training(images: ImageSet, seed: int = 0, **settings: Any) -> SupernetTraining:
-    return SupernetTraining(images, RandomLabels(classes=10), SupernetSettings(**{"epochs": 2, "accelerator": "cpu", **settings}), seed=seed)
+    return SupernetTraining(
+        images, RandomLabels(classes=10), SupernetSettings(**{"epochs": 2, "accelerator": "cpu", **settings}), seed=seed
+    )
 
 
 @functools.cache
@@ -65,7 +87,9 @@ def test_a_search_is_a_function_of_its_seed(images: ImageSet) -> None:
     again = search(initialise(SPACE, 0), training(images), RLNASSettings(), 10)
     assert torch.equal(torch.get_rng_state(), state), "the global generator is not touched"
     assert again.ranked == first.ranked != other.ranked and np.array_equal(again.angles, first.angles)
-    assert same_weights(again.trained.initial, first.trained.initial) and same_weights(again.trained.final, first.trained.final)
+    assert same_weights(again.trained.initial, first.trained.initial) and same_weights(
+        again.trained.final, first.trained.final
+    )
     assert again.trained.history == first.trained.history and len(first.trained.history) == 2
 
 
@@ -82,7 +106,9 @@ def test_the_whole_space_is_ranked_by_angle(images: ImageSet) -> None:
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_the_chosen_angle_is_used(images: ImageSet, variant: str) -> None:
     result = small_result(images, 0)
-    table = AngleTable.build(SPACE, SPACE.supernet().weight_blocks(), result.trained.initial, result.trained.final, VARIANTS[variant])
+    table = AngleTable.build(
+        SPACE, SPACE.supernet().weight_blocks(), result.trained.initial, result.trained.final, VARIANTS[variant]
+    )
     found = search(initialise(SPACE, 0), training(images), RLNASSettings(angle=variant), 10)  # type: ignore[arg-type]
     assert np.array_equal(found.angles, table(SPACE.enumerate()))
 
@@ -98,12 +124,16 @@ def test_limits_hold(images: ImageSet) -> None:
 
 def test_evolution_finds_the_exhaustive_optimum(images: ImageSet) -> None:
     exhaustive = small_result(images, 0)
-    settings = RLNASSettings(evolution=EvolutionSettings(population=20, generations=5, mutations=10, crossovers=5, parents=5))
+    settings = RLNASSettings(
+        evolution=EvolutionSettings(population=20, generations=5, mutations=10, crossovers=5, parents=5)
+    )
     evolved = search(initialise(SPACE, 0), training(images), settings, 1)
     assert evolved.ranked == exhaustive.ranked[:1] and len(evolved.indices) <= 100
 
 
-@pytest.mark.parametrize("evolution", [None, EvolutionSettings(population=20, generations=5, mutations=10, crossovers=5, parents=5)])
+@pytest.mark.parametrize(
+    "evolution", [None, EvolutionSettings(population=20, generations=5, mutations=10, crossovers=5, parents=5)]
+)
 def test_a_space_that_cannot_be_enumerated(images: ImageSet, evolution: EvolutionSettings | None) -> None:
     space = NASBench201(nodes=6, channels=2, cells_per_stage=1)
     assert space.size == 5**15
@@ -138,7 +168,9 @@ def test_nni_runs_rlnas_and_exports_several(images: ImageSet, run: Callable[...,
 
 
 def loader(images: torch.Tensor, **options: Any) -> Any:
-    return DataLoader(TensorDataset(images, torch.zeros(len(images), dtype=torch.long)), **{"batch_size": 32, **options})
+    return DataLoader(
+        TensorDataset(images, torch.zeros(len(images), dtype=torch.long)), **{"batch_size": 32, **options}
+    )
 
 
 def classification(train: Any, **options: Any) -> Any:
@@ -153,9 +185,15 @@ def test_nni_runs_rlnas_with_its_own_evaluator(images: ImageSet, run: Callable[.
     settings, taken = strategy.training.settings, strategy.training
     assert (settings.epochs, settings.batch_size, settings.learning_rate, settings.weight_decay) == (2, 32, 0.05, 1e-3)
     assert settings.final_learning_rate == pytest.approx(0.002) and settings.momentum == 0.9 and taken.seed == 3
-    assert isinstance(taken.objective, RandomLabels) and taken.objective.classes == 10 and torch.equal(taken.images.images, images.images)
+    assert (
+        isinstance(taken.objective, RandomLabels)
+        and taken.objective.classes == 10
+        and torch.equal(taken.images.images, images.images)
+    )
     exported = experiment.export_top_models(3, formatter="dict")
-    assert strategy.result is not None and [SPACE.parse(sample) for sample in exported] == [r.architecture for r in strategy.result.ranked[:3]]
+    assert strategy.result is not None and [SPACE.parse(sample) for sample in exported] == [
+        r.architecture for r in strategy.result.ranked[:3]
+    ]
     assert len({tuple(sample.items()) for sample in exported}) == 3
 
 
@@ -166,7 +204,11 @@ def test_classification_images_of_every_kind(images: ImageSet) -> None:
         assert taken.dtype == torch.uint8 and (taken.int() - images.images.int()).abs().max() <= 1
     assert from_classification(classification(loader(unit, batch_size=7)), 4, 0).settings.batch_size == 7
     defaults = from_classification(classification(loader(unit)), 4, 0)
-    assert defaults.settings.learning_rate == 0.001 and defaults.settings.weight_decay == 0 and defaults.objective.head(images).classes == 4
+    assert (
+        defaults.settings.learning_rate == 0.001
+        and defaults.settings.weight_decay == 0
+        and defaults.objective.head(images).classes == 4
+    )
 
 
 class Odd(Dataset[Any]):
@@ -190,22 +232,52 @@ class Stream(IterableDataset[Any]):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: FunctionalEvaluator(print), ConfigError, "SupernetTraining or NNI's Classification, but got FunctionalEvaluator"),
+        (
+            lambda: FunctionalEvaluator(print),
+            ConfigError,
+            "SupernetTraining or NNI's Classification, but got FunctionalEvaluator",
+        ),
         (lambda: None, ConfigError, "but got NoneType"),
         (lambda: classification(None), ConfigError, "train_dataloaders to be a DataLoader, but got NoneType"),
-        (lambda: classification(loader(torch.rand(4, 3, 8, 8), batch_size=1)), ConfigError, "batch_size: input should be greater than or equal to 2"),
-        (lambda: classification(loader(torch.rand(4, 3, 8, 8)), learning_rate=0.0), ConfigError, "learning_rate: input should be greater than 0"),
-        (lambda: classification(loader(torch.rand(4, 3, 8, 8)), max_epochs=-1), ConfigError, "max_epochs of at least 1"),
-        (lambda: classification(loader(torch.rand(4, 2, 8, 8))), DataError, r"\(3, H, W\) or \(1, H, W\), but have \[\(2, 8, 8\)\]"),
+        (
+            lambda: classification(loader(torch.rand(4, 3, 8, 8), batch_size=1)),
+            ConfigError,
+            "batch_size: input should be greater than or equal to 2",
+        ),
+        (
+            lambda: classification(loader(torch.rand(4, 3, 8, 8)), learning_rate=0.0),
+            ConfigError,
+            "learning_rate: input should be greater than 0",
+        ),
+        (
+            lambda: classification(loader(torch.rand(4, 3, 8, 8)), max_epochs=-1),
+            ConfigError,
+            "max_epochs of at least 1",
+        ),
+        (
+            lambda: classification(loader(torch.rand(4, 2, 8, 8))),
+            DataError,
+            r"\(3, H, W\) or \(1, H, W\), but have \[\(2, 8, 8\)\]",
+        ),
         (lambda: classification(loader(torch.rand(4, 8))), DataError, r"but have \[\(8,\)\]"),
-        (lambda: classification(DataLoader(Odd(torch.rand(3, 8, 8), torch.rand(3, 9, 9)), batch_size=2)), DataError, "one shape"),
+        (
+            lambda: classification(DataLoader(Odd(torch.rand(3, 8, 8), torch.rand(3, 9, 9)), batch_size=2)),
+            DataError,
+            "one shape",
+        ),
         (lambda: classification(DataLoader(Odd("a", "b"), batch_size=2)), DataError, "gives str instead of tensors"),
-        (lambda: classification(DataLoader(Stream(), batch_size=2)), DataError, "a data set with a length is needed, but got Stream"),
+        (
+            lambda: classification(DataLoader(Stream(), batch_size=2)),
+            DataError,
+            "a data set with a length is needed, but got Stream",
+        ),
         (lambda: classification(loader(torch.full((4, 3, 8, 8), torch.nan))), DataError, "not finite"),
         (lambda: classification(loader(torch.full((4, 3, 8, 8), torch.inf))), DataError, "not finite"),
     ],
 )
-def test_evaluators_that_are_refused(make: Callable[[], Any], error: type[Exception], message: str, run: Callable[..., NasExperiment]) -> None:
+def test_evaluators_that_are_refused(
+    make: Callable[[], Any], error: type[Exception], message: str, run: Callable[..., NasExperiment]
+) -> None:
     with pytest.raises(error, match=message):
         run(SPACE.supernet(), make(), RLNAS())
 
@@ -289,7 +361,11 @@ def test_nni_runs_random_search_on_a_table(run: Callable[..., NasExperiment]) ->
 
 
 def test_one_seed_gives_one_result_however_the_supernet_was_built() -> None:
-    images = ImageSet("noise", torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)), None)
+    images = ImageSet(
+        "noise",
+        torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)),
+        None,
+    )
     settings = SupernetSettings(epochs=1, accelerator="cpu")
 
     def angles(torch_seed: int, reinitialise: bool) -> list[float]:
@@ -304,5 +380,7 @@ def test_one_seed_gives_one_result_however_the_supernet_was_built() -> None:
     assert angles(0, True) == angles(1, True)
     assert angles(0, False) != angles(1, False)
     with pytest.warns(UserWarning, match="barely trained"):
-        direct = search(initialise(SPACE, 3), SupernetTraining(images, RandomLabels(10), settings, seed=3), RLNASSettings(), 10)
+        direct = search(
+            initialise(SPACE, 3), SupernetTraining(images, RandomLabels(10), settings, seed=3), RLNASSettings(), 10
+        )
     assert angles(0, True) == [r.score for r in direct.ranked]

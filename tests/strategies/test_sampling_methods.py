@@ -1,4 +1,6 @@
-"""GDAS, SETN and random search with weight sharing: what learns when, how candidates are ranked, resume, and NNI's experiment."""
+"""GDAS, SETN and random search with weight sharing: what learns when, how candidates are ranked, resume, and NNI's
+experiment.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,25 @@ from nni.nas.evaluator.pytorch import Classification, DataLoader
 from nni.nas.experiment import NasExperiment
 from torch.utils.data import TensorDataset
 
-from evaluators import ConfigChanged, ConfigError, ImageSet, RandomLabels, Rotation, SupernetTraining, Supervised, load
-from evaluators.settings import DataSettings, SupernetSettings, read
-from evaluators.training.bilevel import BilevelTraining, halves
-from spaces import DARTS as DARTSSpace
-from spaces import NAO, NASBench201, RecurrentCell
-from spaces.base import SearchSpace
-from spaces.mixed import GumbelOptions, MixedOptions, SampledOptions
-from strategies import (
+from nni_plugins.evaluators import (
+    ConfigChanged,
+    ConfigError,
+    ImageSet,
+    RandomLabels,
+    Rotation,
+    SupernetTraining,
+    Supervised,
+    load,
+)
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.training.bilevel import BilevelTraining, halves
+from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.spaces import DARTS as DARTSSpace
+from nni_plugins.spaces import NAO, NASBench201, RecurrentCell
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.mixed import GumbelOptions, MixedOptions, SampledOptions
+from nni_plugins.strategies import (
     GDAS,
     SETN,
     DifferentiableTraining,
@@ -33,16 +46,15 @@ from strategies import (
     SampledTraining,
     SETNSettings,
     SETNTraining,
-    gdas,
-    random_nas,
-    rlnas,
-    setn,
 )
-from strategies.differentiable_search import DifferentiableResult, skip_connections
-from strategies.differentiable_search import initialise as mixture
-from strategies.differentiable_settings import DifferentiableSettings
-from strategies.one_shot_ranking import draw_distinct
-from strategies.random_nas import RandomNASResult
+from nni_plugins.strategies.differentiable import gdas, setn
+from nni_plugins.strategies.differentiable.search import DifferentiableResult, skip_connections
+from nni_plugins.strategies.differentiable.search import initialise as mixture
+from nni_plugins.strategies.differentiable.settings import DifferentiableSettings
+from nni_plugins.strategies.one_shot_ranking import draw_distinct
+from nni_plugins.strategies.random import random_nas
+from nni_plugins.strategies.random.random_nas import RandomNASResult
+from nni_plugins.strategies.rlnas import search as rlnas
 from tests.evaluators.tiny import Interrupted, Interrupting, at
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
@@ -59,16 +71,32 @@ def short(model: Any = SampledTraining, **changes: Any) -> Any:
     return read(model, {"epochs": 2, "batch_size": 50, "accelerator": "cpu", **changes})
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------------------
+# -- settings ----------------------------------------------------------------------------------------------------------
 def test_the_values_of_the_benchmarks_authors() -> None:
     for t, clip in ((SampledTraining(), 5.0), (SETNTraining(), None), (RandomNASTraining(), 5.0)):
-        assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate, t.weight_decay, t.nesterov) == (250, 64, 0.025, 0.001, 5e-4, True)
+        assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate, t.weight_decay, t.nesterov) == (
+            250,
+            64,
+            0.025,
+            0.001,
+            5e-4,
+            True,
+        )
         assert t.gradient_clip == clip
     for b in (SampledTraining(), SETNTraining()):
-        assert (b.first, b.shuffle_split, b.architecture_learning_rate, b.architecture_betas) == ("weights", True, 3e-4, (0.5, 0.999))
+        assert (b.first, b.shuffle_split, b.architecture_learning_rate, b.architecture_betas) == (
+            "weights",
+            True,
+            3e-4,
+            (0.5, 0.999),
+        )
     assert RandomNASTraining().share_cells and RandomNASTraining().update == "all"
     assert GDASSettings().options == GumbelOptions() and SETNSettings().options == SampledOptions()
-    assert (SETNSettings().candidates, SETNSettings().evaluation_images, SETNSettings().statistics) == (100, 512, "batch")
+    assert (SETNSettings().candidates, SETNSettings().evaluation_images, SETNSettings().statistics) == (
+        100,
+        512,
+        "batch",
+    )
     assert RandomNASSettings().model_dump() == {
         "candidates": 100, "evaluation_images": 512, "evaluation_batch": 512, "statistics": "batch", "portion": 0.5, "shuffle_split": True,
     }  # fmt: skip
@@ -77,14 +105,16 @@ def test_the_values_of_the_benchmarks_authors() -> None:
 def test_every_option_can_be_set() -> None:
     assert set(GDASSettings.model_fields) == set(GumbelOptions().config()) - {"shared"}
     assert set(SampledOptions().config()) - set(MixedOptions().config()) == {"update"}
-    assert GDASSettings(first_temperature=5, update="active").options == GumbelOptions(first_temperature=5, update="active")
+    assert GDASSettings(first_temperature=5, update="active").options == GumbelOptions(
+        first_temperature=5, update="active"
+    )
     with pytest.raises(ConfigError, match="no meaning for single architectures"):
         read(SETNSettings, {"partial_channels": 2})
     with pytest.raises(ConfigError, match="statistics: running needs track_statistics: true"):
         read(SETNSettings, {"statistics": "running", "track_statistics": False})
 
 
-# -- GDAS -------------------------------------------------------------------------------------------------------------------------
+# -- GDAS --------------------------------------------------------------------------------------------------------------
 @functools.cache
 def small_gdas(images: ImageSet) -> DifferentiableResult:
     return gdas.search(SPACE, images, Supervised(), GDASSettings(), short(), 0, 10)
@@ -96,11 +126,17 @@ def test_gdas_is_a_function_of_its_seed(images: ImageSet) -> None:
     assert torch.equal(torch.get_rng_state(), state) and first.ranked != other.ranked
     assert first.genotypes[-1] == SPACE.to_string(first.ranked[0].architecture) and len(first.ranked) == 10
     rows = np.array(first.mixture.operations["cell"])
-    assert [SPACE.encode([first.ranked[0].architecture])[0].tolist()] == [rows.argmax(1).tolist()], "the strongest operation of every edge"
+    assert [SPACE.encode([first.ranked[0].architecture])[0].tolist()] == [rows.argmax(1).tolist()], (
+        "the strongest operation of every edge"
+    )
     assert first.ranked[0].score == pytest.approx(np.log(rows.max(1)).sum())
-    assert first.skips[-1] == skip_connections(SPACE, first.ranked[0].architecture) and first.supernet_accuracy is not None
+    assert (
+        first.skips[-1] == skip_connections(SPACE, first.ranked[0].architecture) and first.supernet_accuracy is not None
+    )
     begins = mixture(SPACE.with_classes(10), DifferentiableSettings(), 0).state_dict()
-    assert all(torch.equal(value, first.trained.initial[name]) for name, value in begins.items()), "weights of the seed, as in DARTS"
+    assert all(torch.equal(value, first.trained.initial[name]) for name, value in begins.items()), (
+        "weights of the seed, as in DARTS"
+    )
 
 
 def test_gdas_on_darts_cells(images: ImageSet) -> None:
@@ -118,7 +154,11 @@ def test_an_interrupted_gdas_ends_like_an_undisturbed_one(images: ImageSet, tmp_
         gdas.search(SPACE, images, Interrupting(at(7)), GDASSettings(), training, 0, 5, folder=tmp_path)
     resumed = gdas.search(SPACE, images, Interrupting(), GDASSettings(), training, 0, 5, folder=tmp_path)
     assert Interrupting.calls < 12, "not from the beginning"
-    assert resumed.ranked == whole.ranked and resumed.trained.history == whole.trained.history and resumed.genotypes == whole.genotypes
+    assert (
+        resumed.ranked == whole.ranked
+        and resumed.trained.history == whole.trained.history
+        and resumed.genotypes == whole.genotypes
+    )
     assert all(torch.equal(value, resumed.trained.final[name]) for name, value in whole.trained.final.items())
     with pytest.raises(ConfigChanged, match=r"first_temperature: 10\.0 -> 5\.0"):
         gdas.search(SPACE, images, Interrupting(), GDASSettings(first_temperature=5), training, 0, 5, folder=tmp_path)
@@ -129,13 +169,16 @@ def test_the_temperature_matters(images: ImageSet) -> None:
     assert cold.mixture != small_gdas(images).mixture
 
 
-# -- SETN -------------------------------------------------------------------------------------------------------------------------
+# -- SETN --------------------------------------------------------------------------------------------------------------
 class Watched(setn.SearchedUniform):
     """Remembers its weights at every step, and the paths that it drew."""
 
     def begin_step(self, step: Any) -> None:
         super().begin_step(step)
-        self.seen = [*getattr(self, "seen", []), (step, {name: p.detach().clone() for name, p in self.named_parameters()})]
+        self.seen = [
+            *getattr(self, "seen", []),
+            (step, {name: p.detach().clone() for name, p in self.named_parameters()}),
+        ]
 
     def draw(self) -> Any:
         path = super().draw()
@@ -146,7 +189,9 @@ class Watched(setn.SearchedUniform):
 @pytest.mark.parametrize("space", [SPACE, CELLS], ids=["nasbench201", "darts"])
 @pytest.mark.parametrize("update", ["all", "active"])
 def test_what_each_step_of_setn_trains(images: ImageSet, space: SearchSpace, update: Any) -> None:
-    """Weight steps: the drawn operations' weights and what all architectures share; architecture steps: the architecture alone."""
+    """Weight steps: the drawn operations' weights and what all architectures share; architecture steps: the
+    architecture alone.
+    """
     model = Watched(space.with_classes(10), SampledOptions(update=update))  # type: ignore[attr-defined]
     training = short(SETNTraining, epochs=1)
     BilevelTraining(model, Supervised(), images, training, 0).run()
@@ -190,11 +235,13 @@ def test_setn_ranks_its_most_probable_architectures_by_accuracy(images: ImageSet
     )
     chosen = [c.architecture for c in result.candidates]
     order = [(-a, n) for n, a in enumerate(result.accuracies.tolist())]
-    assert [chosen.index(r.architecture) for r in result.ranked] == [n for _, n in sorted(order)[:5]], "equal ones by probability"
+    assert [chosen.index(r.architecture) for r in result.ranked] == [n for _, n in sorted(order)[:5]], (
+        "equal ones by probability"
+    )
     assert setn.search(SPACE, images, Supervised(), settings, short(SETNTraining), 0, 5).ranked == result.ranked
 
 
-# -- random search with weight sharing --------------------------------------------------------------------------------------------
+# -- random search with weight sharing ---------------------------------------------------------------------------------
 def test_candidates_are_distinct_up_to_symmetry() -> None:
     few = draw_distinct(SPACE, 1000, np.random.default_rng(0))
     forms = [SPACE.canonical(a) for a in SPACE.decode(few)]
@@ -237,14 +284,18 @@ def test_a_supernet_that_learns_ranks_better_than_chance(images: ImageSet) -> No
     assert result.ranked[0].score > 50
 
 
-# -- through NNI's experiment -----------------------------------------------------------------------------------------------------
+# -- through NNI's experiment ------------------------------------------------------------------------------------------
 def test_nni_runs_them_and_exports_several(images: ImageSet, run: Callable[..., NasExperiment]) -> None:
     one: Any = GDAS()
     experiment = run(SPACE.supernet(), DifferentiableTraining(images, settings=short()), one)
-    assert one.result.ranked == small_gdas(images).ranked and len(experiment.export_top_models(99, formatter="dict")) == 10
+    assert (
+        one.result.ranked == small_gdas(images).ranked and len(experiment.export_top_models(99, formatter="dict")) == 10
+    )
     two: Any = SETN(SETNSettings(candidates=12), top_k=3)
     experiment = run(SPACE.supernet(), DifferentiableTraining(images, settings=short(SETNTraining)), two)
-    assert [SPACE.parse(s) for s in experiment.export_top_models(9, formatter="dict")] == [r.architecture for r in two.result.ranked]
+    assert [SPACE.parse(s) for s in experiment.export_top_models(9, formatter="dict")] == [
+        r.architecture for r in two.result.ranked
+    ]
     three: Any = RandomNAS(RandomNASSettings(candidates=12, evaluation_images=None), top_k=5)
     experiment = run(SPACE.supernet(), SupernetTraining(images, Supervised(), short(RandomNASTraining)), three)
     assert three.result.ranked == nas(images).ranked and len(experiment.export_top_models(9, formatter="dict")) == 5
@@ -263,13 +314,26 @@ def classification(train: Any, **options: Any) -> Any:
 
 def test_nnis_own_evaluator(images: ImageSet, run: Callable[..., NasExperiment]) -> None:
     unit, labels = images.images.float() / 255, images.labels
-    evaluator = classification(loader(unit[:120], labels[:120]), val_dataloaders=loader(unit[120:], labels[120:]), learning_rate=0.05)
+    evaluator = classification(
+        loader(unit[:120], labels[:120]), val_dataloaders=loader(unit[120:], labels[120:]), learning_rate=0.05
+    )
     three = RandomNAS(RandomNASSettings(candidates=4), top_k=2, seed=3)
     run(SPACE.supernet(), evaluator, three)
     s = three.training.settings
-    assert (s.epochs, s.batch_size, s.learning_rate, s.gradient_clip, s.share_cells, three.training.seed) == (1, 25, 0.05, 5.0, True, 3)
+    assert (s.epochs, s.batch_size, s.learning_rate, s.gradient_clip, s.share_cells, three.training.seed) == (
+        1,
+        25,
+        0.05,
+        5.0,
+        True,
+        3,
+    )
     assert s.final_learning_rate == pytest.approx(0.002) and s.nesterov
-    assert three.result is not None and torch.equal(three.result.score.images.images, images.images[120:]) and three.settings.shuffle_split
+    assert (
+        three.result is not None
+        and torch.equal(three.result.score.images.images, images.images[120:])
+        and three.settings.shuffle_split
+    )
     halved = RandomNAS(RandomNASSettings(candidates=4), top_k=2)
     run(SPACE.supernet(), classification(loader(unit, labels)), halved)
     assert halved.result is not None and len(halved.result.score.images) == 100 and halved.used.shuffle_split
@@ -282,12 +346,32 @@ def test_nnis_own_evaluator(images: ImageSet, run: Callable[..., NasExperiment])
 def test_what_is_refused(images: ImageSet, run: Callable[..., NasExperiment]) -> None:
     settings = short()
     refused: list[tuple[Any, Any, str]] = [
-        (GDAS(), DifferentiableTraining(images, settings=short(order=2)), "order 2 differentiates through a step of other operations"),
-        (SETN(), DifferentiableTraining(images, settings=short(compile=True)), "compile needs a graph that is the same at every step"),
-        (SETN(), DifferentiableTraining(images, RandomLabels(10), settings), "random labels of held-out images cannot be predicted"),
+        (
+            GDAS(),
+            DifferentiableTraining(images, settings=short(order=2)),
+            "order 2 differentiates through a step of other operations",
+        ),
+        (
+            SETN(),
+            DifferentiableTraining(images, settings=short(compile=True)),
+            "compile needs a graph that is the same at every step",
+        ),
+        (
+            SETN(),
+            DifferentiableTraining(images, RandomLabels(10), settings),
+            "random labels of held-out images cannot be predicted",
+        ),
         (GDAS(), FunctionalEvaluator(print), "GDAS trains with DifferentiableTraining or NNI's Classification"),
-        (RandomNAS(), FunctionalEvaluator(print), "RandomNAS trains with SupernetTraining or NNI's Classification, but got FunctionalEvaluator"),
-        (RandomNAS(), SupernetTraining(images, RandomLabels(10)), "random labels of held-out images cannot be predicted"),
+        (
+            RandomNAS(),
+            FunctionalEvaluator(print),
+            "RandomNAS trains with SupernetTraining or NNI's Classification, but got FunctionalEvaluator",
+        ),
+        (
+            RandomNAS(),
+            SupernetTraining(images, RandomLabels(10)),
+            "random labels of held-out images cannot be predicted",
+        ),
         (RandomNAS(), SupernetTraining(images, Rotation()), "has 10 classes, but the objective needs 4"),
     ]
     for strategy, evaluator, message in refused:
@@ -300,7 +384,10 @@ def test_what_is_refused(images: ImageSet, run: Callable[..., NasExperiment]) ->
         (lambda: list(RandomNAS().list_models()), "RandomNAS has not run yet"),
         (lambda: list(GDAS().list_models()), "GDAS has not run yet"),
         (lambda: random_nas.parts(images, RandomNASSettings(portion=0.999), 0), "each part needs at least 2"),
-        (lambda: gdas.search(NAO(), images, Supervised(), GDASSettings(), settings, 0, 1), "nao has no mixture over edges"),
+        (
+            lambda: gdas.search(NAO(), images, Supervised(), GDASSettings(), settings, 0, 1),
+            "nao has no mixture over edges",
+        ),
         (lambda: gdas.search(SPACE, images, Supervised(), GDASSettings(), short(order=2), 0, 1), "order 2"),
         (lambda: setn.search(SPACE, images, RandomLabels(3), SETNSettings(), settings, 0, 1), "cannot be predicted"),
     ):

@@ -12,23 +12,43 @@ from nni.nas.experiment import NasExperiment
 from nni.nas.experiment import experiment as nni_experiment
 from nni.tools.nnictl.config_utils import Experiments
 
-from evaluators import SupernetTraining
-from evaluators.data import ImageSet, load
-from evaluators.data.crops import ScaledCrop
-from evaluators.errors import ConfigError, LabelError
-from evaluators.objectives import Colorization, Jigsaw, Objective, RandomLabels, Rotation, Segmentation, Supervised, fitted
-from evaluators.settings import BilevelSettings, DataSettings, SupernetSettings
-from nni_plugins.objectives import build_objective
+from nni_plugins.evaluators import SupernetTraining
+from nni_plugins.evaluators.data import ImageSet, load
+from nni_plugins.evaluators.data.crops import ScaledCrop
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import ConfigError, LabelError
+from nni_plugins.evaluators.objectives import (
+    Colorization,
+    Jigsaw,
+    Objective,
+    RandomLabels,
+    Rotation,
+    Segmentation,
+    Supervised,
+    fitted,
+)
+from nni_plugins.evaluators.training.settings import BilevelSettings, SupernetSettings
+from nni_plugins.experiment.objectives import build_objective
 from nni_plugins.presets.unnas import TABLE, UNNAS, Row
-from spaces import DARTS, NASBench201
-from spaces.base import SearchSpace
-from spaces.mixed import MixedSupernet
-from strategies import DifferentiableSettings, DifferentiableTraining, Ranked, RFDARTSSettings, RLNASSettings, UnNASDARTS, UnNASTraining
-from strategies.differentiable_search import search
-from strategies.rlnas import initialise
-from strategies.rlnas import search as rlnas
+from nni_plugins.spaces import DARTS, NASBench201
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.mixed import MixedSupernet
+from nni_plugins.strategies import (
+    DifferentiableSettings,
+    DifferentiableTraining,
+    Ranked,
+    RFDARTSSettings,
+    RLNASSettings,
+    UnNASDARTS,
+    UnNASTraining,
+)
+from nni_plugins.strategies.differentiable.search import search
+from nni_plugins.strategies.rlnas.search import initialise
+from nni_plugins.strategies.rlnas.search import search as rlnas
 
-CAMVID = Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "camvid_half"
+CAMVID = (
+    Path(os.environ.get("NNI_PLUGINS_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "camvid_half"
+)
 OBJECTIVES: dict[str, Objective] = {
     "rotation": Rotation(),
     "colorization": Colorization(),
@@ -54,7 +74,9 @@ def noise(count: int = 24, size: int = 16) -> torch.Tensor:
 
 
 def bilevel(**changes: object) -> BilevelSettings:
-    return BilevelSettings.model_validate({"epochs": 2, "batch_size": 6, "warmup_epochs": 1, "shuffle_split": True, "accelerator": "cpu", **changes})
+    return BilevelSettings.model_validate(
+        {"epochs": 2, "batch_size": 6, "warmup_epochs": 1, "shuffle_split": True, "accelerator": "cpu", **changes}
+    )
 
 
 def check_ranked(space: SearchSpace, ranked: list[Ranked], count: int) -> None:
@@ -65,7 +87,7 @@ def check_ranked(space: SearchSpace, ranked: list[Ranked], count: int) -> None:
     assert scores == sorted(scores, reverse=True) and torch.isfinite(torch.tensor(scores)).all()
 
 
-# -- no labels ------------------------------------------------------------------------------------------------------------------
+# -- no labels ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 @pytest.mark.parametrize("method", ["RLNAS", "UnNASDARTS", "RFDARTS"])
 def test_searches_without_a_label(method: str, objective: Objective) -> None:
@@ -74,12 +96,22 @@ def test_searches_without_a_label(method: str, objective: Objective) -> None:
     if method == "RLNAS":
         supernet = initialise(fitted(cells, objective, images), 0)
         settings = SupernetSettings.model_validate({"epochs": 1, "batch_size": 8, "accelerator": "cpu"})
-        found = rlnas(supernet, SupernetTraining(images, objective, settings, seed=0), RLNASSettings.model_validate({}), 3)
+        found = rlnas(
+            supernet, SupernetTraining(images, objective, settings, seed=0), RLNASSettings.model_validate({}), 3
+        )
         check_ranked(cells, found.ranked, 3)
         assert found.ranked[0].score > 0, "the weights turned"
         return
     space: SearchSpace = DARTS(channels=2, cells=3) if method == "UnNASDARTS" else cells
-    result = search(space, images, objective, RFDARTSSettings() if method == "RFDARTS" else DifferentiableSettings(), bilevel(), 0, 3)
+    result = search(
+        space,
+        images,
+        objective,
+        RFDARTSSettings() if method == "RFDARTS" else DifferentiableSettings(),
+        bilevel(),
+        0,
+        3,
+    )
     check_ranked(space, result.ranked, 3)
     assert len(result.genotypes) == 2 and space.to_string(result.ranked[0].architecture) == result.genotypes[-1]
     first, last = result.trained.history
@@ -88,10 +120,18 @@ def test_searches_without_a_label(method: str, objective: Objective) -> None:
 
 def test_images_that_are_blind() -> None:
     with pytest.raises(AssertionError, match="a label was read"):
-        search(DARTS(channels=2, cells=3), Blind("noise", noise(), None), Supervised(), DifferentiableSettings(), bilevel(), 0, 1)
+        search(
+            DARTS(channels=2, cells=3),
+            Blind("noise", noise(), None),
+            Supervised(),
+            DifferentiableSettings(),
+            bilevel(),
+            0,
+            1,
+        )
 
 
-# -- the strategy ---------------------------------------------------------------------------------------------------------------
+# -- the strategy ------------------------------------------------------------------------------------------------------
 def test_the_papers_values_on_imagenet() -> None:
     t = UnNASTraining.model_validate({})
     assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate, t.weight_decay, t.momentum, t.nesterov) == (
@@ -103,8 +143,19 @@ def test_the_papers_values_on_imagenet() -> None:
         0.9,
         False,
     )
-    assert (t.architecture_learning_rate, t.architecture_betas, t.architecture_weight_decay) == (3e-4, (0.5, 0.999), 1e-3)
-    assert (t.order, t.first, t.warmup_epochs, t.portion, t.shuffle_split, t.gradient_clip) == (1, "architecture", 1, 0.5, True, 5.0)
+    assert (t.architecture_learning_rate, t.architecture_betas, t.architecture_weight_decay) == (
+        3e-4,
+        (0.5, 0.999),
+        1e-3,
+    )
+    assert (t.order, t.first, t.warmup_epochs, t.portion, t.shuffle_split, t.gradient_clip) == (
+        1,
+        "architecture",
+        1,
+        0.5,
+        True,
+        5.0,
+    )
     assert UnNASDARTS().settings == DifferentiableSettings()
 
 
@@ -113,7 +164,9 @@ def test_as_strategy_of_nni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     images = Blind("noise", noise(), None)
     strategy = UnNASDARTS(top_k=2, warmup_epochs=0)
     space = NASBench201(nodes=3, channels=4, cells_per_stage=1)
-    experiment = NasExperiment(space.supernet(), DifferentiableTraining(images, Rotation(), bilevel(epochs=1, warmup_epochs=0)), strategy)
+    experiment = NasExperiment(
+        space.supernet(), DifferentiableTraining(images, Rotation(), bilevel(epochs=1, warmup_epochs=0)), strategy
+    )
     experiment.config.experiment_working_directory = str(tmp_path)
     try:
         experiment.run()
@@ -128,7 +181,9 @@ def test_as_strategy_of_nni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_settings_the_papers_are_taken() -> None:
     strategy = UnNASDARTS()
     evaluator = DifferentiableTraining(Blind("noise", noise(130), None), Rotation())
-    assert strategy._training(evaluator).settings == BilevelSettings.model_validate(UnNASTraining.model_validate({}).model_dump())
+    assert strategy._training(evaluator).settings == BilevelSettings.model_validate(
+        UnNASTraining.model_validate({}).model_dump()
+    )
 
 
 def test_the_architecture_rests_during_the_warm_up() -> None:
@@ -136,13 +191,15 @@ def test_the_architecture_rests_during_the_warm_up() -> None:
     space = DARTS(channels=2, cells=3)
     result = search(space, images, Rotation(), settings, bilevel(epochs=2, warmup_epochs=1), 0, 1)
     initial, final = result.trained.initial["alphas.normal"], result.trained.final["alphas.normal"]
-    assert (initial != final).any() and result.genotypes[0] != "" and "architecture_loss" not in result.trained.history[0]
+    assert (
+        (initial != final).any() and result.genotypes[0] != "" and "architecture_loss" not in result.trained.history[0]
+    )
     steps = 2  # of the second epoch: 12 images in batches of 6; Adam's first steps are about its learning rate each
     assert float((initial - final).abs().max()) < 1.5 * steps * 3e-4
     assert [row["learning_rate"] for row in result.trained.history] == pytest.approx([0.025, (0.025 + 0.001) / 2])
 
 
-# -- the paper's supernets (fact sheet, section 2.6) ----------------------------------------------------------------------------
+# -- the paper's supernets (fact sheet, section 2.6) -------------------------------------------------------------------
 WEIGHTS = {
     "imagenet_cls": 2_185_872,
     "imagenet_rot": 1_929_900,
@@ -162,11 +219,14 @@ def test_weights_of_the_supernets(row: Row) -> None:
     """ImageNet-22K's are those of ImageNet-1K where no label is used."""
     arguments = UNNAS[f"unnas_{row.data}_{row.task}"].arguments
     pixels, classes = noise(2, row.size), tuple(str(c) for c in range(CLASSES[row.data]))
-    images = ImageSet("two", pixels, torch.tensor([0, 1]), classes, maps=torch.zeros(2, row.size, row.size, dtype=torch.uint8))
+    images = ImageSet(
+        "two", pixels, torch.tensor([0, 1]), classes, maps=torch.zeros(2, row.size, row.size, dtype=torch.uint8)
+    )
     space = DARTS(**{key: value for key, value in arguments["space"].items() if key != "name"})
     with torch.device("meta"):
         supernet = MixedSupernet(
-            fitted(space, build_objective(arguments["objective"]), images), DifferentiableSettings(**arguments["search"]).options
+            fitted(space, build_objective(arguments["objective"]), images),
+            DifferentiableSettings(**arguments["search"]).options,
         )
     architecture = supernet.architecture_parameters()
     ours = {id(parameter) for parameter in architecture.values()}
@@ -176,7 +236,7 @@ def test_weights_of_the_supernets(row: Row) -> None:
     assert space.macro.strides()[-1] == (16 if row.task == "seg" else 32) and space.macro.stem.stride == 8
 
 
-# -- supervised segmentation search ---------------------------------------------------------------------------------------------
+# -- supervised segmentation search ------------------------------------------------------------------------------------
 def test_segmentation_search() -> None:
     """Left and right half are of different colours and classes; a quarter of the pixels has no class."""
     pixels = noise(16, 48) // 4
@@ -186,7 +246,15 @@ def test_segmentation_search() -> None:
     maps[:, :24, :24] = 255
     images = ImageSet("halves", pixels, None, ("left", "right"), ScaledCrop(32, nominal=40), maps)
     space = DARTS(channels=2, cells=3, stem="imagenet", reductions=1)
-    result = search(space, images, Segmentation(), DifferentiableSettings(), bilevel(epochs=6, batch_size=4, learning_rate=0.1), 0, 2)
+    result = search(
+        space,
+        images,
+        Segmentation(),
+        DifferentiableSettings(),
+        bilevel(epochs=6, batch_size=4, learning_rate=0.1),
+        0,
+        2,
+    )
     check_ranked(space, result.ranked, 2)
     losses = [row["loss"] for row in result.trained.history]
     assert losses[-1] < 0.8 * losses[0] and result.trained.history[-1]["accuracy"] > 80
@@ -194,7 +262,15 @@ def test_segmentation_search() -> None:
 
 def test_segmentation_needs_label_maps_before_anything_is_trained() -> None:
     with pytest.raises(LabelError, match="no label maps"):
-        search(DARTS(channels=2, cells=3), ImageSet("noise", noise(), None), Segmentation(), DifferentiableSettings(), bilevel(), 0, 1)
+        search(
+            DARTS(channels=2, cells=3),
+            ImageSet("noise", noise(), None),
+            Segmentation(),
+            DifferentiableSettings(),
+            bilevel(),
+            0,
+            1,
+        )
 
 
 @pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not in ../shared/data")
@@ -208,12 +284,14 @@ def test_segmentation_search_on_camvid() -> None:
     }
     images = load(DataSettings.model_validate(settings)).train
     space = DARTS(channels=2, cells=3, stem="imagenet", reductions=1)
-    result = search(space, images, Segmentation(), DifferentiableSettings(), bilevel(epochs=1, batch_size=4, warmup_epochs=0), 0, 1)
+    result = search(
+        space, images, Segmentation(), DifferentiableSettings(), bilevel(epochs=1, batch_size=4, warmup_epochs=0), 0, 1
+    )
     check_ranked(space, result.ranked, 1)
     assert len(images.classes) == 11 and 0 < result.trained.history[0]["loss"] < 6
 
 
-# -- refused --------------------------------------------------------------------------------------------------------------------
+# -- refused -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("objective", "size", "message"),
     [

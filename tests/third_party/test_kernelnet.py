@@ -2,8 +2,8 @@
 
 from kernelnet import KernelNet
 
+from nni_plugins.spaces import SearchSpace
 from nni_plugins.testing import SpaceContract
-from spaces import SearchSpace
 
 
 class TestKernelNet(SpaceContract):

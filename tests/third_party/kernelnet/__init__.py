@@ -1,7 +1,8 @@
 """An example of a search space in a package of its own: four convolutions in two stages, each choosing its kernel.
 
-The entry point in ``pyproject.toml`` is all that makes it known: ``pip install`` this folder, then ``nni-plugins list`` shows it,
-experiment files may name it, and NNI's own strategies search it. This file imports no torch: NNI gives a tuner ten seconds to connect.
+The entry point in ``pyproject.toml`` is all that makes it known: ``pip install`` this folder, then ``nni-plugins list``
+shows it, experiment files may name it, and NNI's own strategies search it. This file imports no torch: NNI gives a
+tuner ten seconds to connect.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from spaces import Architecture, CostTable, Decision, GraphEdge, Head, ImageSpace, Indices, SpaceError
-from spaces.base import ImageSize
-from spaces.images import at_least, sides
+from nni_plugins.spaces import Architecture, CostTable, Decision, GraphEdge, Head, ImageSpace, Indices, SpaceError
+from nni_plugins.spaces.base import ImageSize
+from nni_plugins.spaces.images import at_least, sides
 
 if TYPE_CHECKING:
     from .network import KernelNetwork, KernelSupernet
@@ -23,11 +24,19 @@ KERNELS = ("1x1", "3x3", "5x5")
 
 
 class KernelNet(ImageSpace):
-    """81 networks. Args: ``channels`` of the first stage, twice as many in the second; ``classes``; ``head``; ``input_channels``."""
+    """81 networks. Args: ``channels`` of the first stage, twice as many in the second; ``classes``; ``head``;
+    ``input_channels``.
+    """
 
     name: ClassVar[str] = "kernelnet"
 
-    def __init__(self, channels: int = 8, classes: int = 10, head: str | Mapping[str, Any] | Head = "linear", input_channels: int = 3) -> None:
+    def __init__(
+        self,
+        channels: int = 8,
+        classes: int = 10,
+        head: str | Mapping[str, Any] | Head = "linear",
+        input_channels: int = 3,
+    ) -> None:
         at_least(channels=(channels, 1))
         self.channels = channels
         super().__init__([Decision(f"conv_{i}", KERNELS) for i in range(4)], classes, head, input_channels)
@@ -54,7 +63,11 @@ class KernelNet(ImageSpace):
 
     def graph(self, architecture: Architecture) -> dict[str, list[GraphEdge]]:
         nodes = ["input", "0", "1", "2", "output"]
-        return {"network": [GraphEdge(nodes[i], nodes[i + 1], k) for i, (_, k) in enumerate(self.check(architecture).choices)]}
+        return {
+            "network": [
+                GraphEdge(nodes[i], nodes[i + 1], k) for i, (_, k) in enumerate(self.check(architecture).choices)
+            ]
+        }
 
     def path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
         return np.ones(indices.shape, dtype=np.int64)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from spaces import head_modules
-from spaces.path_supernet import PathSupernet, fixed_parameters, parameters_of
-from spaces.staged import Stage, StagedNetwork
-from spaces.supernet import WeightBlock, WeightBlocks
+from nni_plugins.spaces import head_modules
+from nni_plugins.spaces.path_supernet import PathSupernet, fixed_parameters, parameters_of
+from nni_plugins.spaces.staged import Stage, StagedNetwork
+from nni_plugins.spaces.supernet import WeightBlock, WeightBlocks
 
 from . import KERNELS, KernelNet
 
@@ -44,7 +44,9 @@ class KernelSupernet(PathSupernet):
     def __init__(self, **space_config: Any) -> None:
         super().__init__()
         self.search_space = space = KernelNet(**space_config)
-        self.convs = nn.ModuleList(nn.ModuleList(conv(kernel, *layer) for kernel in KERNELS) for layer in space.layers())
+        self.convs = nn.ModuleList(
+            nn.ModuleList(conv(kernel, *layer) for kernel in KERNELS) for layer in space.layers()
+        )
         self.classifier = head_modules.build(space.head, 2 * space.channels, space.classes)
         self.add_selectors(space)
 
@@ -64,12 +66,17 @@ class KernelSupernet(PathSupernet):
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         size = (x.shape[-2], x.shape[-1])
         for layer, weight in zip(self.convs, weights, strict=True):
-            x = torch.stack([w * module(x) for w, module in zip(weight, cast(nn.ModuleList, layer), strict=True)]).sum(0)
+            x = torch.stack([w * module(x) for w, module in zip(weight, cast(nn.ModuleList, layer), strict=True)]).sum(
+                0
+            )
         return cast(torch.Tensor, self.classifier(x, size))
 
     def weight_blocks(self) -> WeightBlocks:
         choices = tuple(
-            tuple(WeightBlock(tuple(parameters_of(module, f"convs.{i}.{v}."))) for v, module in enumerate(cast(nn.ModuleList, layer)))
+            tuple(
+                WeightBlock(tuple(parameters_of(module, f"convs.{i}.{v}.")))
+                for v, module in enumerate(cast(nn.ModuleList, layer))
+            )
             for i, layer in enumerate(self.convs)
         )
         searched = {name for row in choices for block in row for name, _ in block.parameters}

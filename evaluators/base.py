@@ -1,0 +1,178 @@
+"""The contract of an evaluator: how an architecture is measured once it is found. Free of torch.
+
+An evaluator is declared once, beside its code, and found by its entry point in the group ``nni_plugins.evaluators``.
+Life cycle: the settings are read and :meth:`EvaluatorPlugin.check` refuses what cannot work (in NNI's tuner process,
+which has no torch); :meth:`EvaluatorPlugin.prepare` tries all else that can fail, before the search; then
+:meth:`EvaluatorPlugin.evaluate` is called once for each architecture and seed, in whatever process, and again with the
+same folder after a crash.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import SearchSpace
+
+from .errors import ConfigError
+from .settings import Settings
+from .training.settings import MAY_CHANGE
+
+Report = Callable[[dict[str, float]], None]
+"""Called at the end of every epoch with a row that has at least ``epoch``, counted from 1."""
+
+Subject = Architecture | str
+"""What is evaluated: an architecture of the space, or the name of a published architecture or of a model of timm's."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What an evaluation is judged by: its ``name`` in results, its ``unit`` ("" if none) and its direction."""
+
+    name: str
+    unit: str = ""
+    larger_is_better: bool = True
+
+    @property
+    def heading(self) -> str:
+        """Of a table's column."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    @property
+    def mode(self) -> str:
+        """As NNI calls the direction: ``maximize`` or ``minimize``."""
+        return "maximize" if self.larger_is_better else "minimize"
+
+    def text(self, value: float) -> str:
+        """Such as ``93.20 % accuracy``."""
+        return f"{value:.2f} {self.unit} {self.name}".replace("  ", " ")
+
+    def oriented(self, value: float) -> float:
+        """``value`` so that larger is better."""
+        return value if self.larger_is_better else -value
+
+
+class EvaluationSettings(Settings):
+    """What every evaluation of an experiment has; evaluators add their own settings beside these."""
+
+    evaluator: str = Field(description="name of a registered evaluator")
+    found: int | None = Field(None, ge=0, description="how many architectures of each search; default: all it lists")
+    random: int | None = Field(None, ge=0, description="how many of the random architectures; default: all of them")
+    baselines: bool = Field(True, description="whether the experiment's baselines are evaluated too")
+    seed: int = Field(0, ge=0, description="of every training, whoever chose the architecture")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of one evaluation.
+
+    ``value``: of the evaluator's metric; ``metrics``: other numbers by name; ``curve``: one row an epoch, oldest first;
+    ``cost``: such as ``parameters``, ``macs`` and ``epochs``.
+    """
+
+    value: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ConfigError(f"an evaluation must give a finite value, but gave {self.value}.")
+
+
+class EvaluatorPlugin(ABC):
+    """Base class of evaluators. Subclasses set the class variables and fill the abstract methods; nothing but
+    :meth:`prepare`, :meth:`evaluate` and :meth:`ask` may import torch.
+
+    Args:
+        settings: an instance of :attr:`settings_class`.
+        space: the space whose architectures are evaluated.
+        data: settings of the experiment's own data, for evaluators that are given none; None if there are none.
+    """
+
+    name: ClassVar[str]
+    """As experiment files say it after ``evaluator:``."""
+    about: ClassVar[str]
+    """One sentence, for lists."""
+    settings_class: ClassVar[type[EvaluationSettings]] = EvaluationSettings
+    takes_names: ClassVar[bool] = False
+    """Whether :meth:`evaluate` also takes names, such as ``resnet18``."""
+    looks_up: ClassVar[bool] = False
+    """Whether an evaluation costs nothing, so that its answers need not be kept."""
+    curve_file: ClassVar[str | None] = "metrics.jsonl"
+    """Below an evaluation's folder, the rows of its curve as JSON lines; an interrupted trial reports from it what it had
+    not reported."""
+    paths: ClassVar[tuple[str, ...]] = ("data.path",)
+    """Keys of the settings that hold paths, relative to the file that they stand in."""
+
+    def __init__(self, settings: Any, space: SearchSpace, data: Any = None) -> None:
+        self.settings, self.space, self.data = settings, space, data
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """What architectures are compared on."""
+
+    def identity(self) -> dict[str, Any]:
+        """All that a value depends on besides architecture and seed, as JSON: by default the settings and the data's."""
+        kept = self.settings.model_dump(mode="json", exclude=set(EvaluationSettings.model_fields) - {"evaluator"})
+        data = None if self.data is None else self.data.model_dump(mode="json")
+        return {"settings": lasting(kept), "data": lasting(data)}
+
+    def check(self) -> None:
+        """Refuse, without torch, settings that do not fit the space or the data.
+
+        Raises:
+            ConfigError: with every problem.
+        """
+
+    def prepare(self) -> None:
+        """Try whatever could fail after the search: files, labels, sizes, back-ends.
+
+        Raises:
+            NNIPluginsError: what would fail, and what mends it; MissingBackend names the line that installs it.
+        """
+
+    @abstractmethod
+    def evaluate(self, subject: Subject, seed: int, folder: Path | None, report: Report | None) -> Measured:
+        """Measure one architecture.
+
+        Args:
+            subject: of :attr:`space`, or a name where :attr:`takes_names` is set.
+            seed: of the training.
+            folder: for checkpoints; a call with the folder of a killed one goes on where that stopped.
+            report: called after every epoch.
+
+        Raises:
+            NNIPluginsError: it cannot be measured, or the folder holds another training (ConfigChanged).
+        """
+
+    def ask(self, architecture: Architecture, seed: int, folder: Path | None) -> float:
+        """The value that a strategy is told which asks during its search: **larger is better**, and never measured on
+        what :meth:`evaluate` measures on.
+
+        Raises:
+            ConfigError: by default, that the evaluator answers no questions.
+        """
+        raise ConfigError(
+            f"the evaluator {self.name} answers no questions during a search, for it has no held-out part for them.",
+            "Search with a strategy that asks none, or evaluate with stand_alone, table or language_model.",
+        )
+
+    def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the portal gets of a row of the curve: ``default`` and every other number."""
+        return {"default": row["loss"], **row}
+
+
+def lasting(part: Any) -> Any:
+    """Settings without what may change between the runs of one training."""
+    if isinstance(part, dict):
+        return {key: lasting(value) for key, value in part.items() if key not in MAY_CHANGE}
+    return [lasting(value) for value in part] if isinstance(part, list) else part

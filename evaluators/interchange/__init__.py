@@ -1,0 +1,1 @@
+"""Our networks elsewhere: timm, ONNX, torch.export, and files of weights."""

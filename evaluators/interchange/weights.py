@@ -1,0 +1,95 @@
+"""The weights of a network that is about to be used: read from a file, or random ones that let an image through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import CheckpointError
+from ..randomness import torch_seed
+from ..training.checkpoint import State, load_weights
+
+
+def settle(network: nn.Module, example: torch.Tensor) -> None:
+    """Set the running statistics of batch norms to those of eight random images shaped like one of ``example``.
+
+    For untrained networks: with initial statistics each layer scales its input down, and hardly anything of an image
+    reaches the output.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    draws = torch.Generator().manual_seed(torch_seed(0, "batch norms"))
+    training = network.training
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, *example.shape[1:], dtype=example.dtype, generator=draws).to(example.device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.train(training)
+
+
+WEIGHTS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys that hold a checkpoint's weights, in timm's order: a moving average, where there is one, before the weights that
+it is of.
+"""
+
+
+def load_into(network: nn.Module, file: Path | str) -> None:
+    """Load a state dictionary into ``network``: plain, or under one of :data:`WEIGHTS` as our and timm's checkpoints
+    have it.
+
+    Weights of an auxiliary head are left out where the network has none.
+
+    Raises:
+        CheckpointError: unreadable, or weights that do not fit; the first three of each kind are named.
+    """
+    path = Path(file)
+    fit(network, weights_of(read_weights(path)), str(path))
+
+
+def read_weights(path: Path) -> State:
+    """The dictionary in a file of weights.
+
+    Raises:
+        CheckpointError: unreadable, or not a file of plain weights.
+    """
+    try:
+        return load_weights(path.read_bytes(), str(path))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from None
+
+
+def weights_of(content: State) -> State:
+    """The weights within a checkpoint, or ``content`` itself."""
+    return next((content[key] for key in WEIGHTS if isinstance(content.get(key), Mapping)), content)
+
+
+def fit(
+    network: nn.Module, state: State, name: str, remedy: str = "Pass the space arguments that it was trained with."
+) -> None:
+    """Load ``state``, which is called ``name`` in errors; see :func:`load_into`."""
+    wanted = network.state_dict()
+    state = {key: value for key, value in state.items() if key in wanted or not str(key).startswith("auxiliary.")}
+    shapes = {key: tuple(getattr(value, "shape", ())) for key, value in state.items()}
+    problems = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [str(key) for key in state if key not in wanted],
+        "of another shape": [
+            f"{key} {shapes[key]} instead of {tuple(value.shape)}"
+            for key, value in wanted.items()
+            if shapes.get(key, value.shape) != value.shape
+        ],
+    }
+    if any(problems.values()):
+        parts = [
+            f"{len(keys):,} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            for what, keys in problems.items()
+            if keys
+        ]
+        raise CheckpointError(f"{name} does not fit this network: {'; '.join(parts)}.", remedy)
+    network.load_state_dict(state)

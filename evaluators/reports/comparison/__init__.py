@@ -1,0 +1,17 @@
+"""Judging search policies against random ones over several seeds (Yu et al., ICLR 2020). Importing this package imports
+no torch.
+"""
+
+from nni_plugins.spaces.lazy import lazy
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "analysis": ["Analysis", "Difference", "analyse"],
+        "figures": ["curve_figure", "difference_figure", "distribution_figure"],
+        "record": ["Comparison", "Run", "read_comparison"],
+        "report": ["write_report"],
+        "sentences": ["sentence"],
+        "single_networks": ["Stability", "stability"],
+    },
+)

@@ -1,0 +1,159 @@
+"""From the runs of a comparison to what they say: summaries, differences to the random policy, verdicts and warnings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from ...errors import ConfigError
+from ...statistics.differences import (
+    LEVEL,
+    RESAMPLES,
+    Effect,
+    Permutation,
+    Summary,
+    TTest,
+    effect,
+    holm,
+    paired_effect,
+    paired_permutation_test,
+    paired_t,
+    permutation_test,
+    summary,
+    welch,
+)
+from .record import Comparison, Run
+from .sentences import budget_warnings, seed_warnings, sentence
+
+Verdict = Literal["better", "worse", "not separated", "not after correction", "unconfirmed"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between ``policy`` and the random one, positive where the policy is better, whichever way the metric points.
+
+    ``p``: of the t test, or of the permutation test where neither policy varies; ``p_holm``: corrected for
+    ``comparisons`` policies. ``verdict``: "better" or "worse" if p_holm < 0.05 and the permutation test's own p < 0.05;
+    "unconfirmed" if only the former holds; "not after correction" if p < 0.05 <= p_holm; else "not separated".
+    """
+
+    policy: str
+    baseline: str
+    seeds: int
+    baseline_seeds: int
+    paired: bool
+    t_test: TTest
+    permutation: Permutation
+    effect: Effect
+    p: float
+    p_holm: float
+    comparisons: int
+    constant: tuple[str, ...]
+    verdict: Verdict = "not separated"
+
+    @property
+    def improvement(self) -> float:
+        """Mean of the policy minus that of random, or the reverse where smaller is better."""
+        return self.t_test.difference
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that a report prints; ``summaries`` has all policies, the random one last; ``sentences`` one a
+    difference.
+    """
+
+    comparison: Comparison
+    paired: bool
+    summaries: Mapping[str, Summary]
+    differences: tuple[Difference, ...]
+    sentences: tuple[str, ...]
+    warnings: tuple[str, ...]
+    decimals: int
+
+
+def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resamples: int = RESAMPLES) -> Analysis:
+    """Judge each policy of ``comparison`` by its first choices against the random policy.
+
+    Args:
+        comparison: the runs.
+        paired: compare runs of the same seed with each other; for searches that share with the random policy what the
+            seed decides.
+        seed: of bootstrap and permutations.
+        resamples: of the bootstrap, and of permutations where there are too many to look at all of them.
+
+    Raises:
+        ConfigError: ``paired``, but the policies have different seeds; fewer than 100 resamples.
+    """
+    if resamples < 100:
+        raise ConfigError(f"resamples >= 100 must hold, but got {resamples}.")
+    groups = {policy: comparison.first_choices(policy) for policy in comparison.policies}
+    if paired:
+        _check_pairs(comparison, groups)
+    sign = 1.0 if comparison.larger_is_better else -1.0
+    oriented = {policy: [sign * run.value for run in runs] for policy, runs in groups.items()}
+    summaries = {
+        policy: summary([run.value for run in runs], comparison.larger_is_better, seed, resamples)
+        for policy, runs in groups.items()
+    }
+    baseline = comparison.baseline
+    permuted = partial(paired_permutation_test if paired else permutation_test, seed=seed, resamples=resamples)
+    raw = [
+        _difference(p, baseline, oriented[p], oriented[baseline], paired, permuted)
+        for p in comparison.policies
+        if p != baseline
+    ]
+    differences = tuple(
+        _judged(replace(d, p_holm=p, comparisons=len(raw))) for d, p in zip(raw, holm([d.p for d in raw]), strict=True)
+    )
+    decimals = shown_decimals(summaries)
+    sentences = tuple(sentence(d, comparison.unit, decimals) for d in differences)
+    warnings = (*seed_warnings(groups), *budget_warnings(groups, baseline))
+    return Analysis(comparison, paired, summaries, differences, sentences, warnings, decimals)
+
+
+def shown_decimals(summaries: Mapping[str, Summary]) -> int:
+    """Two significant digits of the smallest deviation above zero that is no freak (a tenth of the largest), at least
+    two decimals, at most six.
+    """
+    deviations = [s.std for s in summaries.values() if s.std > 0]
+    if not deviations:
+        return 2
+    least = max(min(deviations), max(deviations) / 10)
+    return min(6, max(2, 1 - math.floor(math.log10(least))))
+
+
+def _check_pairs(comparison: Comparison, groups: Mapping[str, tuple[Run, ...]]) -> None:
+    wanted = [run.seed for run in groups[comparison.baseline]]
+    others = {policy: seeds for policy, runs in groups.items() if (seeds := [run.seed for run in runs]) != wanted}
+    if others:
+        policy, seeds = next(iter(others.items()))
+        raise ConfigError(
+            f"paired: {comparison.baseline} has the seeds {wanted}, but {policy} has {seeds}.",
+            "Run the missing seeds, or compare without pairs.",
+        )
+
+
+def _difference(
+    policy: str, baseline: str, x: list[float], y: list[float], paired: bool, permuted: Callable[..., Permutation]
+) -> Difference:
+    t_test = paired_t(x, y) if paired else welch(x, y)
+    permutation = permuted(x, y)
+    sizes = paired_effect(x, y) if paired else effect(x, y)
+    p = permutation.p if math.isnan(t_test.p) else t_test.p
+    constant = tuple(name for name, values in ((policy, x), (baseline, y)) if min(values) == max(values))
+    return Difference(policy, baseline, len(x), len(y), paired, t_test, permutation, sizes, p, p, 1, constant)
+
+
+def _judged(d: Difference) -> Difference:
+    level = 1 - LEVEL
+    if d.p >= level:
+        return replace(d, verdict="not separated")
+    if d.p_holm >= level:
+        return replace(d, verdict="not after correction")
+    if d.permutation.p >= level:
+        return replace(d, verdict="unconfirmed")
+    return replace(d, verdict="better" if d.improvement > 0 else "worse")

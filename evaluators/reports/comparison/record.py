@@ -1,0 +1,198 @@
+"""What a comparison of search policies measured: one :class:`Run` a trained architecture, and the :class:`Comparison`
+of all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from nni_plugins.spaces.errors import closest, shown
+
+from ...errors import ConfigError
+
+SCHEMA_VERSION = 1
+Rows = list[dict[str, float]]
+"""A curve: one dictionary an epoch or step; numbers that are not finite are null in JSON and NaN when read back."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One architecture that ``policy`` chose with ``seed``, trained from scratch.
+
+    ``value``: the measure that policies are compared on; ``measures``: others by name (such as valid, test, parameters,
+    search_seconds); ``curve``, ``search_curve``: rows of the stand-alone training and of the search; ``cost``: the
+    budget by name (such as search_epochs, queries); ``rank``: 0 for the first choice of a search, 1, 2, ... for its
+    next ones, which statistics of policies leave out.
+    """
+
+    policy: str
+    seed: int
+    architecture: dict[str, str] | None
+    label: str
+    value: float
+    measures: dict[str, float] = field(default_factory=dict)
+    curve: Rows = field(default_factory=list)
+    search_curve: Rows = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``metric``: what ``Run.value`` is; ``unit``: of it, "" if none; ``baseline``: the policy that draws at random;
+    ``setting``: what was run.
+
+    Raises:
+        ConfigError: no baseline, a policy with fewer than two seeds, values that are not finite, or two runs of one
+            (policy, seed, rank).
+    """
+
+    title: str
+    metric: str
+    unit: str
+    larger_is_better: bool
+    baseline: str
+    runs: tuple[Run, ...]
+    setting: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", tuple(self.runs))
+        problems = _problems(self)
+        if problems:
+            raise ConfigError(
+                "this is no comparison: " + "; ".join(problems) + ".", "Run the missing seeds, or leave the policy out."
+            )
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Names in the order of their first run, the baseline last."""
+        names = dict.fromkeys(run.policy for run in self.runs)
+        return (*(name for name in names if name != self.baseline), self.baseline)
+
+    def first_choices(self, policy: str) -> tuple[Run, ...]:
+        """The runs of rank 0, by seed."""
+        return tuple(sorted((r for r in self.runs if r.policy == policy and r.rank == 0), key=lambda r: r.seed))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, for ``json.dumps``."""
+        value = {
+            "schema_version": SCHEMA_VERSION,
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name != "runs"},
+        }
+        return {**value, "runs": [_nulls(asdict(run)) for run in self.runs]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Comparison:
+        """The comparison that :meth:`to_json` wrote.
+
+        Raises:
+            ConfigError: another schema version, missing or unknown entries, or what the class itself refuses.
+        """
+        version = value.get("schema_version") if isinstance(value, Mapping) else None
+        if version != SCHEMA_VERSION:
+            raise ConfigError(
+                f"a comparison has schema_version {SCHEMA_VERSION}, but got {shown(version)}.",
+                "Read it with the version that wrote it.",
+            )
+        given = {name: entry for name, entry in value.items() if name != "schema_version"}
+        _check_names("comparison", given, cls, optional={"setting"})
+        if not isinstance(given["runs"], list):
+            raise ConfigError(f"runs must be a list, but got {shown(given['runs'])}.")
+        return cls(**{**given, "runs": tuple(_run(entry) for entry in given["runs"])})
+
+
+def read_comparison(path: Path) -> Comparison:
+    """The comparison in a JSON file.
+
+    Raises:
+        ConfigError: it cannot be read, is no JSON, or no comparison.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON file: {error}.") from None
+    return Comparison.from_json(value)
+
+
+def _problems(comparison: Comparison) -> list[str]:
+    runs, problems = comparison.runs, []
+    seeds = Counter(run.policy for run in runs if run.rank == 0)
+    names = list(dict.fromkeys(run.policy for run in runs))
+    if comparison.baseline not in names:
+        problems.append(
+            f"no run of the baseline {comparison.baseline!r} ({closest(comparison.baseline, names) if names else 'there are no runs'})"
+        )
+    elif len(names) < 2:
+        problems.append(f"only the baseline {comparison.baseline!r} has runs")
+    few = [f"{name} {seeds[name]}" for name in names if seeds[name] < 2]
+    if few:
+        problems.append(
+            f"every policy needs first choices of at least 2 seeds, or there is no deviation, but these have fewer: {', '.join(few)}"
+        )
+    twice = [key for key, count in Counter((r.policy, r.seed, r.rank) for r in runs).items() if count > 1]
+    if twice:
+        problems.append(f"more than one run of (policy, seed, rank): {_listed(twice)}")
+    broken = [
+        f"{run.policy} seed {run.seed} {name} = {number}"
+        for run in runs
+        for name, number in _numbers(run)
+        if not math.isfinite(number)
+    ]
+    if broken:
+        problems.append(f"values, measures and costs must be finite: {_listed(broken)}")
+    if any(run.rank < 0 for run in runs):
+        problems.append(f"rank >= 0 must hold, but got {min(run.rank for run in runs)}")
+    return problems
+
+
+def _numbers(run: Run) -> Iterable[tuple[str, float]]:
+    return [("value", run.value), *run.measures.items(), *run.cost.items()]
+
+
+def _listed(entries: list[Any], most: int = 4) -> str:
+    return ", ".join(map(str, entries[:most])) + (f" and {len(entries) - most} more" if len(entries) > most else "")
+
+
+def _check_names(what: str, given: Mapping[str, Any], of: type, optional: set[str]) -> None:
+    known = {f.name for f in fields(of)}
+    missing, unknown = sorted(known - optional - set(given)), sorted(set(given) - known)
+    problems = [f"without {', '.join(missing)}"] * bool(missing) + [
+        f"with unknown {', '.join(map(str, unknown))}"
+    ] * bool(unknown)
+    if problems:
+        raise ConfigError(
+            f"a {what} {' and '.join(problems)}.", "The file is damaged or was written by something else."
+        )
+
+
+def _run(value: Any) -> Run:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"a run must be a mapping, but got {shown(value)}.")
+    _check_names("run", value, Run, optional={"measures", "curve", "search_curve", "cost", "rank"})
+    try:
+        curves = {
+            name: [{k: _number(v) for k, v in row.items()} for row in value.get(name, [])]
+            for name in ("curve", "search_curve")
+        }
+        numbers = {name: {k: float(v) for k, v in value.get(name, {}).items()} for name in ("measures", "cost")}
+        return Run(**{**value, "seed": int(value["seed"]), "value": float(value["value"]), **numbers, **curves})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"a run that cannot be read: {error}; got {shown(dict(value))}.") from None
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _nulls(run: dict[str, Any]) -> dict[str, Any]:
+    for name in ("curve", "search_curve"):
+        run[name] = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in run[name]]
+    return run

@@ -1,0 +1,1 @@
+"""Stand-alone training: one architecture, its own weights."""

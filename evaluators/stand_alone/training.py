@@ -1,0 +1,150 @@
+"""Stand-alone training: one architecture, its own weights, real labels or a pretext task, measured on held-out images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import nni
+from nni.nas.evaluator import Evaluator
+from torch import nn
+
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import SearchSpace
+
+from ..data import ImageData, load
+from ..data.settings import DataSettings
+from ..errors import ConfigError, DataError
+from ..objectives import Objective, Supervised, fitted
+from ..randomness import torch_fork
+from ..settings import read
+from ..training import Training, evaluate
+from ..training.loop import Report
+from ..training.settings import StandAloneSettings
+
+
+@dataclass(frozen=True)
+class StandAloneResult:
+    """``accuracy``: percent of the test images' targets; ``history``: one dictionary an epoch; ``metrics``: all that
+    was measured on the test images, see :func:`nni_plugins.evaluators.training.evaluate`."""
+
+    accuracy: float
+    history: list[dict[str, float]]
+    metrics: dict[str, float]
+
+
+class StandAlone(Evaluator):
+    """Train from scratch and measure accuracy on the test images.
+
+    Args:
+        data: images, or the settings to load them (a dictionary will do).
+        settings: the defaults are NAS-Bench-201's 200-epoch recipe.
+        objective: labels by default; a pretext task makes this UnNAS' sample-based ranking without labels.
+        space: needed to evaluate an :class:`Architecture`; a plain network needs none.
+        seed: of initialisation, data order and augmentation.
+        folder: for checkpoints and the curve; None keeps nothing.
+        report: called with a dictionary at the end of every epoch.
+    """
+
+    def __init__(
+        self,
+        data: ImageData | DataSettings | dict[str, Any],
+        settings: StandAloneSettings | dict[str, Any] | None = None,
+        *,
+        space: SearchSpace | None = None,
+        seed: int = 0,
+        folder: Path | None = None,
+        report: Report | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        self._settings_of_data = (
+            None
+            if isinstance(data, ImageData)
+            else data
+            if isinstance(data, DataSettings)
+            else read(DataSettings, data, "data.")
+        )
+        self._data = data if isinstance(data, ImageData) else None
+        self.settings = (
+            settings
+            if isinstance(settings, StandAloneSettings)
+            else read(StandAloneSettings, settings or {}, "settings.")
+        )
+        self.space, self.seed, self.folder, self.report = space, seed, folder, report
+        self.objective = objective or Supervised()
+
+    @property
+    def data(self) -> ImageData:
+        """The images, loaded when they are first needed."""
+        if self._data is None:
+            assert self._settings_of_data is not None
+            self._data = load(self._settings_of_data)
+        return self._data
+
+    def evaluate(self, model: Any) -> float:
+        """Accuracy (for segmentation: mean intersection over union) in percent of an architecture or a network; a final
+        result to NNI, if this runs inside a trial of an NNI strategy."""
+        value = self.train(model).metrics[self.objective.metric]
+        if nni.get_current_parameter() is not None:
+            nni.report_final_result(value)
+        return value
+
+    def _dump(self) -> dict[str, Any]:
+        """What NNI sends to a trial process: settings, never images."""
+        if self._settings_of_data is None or self.report is not None:
+            raise ConfigError(
+                "StandAlone cannot be sent to NNI's trials with loaded images or a report function.",
+                "Pass the data's settings: StandAlone({'source': ...}).",
+            )
+        values: dict[str, Any] = {
+            "data": self._settings_of_data.model_dump(),
+            "settings": self.settings.model_dump(),
+            "seed": self.seed,
+        }
+        objective = {
+            "class": f"{type(self.objective).__module__}:{type(self.objective).__qualname__}",
+            **vars(self.objective),
+        }
+        return {**values, "folder": None if self.folder is None else str(self.folder), "objective": objective}
+
+    @staticmethod
+    def _load(**dumped: Any) -> StandAlone:
+        folder, arguments = dumped.pop("folder"), dict(dumped.pop("objective"))
+        module, _, name = arguments.pop("class").partition(":")
+        objective = getattr(import_module(module), name)(**arguments)
+        return StandAlone(**dumped, folder=None if folder is None else Path(folder), objective=objective)
+
+    def train(self, model: Architecture | nn.Module) -> StandAloneResult:
+        """Train ``model``; an architecture gets fresh weights from ``seed``.
+
+        Raises:
+            DataError: there are no test images.
+            LabelError: there are no labels, and the objective needs them.
+            ConfigError: the objective does not fit the images or the network.
+        """
+        train, test, objective = self.data.train, self.data.test, self.objective
+        if test is None:
+            raise DataError(
+                f"{train.name}: stand-alone training needs {'' if objective.label_free else 'labelled '}test images.",
+                "Add a test folder, or labels to split off a part.",
+            )
+        for images in (train, test):
+            objective.check(images)  # those that lack labels are refused now, not after the training
+        config: dict[str, Any] = {"images": train.identity()}
+        if isinstance(model, Architecture):
+            if self.space is None:
+                raise ConfigError(
+                    "StandAlone needs its space to evaluate an Architecture.", "Pass space=..., or evaluate a network."
+                )
+            space = fitted(self.space, objective, train)
+            config |= {"architecture": model.as_dict(), "space": [space.name, space.config()]}
+            with torch_fork(self.seed, "initialisation"):
+                model = space.network(model)
+        training = Training(
+            model, objective, train, self.settings, self.seed, folder=self.folder, config=config, report=self.report
+        )
+        history = training.run().history
+        metrics = evaluate(model, test, objective, train.statistics(), self.seed)
+        return StandAloneResult(metrics["accuracy"], history, metrics)

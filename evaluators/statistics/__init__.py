@@ -1,0 +1,1 @@
+"""Rank agreement and tests of differences. Importing this package imports no torch."""

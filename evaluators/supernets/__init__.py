@@ -1,0 +1,1 @@
+"""Single-path supernets: training them, and measuring architectures with their weights."""

@@ -1,0 +1,1 @@
+"""Tables of known results instead of trainings."""

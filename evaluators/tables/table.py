@@ -1,0 +1,167 @@
+"""Look-up of tabulated results instead of training: any CSV or NPZ of architectures and metrics, and readers for known
+tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.errors import SpaceError, closest
+from nni_plugins.spaces.nasbench201 import NASBench201
+
+from ..errors import TableError
+
+ARCHITECTURE_COLUMNS = ("architecture", "arch_str")
+NASBENCH201_METRICS = {
+    "cifar10": "cifar10_test_200",
+    "cifar100": "cifar100_test_200",
+    "imagenet16-120": "imagenet16_test_200",
+}
+"""Test accuracy in percent after 200 epochs, mean over the benchmark's seeds, by data set."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``architectures`` and, for each metric, as many values (NaN where the table has none)."""
+
+    name: str
+    space: SearchSpace
+    architectures: tuple[Architecture, ...]
+    metrics: Mapping[str, npt.NDArray[np.float64]]
+
+    @cached_property
+    def _rows(self) -> dict[Architecture, int]:
+        return {architecture: row for row, architecture in enumerate(self.architectures)}
+
+    def metric(self, name: str) -> npt.NDArray[np.float64]:
+        """(n,) float64 in the order of ``architectures``.
+
+        Raises:
+            TableError: no such metric.
+        """
+        if name not in self.metrics:
+            raise TableError(f"{self.name} has no metric {name!r}; {closest(name, self.metrics)}")
+        return self.metrics[name]
+
+    def value(self, architecture: Architecture, metric: str) -> float:
+        """One architecture's metric.
+
+        Raises:
+            TableError: no such architecture, metric, or value.
+        """
+        values = self.metric(metric)
+        row = self._rows.get(self.space.check(architecture))
+        if row is None or math.isnan(values[row]):
+            raise TableError(
+                f"{self.name} has no {metric} for {self.space.to_string(architecture)}.",
+                "Train it stand-alone, or use another metric.",
+            )
+        return float(values[row])
+
+    def values(self, architectures: Iterable[Architecture], metric: str) -> npt.NDArray[np.float64]:
+        """:meth:`value` of many: (n,)."""
+        return np.array([self.value(architecture, metric) for architecture in architectures])
+
+
+def read_table(path: str | Path, space: SearchSpace) -> Table:
+    """Read a CSV (``.csv``, ``.csv.gz``) with one row an architecture, or an NPZ with equally long arrays.
+
+    The column (or array) ``architecture`` or ``arch_str`` holds the space's native string; every numeric one is a
+    metric.
+
+    Raises:
+        TableError: unreadable, damaged, wants to run code, an unknown architecture, or no metric.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror or error}.", "Check the path.") from None
+    try:
+        return _table(path.name, space, _npz(content) if path.suffix == ".npz" else _csv(content, path.suffix == ".gz"))
+    except SpaceError as error:
+        raise TableError(f"{path}: {error.problem}", error.remedy) from None
+    except Exception as error:  # what csv, gzip, zipfile and NumPy raise on damaged bytes has no common type
+        raise TableError(
+            f"{path}: refused, it is not a plain table ({str(error)[:100]}).",
+            "Use a CSV file, or an NPZ file without pickled objects.",
+        ) from None
+
+
+def digits_table() -> Table:
+    """Our own ground truth, made by ``benchmarks/make_digits_table.py``: 125 three-node cells; ``accuracy`` is the mean
+    of five seeds.
+    """
+    space = NASBench201(nodes=3, channels=8, cells_per_stage=1)
+    content = files("nni_plugins.evaluators").joinpath("tables/digits_3nodes.csv").read_bytes()
+    return _table("digits_3nodes.csv", space, _csv(content, False))
+
+
+def nasbench201_table(path: str | Path) -> Table:
+    """All 15,625 cells, laid out with one column a metric (see :data:`NASBENCH201_METRICS`); ``path`` is the file or
+    its folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "nb201_table.csv.gz"
+    table = read_table(path, NASBench201())
+    missing = [column for column in NASBENCH201_METRICS.values() if column not in table.metrics]
+    if missing or len(table.architectures) != table.space.size:
+        raise TableError(
+            f"{path}: {len(table.architectures):,} of {table.space.size:,} architectures, missing columns {missing}.",
+            "Use the full table.",
+        )
+    return table
+
+
+def _csv(content: bytes, compressed: bool) -> dict[str, list[str]]:
+    text = (gzip.decompress(content) if compressed else content).decode()
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    rows = list(reader)
+    if not rows or any(None in row or None in row.values() for row in rows):
+        raise ValueError("no rows" if not rows else "rows of different lengths")
+    return {column: [row[column] for row in rows] for column in reader.fieldnames or ()}
+
+
+def _npz(content: bytes) -> dict[str, list[str]]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: [str(value) for value in arrays[name].tolist()] for name in arrays.files}
+
+
+def _number(text: str) -> float:
+    return float(text) if text.strip() else math.nan
+
+
+def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]]) -> Table:
+    key = next((column for column in ARCHITECTURE_COLUMNS if column in columns), None)
+    if key is None or len({len(values) for values in columns.values()}) != 1:
+        raise ValueError(
+            f"needs a column {' or '.join(ARCHITECTURE_COLUMNS)} and equally long columns, but has {', '.join(columns) or 'none'}"
+        )
+    metrics = {}
+    for column, values in columns.items():
+        if column == key:
+            continue
+        try:
+            metrics[column] = np.array([_number(value) for value in values])
+        except ValueError:
+            continue  # a column of text, such as a comment, is not a metric
+    if not metrics:
+        raise ValueError("no numeric column")
+    architectures = tuple(space.parse(text) for text in columns[key])
+    if len(set(architectures)) != len(architectures):
+        raise ValueError(f"{len(architectures) - len(set(architectures))} architectures stand in it twice")
+    return Table(name, space, architectures, metrics)

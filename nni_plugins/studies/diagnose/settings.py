@@ -1,0 +1,199 @@
+"""The configuration of ``nni-plugins diagnose lambda|eta|depth|options``: one YAML file a study. Free of torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.diagnostics.settings import NetworkSettings, Trainable
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.settings import Settings, read
+from nni_plugins.evaluators.training.settings import BilevelSettings, StandAloneSettings, TrainingSettings
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.errors import NNIPluginsError, closest, shown
+from nni_plugins.strategies.differentiable.settings import DifferentiableSettings, check_space
+
+from ... import registry
+from ...experiment.file import resolve_paths
+from ...experiment.settings import TruthSettings, build_space
+
+BOTH: tuple[Trainable, ...] = ("all", "norms")
+
+
+class Diagnosis(Settings):
+    """What every study has. ``training``: the papers name no settings for these networks; the defaults are
+    NAS-Bench-201's 200-epoch recipe.
+    """
+
+    about: ClassVar[str] = ""
+
+    data: DataSettings = DataSettings.model_validate({})
+    objective: dict[str, Any] = Field(
+        default={"name": "supervised"}, description="name of a registered objective, and its arguments"
+    )
+    training: TrainingSettings = StandAloneSettings.model_validate({})
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; default: torch's")
+
+    @field_validator("objective")
+    @classmethod
+    def _objective(cls, value: dict[str, Any]) -> dict[str, Any]:
+        known = registry.found("objectives")
+        if value.get("name") not in known:
+            raise ValueError(f"unknown objective {value.get('name')!r}; {closest(str(value.get('name')), known)}")
+        return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.training.devices != 1:
+            raise ValueError(f"training.devices: a diagnosis trains on one device, but got {self.training.devices}")
+        for key in ("trainable", "initial", "seeds", "options"):
+            values = getattr(self, key, ())
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key}: each value may stand there once, but got {list(values)}")
+        return self
+
+
+class NetworkDiagnosis(Diagnosis):
+    """Of one network."""
+
+    network: NetworkSettings = NetworkSettings.model_validate({})
+    trainable: tuple[Trainable, ...] = Field(
+        BOTH, min_length=1, description="all: everything learns; norms: batch norms and the classifier"
+    )
+    training: StandAloneSettings = StandAloneSettings.model_validate({})
+    seed: int = Field(0, ge=0)
+
+
+class LambdaDiagnosis(NetworkDiagnosis):
+    """RF-DARTS, figure 3."""
+
+    about = "strength lambda of skip connections over epochs, from several starts"
+    study: Literal["lambda"]
+    initial: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        (0.0, 0.5, 1.0), min_length=1, description="one training for each start"
+    )
+    skips: Literal["block", "network"] = Field(
+        "block", description="one lambda for each block, or one for the whole network"
+    )
+
+
+class EtaDiagnosis(NetworkDiagnosis):
+    """RF-DARTS, figure 4."""
+
+    about = "relative variance eta of every convolution of a plain network over epochs"
+    study: Literal["eta"]
+
+
+class DepthDiagnosis(Diagnosis):
+    """RF-DARTS, figure 2."""
+
+    about = "training and test error of plain networks by depth"
+    study: Literal["depth"]
+    networks: dict[str, NetworkSettings] = Field(
+        default={
+            "18 layers": NetworkSettings.model_validate({"block": "basic", "blocks": (2, 2, 2, 2)}),
+            "50 layers": NetworkSettings.model_validate({}),
+        },
+        min_length=1,
+        description="by the names that the picture shows",
+    )
+    skips: Literal["none", "identity"] = Field(
+        "none", description="none: plain networks; identity: with ordinary skip connections"
+    )
+    trainable: tuple[Trainable, ...] = Field(BOTH, min_length=1)
+    training: StandAloneSettings = StandAloneSettings.model_validate({})
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+
+    @field_validator("networks")
+    @classmethod
+    def _names(cls, value: dict[str, NetworkSettings]) -> dict[str, NetworkSettings]:
+        """Each training's folder is called after its network, with underscores for blanks."""
+        folders = [name.replace(" ", "_") for name in value]
+        wrong = [
+            name
+            for name in value
+            if not 1 <= len(name) <= 60 or name.startswith(".") or not name.isprintable() or set(name) & set("/\\")
+        ]
+        if wrong:
+            raise ValueError(
+                f"a name is up to 60 characters without slashes, the first of them no dot, but one is {shown(wrong[0])}"
+            )
+        if len(set(folders)) != len(folders):
+            raise ValueError(f"names must differ in more than blanks and underscores, but got {list(value)}")
+        return value
+
+
+class OptionsDiagnosis(Diagnosis):
+    """RF-DARTS, figure 1."""
+
+    about = "accuracy of the supernet against that of what it finds, for options A to D"
+    study: Literal["options"]
+    space: dict[str, Any] = Field(
+        default={"name": "nasbench201"}, description="name of a registered space, and its arguments"
+    )
+    search: DifferentiableSettings = Field(
+        DifferentiableSettings.model_validate({}), description="its option is replaced by each of `options`"
+    )
+    training: BilevelSettings = BilevelSettings.model_validate({})
+    options: tuple[Literal["A", "B", "C", "D"], ...] = Field(("A", "B", "C", "D"), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
+    truth: TruthSettings | None = Field(None, description="a table in which the accuracy of what is found is looked up")
+    stand_alone: StandAloneSettings | None = Field(None, description="or how it is trained from scratch")
+    stand_alone_seed: int = Field(0, ge=0)
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The space, built."""
+        return build_space(self.space)
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        try:
+            check_space(self.search_space, self.search)
+        except NNIPluginsError as error:
+            raise ValueError(str(error).replace("\n", " ")) from None
+        if (self.truth is None) == (self.stand_alone is None):
+            given = "neither" if self.truth is None else "both"
+            raise ValueError(
+                f"either truth or stand_alone must say how accurate the found architectures are, but got {given}"
+            )
+        return self
+
+
+STUDIES: dict[str, type[Diagnosis]] = {
+    "lambda": LambdaDiagnosis,
+    "eta": EtaDiagnosis,
+    "depth": DepthDiagnosis,
+    "options": OptionsDiagnosis,
+}
+"""By the name of the command."""
+
+
+def from_yaml(path: Path, study: str) -> Diagnosis:
+    """The settings of a study; paths in them are relative to the file.
+
+    Raises:
+        ConfigError: every problem of the file at once.
+    """
+    write = f"Write one: nni-plugins diagnose init {path.name} --study {study}"
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.", write) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.", write) from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping, but is {type(content).__name__}.", write)
+    given = content.get("study")
+    if given != study:
+        remedy = f"Run: nni-plugins diagnose {given} {path}" if given in STUDIES else f"Set study: {study} in it."
+        raise ConfigError(f"{path}: study is {given!r}, but the command is {study!r}.", remedy)
+    try:
+        return read(STUDIES[study], resolve_paths(content, path.parent))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.problem}", error.remedy) from None

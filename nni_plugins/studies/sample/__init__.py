@@ -1,0 +1,3 @@
+"""UnNAS' sample-based experiment: settings, draw, trainings, result and report. Importing this package imports no
+torch.
+"""

@@ -1,0 +1,166 @@
+"""What a sample study adds to the settings of an experiment: objectives, each with its own training, and how the
+results are compared.
+
+UnNAS (Liu et al., ECCV 2020, section 4.2). The defaults are the official configurations for CIFAR-10. Free of torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.settings import Settings
+from nni_plugins.evaluators.training.settings import StandAloneSettings
+from nni_plugins.spaces.errors import closest
+
+from ... import registry
+
+UNUSED = ("stand_alone", "stand_alone_seed", "stand_alone_objective")
+"""Settings of other experiments: here, every objective has its own training."""
+
+
+class SampleTraining(StandAloneSettings):
+    """Training of one architecture on one objective: SGD, cosine by epoch, no warm-up (fact sheet, section 4.2)."""
+
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(
+        128, ge=2, description="images, of which rotation makes four inputs each and the jigsaw grid * grid"
+    )
+    learning_rate: float = Field(0.1, gt=0)
+    devices: Literal[1] = Field(1, description="an architecture is trained on one device; trials run side by side")
+    precise_batch_norm: int = Field(
+        1024,
+        ge=0,
+        description="before each measurement the batch norms' statistics are computed anew from so many training images; 0: never",
+    )
+
+
+class SampleObjective(Settings):
+    """``objective``: name of a registered objective, and its arguments; by default the name under which it stands."""
+
+    objective: dict[str, Any] = Field(default={}, description="name of a registered objective, and its arguments")
+    training: SampleTraining = SampleTraining.model_validate({})
+    limit: int | None = Field(
+        None, ge=2, description="train on at most this many of the training images, the first of a seeded order"
+    )
+    test_limit: int | None = Field(
+        None, ge=1, description="measure on at most this many of the held-out images, the first of a seeded order"
+    )
+
+
+class SampleLimits(Settings):
+    """Bounds of what is drawn. UnNAS' DARTS sample has 0.685 to 0.906 M parameters (fact sheet, section 4.1)."""
+
+    min_parameters: int | None = Field(None, ge=1)
+    max_parameters: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if (
+            self.min_parameters is not None
+            and self.max_parameters is not None
+            and self.min_parameters > self.max_parameters
+        ):
+            raise ValueError(
+                f"min_parameters <= max_parameters must hold, but got {self.min_parameters:,} and {self.max_parameters:,}"
+            )
+        return self
+
+
+class AnalysisSettings(Settings):
+    """How the accuracies are compared; see :mod:`nni_plugins.evaluators.reports.sample_study.measurements`."""
+
+    resamples: int = Field(1000, ge=1000, description="bootstrap samples of the architectures, for 95 % intervals")
+    seed: int = Field(0, ge=0, description="of the bootstrap and of the random experiments")
+    pictures: Literal["png", "svg"] = "png"
+
+
+def _small(name: str, **arguments: Any) -> SampleObjective:
+    return SampleObjective(
+        objective={"name": name, **arguments}, training=SampleTraining(batch_size=32, learning_rate=0.025)
+    )
+
+
+class SampleStudyFields(Settings):
+    """Mixed into :class:`nni_plugins.experiment.settings.SampleStudyExperiment`."""
+
+    objectives: dict[str, SampleObjective] = Field(
+        default={
+            "supervised": SampleObjective(objective={"name": "supervised"}),
+            "rotation": _small("rotation"),
+            "colorization": SampleObjective(objective={"name": "colorization"}),
+            "jigsaw": _small("jigsaw", grid=2),
+        },
+        description="what every architecture is trained on, by the names that tables and figures show",
+    )
+    reference: str = Field("supervised", description="the one of objectives that the others are compared with")
+    random: int = Field(500, ge=3, description="how many architectures are drawn; a correlation needs three")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), min_length=1, description="one training for each; their accuracies are averaged"
+    )
+    limits: SampleLimits = SampleLimits.model_validate({})
+    measure: Literal["last", "best"] = Field(
+        "last", description="the accuracy after the last epoch, or the best of all epochs (the paper)"
+    )
+    analysis: AnalysisSettings = AnalysisSettings.model_validate({})
+    stand_alone: None = None
+    stand_alone_objective: None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_trainings(cls, values: Any) -> Any:
+        given = [key for key in UNUSED if isinstance(values, Mapping) and values.get(key) not in (None, 0)]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)}: a sample study trains each of objectives as its own training says; leave it out"
+            )
+        return values
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives(cls, value: dict[str, SampleObjective]) -> dict[str, SampleObjective]:
+        if len(value) < 2:
+            raise ValueError(
+                f"at least two must be given, one of them the reference, but got {', '.join(value) or 'none'}"
+            )
+        known, complete = registry.found("objectives"), {}
+        for name, one in value.items():
+            if not re.fullmatch(r"\w+", name):
+                raise ValueError(
+                    f"{name!r} must consist of letters, digits and underscores: trials and columns are named after it"
+                )
+            described = {"name": name, **one.objective}
+            if described["name"] not in known:
+                raise ValueError(f"unknown objective {described['name']!r}; {closest(str(described['name']), known)}")
+            if described["name"] == "random_labels":
+                raise ValueError(
+                    "random labels of held-out images cannot be predicted, so there is no accuracy to compare"
+                )
+            complete[name] = one.model_copy(update={"objective": described})
+        return complete
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.reference not in self.objectives:
+            raise ValueError(
+                f"reference: {self.reference!r} is none of objectives; {closest(self.reference, self.objectives)}"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: each may stand there once, but got {list(self.seeds)}")
+        data: DataSettings | None = getattr(self, "data", None)
+        if data is not None and data.limit is not None:
+            over = [name for name, one in self.objectives.items() if one.limit is not None and one.limit > data.limit]
+            if over:
+                raise ValueError(
+                    f"objectives.{over[0]}.limit <= data.limit = {data.limit} must hold, but got {self.objectives[over[0]].limit}"
+                )
+        return self
+
+    def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the portal gets of an epoch: ``default``, the metric on the held-out images, and every other number."""
+        return {"default": row["measured"], **row}

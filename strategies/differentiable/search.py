@@ -1,0 +1,206 @@
+"""Differentiable search: one training of the mixed supernet, then the most probable architectures (Liu et al., "DARTS",
+ICLR 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.objectives import Objective, check_fitted, fitted
+from nni_plugins.evaluators.randomness import torch_fork
+from nni_plugins.evaluators.training.bilevel import Bilevel, BilevelTraining
+from nni_plugins.evaluators.training.loop import Report
+from nni_plugins.evaluators.training.settings import BilevelSettings
+from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.spaces.base import Indices, SearchSpace
+from nni_plugins.spaces.cells.darts import EdgeSpace
+from nni_plugins.spaces.mixed import MixedSupernet
+from nni_plugins.spaces.mixed.derivation import ranked
+
+from ..ranking import Ranked
+from .settings import DifferentiableSettings, check_space
+
+SMALLEST = 1e-45
+"""The smallest positive float32: a probability that was rounded to zero counts as this much, so that its logarithm is a
+number.
+"""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the architecture parameters say: kind of cell -> probabilities (edges, operations), and -> share of each
+    edge (edges,), if any.
+    """
+
+    operations: dict[str, list[list[float]]]
+    shares: dict[str, list[float]]
+
+    @classmethod
+    def of(cls, supernet: MixedSupernet) -> Mixture:
+        """As ``supernet`` has them now."""
+        operations, shares = supernet.numbers()
+        floored = {kind: [[max(p, SMALLEST) for p in row] for row in rows] for kind, rows in operations.items()}
+        return cls(floored, {kind: [max(p, SMALLEST) for p in row] for kind, row in shares.items()})
+
+    def score(self, space: SearchSpace, indices: Indices) -> npt.NDArray[np.float64]:
+        """Log-probability of ``indices: (n, D)``: (n,), the sum over the operations that an architecture takes.
+
+        Edges that a DARTS cell leaves out add nothing, so there it is one up to a constant.
+        """
+        structure = space.structure(indices)
+        logs = [
+            np.log(row) + np.log(share)
+            for kind in self.operations
+            for row, share in zip(self.operations[kind], self._shares(kind), strict=True)
+        ]
+        table = np.zeros((len(space.parts), max(len(part.values) for part in space.parts)))
+        for s, (part, row) in enumerate(zip(space.parts, logs, strict=True)):
+            first = int(
+                isinstance(space, EdgeSpace)
+            )  # there ``none`` is an edge that is not taken, whether or not it was mixed
+            taken = len(part.values) - first
+            table[s, first : first + taken] = row[len(row) - taken :]
+        scores: npt.NDArray[np.float64] = table[np.arange(structure.shape[1]), structure].sum(axis=1)
+        return scores
+
+    def _shares(self, kind: str) -> list[float]:
+        return self.shares.get(kind, [1.0] * len(self.operations[kind]))
+
+    def best(self, space: SearchSpace, k: int) -> list[Ranked]:
+        """The derived architecture, then the next most probable ones, symmetric twins left out; fewer than ``k`` if
+        there are no more.
+        """
+        wanted = 4 * k
+        while True:
+            indices, scores = ranked(space, self.operations, self.shares, wanted)
+            chosen: dict[str, Ranked] = {}
+            for architecture, score in zip(space.decode(indices), scores.tolist(), strict=True):
+                if len(chosen) < k:
+                    chosen.setdefault(space.canonical(architecture), Ranked(architecture, score))
+            if len(chosen) == k or len(indices) < wanted:
+                return list(chosen.values())
+            wanted *= 8
+
+
+def skip_connections(space: SearchSpace, architecture: Architecture) -> int:
+    """How many operations of the cells are skip connections: DARTS' collapse is that nearly all of them become one."""
+    row = space.structure(space.encode([architecture]))[0]
+    return sum(part.values[value] == "skip_connect" for part, value in zip(space.parts, row.tolist(), strict=True))
+
+
+class SearchedSupernet(MixedSupernet):
+    """A mixed supernet that counts the skip connections of what would be derived now, for the curve."""
+
+    def skips(self) -> int:
+        """See :func:`skip_connections`."""
+        return skip_connections(self.search_space, self.search_space.from_string(self.genotype()))
+
+
+def initialise(space: SearchSpace, settings: DifferentiableSettings, seed: int) -> SearchedSupernet:
+    """The mixed supernet of ``space`` with initial weights and architecture parameters drawn from ``seed``.
+
+    Raises:
+        ConfigError: it cannot be mixed so.
+    """
+    check_space(space, settings)
+    with torch_fork(seed, "initialisation"):
+        return SearchedSupernet(space, settings.options)
+
+
+def restored(space: SearchSpace, settings: DifferentiableSettings, weights: Mapping[str, torch.Tensor]) -> Mixture:
+    """The mixture of a supernet whose state dictionary was saved."""
+    supernet = initialise(space, settings, 0)
+    with torch.no_grad():
+        for name, parameter in supernet.architecture_parameters().items():
+            parameter.copy_(weights[name])
+    return Mixture.of(supernet)
+
+
+@dataclass(frozen=True)
+class DifferentiableResult:
+    """``ranked``: what the papers derive, then the next best; scores are log-probabilities. ``mixture`` scores others."""
+
+    ranked: list[Ranked]
+    mixture: Mixture
+    trained: Bilevel
+
+    @property
+    def genotypes(self) -> list[str]:
+        """What would have been derived after each epoch, in the space's native text."""
+        return self.trained.genotypes
+
+    @property
+    def skips(self) -> list[int]:
+        """Number of skip connections in each of :attr:`genotypes`."""
+        return [int(row["skips"]) for row in self.trained.history]
+
+    @property
+    def eigenvalues(self) -> list[dict[str, float]]:
+        """``epoch`` (from 1) and ``eigenvalue`` of the Hessian, of those epochs in which it was computed and that led
+        to the result.
+        """
+        return [{"epoch": epoch, "eigenvalue": value} for epoch, value in self.trained.eigenvalues.items()]
+
+    @property
+    def supernet_accuracy(self) -> float | None:
+        """Percent of the architecture's half that the mixture got right in the last epoch, batch norms in training
+        mode.
+        """
+        return self.trained.history[-1].get("architecture_accuracy")
+
+
+def train(
+    supernet: MixedSupernet,
+    images: ImageSet,
+    objective: Objective,
+    training: BilevelSettings,
+    seed: int,
+    *,
+    folder: Path | None = None,
+    report: Report | None = None,
+) -> Bilevel:
+    """Train a mixed supernet; see :class:`nni_plugins.evaluators.training.bilevel.BilevelTraining`."""
+    space = supernet.search_space
+    check_fitted(space, objective, images)
+    config: dict[str, Any] = {
+        "space": [space.name, space.config()],
+        "images": images.identity(),
+        "mixture": supernet.options.config(),
+    }
+    return BilevelTraining(
+        supernet, objective, images, training, seed, folder=folder, config=config, report=report
+    ).run()
+
+
+def search(
+    space: SearchSpace,
+    images: ImageSet,
+    objective: Objective,
+    settings: DifferentiableSettings,
+    training: BilevelSettings,
+    seed: int,
+    top_k: int,
+    *,
+    folder: Path | None = None,
+    report: Report | None = None,
+) -> DifferentiableResult:
+    """One search; ``space`` may have any head, the objective says which one is needed.
+
+    Raises:
+        ConfigError: the space cannot be mixed, or the objective's head does not fit, or a half of the images cannot
+            fill a batch.
+        TrainingError, CheckpointError: as :class:`nni_plugins.evaluators.training.bilevel.BilevelTraining`.
+    """
+    check_space(space, settings)
+    supernet = initialise(fitted(space, objective, images), settings, seed)
+    trained = train(supernet, images, objective, training, seed, folder=folder, report=report)
+    mixture = Mixture.of(supernet)
+    return DifferentiableResult(mixture.best(supernet.search_space, top_k), mixture, trained)

@@ -1,0 +1,1 @@
+"""ENAS: a controller trained by REINFORCE. Importing this package imports no torch."""

@@ -1,0 +1,129 @@
+r"""RLNAS' ranking: the angle between an architecture's weights before and after training.
+
+Zhang et al., "Neural Architecture Search with Random Labels", CVPR 2021, section 3.2. With :math:`V(a, W)` the
+concatenation of the fixed weights and, for every complete path of the cell without ``none``, of the weights along it,
+
+.. math:: \theta(a) = \arccos \frac{\langle V(a, W_0), V(a, W_T) \rangle}{|V(a, W_0)| \, |V(a, W_T)|}
+
+in radians, larger is better. An operation on k paths stands k times in V, so the cosine needs only three additive
+numbers a block: :math:`S = \sum m \langle w_0, w_T \rangle`, :math:`N_0 = \sum m |w_0|^2`, :math:`N_T = \sum m |w_T|^2`
+with m the number of paths. Architectures without a complete path have angle 0, as in the official code. All sums are
+float64: in float32 the official angle is unsound below about 0.05 rad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nni_plugins.evaluators.errors import TrainingError
+from nni_plugins.spaces.base import Indices, SearchSpace
+from nni_plugins.spaces.supernet import Role, WeightBlock, WeightBlocks
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AngleVariant:
+    """Which weights enter the vector. The presets :data:`VARIANTS` are the official ones (fact sheet, sections 4.2 and
+    4.3).
+
+    Args:
+        batch_norm: scale and shift of batch norms that have them.
+        classifier_bias: the bias of the classifier; its weight always enters.
+        pool: average pooling stands as its constant kernel of 1/k^2 (otherwise it adds nothing).
+        identity: a skip connection stands as the C x C identity matrix (otherwise it adds nothing).
+    """
+
+    batch_norm: bool = True
+    classifier_bias: bool = True
+    pool: bool = True
+    identity: bool = False
+
+    def includes(self, role: Role) -> bool:
+        """Whether weights of ``role`` enter."""
+        switches = {
+            "bn": self.batch_norm,
+            "classifier_bias": self.classifier_bias,
+            "pool": self.pool,
+            "identity": self.identity,
+        }
+        return switches.get(role, True)
+
+
+VARIANTS = {
+    "rlnas": AngleVariant(),
+    "rlnas-eye": AngleVariant(identity=True),
+    "abs": AngleVariant(batch_norm=False, classifier_bias=False),
+    "weights": AngleVariant(batch_norm=False, classifier_bias=False, pool=False),
+}
+"""``rlnas``: the official NAS-Bench-201 code. ``rlnas-eye``: skip connections as in the official DARTS and MobileNet
+code. ``abs``: AngleNAS (ECCV 2020), convolution and classifier weights. ``weights``: the same without the pooling
+constant.
+"""
+
+
+@dataclass(frozen=True)
+class AngleTable:
+    """``fixed``: (3,) and ``choices``: (S, V, 3) float64 over the space's parts of (<w0, wT>, |w0|^2, |wT|^2); scores
+    any number of architectures.
+    """
+
+    space: SearchSpace
+    fixed: Floats
+    choices: Floats
+
+    @classmethod
+    def build(
+        cls,
+        space: SearchSpace,
+        blocks: WeightBlocks,
+        initial: Mapping[str, torch.Tensor],
+        final: Mapping[str, torch.Tensor],
+        variant: AngleVariant = VARIANTS["rlnas"],
+    ) -> AngleTable:
+        """From the state dictionaries of a supernet before and after training.
+
+        Raises:
+            TrainingError: a weight is not finite.
+        """
+        dots: dict[str, Floats] = {}
+
+        def triple(block: WeightBlock) -> Floats:
+            total = np.zeros(3)
+            for name, role in block.parameters:
+                if variant.includes(role):
+                    if name not in dots:
+                        before, after = initial[name].double().flatten(), final[name].double().flatten()
+                        dots[name] = np.array([float(before @ after), float(before @ before), float(after @ after)])
+                    total += dots[name]
+            return total + sum(norm for role, norm in block.constants if variant.includes(role))
+
+        values = max(len(v) for v in blocks.choices)
+        choices = np.zeros((len(blocks.choices), values, 3))
+        for d, row in enumerate(blocks.choices):
+            for v, block in enumerate(row):
+                choices[d, v] = triple(block)
+        table = cls(space, triple(blocks.fixed), choices)
+        broken = [name for name, numbers in dots.items() if not np.isfinite(numbers).all()]
+        if broken:
+            raise TrainingError(
+                f"weights that are not finite: {', '.join(broken[:3])}.", "Lower the learning rate and train again."
+            )
+        return table
+
+    def __call__(self, indices: Indices) -> Floats:
+        """Angles in radians, in [0, pi], of ``indices: (n, D)``: (n,) float64."""
+        counts = self.space.path_counts(indices)
+        structure = self.space.structure(indices)
+        sums = self.fixed + np.einsum("nd,ndk->nk", counts, self.choices[np.arange(structure.shape[1]), structure])
+        norm = np.sqrt(sums[:, 1] * sums[:, 2])
+        cosine = np.divide(sums[:, 0], norm, out=np.ones(len(sums)), where=norm > 0)
+        return np.where(counts.any(axis=1), np.arccos(np.clip(cosine, -1.0, 1.0)), 0.0)

@@ -1,0 +1,137 @@
+"""RLNAS: train a supernet on random labels, take the architectures whose weights turned most (Zhang et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from nni.nas.evaluator import Evaluator
+from nni.nas.space import RawFormatModelSpace
+from torch import nn
+
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.randomness import generator, torch_fork
+from nni_plugins.evaluators.supernets.training import SupernetTraining
+from nni_plugins.evaluators.training import Trained
+from nni_plugins.spaces.base import ENUMERATION_LIMIT, Indices, SearchSpace
+from nni_plugins.spaces.supernet import Supernet
+
+from ..evolution import EvolutionSettings, evolve
+from ..nni_base import RankedStrategy
+from ..ranking import Ranked, best
+from .angle import VARIANTS, AngleTable
+from .settings import RLNASSettings
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """``ranked``: best first. ``indices: (n, D)`` and ``angles: (n,)`` are everything that was scored, in that order;
+    ``table`` scores others.
+    """
+
+    ranked: list[Ranked]
+    indices: Indices
+    angles: npt.NDArray[np.float64]
+    trained: Trained
+    table: AngleTable
+
+
+def rank(table: AngleTable, settings: RLNASSettings, seed: int) -> tuple[Indices, npt.NDArray[np.float64]]:
+    """Score every architecture of an enumerable space that meets the limits, or evolve; returns indices (n, D) and
+    angles (n,).
+    """
+    space = table.space
+    if settings.evolution is None and space.size <= ENUMERATION_LIMIT:
+        indices = space.enumerate()
+        indices = indices[settings.limits.mask(space, indices)]
+        if len(indices) == 0:
+            raise ConfigError(
+                f"no architecture of {space!r} meets the limits {settings.limits!r}.",
+                "Raise max_parameters or max_macs.",
+            )
+        return indices, np.concatenate([table(part) for part in np.array_split(indices, -(-len(indices) // 1_000_000))])
+    return evolve(
+        space, table, settings.evolution or EvolutionSettings(), settings.limits, generator(seed, "evolution")
+    )
+
+
+def initialise(space: SearchSpace, seed: int) -> nn.Module:
+    """The supernet of ``space`` with PyTorch's default initial weights drawn from ``seed``."""
+    with torch_fork(seed, "initialisation"):
+        return space.supernet()
+
+
+def search(supernet: nn.Module, training: SupernetTraining, settings: RLNASSettings, top_k: int) -> SearchResult:
+    """Train ``supernet`` and rank its architectures; the ``top_k`` best, symmetric twins left out."""
+    space = cast(Supernet, supernet).search_space
+    if training.settings.epochs * len(training.images) < 1000:
+        warnings.warn(
+            f"the supernet sees only {training.settings.epochs * len(training.images)} images; angles of a barely trained supernet say little "
+            "(warnings.filterwarnings('ignore', category=UserWarning) silences this).",
+            UserWarning,
+            stacklevel=2,
+        )
+    trained = training.evaluate(supernet)
+    table = AngleTable.build(
+        space, cast(Supernet, supernet).weight_blocks(), trained.initial, trained.final, VARIANTS[settings.angle]
+    )
+    indices, angles = rank(table, settings, training.seed)
+    return SearchResult(best(space, indices, angles, top_k), indices, angles, trained, table)
+
+
+class RLNAS(RankedStrategy):
+    """RLNAS as an NNI strategy: ``NasExperiment(space.supernet(), evaluator, RLNAS()).run()``.
+
+    ``evaluator`` is a :class:`nni_plugins.evaluators.SupernetTraining`, or NNI's own ``Classification``, whose training
+    images, batch size, epochs, learning rate and weight decay are then taken over (its labels are never used). Several
+    architectures can be exported.
+
+    Args:
+        settings: how the trained supernet is searched.
+        top_k: how many architectures are kept, best first.
+        seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
+        reinitialise: draw the supernet's initial weights from the seed, so that one seed gives one result however the
+            supernet was built; False keeps the weights that it comes with.
+    """
+
+    def __init__(
+        self, settings: RLNASSettings | None = None, *, top_k: int = 10, seed: int = 0, reinitialise: bool = True
+    ) -> None:
+        super().__init__()
+        if top_k < 1:
+            raise ConfigError(f"top_k >= 1 must hold, but got top_k={top_k}.")
+        self.settings, self.top_k, self.seed = settings or RLNASSettings(), top_k, seed
+        self.reinitialise = reinitialise
+        self.result: SearchResult | None = None
+
+    def _initialize(self, model_space: Any, engine: Any) -> Any:
+        if not isinstance(model_space, RawFormatModelSpace) or not hasattr(model_space.model_space, "forward_path"):
+            raise ConfigError(
+                f"RLNAS needs a supernet of this package, but got {type(getattr(model_space, 'model_space', model_space)).__name__}.",
+                "Pass space.supernet(), such as NASBench201().supernet().",
+            )
+        self.training = self._training(model_space.evaluator, cast(SearchSpace, model_space.model_space.search_space))
+        return model_space
+
+    def _training(self, evaluator: Evaluator | None, space: SearchSpace) -> SupernetTraining:
+        if isinstance(evaluator, SupernetTraining):
+            return evaluator
+        from ..nni_evaluators import from_classification
+
+        return from_classification(evaluator, int(getattr(space, "classes", 10)), self.seed)
+
+    def _run(self) -> None:
+        supernet = cast(nn.Module, self.model_space.model_space)
+        if self.reinitialise:
+            with torch_fork(self.training.seed, "initialisation"):
+                fresh = cast(nn.Module, cast(Supernet, supernet).fresh())
+            supernet.load_state_dict(fresh.state_dict())
+        self.result = search(supernet, self.training, self.settings, self.top_k)
+
+    def ranking(self) -> Sequence[Ranked] | None:
+        """Best first."""
+        return None if self.result is None else self.result.ranked
