@@ -30,6 +30,7 @@ __getattr__, __dir__ = lazy(
         ],
         "supernets.one_shot": ["one_shot_accuracy", "one_shot_measures"],
         "statistics.ranking": ["Agreement", "agreement", "kendall_tau", "true_ranks"],
+        "base": ["EvaluationSettings", "EvaluatorPlugin", "Measured", "Metric"],
         "data.settings": ["DataSettings"],
         "training.settings": ["BilevelSettings", "StandAloneSettings", "SupernetSettings", "TrainingSettings"],
         "supernets.shared_images": ["SharedImages"],

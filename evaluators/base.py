@@ -28,7 +28,7 @@ from .training.settings import MAY_CHANGE
 Report = Callable[[dict[str, float]], None]
 """Called at the end of every epoch with a row that has at least ``epoch``, counted from 1."""
 
-Subject = Architecture | str
+Network = Architecture | str
 """What is evaluated: an architecture of the space, or the name of a published architecture or of a model of timm's."""
 
 
@@ -141,11 +141,11 @@ class EvaluatorPlugin(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, subject: Subject, seed: int, folder: Path | None, report: Report | None) -> Measured:
+    def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
         """Measure one architecture.
 
         Args:
-            subject: of :attr:`space`, or a name where :attr:`takes_names` is set.
+            network: of :attr:`space`, or a name where :attr:`takes_names` is set.
             seed: of the training.
             folder: for checkpoints; a call with the folder of a killed one goes on where that stopped.
             report: called after every epoch.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+from nni_plugins.spaces.errors import ConfigError as ConfigError
 from nni_plugins.spaces.errors import NNIPluginsError
-
-
-class ConfigError(NNIPluginsError):
-    """A configuration that cannot be used; all its problems are in one message."""
 
 
 class DataError(NNIPluginsError):

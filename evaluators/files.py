@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,37 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         ) from None
 
 
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """``rows`` with a header of all their keys, in the order in which they first come; what is missing, None or not
+    finite is an empty cell.
+    """
+    given, buffer = list(rows), io.StringIO()
+    writer = csv.DictWriter(buffer, list(dict.fromkeys(key for row in given for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if _empty(value) else value for key, value in row.items()} for row in given)
+    return buffer.getvalue()
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """:func:`csv_text` of ``rows``, atomically."""
+    atomic_write(path, csv_text(rows).encode())
+
+
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically."""
     atomic_write(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """Where two JSON values differ, one ``key: old -> new`` a line."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in differences(old.get(key), new.get(key), f"{place}.{key}" if place else key)
+        ]
+    return [] if old == new else [f"{place}: {old!r} -> {new!r}"]

@@ -31,6 +31,10 @@ class SpaceError(NNIPluginsError):
     """
 
 
+class ConfigError(NNIPluginsError):
+    """A configuration that cannot be used; all its problems are in one message."""
+
+
 def shown(value: object, length: int = 80) -> str:
     """``repr(value)``, cut to about ``length`` characters: a message stays one line even where the value is a megabyte."""
     try:

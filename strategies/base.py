@@ -145,7 +145,9 @@ class StrategyPlugin(ABC):
             CheckpointError: there are none, or they are of another space.
             ConfigError: by default, that the strategy leaves nothing to score with.
         """
-        raise ConfigError(f"{self.name} leaves no weights to score architectures with.", "Search with another strategy.")
+        raise ConfigError(
+            f"{self.name} leaves no weights to score architectures with.", "Search with another strategy."
+        )
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the portal gets of a row of the curve: ``default``, and every other number. The portal only ever offers

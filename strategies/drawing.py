@@ -10,14 +10,24 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
 
+from .limits import Limits
+
+PATIENCE = 1000
+"""So many batches without a single new architecture say that no more of them meet the limits."""
+
 
 def draw(
-    space: SearchSpace, n: int, rng: np.random.Generator, excluded: Iterable[Architecture] = ()
+    space: SearchSpace,
+    n: int,
+    rng: np.random.Generator,
+    excluded: Iterable[Architecture] = (),
+    limits: Limits | None = None,
 ) -> list[Architecture]:
-    """``n`` distinct architectures, uniform over those not in ``excluded``, in the order of the draw.
+    """``n`` distinct architectures, uniform over those that meet ``limits`` and are not in ``excluded``, in the order of
+    the draw.
 
     Raises:
-        ConfigError: the space does not have that many.
+        ConfigError: there are not so many, as far as random draws tell.
     """
     known = set(excluded)
     if n > space.size - len(known):
@@ -25,9 +35,18 @@ def draw(
             f"{n} distinct architectures are wanted, but {space!r} has {space.size - len(known)} to draw from."
         )
     drawn: list[Architecture] = []
+    idle = 0
     while len(drawn) < n:
-        for architecture in space.decode(space.sample(rng, 2 * (n - len(drawn)))):
+        rows = space.sample(rng, 2 * (n - len(drawn)))
+        before = len(drawn)
+        for architecture in space.decode(rows if limits is None else rows[limits.mask(space, rows)]):
             if architecture not in known and len(drawn) < n:
                 known.add(architecture)
                 drawn.append(architecture)
+        idle = 0 if len(drawn) > before else idle + 1
+        if idle == PATIENCE:
+            raise ConfigError(
+                f"{n} distinct architectures are wanted, but only {len(drawn)} of {space!r} meet the limits {limits!r}.",
+                "Raise the limits, or ask for fewer.",
+            )
     return drawn

@@ -16,6 +16,7 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.spaces.base import Indices, SearchSpace
 
+from .limits import Limits
 from .ranking import order
 
 Score = Callable[[Indices], npt.NDArray[np.float64]]
@@ -30,23 +31,6 @@ class EvolutionSettings(Settings):
     mutations: int = Field(50, ge=0)
     crossovers: int = Field(50, ge=0)
     probability: float = Field(0.1, gt=0, le=1, description="of a decision to change in a mutation")
-
-
-class Limits(Settings):
-    """Upper bounds that every found architecture meets."""
-
-    max_parameters: int | None = Field(None, ge=1)
-    max_macs: int | None = Field(None, ge=1, description="multiply-adds for one image of image_size pixels a side")
-    image_size: int = Field(32, ge=1)
-
-    def mask(self, space: SearchSpace, indices: Indices) -> npt.NDArray[np.bool_]:
-        """Which of ``indices: (n, D)`` meet the limits: (n,) bool."""
-        mask = np.ones(len(indices), dtype=bool)
-        if self.max_parameters is not None or self.max_macs is not None:
-            costs = space.cost_table(self.image_size)(indices)
-            mask &= costs.parameters <= (self.max_parameters or np.inf)
-            mask &= costs.macs <= (self.max_macs or np.inf)
-        return mask
 
 
 ATTEMPTS = 100

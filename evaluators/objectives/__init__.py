@@ -1,25 +1,17 @@
 """What a network is trained to do: objectives turn images into inputs, targets, loss and metric; see
-:mod:`nni_plugins.evaluators.objectives.base`.
+:mod:`nni_plugins.evaluators.objectives.base`. Importing this package imports no torch; its names do when they are first used.
 """
 
-from .base import Crops, Head, Objective, check_fitted, check_targets, fitted
-from .colorization import Colorization
-from .jigsaw import Jigsaw
-from .labels import RandomLabels, Supervised
-from .rotation import Rotation
-from .segmentation import Segmentation
+from nni_plugins.spaces.lazy import lazy
 
-__all__ = [
-    "Colorization",
-    "Crops",
-    "Head",
-    "Jigsaw",
-    "Objective",
-    "RandomLabels",
-    "Rotation",
-    "Segmentation",
-    "Supervised",
-    "check_fitted",
-    "check_targets",
-    "fitted",
-]
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "base": ["Crops", "Head", "Objective", "check_fitted", "check_targets", "fitted"],
+        "colorization": ["Colorization"],
+        "jigsaw": ["Jigsaw"],
+        "labels": ["RandomLabels", "Supervised"],
+        "rotation": ["Rotation"],
+        "segmentation": ["Segmentation"],
+    },
+)

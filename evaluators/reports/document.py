@@ -7,6 +7,9 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from ..files import atomic_write
 
 STYLE = """
 :root { color-scheme: light; }
@@ -138,3 +141,19 @@ def _html_table(table: Table) -> str:
     )
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def write_document(folder: Path, title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> Path:
+    """Write ``report.html``, ``report.md`` and the pictures beside it into ``folder``; returns the path of the first.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    written = {
+        **pictures,
+        "report.md": to_markdown(blocks).encode(),
+        "report.html": to_html(title, blocks, pictures).encode(),
+    }
+    for name, content in written.items():
+        atomic_write(folder / name, content)
+    return folder / "report.html"

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write
-from ..training.checkpoint import diff
+from ..files import atomic_write, differences
 from . import recipes
 from .checkpoints import BEST, LAST, versions
 from .settings import Recipe
@@ -117,7 +116,7 @@ def _training(recipe: Recipe, name: str | None, seed: int, history: Rows) -> lis
         "moving average of the weights": "none" if recipe.ema is None else f"decay {recipe.ema.decay:g}",
         "seed": seed,
     }
-    changes = [] if named is None else diff(_values(named), _values(recipe))
+    changes = [] if named is None else differences(_values(named), _values(recipe))
     return ["## Training", _table(rows), *_listed(f"Changed in `{name}`:", [f"`{change}`" for change in changes])]
 
 
@@ -196,5 +195,6 @@ def _use(description: Mapping[str, Any], classes: int, side: int) -> list[str]:
         "As a source of feature maps:",
         f"```python\n{features}\n```",
         "With the preparation of its images, class names and recipe:",
-        f'```python\nfrom nni_plugins.evaluators.retraining.checkpoints import load\n\nloaded = load("{BEST}")\nprint(loaded.classes, loaded.normalisation)\n```',
+        f"```python\nfrom nni_plugins.evaluators.retraining.checkpoints import load\n\n"
+        f'loaded = load("{BEST}")\nprint(loaded.classes, loaded.normalisation)\n```',
     ]

@@ -22,7 +22,7 @@ from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.errors import SpaceError, closest
 from nni_plugins.spaces.nasbench201 import NASBench201
 
-from ..errors import TableError
+from ..errors import ConfigError, TableError
 
 ARCHITECTURE_COLUMNS = ("architecture", "arch_str")
 NASBENCH201_METRICS = {
@@ -99,6 +99,18 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
             f"{path}: refused, it is not a plain table ({str(error)[:100]}).",
             "Use a CSV file, or an NPZ file without pickled objects.",
         ) from None
+
+
+def open_table(name: str, space: SearchSpace, key: str) -> Table:
+    """The table ``digits``, or that in a file; ``key``: what stands before the message if it is of another space.
+
+    Raises:
+        TableError: it cannot be read; ConfigError: it is of another space.
+    """
+    table = digits_table() if name == "digits" else read_table(Path(name).expanduser(), space)
+    if (table.space.name, table.space.decisions) != (space.name, space.decisions):
+        raise ConfigError(f"{key}: {table.name} is of {table.space!r}, but the experiment searches {space!r}.")
+    return table
 
 
 def digits_table() -> Table:

@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 
 from ..errors import CheckpointError, ConfigChanged
-from ..files import atomic_write, write_json
+from ..files import atomic_write, differences, write_json
 
 SCHEMA_VERSION = 1
 KEPT = 2
@@ -46,17 +46,6 @@ def load_weights(content: bytes, name: str) -> State:
     if not isinstance(state, dict):
         raise CheckpointError(f"{name}: refused, it holds a {type(state).__name__} instead of a dictionary of weights.")
     return cast(State, state)
-
-
-def diff(old: Any, new: Any, place: str = "") -> list[str]:
-    """Where two JSON values differ, one ``key: old -> new`` a line."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for key in sorted({*old, *new})
-            for line in diff(old.get(key), new.get(key), f"{place}.{key}" if place else key)
-        ]
-    return [] if old == new else [f"{place}: {old!r} -> {new!r}"]
 
 
 class CheckpointStore:
@@ -110,7 +99,7 @@ class CheckpointStore:
             stored = json.loads(path.read_text())["config"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise CheckpointError(f"{path} is damaged.", f"Delete {self.folder} to start over.") from None
-        changes = diff(stored, self.config)
+        changes = differences(stored, self.config)
         if changes:
             raise ConfigChanged(
                 f"{self.folder} was started with another configuration: {'; '.join(changes)}.",

@@ -9,28 +9,30 @@ from typing import Any, cast
 import yaml
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.spaces.errors import closest
+from nni_plugins.spaces.errors import NNIPluginsError, closest
 
-from ..portal.axes import expected_trials, flow, search_space
-from .objectives import build_objective
-from .settings import EXPERIMENTS, SampleStudyExperiment, SearchExperiment, StudySettings, check
+from .base import Experiment
+from .kinds import experiment_class, load_experiment
+from .names import one_line
 
 NNI_KEYS = (
-    "experimentName", "experimentType", "searchSpaceFile", "searchSpace", "trialCommand", "trialCodeDirectory", "trialConcurrency",
-    "trialGpuNumber", "maxExperimentDuration", "maxTrialNumber", "maxTrialDuration", "nniManagerIp", "useAnnotation", "debug", "logLevel",
-    "experimentWorkingDirectory", "tunerGpuIndices", "tuner", "assessor", "advisor", "trainingService", "sharedStorage",
+    "experimentName", "experimentType", "searchSpaceFile", "searchSpace", "trialCommand", "trialCodeDirectory",
+    "trialConcurrency", "trialGpuNumber", "maxExperimentDuration", "maxTrialNumber", "maxTrialDuration", "nniManagerIp",
+    "useAnnotation", "debug", "logLevel", "experimentWorkingDirectory", "tunerGpuIndices", "tuner", "assessor",
+    "advisor", "trainingService", "sharedStorage",
 )  # fmt: skip
-"""The top-level keys of an NNI 3.0 experiment file; a test holds them against
-``nni.experiment.config.ExperimentConfig``.
-"""
+"""The top-level keys of an NNI 3.0 experiment file; a test holds them against NNI's ``ExperimentConfig``."""
+NOT_A_PATH = ("digits",)
+"""Values of path keys that name data of ours."""
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """An NNI experiment file as a dictionary.
+    """A YAML file with a mapping.
 
     Raises:
         ConfigError: missing, not YAML, or not a mapping.
     """
+    remedy = "Correct it, or write a new one: nni-plugins init."
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -38,90 +40,128 @@ def load_yaml(path: Path) -> dict[str, Any]:
             f"cannot read {path}: {error.strerror}.", "Check the path, or write one: nni-plugins init."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not YAML: {' '.join(str(error).split())[:200]}.",
-            "Correct it, or write a new one: nni-plugins init.",
-        ) from None
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.", remedy) from None
     if not isinstance(content, dict):
-        raise ConfigError(
-            f"{path}: an NNI experiment file is a mapping, but this is {type(content).__name__}.",
-            "Write a new one: nni-plugins init.",
-        )
+        raise ConfigError(f"{path}: an NNI experiment file is a mapping, but this is {type(content).__name__}.", remedy)
     return content
 
 
-def from_yaml(path: Path) -> tuple[str, StudySettings]:
-    """(tuner name in lower case, settings) of an NNI experiment file that uses one of our tuners; also checks what the
-    portal needs.
+def tuner_name(content: Mapping[str, Any]) -> str:
+    """``tuner.name`` in lower case, as NNI compares names; ``""`` without one."""
+    tuner = content.get("tuner")
+    return str(tuner.get("name", "")).lower() if isinstance(tuner, Mapping) else ""
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The experiment that a file describes, after everything that can be checked before it runs.
 
     Raises:
-        ConfigError: every problem of the file at once.
+        ConfigError: every problem of the file at once; DataError, TableError: of files that it names.
     """
     content = load_yaml(path)
-    tuner = content.get("tuner")
-    name = str(tuner.get("name")).lower() if isinstance(tuner, dict) else ""
+    name = tuner_name(content)
     if name == "nao":
         raise ConfigError(
             f"{path}: tuner NAO serves a trial command of your own, which only NNI's manager runs.",
             f"Check it: nni-plugins doctor {path}; start it: nnictl create --config {path}.",
         )
-    if name == "compare":
-        raise ConfigError(f"{path} is a comparison, not a search.", f"nni-plugins compare {path}")
-    if name not in EXPERIMENTS:
-        raise ConfigError(
-            f"tuner.name: {name or 'missing'!r} is not a tuner of this package; {closest(name, EXPERIMENTS)}"
-        )
-    arguments = cast(dict[str, Any], tuner).get("classArgs") or {}
-    unknown = [f"{key}: no such key of NNI's; {closest(str(key), NNI_KEYS)}" for key in content if key not in NNI_KEYS]
+    found = experiment_class(name)
+    arguments = cast(dict[str, Any], content["tuner"]).get("classArgs") or {}
+    problems = [f"{key}: no such key of NNI's; {closest(str(key), NNI_KEYS)}" for key in content if key not in NNI_KEYS]
     try:
-        settings = check(
-            EXPERIMENTS[name], resolve_paths(arguments, path.parent) if isinstance(arguments, Mapping) else arguments
-        )
+        resolved = resolve_paths(arguments, found.paths, path.parent) if isinstance(arguments, Mapping) else arguments
+        experiment = load_experiment(name, resolved)
     except ConfigError as error:
-        raise ConfigError("; ".join([*unknown, error.problem]), error.remedy) from None
-    if isinstance(settings, SearchExperiment):
-        try:
-            build_objective(settings.objective)
-        except ConfigError as error:
-            unknown.append(f"tuner.classArgs.objective: {error.problem.removesuffix('.')}")
-    if isinstance(settings, SampleStudyExperiment):
-        for key, one in settings.objectives.items():
-            try:
-                build_objective(one.objective)
-            except ConfigError as error:
-                unknown.append(f"tuner.classArgs.objectives.{key}: {error.problem.removesuffix('.')}")
-    problems, remedy, needed = unknown, "Correct the keys named above.", search_space(settings)
-    if content.get("searchSpace") != needed:
+        raise ConfigError("; ".join([*problems, error.problem]), error.remedy) from None
+    problems += [f"tuner.classArgs.{problem}" for problem in objective_problems(experiment)]
+    remedy, axes = "Correct the keys named above.", experiment.axes()
+    if content.get("searchSpace") != axes:
         problems.append("searchSpace: is not the one of this experiment")
-        remedy += " This is its search space:\nsearchSpace:\n" + "\n".join("  " + line for line in flow(needed))
-    if content.get("maxTrialNumber") != expected_trials(settings):
+        remedy += " This is its search space:\nsearchSpace:\n" + "\n".join("  " + line for line in flow(axes))
+    if content.get("maxTrialNumber") != experiment.trials:
+        number = content.get("maxTrialNumber")
+        problems.append(f"maxTrialNumber: must be {experiment.trials}, the exact number of trials, but got {number!r}")
+    if arguments.get("optimize_mode", "maximize") != experiment.optimize_mode:
         problems.append(
-            f"maxTrialNumber: must be {expected_trials(settings)}, the exact number of trials, but got {content.get('maxTrialNumber')!r}"
+            f"tuner.classArgs.optimize_mode: must be {experiment.optimize_mode}, for the portal reads it there"
         )
     if problems:
         raise ConfigError(f"{path}: " + "; ".join(problems) + ".", remedy)
-    return name, settings
+    experiment.check()
+    return experiment
 
 
-def resolve_paths(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """``data.path``, ``truth.table`` and the follow-ups' ``data`` relative to ``folder``, as NNI treats paths in a YAML
-    file.
+def objective_problems(experiment: Experiment) -> list[str]:
+    """What is wrong with the arguments of its objectives."""
+    from nni_plugins.evaluators.objectives.registered import build_objective
+
+    problems = []
+    for key, value in experiment.objectives.items():
+        try:
+            build_objective(value)
+        except NNIPluginsError as error:
+            problems.append(f"{key}: {one_line(error, remedy=False)}")
+    return problems
+
+
+def resolve_paths(arguments: Mapping[str, Any], paths: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    """``arguments`` with the values of the dotted keys ``paths`` relative to ``folder``, as NNI treats paths in a file;
+    ``*`` is any key.
     """
     resolved = dict(arguments)
-    for section, key in (("data", "path"), ("truth", "table")):
-        value = resolved.get(section)
-        if (
-            isinstance(value, Mapping)
-            and isinstance(value.get(key), str)
-            and (section, value[key]) != ("truth", "digits")
-        ):
-            resolved[section] = {**value, key: str((folder / Path(value[key]).expanduser()).resolve())}
-    follow_ups = resolved.get("follow_ups")
-    if isinstance(follow_ups, Mapping):
-        resolved["follow_ups"] = {
-            name: {**one, "data": str((folder / Path(one["data"]).expanduser()).resolve())}
-            if isinstance(one, Mapping) and isinstance(one.get("data"), str) and one["data"] != "digits"
-            else one
-            for name, one in follow_ups.items()
-        }
+    for place in paths:
+        resolved = _resolved(resolved, place.split("."), folder)
     return resolved
+
+
+def _resolved(content: Mapping[str, Any], place: list[str], folder: Path) -> dict[str, Any]:
+    first, *below = place
+    changed = dict(content)
+    for key in list(content) if first == "*" else [first] if first in content else []:
+        value = content[key]
+        if below and isinstance(value, Mapping):
+            changed[key] = _resolved(value, below, folder)
+        elif not below and isinstance(value, str) and value not in NOT_A_PATH:
+            changed[key] = str((folder / Path(value).expanduser()).resolve())
+    return changed
+
+
+def flow(value: Mapping[str, Any]) -> list[str]:
+    """``value`` as lines of YAML, one a key where it is flat and not too long."""
+    return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=110).splitlines()
+
+
+def render(
+    name: str,
+    tuner: str,
+    arguments: Mapping[str, Any],
+    comment: str = "",
+    concurrency: int = 1,
+    hours: int = 1,
+    gpus: int = 0,
+) -> str:
+    """The text of an experiment file, valid for ``nnictl create --config``.
+
+    Raises:
+        ConfigError: ``arguments`` are not those of ``tuner``.
+    """
+    experiment = load_experiment(tuner, arguments)
+    lines = ["# " + line if line else "#" for line in comment.splitlines()]
+    lines += [
+        f"# Start: nnictl create --config THIS_FILE --port 8080, or nni-plugins {experiment.command} THIS_FILE",
+        "",
+    ]
+    lines += [f"experimentName: {name}", "trialCommand: python -m nni_plugins.trial", "trialCodeDirectory: ."]
+    lines += [f"trialConcurrency: {concurrency}"]
+    lines += [
+        f"maxTrialNumber: {experiment.trials}  # exactly: {experiment.counted}",
+        f"maxExperimentDuration: {hours}h",
+    ]
+    lines += ["trainingService:", "  platform: local"]
+    if gpus:
+        lines += [f"  trialGpuNumber: {gpus}", "  useActiveGpu: true"]
+    lines += ["tuner:", f"  name: {experiment.name}", "  classArgs:"]
+    lines += ["    " + line for line in flow(arguments)]
+    lines += ["# The axes of the portal's graph; `all` is the place of a search, which has every operation at once."]
+    lines += ["searchSpace:", *("  " + line for line in flow(experiment.axes()))]
+    return "\n".join(lines) + "\n"

@@ -1,206 +1,185 @@
-"""``result.json``: what an experiment found, beside random architectures. Free of torch."""
+"""``result.json`` of an experiment with searches: what they found, beside random architectures and baselines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nni_plugins.evaluators.errors import ConfigError, TableError
-from nni_plugins.evaluators.files import write_json
-from nni_plugins.evaluators.statistics.ranking import kendall_tau, true_ranks
-from nni_plugins.evaluators.tables.table import Table, digits_table, read_table
-from nni_plugins.evaluators.versions import versions as of
-from nni_plugins.spaces.architecture import Architecture
+from nni_plugins.evaluators.base import EvaluatorPlugin
+from nni_plugins.evaluators.files import write_csv, write_json
+from nni_plugins.evaluators.statistics.ranking import kendall_tau
+from nni_plugins.evaluators.versions import versions as versions_of
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.images import ImageSpace
 
-from .follow_up_settings import METRICS as FOLLOW_UP_METRICS
-from .plan import Job, Plan
-from .scores import ANGLE
-from .settings import SampleStudyExperiment, SearchExperiment, StudySettings
+from .jobs import Job, Plan
+from .truth import judge, truth_table
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from .search import SearchExperiment
 
-
-def truth_table(settings: StudySettings) -> Table | None:
-    """The table that ``settings.truth`` names, or None.
-
-    Raises:
-        TableError: it cannot be read, or lacks the metric.
-        ConfigError: it is of another space.
-    """
-    if settings.truth is None:
-        return None
-    name, space = settings.truth.table, settings.search_space
-    table = digits_table() if name == "digits" else read_table(Path(name).expanduser(), space)
-    if (table.space.name, table.space.decisions) != (space.name, space.decisions):
-        raise ConfigError(
-            f"truth.table: {table.name} is of {table.space!r}, but the experiment searches {space!r}.",
-            "Leave truth out.",
-        )
-    table.metric(settings.truth.metric)
-    return table
+SCHEMA_VERSION = 2
+RESULT, TABLE = "result.json", "architectures.csv"
+Row = dict[str, Any]
 
 
 def versions() -> dict[str, str]:
     """Of what a result depends on."""
-    return of("nni-plugins", "nni", "torch", "pytorch-lightning", "numpy")
+    return versions_of("nni-plugins", "nni", "torch", "pytorch-lightning", "numpy")
 
 
-def summary(settings: StudySettings, plan: Plan) -> dict[str, Any]:
-    """The content of ``result.json``: one entry an architecture, found and random ones together, best ``metric`` first,
-    then largest score.
+def write_result(experiment: SearchExperiment, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Write ``result.json``, ``architectures.csv`` and the report into ``folder``; returns the content of the first."""
+    from .report import write_search_report
 
-    ``metric``: which key of an entry says how good the trained network is: ``accuracy``, or for segmentation ``miou``,
-    beside which ``accuracy`` is that of the pixels; both in percent.
+    value = summary(experiment, plan)
+    write_json(folder / RESULT, value)
+    write_csv(folder / TABLE, [_flat(row) for row in value["architectures"]])
+    write_search_report(value, experiment.settings.search_space, folder / "report")
+    return value
 
-    ``score``: what ``score_name`` says, the angle in radians (which RLNAS also calls ``angle``) or a log-probability;
-    ``accuracy`` and ``true_accuracy``: percent; ``true_rank``: 1 is best, of ``architectures_in_table``; ``status``:
-    ``listed`` is what a search found with ``stand_alone: null``, so that nothing was trained. ``kendall_tau``: tau-b of
-    score against accuracy over the architectures trained here (``trained``), and over the whole table (``table``).
+
+def summary(experiment: SearchExperiment, plan: Plan) -> dict[str, Any]:
+    """The content of ``result.json``.
+
+    ``architectures``: one entry a found, random or baseline architecture, the best by the first evaluation first, then
+    the largest score. Of an entry, ``source`` is ``found``, ``random`` or a baseline's name; ``score`` is in the unit of
+    ``score``; ``evaluations`` has ``value``, ``status``, ``job`` and ``metrics`` by the name of each evaluation;
+    ``true_accuracy`` is in percent and ``true_rank`` 1 the best of ``architectures_in_table``.
+
+    ``evaluations``: by name, ``metric``, ``unit``, ``larger_is_better``, ``mean`` over found and over random ones, the
+    ``baselines``' values, and ``kendall_tau``, tau-b of score against value over the architectures evaluated.
     """
-    space, table = settings.search_space, truth_table(settings)
-    searches = [job for job in plan.jobs.values() if job.phase == "search"]
-    random = iter(searches[0].value.get("result", {}).get("random", []) if searches else [])
-    searched: dict[str, Any] = next((search.value["result"] for search in searches if "result" in search.value), {})
-    size = searched.get("image_size")
-    sized = _headed(space, searched.get("head"))
-    rows = []
-    for job in plan.jobs.values():
-        if job.phase in ("search", "follow_up"):
-            continue
-        score = job.score if job.phase == "found" else next(random, None)
-        rows.append(_row(sized, table, settings, job, score, size))
-    metric = settings.metric
-    rows.sort(key=lambda row: (-_or(row[metric], -1), -_or(row["score"], -np.inf), row["job"]))
-    scored = [(row["score"], row[metric]) for row in rows if row["score"] is not None and row[metric] is not None]
-    tau = kendall_tau(*zip(*scored, strict=True)) if len(scored) > 1 else None
+    settings = experiment.settings
+    searches = plan.of_phase("search")
+    rows = _rows(experiment, plan, searches)
+    primary = next(iter(experiment.evaluations.evaluators.items()), None)
+    rows.sort(key=lambda row: _place(row, primary))
+    score = experiment.strategy.score
+    table = truth_table(settings.truth, settings.search_space)
     return {
         "schema": SCHEMA_VERSION,
-        "strategy": settings.strategy,
+        "strategy": settings.strategy.name,
         "settings": settings.model_dump(mode="json"),
+        "score": {"key": score.key, "name": score.name, "unit": score.unit},
         "searches": [{"seed": job.seed, "status": job.status, **job.value} for job in searches],
         "architectures": rows,
-        "follow_ups": follow_ups(settings, plan),
-        "metric": metric,
-        **{
-            f"mean_{name}": {
-                source: _mean([r[name] for r in rows if r["source"] == source]) for source in ("found", "random")
-            }
-            for name in dict.fromkeys(("accuracy", metric))
+        "evaluations": {
+            name: _evaluation(name, evaluator, rows) for name, evaluator in experiment.evaluations.evaluators.items()
         },
-        "kendall_tau": {"trained": _finite(tau), "table": [job.value.get("tau") for job in searches]},
+        "kendall_tau": [job.value.get("tau") for job in searches],
         "architectures_in_table": None if table is None else len(table.architectures),
         "failed": [job.name for job in plan.jobs.values() if job.status == "failed"],
         "versions": versions(),
     }
 
 
-def follow_ups(settings: StudySettings, plan: Plan) -> dict[str, Any]:
-    """By the name of each follow-up: ``task``, ``metric`` (a key of the rows' ``measured``) and ``rows``, best first;
-    empty without any.
-    """
-    if not isinstance(settings, SearchExperiment):
-        return {}
-    entries: dict[str, Any] = {}
-    for name, follow in settings.follow_ups.items():
-        jobs = [job for job in plan.jobs.values() if job.follow_up == name]
-        rows: list[dict[str, Any]] = [
-            {
-                "job": job.name,
-                "source": job.of,
-                "seed": job.seed,
-                "architecture": settings.search_space.to_string(settings.search_space.architecture(job.choices or {})),
-                "choices": job.choices,
-                "score": job.score,
-                "measured": {key: value for key, value in job.value.items() if key != "default"},
-                "value": job.value.get("default"),
-                "status": job.status,
-            }
-            for job in jobs
-        ]
-        rows.sort(key=lambda row: (-_or(row["value"], -1), row["job"]))
-        entries[name] = {
-            "task": follow.task,
-            "metric": FOLLOW_UP_METRICS[follow.task],
-            "recipe": follow.recipe,
-            "data": follow.data,
-            "rows": rows,
+def _rows(experiment: SearchExperiment, plan: Plan, searches: list[Job]) -> list[Row]:
+    """One for each architecture of each source; architectures that no evaluation took are listed too."""
+    settings = experiment.settings
+    space, table = settings.search_space, truth_table(settings.truth, settings.search_space)
+    results = [search.value["result"] for search in searches if "result" in search.value]
+    random_scores = results[0]["random"] if results else []
+    counted = _costs(space, results[0] if results else {})
+    keyed: dict[tuple[str, int, int], Row] = {}
+
+    def row(
+        source: str, seed: int, rank: int, choices: Mapping[str, str] | None, score: float | None, name: str
+    ) -> None:
+        entry: Row = {"source": source, "seed": seed, "rank": rank, "network": name or None}
+        if choices is None:
+            entry |= {"architecture": name, "choices": None, "score": None}
+            entry |= {"true_accuracy": None, "true_rank": None, "parameters": None, "macs": None}
+        else:
+            architecture = space.architecture(choices)
+            entry |= {"architecture": space.to_string(architecture), "choices": architecture.as_dict(), "score": score}
+            known: dict[str, float | None] = {"true_accuracy": None, "true_rank": None}
+            if table is not None and settings.truth is not None:
+                known = judge(table, settings.truth.metric, architecture)
+            entry |= {**known, **counted(choices)}
+        keyed[source, seed, rank] = {**entry, "evaluations": {}}
+
+    for search in searches:
+        for rank, found in enumerate(search.value.get("result", {}).get("found", []), start=1):
+            row("found", search.seed, rank, found["choices"], found["score"], "")
+    for rank, choices in enumerate(experiment.random_architectures, start=1):
+        score = random_scores[rank - 1] if rank <= len(random_scores) else None
+        row("random", settings.random_seed, rank, choices, score, "")
+    for job in experiment.evaluations.baseline_jobs():
+        row(job.source, job.seed, job.rank, job.choices, None, job.network or "")
+    for job in plan.jobs.values():
+        if job.phase == "search":
+            continue
+        entry = keyed[job.source, job.seed, job.rank]
+        value = job.value
+        metrics = {key: number for key, number in value.items() if key not in ("default", "result")}
+        entry["evaluations"][job.phase] = {
+            "job": job.name,
+            "status": job.status,
+            "value": value.get("default"),
+            "metrics": metrics,
+            "reused": bool(value.get("result", {}).get("reused", False)),
         }
-    return entries
+        for key in ("parameters", "macs"):
+            entry[key] = entry[key] if entry[key] is not None else _whole(value.get(key))
+    return list(keyed.values())
 
 
-def _headed(space: SearchSpace, head: list[Any] | None) -> SearchSpace:
-    """``space`` with the head whose parameters and multiply-adds are counted: that of the stand-alone networks, or of
-    the search.
-    """
-    return space.with_head(*head) if head is not None and isinstance(space, ImageSpace) else space
+def _costs(space: SearchSpace, searched: Mapping[str, Any]) -> Any:
+    """Choices -> parameters and multiply-adds, with the head and the image size of the first search."""
+    head, size = searched.get("head"), searched.get("image_size")
+    sized = space.with_head(*head) if head is not None and isinstance(space, ImageSpace) else space
+    if size is None:
+        return lambda choices: {"parameters": None, "macs": None}
+    table = sized.cost_table((size[0], size[1]))
+
+    def costs(choices: Mapping[str, str]) -> dict[str, int]:
+        counted = table(space.encode([space.architecture(choices)]))
+        return {"parameters": int(counted.parameters[0]), "macs": int(counted.macs[0])}
+
+    return costs
 
 
-def _row(
-    space: SearchSpace,
-    table: Table | None,
-    settings: StudySettings,
-    job: Job,
-    score: float | None,
-    size: list[int] | None,
-) -> dict[str, Any]:
-    architecture = space.architecture(job.choices or {})
-    costs = {"parameters": job.value.get("parameters"), "macs": job.value.get("macs")}
-    if size is not None:  # also of architectures that were not trained, or whose training failed
-        counted = space.cost_table((size[0], size[1]))(space.encode([architecture]))
-        costs = {"parameters": int(counted.parameters[0]), "macs": int(counted.macs[0])}
-    known: dict[str, float | None] = {"true_accuracy": None, "true_rank": None}
-    if table is not None and settings.truth is not None:
-        known = judge(table, settings.truth.metric, architecture)
+def _evaluation(name: str, evaluator: EvaluatorPlugin, rows: list[Row]) -> dict[str, Any]:
+    """What one evaluation says in all."""
+    metric = evaluator.metric
+    values = [(row, row["evaluations"][name]["value"]) for row in rows if name in row["evaluations"]]
+    scored = [(row["score"], metric.oriented(v)) for row, v in values if row["score"] is not None and v is not None]
+    tau = kendall_tau(*zip(*scored, strict=True)) if len(scored) > 1 else None
     return {
-        "job": job.name,
-        "source": job.phase,
-        "seed": job.seed,
-        "architecture": space.to_string(architecture),
-        "choices": architecture.as_dict(),
-        "score": score,
-        "score_name": settings.score.name,
-        **({"angle": score} if settings.score is ANGLE else {}),
-        "accuracy": job.value.get("accuracy"),
-        **({} if settings.metric == "accuracy" else {settings.metric: job.value.get(settings.metric)}),
-        **known,
-        **costs,
-        "status": job.status,
+        "evaluator": evaluator.name,
+        "metric": metric.name,
+        "unit": metric.unit,
+        "larger_is_better": metric.larger_is_better,
+        "mean": {source: _mean(v for row, v in values if row["source"] == source) for source in ("found", "random")},
+        "baselines": {row["source"]: v for row, v in values if row["source"] not in ("found", "random")},
+        "kendall_tau": tau if tau is not None and np.isfinite(tau) else None,
     }
 
 
-def judge(table: Table, metric: str, architecture: Architecture) -> dict[str, float | None]:
-    """``true_accuracy`` and ``true_rank`` of an architecture in a table, None where it has none."""
-    values = table.metric(metric)
-    try:
-        value = table.value(architecture, metric)
-    except TableError:
-        return {"true_accuracy": None, "true_rank": None}
-    return {"true_accuracy": value, "true_rank": float(true_ranks(values)[np.flatnonzero(values == value)[0]])}
+def _place(row: Row, primary: tuple[str, EvaluatorPlugin] | None) -> tuple[float, float, str, int, int]:
+    """For sorting: the best by the first evaluation, then the largest score."""
+    value = None if primary is None else row["evaluations"].get(primary[0], {}).get("value")
+    oriented = np.inf if value is None or primary is None else -primary[1].metric.oriented(value)
+    score = np.inf if row["score"] is None else -row["score"]
+    return float(oriented), float(score), row["source"], row["seed"], row["rank"]
 
 
-def _or(value: float | None, absent: float) -> float:
-    return absent if value is None else value
-
-
-def _mean(values: list[float | None]) -> float | None:
-    present = [v for v in values if v is not None]
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
-def write_result(settings: StudySettings, plan: Plan, folder: Path) -> Path:
-    """Write ``result.json`` (``study.json`` of a sample study) into ``folder`` and return its path."""
-    if isinstance(settings, SampleStudyExperiment):
-        from ..studies.sample.result import write_study
-
-        return write_study(settings, plan, folder)
-    path = folder / "result.json"
-    write_json(path, summary(settings, plan))
-    return path
+def _flat(row: Row) -> Row:
+    """A row of the table: one column a number."""
+    flat = {key: value for key, value in row.items() if key not in ("choices", "evaluations")}
+    for name, one in row["evaluations"].items():
+        flat |= {name: one["value"], **{f"{name}_{key}": number for key, number in one["metrics"].items()}}
+    return flat

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
-
-import yaml
+from dataclasses import dataclass
 
 from nni_plugins.spaces.errors import NNIPluginsError
+
+from ..experiment.kinds import experiment_class, experiment_names
+
+NAO = "NAO"
+"""The tuner that serves any trial command; it is no experiment of ours."""
 
 
 class RegistrationError(NNIPluginsError):
     """NNI's configuration folder cannot be written."""
 
 
-def meta_path() -> Path:
-    """The file for ``nnictl algo register --meta``."""
-    return Path(str(files("nni_plugins").joinpath("meta/algorithms.yml")))
+@dataclass(frozen=True)
+class TunerEntry:
+    """``name``: as a YAML file says it; ``class_name``: what NNI imports."""
+
+    name: str
+    class_name: str
 
 
-def _entries() -> list[dict[str, Any]]:
-    algorithms: list[dict[str, Any]] = yaml.safe_load(meta_path().read_text())["algorithms"]
-    return algorithms
+def tuner_entries() -> list[TunerEntry]:
+    """All our tuners: one for each strategy and study, of this package or another's, and NAO.
+
+    Raises:
+        RegistryError: one cannot be imported.
+    """
+    names = [experiment_class(name).name for name in experiment_names()]
+    ours = [TunerEntry(name, f"nni_plugins.portal.tuners.{name}") for name in names]
+    return [*ours, TunerEntry(NAO, "nni_plugins.portal.nao_tuner.NAOTuner")]
 
 
-def register() -> list[str]:
+def register_tuners() -> list[str]:
     """Register all our tuners; registering again changes nothing. Returns their names.
 
     Raises:
@@ -33,23 +43,25 @@ def register() -> list[str]:
     """
     from nni.tools.package_utils import AlgoMeta, register_algo_meta
 
+    entries = tuner_entries()
     try:
-        for entry in _entries():
-            register_algo_meta(AlgoMeta.load(entry))
+        for entry in entries:
+            meta = {"algoType": "tuner", "builtinName": entry.name, "className": entry.class_name}
+            register_algo_meta(AlgoMeta.load(meta))
     except OSError as error:
         raise RegistrationError(
             f"NNI's list of tuners cannot be written: {error}.",
             "Set NNI_CONFIG_DIR to a folder of yours, and register again.",
         ) from None
-    return [str(entry["builtinName"]) for entry in _entries()]
+    return [entry.name for entry in entries]
 
 
-def registered() -> dict[str, bool]:
+def registered_tuners() -> dict[str, bool]:
     """For each of our tuners, whether NNI knows it under this class in this environment."""
     from nni.tools.package_utils import get_algo_meta
 
     known = {}
-    for entry in _entries():
-        meta = get_algo_meta(entry["builtinName"])
-        known[str(entry["builtinName"])] = meta is not None and meta.class_name == entry["className"]
+    for entry in tuner_entries():
+        meta = get_algo_meta(entry.name)
+        known[entry.name] = meta is not None and meta.class_name == entry.class_name
     return known

@@ -1,6 +1,6 @@
 """The tuners that bring our strategies into NNI's portal. Free of torch: NNI gives a tuner ten seconds to connect.
 
-A tuner plans the experiment in phases (:mod:`nni_plugins.experiment.plan`), hands out trials, and writes down every
+A tuner plans an experiment (:mod:`nni_plugins.experiment.jobs`), hands out trials, and writes down every
 event before it answers. How NNI 3.0 calls a tuner, from two threads and with ids that start anew on resume, is the
 reason for most of what stands here.
 """
@@ -24,9 +24,10 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import atomic_write, write_json
 from nni_plugins.spaces.errors import NNIPluginsError
 
-from ..experiment.plan import Job, Plan
-from ..experiment.result import truth_table, write_result
-from ..experiment.settings import StudySettings, check, experiment_name
+from ..experiment.base import Experiment
+from ..experiment.jobs import Job, Plan, Value
+from ..experiment.kinds import load_experiment
+from ..experiment.store import Store
 from .journal import cancelled_by_user
 from .manager import Manager
 
@@ -47,7 +48,7 @@ def guarded(method: F) -> F:
     """One caller at a time, and errors that reach the portal: otherwise NNI leaves the experiment RUNNING for ever."""
 
     @functools.wraps(method)
-    def wrapper(self: PhasedTuner, *args: Any, **kwargs: Any) -> Any:
+    def wrapper(self: ExperimentTuner, *args: Any, **kwargs: Any) -> Any:
         with self._lock:
             try:
                 return method(self, *args, **kwargs)
@@ -60,12 +61,12 @@ def guarded(method: F) -> F:
     return cast(F, wrapper)
 
 
-class PhasedTuner(Tuner):
+class ExperimentTuner(Tuner):
     """Base of our tuners; subclasses say which settings they take. Constructor arguments are the YAML's
     ``tuner.classArgs``.
     """
 
-    experiment: ClassVar[type[StudySettings]]
+    experiment_class: ClassVar[type[Experiment]]
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
@@ -87,14 +88,21 @@ class PhasedTuner(Tuner):
 
     def _begin(self, arguments: dict[str, Any]) -> None:
         """Check the arguments and plan the experiment; whatever is wrong is raised here."""
-        self.settings = check(self.experiment, arguments)
-        self.plan = Plan(self.settings)
-        self._prepare_folder()
+        self.experiment = load_experiment(self.experiment_class.name, arguments)
+        self.plan = Plan(self.experiment)
+        given = self.experiment.settings.run_folder
+        if given is not None and not Path(given).expanduser().is_absolute():
+            raise ConfigError(
+                f"tuner.classArgs.run_folder: must be an absolute path, but got {given!r}: NNI runs a tuner in a folder "
+                "of its own."
+            )
+        self.experiment.check()  # a table that cannot be read is noticed now, not after the search
+        self.store.save_settings()
 
     @property
-    def experiment_key(self) -> str:
-        """What a trial's parameters name as its experiment."""
-        return experiment_name(self.experiment)
+    def store(self) -> Store:
+        """Where the values of finished jobs are kept."""
+        return Store(self.experiment, self.folder)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -104,24 +112,7 @@ class PhasedTuner(Tuner):
     @property
     def folder(self) -> Path:
         """Where results and, if the trials can reach it, their checkpoints go."""
-        return Path(self.settings.run_folder or self.checkpoint_folder.parent / "run").expanduser().resolve()
-
-    def _prepare_folder(self) -> None:
-        truth = self.settings.truth
-        for key, given in (
-            ("run_folder", self.settings.run_folder),
-            ("truth.table", None if truth is None else truth.table),
-        ):
-            if (
-                given is not None
-                and (key, given) != ("truth.table", "digits")
-                and not Path(given).expanduser().is_absolute()
-            ):
-                raise ConfigError(
-                    f"tuner.classArgs.{key}: must be an absolute path, but got {given!r}: NNI runs a tuner in a folder of its own."
-                )
-        truth_table(self.settings)  # one that cannot be read is noticed now, not after the search
-        write_json(self.folder / "config.json", self.settings.model_dump())
+        return Path(self.experiment.settings.run_folder or self.checkpoint_folder.parent / "run").expanduser().resolve()
 
     def _report(self, message: str) -> None:
         """Make the experiment's status ERROR; before the first request there is no way but to end the process.
@@ -202,11 +193,18 @@ class PhasedTuner(Tuner):
     def _issue(self, number: int, job: Job) -> dict[str, Any]:
         self._names[number] = job.name
         self._issued += 1
-        settings = {**self.settings.model_dump(mode="json"), "run_folder": str(self.folder)}
-        parameters = self.plan.parameters(job)
-        return {**parameters, "trial": {**parameters["trial"], "experiment": self.experiment_key, "settings": settings}}
+        settings = {**self.experiment.settings.model_dump(mode="json"), "run_folder": str(self.folder)}
+        trial = {
+            "experiment": self.experiment.name,
+            "job": job.name,
+            "described": job.described(),
+            "settings": settings,
+        }
+        return {**self.experiment.parameters(job), "trial": {**trial, "known": self.plan.known(job)}}
 
-    def _done(self, name: str, value: Any) -> None:
+    def _done(self, name: str, value: Value) -> None:
+        if self.plan.jobs[name].status != "done":
+            self.store.save(self.plan.jobs[name], value)
         self.plan.done(name, value)
         self._save()
         self._serve_owed()
@@ -223,12 +221,12 @@ class PhasedTuner(Tuner):
             "; it is tried again" if again else "",
         )
         self._save()
-        failed = self.plan.failed_search
+        failed = self.plan.fatal
         if failed is not None:
             what = "was cancelled" if cancelled else f"crashed {failed.crashes} times"
             words = self._last_words(None if trial is None else trial["id"])
             self._report(
-                f"{failed.name} {what}, so there is nothing to train.\n{words}"
+                f"{failed.name} {what}, so there is no result.\n{words}"
                 f"Mend the cause (the trial's folder has all it printed), and start the experiment again."
             )
         elif again:
@@ -252,8 +250,8 @@ class PhasedTuner(Tuner):
             self._send(number, parameters)
 
     def _conclude(self) -> None:
-        if self._problem is None and self.plan.finished and self.plan.failed_search is None:
-            write_result(self.settings, self.plan, self.folder)
+        if self._problem is None and self.plan.finished and self.plan.fatal is None:
+            self.experiment.conclude(self.plan, self.folder)
 
     # -- the manager ---------------------------------------------------------------------------------------------------
     def _trials(self) -> dict[str, dict[str, Any]]:

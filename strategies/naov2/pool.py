@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, TrainingError
-from nni_plugins.evaluators.files import write_json
+from nni_plugins.evaluators.files import differences, write_json
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.evaluators.supernets.shared_weights import Draw
-from nni_plugins.evaluators.training.checkpoint import diff
 from nni_plugins.spaces.base import Indices, SearchSpace
 
 SCHEMA = 1
@@ -112,7 +111,7 @@ class PoolFiles:
         if path is None or not path.exists():
             return None
         pool, identity = read_pool(path, self.space)
-        changes = diff(identity, self.identity)
+        changes = differences(identity, self.identity)
         if changes:
             raise ConfigChanged(
                 f"{path} belongs to another search: {'; '.join(changes)}.",

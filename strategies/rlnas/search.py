@@ -17,10 +17,14 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.randomness import generator, torch_fork
 from nni_plugins.evaluators.supernets.training import SupernetTraining
 from nni_plugins.evaluators.training import Trained
+from nni_plugins.evaluators.training.stored import stored_weights
 from nni_plugins.spaces.base import ENUMERATION_LIMIT, Indices, SearchSpace
+from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.supernet import Supernet
 
+from ..base import Problem, Scorer
 from ..evolution import EvolutionSettings, evolve
+from ..limits import Limits
 from ..nni_base import RankedStrategy
 from ..ranking import Ranked, best
 from .angle import VARIANTS, AngleTable
@@ -28,7 +32,7 @@ from .settings import RLNASSettings
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class RLNASResult:
     """``ranked``: best first. ``indices: (n, D)`` and ``angles: (n,)`` are everything that was scored, in that order;
     ``table`` scores others.
     """
@@ -40,23 +44,23 @@ class SearchResult:
     table: AngleTable
 
 
-def rank(table: AngleTable, settings: RLNASSettings, seed: int) -> tuple[Indices, npt.NDArray[np.float64]]:
+def rank(
+    table: AngleTable, settings: RLNASSettings, seed: int, limits: Limits
+) -> tuple[Indices, npt.NDArray[np.float64]]:
     """Score every architecture of an enumerable space that meets the limits, or evolve; returns indices (n, D) and
     angles (n,).
     """
     space = table.space
     if settings.evolution is None and space.size <= ENUMERATION_LIMIT:
         indices = space.enumerate()
-        indices = indices[settings.limits.mask(space, indices)]
+        indices = indices[limits.mask(space, indices)]
         if len(indices) == 0:
             raise ConfigError(
-                f"no architecture of {space!r} meets the limits {settings.limits!r}.",
+                f"no architecture of {space!r} meets the limits {limits!r}.",
                 "Raise max_parameters or max_macs.",
             )
         return indices, np.concatenate([table(part) for part in np.array_split(indices, -(-len(indices) // 1_000_000))])
-    return evolve(
-        space, table, settings.evolution or EvolutionSettings(), settings.limits, generator(seed, "evolution")
-    )
+    return evolve(space, table, settings.evolution or EvolutionSettings(), limits, generator(seed, "evolution"))
 
 
 def initialise(space: SearchSpace, seed: int) -> nn.Module:
@@ -65,8 +69,14 @@ def initialise(space: SearchSpace, seed: int) -> nn.Module:
         return space.supernet()
 
 
-def search(supernet: nn.Module, training: SupernetTraining, settings: RLNASSettings, top_k: int) -> SearchResult:
-    """Train ``supernet`` and rank its architectures; the ``top_k`` best, symmetric twins left out."""
+def search(
+    supernet: nn.Module,
+    training: SupernetTraining,
+    settings: RLNASSettings,
+    top_k: int,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> RLNASResult:
+    """Train ``supernet`` and rank its architectures within ``limits``; the ``top_k`` best, symmetric twins left out."""
     space = cast(Supernet, supernet).search_space
     if training.settings.epochs * len(training.images) < 1000:
         warnings.warn(
@@ -79,8 +89,29 @@ def search(supernet: nn.Module, training: SupernetTraining, settings: RLNASSetti
     table = AngleTable.build(
         space, cast(Supernet, supernet).weight_blocks(), trained.initial, trained.final, VARIANTS[settings.angle]
     )
-    indices, angles = rank(table, settings, training.seed)
-    return SearchResult(best(space, indices, angles, top_k), indices, angles, trained, table)
+    indices, angles = rank(table, settings, training.seed, limits)
+    return RLNASResult(best(space, indices, angles, top_k), indices, angles, trained, table)
+
+
+def restored_angles(problem: Problem) -> Scorer:
+    """Angles between the initial and the last weights that a search left in ``problem.folder``, in radians.
+
+    Raises:
+        CheckpointError: there are none, or they are of another space.
+    """
+    assert problem.folder is not None
+    weights = stored_weights(problem.folder)
+    space = problem.space
+    if isinstance(
+        space, ImageSpace
+    ):  # the names of the head's weights depend on its kind, not on the number of classes
+        space = space.with_head(problem.task.form, space.classes)
+    blocks = cast(Supernet, space.supernet()).weight_blocks()
+    wanted = (
+        name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters
+    )
+    weights.require(wanted)
+    return AngleTable.build(space, blocks, weights.initial, weights.final, VARIANTS[problem.search.angle])
 
 
 class RLNAS(RankedStrategy):
@@ -96,17 +127,24 @@ class RLNAS(RankedStrategy):
         seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
         reinitialise: draw the supernet's initial weights from the seed, so that one seed gives one result however the
             supernet was built; False keeps the weights that it comes with.
+        limits: what every found architecture meets.
     """
 
     def __init__(
-        self, settings: RLNASSettings | None = None, *, top_k: int = 10, seed: int = 0, reinitialise: bool = True
+        self,
+        settings: RLNASSettings | None = None,
+        *,
+        top_k: int = 10,
+        seed: int = 0,
+        reinitialise: bool = True,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__()
         if top_k < 1:
             raise ConfigError(f"top_k >= 1 must hold, but got top_k={top_k}.")
         self.settings, self.top_k, self.seed = settings or RLNASSettings(), top_k, seed
-        self.reinitialise = reinitialise
-        self.result: SearchResult | None = None
+        self.reinitialise, self.limits = reinitialise, limits or Limits()
+        self.result: RLNASResult | None = None
 
     def _initialize(self, model_space: Any, engine: Any) -> Any:
         if not isinstance(model_space, RawFormatModelSpace) or not hasattr(model_space.model_space, "forward_path"):
@@ -130,7 +168,7 @@ class RLNAS(RankedStrategy):
             with torch_fork(self.training.seed, "initialisation"):
                 fresh = cast(nn.Module, cast(Supernet, supernet).fresh())
             supernet.load_state_dict(fresh.state_dict())
-        self.result = search(supernet, self.training, self.settings, self.top_k)
+        self.result = search(supernet, self.training, self.settings, self.top_k, self.limits)
 
     def ranking(self) -> Sequence[Ranked] | None:
         """Best first."""

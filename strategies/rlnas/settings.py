@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nni_plugins.evaluators.settings import Settings
 
-from ..evolution import EvolutionSettings, Limits
+from ..evolution import EvolutionSettings
 
 
 class RLNASSettings(Settings):
@@ -17,7 +17,6 @@ class RLNASSettings(Settings):
     angle: Literal["rlnas", "rlnas-eye", "abs", "weights"] = Field(
         "rlnas", description="see nni_plugins.strategies.rlnas.angle.VARIANTS"
     )
-    limits: Limits = Limits()
     evolution: EvolutionSettings | None = Field(
         None, description="None: exhaustive where the space has at most 10 million architectures"
     )

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged
-from nni_plugins.evaluators.files import write_json
-from nni_plugins.evaluators.training.checkpoint import diff
+from nni_plugins.evaluators.files import differences, write_json
 
 FINISHED = "finished.json"
 
@@ -30,7 +29,7 @@ def once(folder: Path, identity: dict[str, Any], work: Callable[[Path], dict[str
             stored, value = content["identity"], content["value"]
         except (OSError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"{path} is damaged.", f"Delete {folder} to train this again.") from None
-        changes = diff(stored, wanted)
+        changes = differences(stored, wanted)
         if changes:
             raise ConfigChanged(
                 f"{folder} holds another training: {'; '.join(changes)}.", "Choose another folder to start over."

@@ -16,11 +16,10 @@ import torch
 from nni_plugins.evaluators.data import ImageData, ImageSet, load
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, LabelError
-from nni_plugins.evaluators.files import write_json
+from nni_plugins.evaluators.files import differences, write_json
 from nni_plugins.evaluators.objectives import Crops, Objective, fitted
 from nni_plugins.evaluators.randomness import generator, torch_fork
 from nni_plugins.evaluators.stand_alone.measured import MeasuredTraining
-from nni_plugins.evaluators.training.checkpoint import diff
 from nni_plugins.evaluators.training.loop import Report
 from nni_plugins.evaluators.training.settings import MAY_CHANGE
 from nni_plugins.spaces.base import SearchSpace
@@ -182,7 +181,7 @@ def _finished(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is damaged.", f"Delete {path.parent} to train this architecture again."
         ) from None
-    changes = diff(stored, json.loads(json.dumps(identity)))
+    changes = differences(stored, json.loads(json.dumps(identity)))
     if changes:
         raise ConfigChanged(
             f"{path.parent} holds another training: {'; '.join(changes)}.", "Choose another folder to start over."

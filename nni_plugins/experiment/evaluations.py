@@ -1,0 +1,275 @@
+"""The named evaluations of an experiment: for each, what was found, random architectures and baselines, all measured
+alike. Searches and comparisons share them. Free of torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator
+
+from nni_plugins.evaluators.base import EvaluationSettings, EvaluatorPlugin, Network, Report
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.plugins import evaluator_plugin, read_evaluation
+from nni_plugins.evaluators.randomness import generator
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.errors import NNIPluginsError
+from nni_plugins.spaces.published import names as published_names
+from nni_plugins.spaces.published import published
+from nni_plugins.spaces.registry import build_space
+from nni_plugins.strategies.largest import LARGEST, largest
+from nni_plugins.strategies.limits import Limits
+
+from .base import ExperimentSettings
+from .jobs import Job, Value
+from .names import NAME, one_line
+
+RESERVED = ("search", "found", "random", "all")
+"""Names that stand on the portal's axes already."""
+
+
+class EvaluatedSettings(ExperimentSettings):
+    """What every experiment has that chooses architectures of a space and evaluates them."""
+
+    optimize_mode: Literal["maximize", "minimize"] | None = Field(
+        None, description="the portal reads it from the file; must suit the first evaluation"
+    )
+    space: dict[str, Any] = Field(
+        default={"name": "nasbench201"}, description="name of a registered space, and its arguments"
+    )
+    limits: Limits = Field(Limits(), description="what every architecture meets that is searched, drawn or a baseline")
+    evaluations: dict[str, SerializeAsAny[EvaluationSettings]] = Field(
+        default={"stand_alone": {"evaluator": "stand_alone"}},  # type: ignore[dict-item]
+        validate_default=True,
+        description="by names of yours: {evaluator: NAME, ...}; the first one decides which architecture is best",
+    )
+    baselines: tuple[str, ...] = Field(
+        ("largest_parameters",),
+        description=f"{', '.join(LARGEST)} (within the limits), or networks by name, such as resnet18",
+    )
+
+    @field_validator("space")
+    @classmethod
+    def _space(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            build_space(value)
+        except NNIPluginsError as error:
+            raise ValueError(one_line(error)) from None
+        return value
+
+    @field_validator("evaluations", mode="before")
+    @classmethod
+    def _evaluations(cls, value: Any) -> Any:
+        """Read one by one, so that messages name the keys that a person wrote."""
+        if not isinstance(value, Mapping):
+            raise ValueError("must be a mapping: name: {evaluator: ..., ...}")
+        evaluations, problems = {}, []
+        for name, given in value.items():
+            if NAME.fullmatch(str(name)) is None or name in RESERVED:
+                problems.append(f"{name}: a name is made of a-z, 0-9 and _, and is none of {', '.join(RESERVED)}")
+            try:
+                read = given if isinstance(given, EvaluationSettings) else read_evaluation(given, f"{name}.")
+                evaluations[str(name)] = read
+            except NNIPluginsError as error:
+                problems.append(one_line(error, remedy=False))
+        if problems:
+            raise ValueError("; ".join(problem.removesuffix(".") for problem in problems))
+        return evaluations
+
+    @field_validator("baselines")
+    @classmethod
+    def _baselines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value) or set(value) & set(RESERVED):
+            raise ValueError(f"each may stand there once, and none of {', '.join(RESERVED)}, but got {list(value)}")
+        return value
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The space that is searched, built."""
+        return build_space(self.space)
+
+
+class Evaluations:
+    """The evaluations that ``settings`` name.
+
+    Args:
+        data: settings of the experiment's own data, which evaluators use that are given none.
+    """
+
+    def __init__(self, settings: EvaluatedSettings, data: Any = None) -> None:
+        self.settings, self.data = settings, data
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space that is searched."""
+        return self.settings.search_space
+
+    @cached_property
+    def evaluators(self) -> dict[str, EvaluatorPlugin]:
+        """By the names of the evaluations, in their order."""
+        return {
+            name: evaluator_plugin(one.evaluator)(one, self.space, self.data)
+            for name, one in self.settings.evaluations.items()
+        }
+
+    @property
+    def primary(self) -> EvaluatorPlugin | None:
+        """The one that decides which architecture is best."""
+        return next(iter(self.evaluators.values()), None)
+
+    # -- before anything runs --------------------------------------------------------------------------------------------
+    def problems(self, found: int, random: int) -> list[str]:
+        """All that is wrong with the evaluations of ``found`` architectures a search and ``random`` ones."""
+        problems = []
+        for name, one in self.settings.evaluations.items():
+            for key, wanted, given in (("found", one.found, found), ("random", one.random, random)):
+                if wanted is not None and wanted > given:
+                    problems.append(f"evaluations.{name}.{key}: {wanted} architectures, but {key} is {given}")
+            try:
+                self.evaluators[name].check()
+            except NNIPluginsError as error:
+                problems.append(f"evaluations.{name}: {one_line(error)}")
+            named = [] if self.evaluators[name].takes_names else self._names
+            if one.baselines and named:
+                problems.append(
+                    f"baselines: {named[0]} is a network's name, which the evaluator {one.evaluator} does not take; leave "
+                    f"it out, or set evaluations.{name}.baselines: false"
+                )
+        problems += [f"baselines: {problem}" for problem in self._unknown_baselines()]
+        mode = self.primary.metric.mode if self.primary is not None else "maximize"
+        if self.settings.optimize_mode not in (None, mode):
+            problems.append(f"optimize_mode: must be {mode}, for that is what is better of {self._metric_name}")
+        return problems
+
+    @property
+    def _metric_name(self) -> str:
+        return self.primary.metric.name if self.primary is not None else "a search's score"
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self.settings.baselines if name not in LARGEST]
+
+    def _unknown_baselines(self) -> list[str]:
+        if not any(one.baselines for one in self.settings.evaluations.values()):
+            return []
+        problems = []
+        for name in self.settings.baselines:
+            try:
+                if name in LARGEST:
+                    self.architecture(name)
+                elif name not in published_names() and NAME.fullmatch(name.replace(".", "_").lower()) is None:
+                    problems.append(f"{name!r} is neither {' nor '.join(LARGEST)} nor the name of a network")
+            except NNIPluginsError as error:
+                problems.append(f"{name}: {one_line(error)}")
+        return problems
+
+    def prepare(self) -> None:
+        """Try what could fail after the search.
+
+        Raises:
+            ConfigError: what would fail, and what mends it.
+        """
+        for name, evaluator in self.evaluators.items():
+            try:
+                evaluator.prepare()
+            except NNIPluginsError as error:
+                raise type(error)(
+                    f"evaluations.{name} would fail after the search: {error.problem}", error.remedy
+                ) from None
+
+    # -- jobs --------------------------------------------------------------------------------------------------------------
+    def architecture(self, baseline: str) -> Any:
+        """The largest architecture within the limits, by what its name says."""
+        return largest(self.space, baseline, self.settings.limits)
+
+    def baseline_jobs(self) -> Iterable[Job]:
+        """One for each evaluation and baseline. A published architecture of this very space is evaluated as one."""
+        for name, one in self.settings.evaluations.items():
+            for baseline in self.settings.baselines if one.baselines else ():
+                choices, network = None, None
+                if baseline in LARGEST:
+                    choices = self.architecture(baseline).as_dict()
+                else:
+                    network = baseline
+                yield Job(f"{name}-{baseline}", name, one.seed, baseline, choices=choices, network=network)
+
+    def jobs(
+        self,
+        source: str,
+        seed: int,
+        architectures: Iterable[tuple[dict[str, str], float | None]],
+        policy: str = "",
+    ) -> Iterable[Job]:
+        """Those of (choices, score), best first or in the order of their draw, as many as each evaluation wants."""
+        given = list(architectures)
+        for name in self.settings.evaluations:
+            for rank, (choices, score) in enumerate(given[: self.wanted(name, source, len(given))], start=1):
+                parts = [name, policy or source, *([str(seed)] if policy or source == "found" else []), str(rank)]
+                yield Job("-".join(parts), name, seed, source, policy, rank, dict(choices), score=score)
+
+    def wanted(self, name: str, source: str, given: int) -> int:
+        """How many of ``given`` found or random architectures an evaluation takes."""
+        one = self.settings.evaluations[name]
+        limit = one.found if source == "found" else one.random
+        return given if limit is None else min(limit, given)
+
+    def count(self, source: str, given: int) -> int:
+        """How many jobs ``given`` found or random architectures make."""
+        return sum(self.wanted(name, source, given) for name in self.settings.evaluations)
+
+    def identity(self, job: Job) -> dict[str, Any]:
+        """All that an evaluation's value depends on; who chose the architecture is not among it."""
+        one = self.settings.evaluations[job.phase]
+        what = {"network": job.network} if job.network is not None else {"choices": job.choices}
+        return {"space": self.settings.space, **self.evaluators[job.phase].identity(), "seed": one.seed, **what}
+
+    def network(self, job: Job) -> Network:
+        """What a job evaluates."""
+        if job.network is None:
+            return self.space.architecture(job.choices or {})
+        if job.network in published_names(self.space.name):
+            return self.space.check(published(job.network).architecture)
+        return job.network
+
+    def run(self, job: Job, folder: Path | None, report: Report | None) -> Value:
+        """Evaluate; returns what a trial reports: ``default``, all numbers, and ``result`` with the curve."""
+        started = time.monotonic()
+        one = self.settings.evaluations[job.phase]
+        measured = self.evaluators[job.phase].evaluate(self.network(job), one.seed, folder, report)
+        numbers = {**measured.metrics, **measured.cost}
+        return {
+            "default": measured.value,
+            **numbers,
+            "seconds": time.monotonic() - started,
+            "result": {
+                "metrics": measured.metrics,
+                "cost": measured.cost,
+                "curve": measured.curve,
+                "reused": False,
+            },
+        }
+
+    # -- random architectures ------------------------------------------------------------------------------------------------
+    def draw(self, n: int, seed: int, purpose: str) -> list[dict[str, str]]:
+        """``n`` distinct ones within the limits, uniform, a function of seed and purpose alone."""
+        from nni_plugins.strategies.drawing import draw
+
+        drawn = draw(self.space, n, generator(seed, purpose), limits=self.settings.limits)
+        return [architecture.as_dict() for architecture in drawn]
+
+
+def require_evaluation(evaluations: Evaluations, strategy: str) -> EvaluatorPlugin:
+    """The evaluator that answers a strategy which asks.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if evaluations.primary is None:
+        raise ConfigError(
+            f"{strategy} asks for the values of architectures, so there must be an evaluation to answer it."
+        )
+    return evaluations.primary

@@ -1,0 +1,17 @@
+"""Names that people give, and messages on one line. Free of torch."""
+
+from __future__ import annotations
+
+import re
+
+from nni_plugins.spaces.errors import NNIPluginsError
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""Of evaluations: they stand on the portal's axes and in file names."""
+LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")
+"""Of policies: files are named after them."""
+
+
+def one_line(error: NNIPluginsError, remedy: bool = True) -> str:
+    """Problem and remedy of ``error`` without line breaks or a full stop."""
+    return (str(error) if remedy else error.problem).replace("\n", " ").removesuffix(".")

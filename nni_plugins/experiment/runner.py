@@ -1,0 +1,168 @@
+"""A whole experiment on this machine, without NNI: the same plan, jobs and files as under ``nnictl create``."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Collection
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from nni_plugins.evaluators.base import Report
+from nni_plugins.evaluators.errors import TrainingError
+
+from .base import Experiment
+from .jobs import Job, Plan, Value
+from .kinds import load_experiment
+from .store import Store
+
+Progress = Callable[[Job, "dict[str, float] | None", Plan], None]
+"""Called with a job and the row of its curve that it has just finished, or None when the job itself is finished."""
+
+
+def run_experiment(
+    experiment: Experiment,
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    only: Callable[[Job], bool] | None = None,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Run or resume ``experiment`` in ``folder``; finished jobs are never repeated. Returns what its ``conclude`` does.
+
+    Args:
+        experiment: may have grown since the last time, such as by seeds.
+        folder: gets ``config.json``, ``jobs/``, a folder of checkpoints for each job, and the results.
+        progress: see :data:`Progress`; with several processes only finished jobs are reported.
+        only: run just these jobs now; the finished ones among the others are reported all the same.
+        processes: so many jobs are run side by side; no value depends on it.
+
+    Raises:
+        ConfigChanged: a finished job was done with other settings.
+        TrainingError: a process was killed more often than ``retries`` allow; and what the jobs raise.
+    """
+    store = Store(experiment, folder)
+    plan = store.recalled()
+    if any(job.status == "waiting" for job in plan.jobs.values()):
+        experiment.prepare()
+    store.save_settings()
+    use_threads(experiment.settings.threads)
+    if processes == 1:
+        _run_here(store, plan, progress, only)
+    else:
+        _run_in_processes(store, plan, progress, only, processes)
+    return experiment.conclude(plan, folder)
+
+
+def report_experiment(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Report what is finished in ``folder`` once more, without running anything."""
+    return experiment.conclude(Store(experiment, folder).recalled(), folder)
+
+
+def use_threads(threads: int | None) -> None:
+    """Of torch in this process; None: torch's own number."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _next(plan: Plan, only: Callable[[Job], bool] | None, set_aside: list[Job]) -> Job | None:
+    """The next job to run; those that are not wanted now are set aside as they come."""
+    while (job := plan.next()) is not None:
+        if only is None or only(job):
+            return job
+        job.status = "set aside"
+        set_aside.append(job)
+    return None
+
+
+def _finish(store: Store, plan: Plan, job: Job, value: Value, progress: Progress | None) -> None:
+    store.save(job, value)
+    plan.done(job.name, value)
+    if progress is not None:
+        progress(job, None, plan)
+
+
+def _run_here(store: Store, plan: Plan, progress: Progress | None, only: Callable[[Job], bool] | None) -> None:
+    set_aside: list[Job] = []
+    while (job := _next(plan, only, set_aside)) is not None:
+        value = plan.known(job)
+        if value is None:
+            value = store.experiment.run(job, store.job_folder(job), _reporter(progress, job, plan))
+        _finish(store, plan, job, value, progress)
+    _take_back(set_aside)
+
+
+def _take_back(set_aside: Collection[Job]) -> None:
+    for job in set_aside:
+        job.status = "waiting"
+
+
+def _reporter(progress: Progress | None, job: Job, plan: Plan) -> Report | None:
+    return None if progress is None else lambda row: progress(job, row, plan)
+
+
+def _run_in_processes(
+    store: Store, plan: Plan, progress: Progress | None, only: Callable[[Job], bool] | None, processes: int
+) -> None:
+    """A process that is killed takes the pool with it: its jobs are tried again in another one."""
+    set_aside: list[Job] = []
+    while not _pool(store, plan, progress, only, processes, set_aside):
+        for job in plan.jobs.values():
+            if job.status == "running" and not plan.crashed(job.name, again=True):
+                raise TrainingError(
+                    f"a process was killed {job.crashes} times while it ran {job.name}.",
+                    "If memory was short, run fewer processes; then run the same command again.",
+                )
+    _take_back(set_aside)
+
+
+def _pool(
+    store: Store,
+    plan: Plan,
+    progress: Progress | None,
+    only: Callable[[Job], bool] | None,
+    processes: int,
+    set_aside: list[Job],
+) -> bool:
+    """Run jobs in a pool of processes until none is left; False if one of its processes was killed."""
+    experiment = store.experiment
+    dumped = experiment.settings.model_dump_json()
+    running: dict[Future[Value], Job] = {}
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    try:
+        while True:
+            while len(running) < processes and (job := _next(plan, only, set_aside)) is not None:
+                known = plan.known(job)
+                if known is not None:
+                    _finish(store, plan, job, known, progress)
+                    continue
+                future = pool.submit(_in_process, experiment.name, dumped, job.described(), store.job_folder(job))
+                running[future] = job
+            if not running:
+                return True
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                _finish(store, plan, running[future], future.result(), progress)
+                del running[future]
+    except BrokenProcessPool:
+        return False
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, dumped: str) -> Experiment:
+    """The experiment, once in a process."""
+    import json
+
+    experiment = load_experiment(name, json.loads(dumped), "settings.")
+    use_threads(experiment.settings.threads)
+    experiment.prepare()
+    return experiment
+
+
+def _in_process(name: str, dumped: str, described: dict[str, Any], folder: Path) -> Value:
+    return _loaded(name, dumped).run(Job(**described), folder, None)

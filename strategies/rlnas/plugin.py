@@ -1,0 +1,44 @@
+"""RLNAS, declared: a supernet on random labels, ranked by angle. Free of torch."""
+
+from __future__ import annotations
+
+from nni_plugins.evaluators.training.settings import SupernetSettings
+
+from ..base import Problem, Scorer, SearchResult, StrategyPlugin
+from ..score import ANGLE
+from .settings import RLNASSettings
+
+
+class RLNASPlugin(StrategyPlugin):
+    """``tuner.name: RLNAS``."""
+
+    name = "RLNAS"
+    about = "a supernet trained on random labels, ranked by how far its weights turned"
+    source = "Zhang et al., CVPR 2021"
+    objective = {"name": "random_labels", "classes": 10}
+    training_settings = SupernetSettings
+    search_settings = RLNASSettings
+    score = ANGLE
+    nni_strategy = "nni_plugins.strategies.rlnas.search:RLNAS"
+
+    def search(self, problem: Problem) -> SearchResult:
+        """Train, and rank all architectures or evolve."""
+        from nni_plugins.evaluators.objectives import fitted
+        from nni_plugins.evaluators.supernets.training import SupernetTraining
+
+        from .search import initialise, search
+
+        p = problem
+        supernet = initialise(fitted(p.space, p.task, p.data), p.seed)
+        training = SupernetTraining(p.data, p.task, p.training, seed=p.seed, folder=p.folder, report=p.report)
+        result = search(supernet, training, p.search, p.found, p.limits)
+        history = result.trained.history
+        details = {"scored": len(result.angles), "initial_sha256": result.trained.initial_sha256}
+        cost = {"search_epochs": float(len(history)), "queries": 0.0}
+        return SearchResult(result.ranked, history, result.table, details=details, cost=cost)
+
+    def scorer(self, problem: Problem) -> Scorer:
+        """Angles between the initial and the last weights in the folder."""
+        from .search import restored_angles
+
+        return restored_angles(problem)
