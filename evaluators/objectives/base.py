@@ -126,7 +126,7 @@ class Objective(ABC):
     def head(self, images: ImageSet) -> Head:
         """The head that a network for this objective on ``images`` needs."""
 
-    def check(self, images: ImageSet) -> None:  # noqa: B027 - most objectives take all images
+    def check(self, images: ImageSet) -> None:
         """Refuse ``images`` that cannot serve, before anything is built.
 
         Raises:

@@ -126,16 +126,16 @@ class Loop(ABC):
         """What a checkpoint holds besides."""
         return {}
 
-    def _restore_extra(self, state: State) -> None:  # noqa: B027
+    def _restore_extra(self, state: State) -> None:
         """Back from it."""
 
-    def _begin_fresh(self) -> None:  # noqa: B027
+    def _begin_fresh(self) -> None:
         """Where nothing is resumed."""
 
-    def _end_training(self) -> None:  # noqa: B027
+    def _end_training(self) -> None:
         """After the last epoch."""
 
-    def _enrich(self, epoch: int) -> None:  # noqa: B027
+    def _enrich(self, epoch: int) -> None:
         """Add to the newest row of the curve."""
 
     def run(self) -> Trained:
