@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nni_plugins.evaluators.errors import ConfigError
 
 from ..studies.compare.plan import CompareJob, ComparePlan
-from .app import AsJson, app, console, emit, grid
+from .console import AsJson, app, console, emit, grid
 
 OUTPUT = Path("runs/compare")
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from nni_plugins.evaluators.errors import ConfigError
 
 from ..studies.diagnose.settings import STUDIES, from_yaml
-from .app import AsJson, app, console, emit, grid
+from .console import AsJson, app, console, emit, grid
 
 group = typer.Typer(no_args_is_help=False, add_completion=False)
 app.add_typer(group, name="diagnose")

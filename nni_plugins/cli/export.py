@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError, ExportError
 
-from .app import AsJson, app, emit, grid
+from .console import AsJson, app, emit, grid
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +137,7 @@ def export(
     """Write a network as ONNX or torch.export file, checked against PyTorch. Example: nni-plugins export darts_v2
     --onnx darts_v2.onnx
     """
-    from .app import _argument
+    from .console import key_value
 
     files = {name: file for name, file in (("onnx", onnx), ("torch", torch_export)) if file is not None}
     if not files:
@@ -154,7 +154,7 @@ def export(
         )
     else:
         network, example, value = _network(
-            architecture, space, dict(_argument(text) for text in argument or []), image_size, weights
+            architecture, space, dict(key_value(text) for text in argument or []), image_size, weights
         )
     from nni_plugins.evaluators.interchange.export import export_onnx, export_torch
 

@@ -51,7 +51,7 @@ class Bars:
 
 def followed(study: Callable[..., dict[str, Any]], settings: Any, folder: Path, quiet: bool) -> dict[str, Any]:
     """``study(settings, folder, progress)`` with a bar for each of its trainings, by their names."""
-    from .app import console
+    from .console import console
 
     with Bars(console, quiet=quiet) as bars:
         return study(settings, folder.resolve(), lambda name, row: bars(Job(name, "search", 0), row))

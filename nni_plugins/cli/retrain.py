@@ -13,7 +13,7 @@ from rich.markup import escape
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import read
 
-from .app import AsJson, _argument, app, console, emit, grid
+from .console import AsJson, app, console, emit, grid, key_value
 
 ARCHITECTURE = "A name (ours or timm's), an architecture as text or JSON, a file, a search's folder or result.json, or an NNI experiment's id."
 SPACE = "The space's registered name, for a native string. [default: nasbench201]"
@@ -71,9 +71,9 @@ def retrain(
         recipe,
         pictures(data, source, limit, test_limit),
         seed,
-        dict(_argument(text) for text in change or []),
+        dict(key_value(text) for text in change or []),
         space,
-        dict(_argument(text, "--argument") for text in argument or []),
+        dict(key_value(text, "--argument") for text in argument or []),
         rank,
         job,
     )
@@ -181,7 +181,7 @@ def width(
     from ..origins.origin import origin
 
     limits = read(WidthSettings, {"macs": macs, "parameters": parameters, "multiple": multiple}, "")
-    found = origin(architecture, space, dict(_argument(text, "--argument") for text in argument or []), rank, job)
+    found = origin(architecture, space, dict(key_value(text, "--argument") for text in argument or []), rank, job)
     if found.space is None or found.architecture is None:
         raise ConfigError(
             f"{found.name} is a model of timm's, whose width has no one name.",

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from .app import grid
+from .console import grid
 
 if TYPE_CHECKING:
     from nni_plugins.evaluators.retraining.evaluator import RetrainResult

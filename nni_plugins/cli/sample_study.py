@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .app import AsJson, app, console, emit, grid
+from .console import AsJson, app, console, emit, grid
 
 OUTPUT = Path("runs/sample-study")
 

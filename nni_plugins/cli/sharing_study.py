@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from .app import AsJson, app, emit, grid
+from .console import AsJson, app, emit, grid
 
 FOLDER = Path("runs/sharing-study")
 

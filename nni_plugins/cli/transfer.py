@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .app import AsJson, _argument, app, emit, grid
+from .console import AsJson, app, emit, grid, key_value
 
 if TYPE_CHECKING:
     from ..requests.transfer import TransferRequest
@@ -149,9 +149,9 @@ def _transfer(task: str, given: dict[str, Any]) -> None:
     request = TransferRequest(
         task,
         **same,
-        changes=dict(_argument(text) for text in given["change"] or []),
-        options=dict(_argument(text, "--config-option") for text in given["config_option"] or []),
-        arguments=dict(_argument(text, "--argument") for text in given["argument"] or []),
+        changes=dict(key_value(text) for text in given["change"] or []),
+        options=dict(key_value(text, "--config-option") for text in given["config_option"] or []),
+        arguments=dict(key_value(text, "--argument") for text in given["argument"] or []),
     )
     if given["threads"] is not None:
         import torch
