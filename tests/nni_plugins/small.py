@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from nni_plugins.experiment.plan import Plan
-from nni_plugins.experiment.settings import EXPERIMENTS, RLNASExperiment, StudySettings, check
-from nni_plugins.portal.axes import expected_trials, search_space
+from nni_plugins.experiment.base import Experiment
+from nni_plugins.experiment.jobs import Plan
+from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.experiment.search import SearchExperiment
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|none~1|"
 OTHER = "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|"
@@ -38,7 +39,8 @@ def arguments(tuner: str = "rlnas", **changes: Any) -> dict[str, Any]:
         "optimize_mode": "maximize",
         "space": {"name": "nasbench201", "nodes": 3, "channels": 4, "cells_per_stage": 1},
         "data": {"source": "digits", "limit": 200},
-        "stand_alone": {"epochs": 2, "batch_size": 64, "accelerator": "cpu"},
+        "evaluations": {"stand_alone": stand_alone()},
+        "baselines": [],
         "threads": 1,
         "random": 1,
     }
@@ -52,24 +54,36 @@ def arguments(tuner: str = "rlnas", **changes: Any) -> dict[str, Any]:
     return whole | changes
 
 
-def settings(**changes: Any) -> RLNASExperiment:
-    return check(RLNASExperiment, arguments(**changes))
+def stand_alone(**changes: Any) -> dict[str, Any]:
+    """An evaluation by two epochs of training."""
+    training = {"epochs": 2, "batch_size": 64, "accelerator": "cpu"}
+    return {"evaluator": "stand_alone", "training": training, **changes}
+
+
+def experiment(tuner: str = "rlnas", **changes: Any) -> SearchExperiment:
+    """The experiment that :func:`arguments` describe."""
+    loaded = load_experiment(tuner, arguments(tuner, **changes))
+    assert isinstance(loaded, SearchExperiment)
+    return loaded
 
 
 def content(tuner: str = "rlnas", **changes: Any) -> dict[str, Any]:
     """A whole experiment file."""
-    given = arguments(tuner, **changes)
-    model: StudySettings = check(EXPERIMENTS[tuner], given)
+    return file_of(load_experiment(tuner, arguments(tuner, **changes)), arguments(tuner, **changes))
+
+
+def file_of(loaded: Experiment, given: dict[str, Any]) -> dict[str, Any]:
+    """The experiment file of ``loaded``, whose ``tuner.classArgs`` are ``given``."""
     return {
         "experimentName": "test",
         "trialCommand": "python -m nni_plugins.trial",
         "trialCodeDirectory": ".",
         "trialConcurrency": 2,
-        "maxTrialNumber": expected_trials(model),
+        "maxTrialNumber": loaded.trials,
         "maxExperimentDuration": "1h",
         "trainingService": {"platform": "local"},
-        "tuner": {"name": {"rlnas": "RLNAS", "randomsearch": "RandomSearch"}[tuner], "classArgs": given},
-        "searchSpace": search_space(model),
+        "tuner": {"name": loaded.name, "classArgs": given},
+        "searchSpace": loaded.axes(),
     }
 
 
@@ -78,35 +92,37 @@ def write(path: Path, value: Any) -> Path:
     return path
 
 
-def search_value(experiment: StudySettings, seed: int = 0, found: int | None = None) -> dict[str, Any]:
+def search_value(searched: SearchExperiment, seed: int = 0, found: int | None = None) -> dict[str, Any]:
     """What a search's trial would report: the first architectures of the space, each a little worse than the one
     before.
     """
-    assert isinstance(experiment, RLNASExperiment)
-    space, wanted = experiment.search_space, experiment.found if found is None else found
+    settings = searched.settings
+    space, wanted = settings.search_space, settings.found if found is None else found
     best = space.decode(space.enumerate()[seed * wanted : (seed + 1) * wanted])
-    rows = [{"choices": a.as_dict(), "angle": 1.5 - seed - i / 10} for i, a in enumerate(best)]
+    rows = [{"choices": a.as_dict(), "score": 1.5 - seed - i / 10} for i, a in enumerate(best)]
     result = {
         "found": rows,
-        "random": [0.5 - i / 100 for i in range(experiment.random)],
+        "random": [0.5 - i / 100 for i in range(settings.random)],
+        "curve": [{"epoch": 1.0, "loss": 2.3}],
+        "cost": {"search_epochs": 1.0, "queries": 0.0},
         "scored": space.size,
         "initial_sha256": "0" * 64,
     }
-    return {"default": 1.5 - seed, "angle": 1.5 - seed, "loss": 2.3, "result": result}
+    return {"default": 1.5 - seed, settings.strategy.score.key: 1.5 - seed, "loss": 2.3, "result": result}
 
 
-def stand_alone_value(accuracy: float) -> dict[str, Any]:
-    return {"default": accuracy, "accuracy": accuracy, "loss": 0.5, "parameters": 1000, "macs": 100_000}
+def evaluation_value(value: float) -> dict[str, Any]:
+    """What the trial of a stand-alone training would report."""
+    numbers = {"accuracy": value, "loss": 0.5, "parameters": 1000, "macs": 100_000}
+    return {"default": value, **numbers, "result": {"metrics": {}, "cost": {}, "curve": [], "reused": False}}
 
 
-def value_of(plan: Plan, name: str) -> dict[str, Any]:
-    """What the trial of job ``name`` would report; the accuracy is a function of the name alone."""
+def value_of(searched: SearchExperiment, plan: Plan, name: str) -> dict[str, Any]:
+    """What the trial of job ``name`` would report; the accuracy is a function of the architecture alone."""
     job = plan.jobs[name]
-    return (
-        search_value(plan.settings, job.seed)
-        if job.phase == "search"
-        else stand_alone_value(50.0 + sum(map(ord, name)) % 50)
-    )
+    if job.phase == "search":
+        return search_value(searched, job.seed)
+    return evaluation_value(50.0 + sum(map(ord, str(job.choices or job.network))) % 50)
 
 
 def load(path: Path) -> Any:
