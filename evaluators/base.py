@@ -133,6 +133,13 @@ class EvaluatorPlugin(ABC):
             ConfigError: with every problem.
         """
 
+    def check_files(self) -> None:
+        """Read, without torch, the files without which nothing can be planned.
+
+        Raises:
+            NNIPluginsError: one cannot be read, or is of another space.
+        """
+
     def prepare(self) -> None:
         """Try whatever could fail after the search: files, labels, sizes, back-ends.
 

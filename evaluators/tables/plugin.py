@@ -64,7 +64,7 @@ class TablePlugin(EvaluatorPlugin):
         names = (self.settings.metric, self.settings.compared)
         return {**super().identity(), "content": [zlib.crc32(self.table.metric(name).tobytes()) for name in names]}
 
-    def check(self) -> None:
+    def check_files(self) -> None:
         """The table is read."""
         if self.settings.table != "digits" and not Path(self.settings.table).expanduser().is_absolute():
             raise ConfigError(f"table: must be an absolute path, but got {self.settings.table!r}")

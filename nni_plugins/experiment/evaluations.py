@@ -167,6 +167,18 @@ class Evaluations:
                 problems.append(f"{name}: {one_line(error)}")
         return problems
 
+    def check_files(self) -> None:
+        """Read, without torch, the files without which nothing can be planned.
+
+        Raises:
+            NNIPluginsError: of the first that cannot be read.
+        """
+        for name, evaluator in self.evaluators.items():
+            try:
+                evaluator.check_files()
+            except NNIPluginsError as error:
+                raise type(error)(f"evaluations.{name}: {error.problem}", error.remedy) from None
+
     def prepare(self) -> None:
         """Try what could fail after the search.
 

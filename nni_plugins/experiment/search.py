@@ -174,8 +174,9 @@ class SearchExperiment(Experiment):
 
     # -- work ----------------------------------------------------------------------------------------------------------
     def check(self) -> None:
-        """The table of truth, and how many architectures there are."""
+        """The table of truth, the evaluations' files, and how many architectures there are."""
         truth_table(self.settings.truth, self.settings.search_space)
+        self.evaluations.check_files()
         require_found(self.settings)
 
     @property
