@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nni_plugins import cli
-from nni_plugins.cli import app as application
+from nni_plugins.cli import console as terminal
 
 from .small import Answer, Cli
 
@@ -33,7 +33,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """``nni-plugins`` with these words, in this process."""
-    monkeypatch.setattr(application.console, "_width", 250)
+    monkeypatch.setattr(terminal.console, "_width", 250)
 
     def call(*words: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])

@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
+from nni_plugins.experiment.jobs import Job
 from nni_plugins.portal.journal import cancelled_by_user
 from nni_plugins.portal.manager import ManagerError
-from nni_plugins.portal.tuner import PhasedTuner, job_of
-from nni_plugins.portal.tuners import RandomSearchTuner, RLNASTuner
+from nni_plugins.portal.tuner import ExperimentTuner, job_of
+from nni_plugins.portal.tuners import tuner_class
 from nni_plugins.spaces.errors import NNIPluginsError
 
-from .small import arguments, load, search_value, stand_alone_value, value_of
+from .small import arguments, evaluation_value, load, search_value, value_of
+
+RLNAS = tuner_class("rlnas")
 
 
 class Dispatcher:
@@ -75,29 +78,45 @@ def cancel(experiment: Path, trial: str) -> None:
         )
 
 
+def full(name: str) -> str:
+    return name if name.startswith("search") else f"stand_alone-{name}"
+
+
+def short(parameters: dict[str, Any]) -> str:
+    return job_of(parameters).removeprefix("stand_alone-")
+
+
 class Session:
     """A tuner and its dispatcher; ``jobs`` maps the ids that were served to the names of their jobs."""
 
     def __init__(
-        self, tuner: type[PhasedTuner] = RLNASTuner, manager: FakeManager | None = None, **changes: Any
+        self, tuner: type[ExperimentTuner] = RLNAS, manager: FakeManager | None = None, **changes: Any
     ) -> None:
-        kind = "rlnas" if tuner is RLNASTuner else "randomsearch"
-        self.tuner, self.dispatcher = tuner(**arguments(kind, **changes)), Dispatcher()
+        given = arguments(tuner.experiment_class.name.lower(), **{"random_seed": 4, **changes})
+        self.tuner, self.dispatcher = tuner(**given), Dispatcher()
         self.tuner._manager = manager  # type: ignore[assignment]
         self.given: dict[int, dict[str, Any]] = {}
 
     def request(self, *numbers: int) -> list[str]:
-        """The names of the jobs that are handed out at once."""
+        """The names of the jobs that are handed out at once, without that of their evaluation."""
         given = self.tuner.generate_multiple_parameters(list(numbers), st_callback=self.dispatcher.send_trial_callback)
         self.given.update(zip(numbers, given, strict=False))
-        return [job_of(parameters) for parameters in given]
+        return [short(parameters) for parameters in given]
 
     @property
     def jobs(self) -> dict[int, str]:
-        return {number: job_of(parameters) for number, parameters in (self.given | dict(self.dispatcher.sent)).items()}
+        return {number: short(parameters) for number, parameters in (self.given | dict(self.dispatcher.sent)).items()}
+
+    def value(self, name: str) -> dict[str, Any]:
+        """What the trial of a job would report."""
+        return value_of(self.tuner.experiment, self.tuner.plan, name)  # type: ignore[arg-type]
+
+    def job(self, name: str) -> Job:
+        """By its short name."""
+        return self.tuner.plan.jobs[full(name)]
 
     def result(self, number: int, end: bool = True) -> None:
-        self.tuner.receive_trial_result(number, "", value_of(self.tuner.plan, self.jobs[number]))
+        self.tuner.receive_trial_result(number, "", self.value(full(self.jobs[number])))
         if end:
             self.tuner.trial_end(number, True)
 
@@ -127,8 +146,8 @@ def test_the_tuner_needs_no_torch(experiment: Path) -> None:
     code = f"""
 import sys, time
 start = time.monotonic()
-from nni_plugins.portal.tuners import RLNASTuner
-tuner = RLNASTuner(**{arguments(truth={"table": "digits"}, space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1})!r})
+from nni_plugins.portal.tuners import RLNAS
+tuner = RLNAS(**{arguments(truth={"table": "digits"}, space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1})!r})
 assert tuner._problem is None, tuner._problem
 print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys.modules)), time.monotonic() - start < 10)
 """
@@ -184,14 +203,14 @@ def test_the_parameters_say_everything_that_the_trial_needs(experiment: Path) ->
     trial = s.given[0]["trial"]
     assert (
         trial["job"] == "search-0"
-        and trial["experiment"] == "rlnas"
+        and trial["experiment"] == "RLNAS"
         and trial["settings"]["run_folder"] == str(experiment / "run")
     )
-    again = RLNASTuner(**trial["settings"])
-    assert again._problem is None and again.settings == s.tuner.settings.model_copy(
+    again = RLNAS(**trial["settings"])
+    assert again._problem is None and again.experiment.settings == s.tuner.experiment.settings.model_copy(
         update={"run_folder": str(experiment / "run")}
     )
-    assert load(experiment / "run" / "config.json")["found"] == 1
+    assert load(experiment / "run" / "config.json")["settings"]["found"] == 1
 
 
 # -- the ordinary course -----------------------------------------------------------------------------------------------
@@ -211,7 +230,9 @@ def test_a_whole_experiment(experiment: Path) -> None:
     s.result(4)
     s.result(3)
     result = load(experiment / "run" / "result.json")
-    assert sorted(row["job"] for row in result["architectures"]) == ["found-0-1", "found-0-2", "random-1", "random-2"]
+    assert sorted(row["evaluations"]["stand_alone"]["job"] for row in result["architectures"]) == [
+        f"stand_alone-{name}" for name in ("found-0-1", "found-0-2", "random-1", "random-2")
+    ]
     assert s.dispatcher.errors == []
 
 
@@ -226,10 +247,10 @@ def test_of_one_request_only_the_first_ids_are_served() -> None:
 def test_results_go_by_id_whatever_the_parameters_say() -> None:
     s = Session()
     s.request(0, 1)
-    s.tuner.receive_trial_result(1, s.given[0], stand_alone_value(77.0))
-    assert s.tuner.plan.jobs["random-1"].value["accuracy"] == 77 and s.tuner.plan.jobs["search-0"].status == "running"
-    s.tuner.receive_trial_result(99, s.given[0], stand_alone_value(1.0))
-    assert s.tuner.plan.jobs["search-0"].status == "running", "an id that we did not give"
+    s.tuner.receive_trial_result(1, s.given[0], evaluation_value(77.0))
+    assert s.job("random-1").value["accuracy"] == 77 and s.job("search-0").status == "running"
+    s.tuner.receive_trial_result(99, s.given[0], evaluation_value(1.0))
+    assert s.job("search-0").status == "running", "an id that we did not give"
 
 
 def test_the_users_own_trials_do_not_concern_the_plan() -> None:
@@ -247,7 +268,7 @@ def test_the_end_may_come_before_the_result(experiment: Path) -> None:
     s.request(0, 1)
     s.tuner.trial_end(1, True)
     s.result(1, end=False)
-    assert s.tuner.plan.jobs["random-1"].status == "done"
+    assert s.job("random-1").status == "done"
 
 
 def test_a_trial_that_fails_after_its_result_is_done() -> None:
@@ -255,27 +276,26 @@ def test_a_trial_that_fails_after_its_result_is_done() -> None:
     s.request(0)
     s.result(0, end=False)
     s.crash(0)
-    assert s.tuner.plan.jobs["search-0"].status == "done" and s.tuner.plan.jobs["search-0"].crashes == 0
+    assert s.job("search-0").status == "done" and s.job("search-0").crashes == 0
 
 
 def test_random_search(experiment: Path) -> None:
-    s = Session(RandomSearchTuner, random=3)
+    s = Session(tuner_class("randomsearch"), random=3)
     assert s.request(0, 1, 2, 3) == ["random-1", "random-2", "random-3"]
     for number in (0, 1, 2):
         s.result(number)
     result = load(experiment / "run" / "result.json")
-    assert result["strategy"] == "RandomSearch" and [row["angle"] for row in result["architectures"]] == [None] * 3
+    assert result["strategy"] == "RandomSearch" and [row["score"] for row in result["architectures"]] == [None] * 3
 
 
 def test_without_stand_alone_training_the_search_is_all(experiment: Path) -> None:
-    s = Session(stand_alone=None, random=0, found=3)
+    s = Session(evaluations={}, random=0, found=3)
     assert s.request(0, 1) == ["search-0"]
     s.result(0)
     result = load(experiment / "run" / "result.json")
-    assert [(row["job"], row["status"], row["accuracy"]) for row in result["architectures"]] == [
-        (f"found-0-{i}", "listed", None) for i in (1, 2, 3)
-    ]
-    assert [row["angle"] for row in result["architectures"]] == [1.5, 1.4, 1.3] and s.dispatcher.sent == []
+    rows = result["architectures"]
+    assert [(row["source"], row["rank"], row["evaluations"]) for row in rows] == [("found", i, {}) for i in (1, 2, 3)]
+    assert [row["score"] for row in rows] == [1.5, 1.4, 1.3] and s.dispatcher.sent == []
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------
@@ -285,7 +305,7 @@ def test_a_crash_is_tried_again_and_nni_allows_it() -> None:
     s.request(0, 1)
     s.request(2)
     manager.add("search-0", "FAILED")
-    manager.add("random-1")
+    manager.add("stand_alone-random-1")
     manager.add("", "SUCCEEDED", customized=True)
     s.crash(0)
     assert s.jobs == {0: "search-0", 1: "random-1", 2: "search-0"}, "the id that was owed"
@@ -295,7 +315,7 @@ def test_a_crash_is_tried_again_and_nni_allows_it() -> None:
     s.crash(1)
     assert manager.maximum == 1 + 3 + 1 + 1 and s.request(3) == ["random-1"]
     s.crash(3)
-    assert s.tuner.plan.jobs["random-1"].status == "failed" and s.dispatcher.errors == []
+    assert s.job("random-1").status == "failed" and s.dispatcher.errors == []
 
 
 def test_a_search_that_crashes_too_often_fails_the_experiment() -> None:
@@ -318,13 +338,13 @@ def test_what_the_user_cancels_is_not_tried_again(experiment: Path, status: str)
     s = Session(manager=manager)
     s.request(0, 1, 2)
     manager.add("search-0")
-    manager.add("random-1", status)
+    manager.add("stand_alone-random-1", status)
     cancel(experiment, "T1")
     s.crash(1)
-    assert s.tuner.plan.jobs["random-1"].status == "failed" and manager.maximum is None
+    assert s.job("random-1").status == "failed" and manager.maximum is None
     s.result(0)
     s.result(2)
-    assert load(experiment / "run" / "result.json")["failed"] == ["random-1"] and s.dispatcher.errors == []
+    assert load(experiment / "run" / "result.json")["failed"] == ["stand_alone-random-1"] and s.dispatcher.errors == []
 
 
 def test_what_the_kernel_kills_is_tried_again(experiment: Path) -> None:
@@ -333,10 +353,10 @@ def test_what_the_kernel_kills_is_tried_again(experiment: Path) -> None:
     s = Session(manager=manager)
     s.request(0, 1)
     manager.add("search-0", "USER_CANCELED")
-    manager.add("random-1", "USER_CANCELED")
+    manager.add("stand_alone-random-1", "USER_CANCELED")
     cancel(experiment, "T1")
     s.crash(0)
-    assert s.tuner.plan.jobs["search-0"].status == "waiting" and s.request(2) == ["search-0"]
+    assert s.job("search-0").status == "waiting" and s.request(2) == ["search-0"]
 
 
 def test_a_cancelled_search_ends_the_experiment(experiment: Path) -> None:
@@ -358,7 +378,7 @@ def test_a_cancelled_copy_of_a_trial_is_not_the_trial(experiment: Path) -> None:
     manager.add("search-0", "USER_CANCELED", customized=True)
     cancel(experiment, "T1")
     s.crash(0)
-    assert s.tuner.plan.jobs["search-0"].status == "waiting" and manager.maximum == 1 + 2 + 1 + 1
+    assert s.job("search-0").status == "waiting" and manager.maximum == 1 + 2 + 1 + 1
 
 
 def test_a_journal_that_cannot_be_read(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -386,7 +406,7 @@ def test_every_event_is_written_before_it_is_answered(experiment: Path) -> None:
     s = Session(found=2, random=2, retries=1)
 
     def same() -> None:
-        fresh = RLNASTuner(**arguments(found=2, random=2, retries=1))
+        fresh = RLNAS(**arguments(found=2, random=2, retries=1, random_seed=4))
         fresh.load_checkpoint()
         assert fresh.plan.jobs == s.tuner.plan.jobs and fresh._issued == s.tuner._issued
 
@@ -405,7 +425,7 @@ def test_every_event_is_written_before_it_is_answered(experiment: Path) -> None:
     for event in events:
         event()
         same()
-    assert s.jobs[4] == "search-0" and s.jobs[5] == "found-0-1" and s.tuner.plan.jobs["search-0"].crashes == 1
+    assert s.jobs[4] == "search-0" and s.jobs[5] == "found-0-1" and s.job("search-0").crashes == 1
 
 
 def resumed(manager: FakeManager, **changes: Any) -> Session:
@@ -423,17 +443,17 @@ def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
     s = Session(manager=manager, found=2, random=2)
     assert s.request(0, 1) == ["search-0", "random-1"]
     manager.add("search-0")
-    manager.add("random-1", "SUCCEEDED")
+    manager.add("stand_alone-random-1", "SUCCEEDED")
     s.result(1)
 
     t = resumed(manager, found=2, random=2)
     t.tuner.import_data(
-        [{"parameter": s.given[1], "value": value_of(s.tuner.plan, "random-1")}, {"parameter": {"x": 1}, "value": 3.0}]
+        [{"parameter": s.given[1], "value": s.value("stand_alone-random-1")}, {"parameter": {"x": 1}, "value": 3.0}]
     )
     assert t.request(1, 2) == ["random-2"], "the search runs again by itself, under its old id"
     t.tuner.receive_trial_result(0, "", {})
-    assert t.tuner.plan.jobs["search-0"].status == "running", "id 0 is nobody's in this session"
-    t.tuner.import_data([{"parameter": s.given[0], "value": search_value(t.tuner.settings)}])
+    assert t.job("search-0").status == "running", "id 0 is nobody's in this session"
+    t.tuner.import_data([{"parameter": s.given[0], "value": search_value(t.tuner.experiment)}])
     assert t.jobs == {1: "random-2", 2: "found-0-1"}, "its result comes without an id"
     t.result(1)
     assert t.request(3) == ["found-0-2"]
@@ -446,7 +466,7 @@ def test_values_may_come_as_text() -> None:
     s = Session()
     s.request(0, 1)
     s.tuner.import_data([{"parameter": s.given[1], "value": '{"default": 80, "accuracy": 80}'}])
-    assert s.tuner.plan.jobs["random-1"].value["accuracy"] == 80
+    assert s.job("random-1").value["accuracy"] == 80
 
 
 def test_resume_takes_back_what_never_started() -> None:
@@ -467,14 +487,14 @@ def test_resume_learns_of_crashes_from_the_manager(experiment: Path) -> None:
     s = Session(manager=manager)
     s.request(0, 1)
     manager.add("search-0")
-    manager.add("random-1")
+    manager.add("stand_alone-random-1")
     t = resumed(manager)
     assert t.request(2) == []
     manager.rows[0]["status"] = manager.rows[1]["status"] = "USER_CANCELED"
     cancel(experiment, "T1")
     assert t.request(3) == [], "id 2 was owed and is served first"
-    assert t.jobs == {2: "search-0"} and t.tuner.plan.jobs["search-0"].crashes == 1
-    assert t.tuner.plan.jobs["random-1"].status == "failed"
+    assert t.jobs == {2: "search-0"} and t.job("search-0").crashes == 1
+    assert t.job("random-1").status == "failed"
     assert manager.maximum == 3 + 1, "of which random-1 is one; what the search finds is one more"
 
 
@@ -524,7 +544,7 @@ def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.Monkey
                 if number % 3 == 1:
                     s.tuner.trial_end(number, False)
                 else:
-                    s.tuner.receive_trial_result(number, "", value_of(s.tuner.plan, name))
+                    s.tuner.receive_trial_result(number, "", s.value(name))
                     s.tuner.trial_end(number, True)
                 request(1)
                 if s.tuner.plan.finished:
@@ -542,7 +562,7 @@ def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.Monkey
     plan = s.tuner.plan
     assert not failures and s.dispatcher.errors == [] and not any(thread.is_alive() for thread in threads)
     assert len(plan.jobs) == 31 and all(
-        job.status == "done" and job.value == value_of(plan, job.name) for job in plan.jobs.values()
+        job.status == "done" and job.value == s.value(job.name) for job in plan.jobs.values()
     )
     assert len(seen) == len(set(seen)) == 31 + sum(job.crashes for job in plan.jobs.values()) == s.tuner._issued
     assert len(load(experiment / "run" / "result.json")["architectures"]) == 30
@@ -553,4 +573,4 @@ def test_what_is_wrong_is_left_where_people_find_it() -> None:
     s.request(0, 1)
     s.crash(0)
     assert (s.tuner.checkpoint_folder / "error.txt").read_text().strip() == s.dispatcher.errors[0]
-    assert s.dispatcher.errors[0].startswith("search-0 crashed 1 times, so there is nothing to train.")
+    assert s.dispatcher.errors[0].startswith("search-0 crashed 1 times, so there is no result.")
