@@ -26,13 +26,13 @@ from typing_extensions import Self
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import atomic_write, write_json
-from nni_plugins.evaluators.settings import Settings, read
+from nni_plugins.evaluators.settings import read
 from nni_plugins.spaces.errors import NNIPluginsError, shown
+from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.nao.ask_tell import AskTell, Proposed, work
 from nni_plugins.strategies.nao.codecs import ParameterCodec
-from nni_plugins.strategies.nao.settings import ControllerSettings, ProposalSettings
+from nni_plugins.strategies.nao.settings import TrialsSettings
 
-from ..experiment.settings import build_space
 from .manager import Manager, ManagerError
 from .tuner import ENDED_WITHOUT_RESULT, ERROR, guarded
 
@@ -48,19 +48,8 @@ itself.
 """
 
 
-class TrialProposals(ProposalSettings):
-    """Where every architecture costs a training, rounds are small: the controller learns from each before the next."""
-
-    seeds: int = Field(
-        25, ge=1, description="so many best architectures are moved along the gradient; fewer while there are fewer"
-    )
-    new: int = Field(25, ge=1, description="so many new ones in a round")
-
-
-class NAOTunerSettings(Settings):
-    """``tuner.classArgs``. The numbers of trials are ours (NAO-V2's are for architectures that share weights), the
-    controller is NAO-V2's.
-    """
+class NAOTunerSettings(TrialsSettings):
+    """``tuner.classArgs``."""
 
     optimize_mode: Literal["maximize", "minimize"] = Field(
         "maximize", description="of the final metric, or of its key ``default``"
@@ -69,11 +58,8 @@ class NAOTunerSettings(Settings):
         None,
         description="the registered space that searchSpace was exported from, with its arguments: symmetric twins are then tried once",
     )
-    initial: int = Field(50, ge=2, description="random trials before the first controller")
     rounds: int | None = Field(None, ge=0, description="default: until maxTrialNumber or maxExperimentDuration")
     seed: int = Field(0, ge=0)
-    controller: ControllerSettings = ControllerSettings.model_validate({})
-    proposals: TrialProposals = TrialProposals.model_validate({})
 
     @model_validator(mode="after")
     def _space(self) -> Self:

@@ -76,3 +76,22 @@ class NAOSettings(Settings):
         if self.rounds and self.proposals.seeds > self.initial:
             raise ValueError(f"proposals.seeds <= initial must hold, but got {self.proposals.seeds} and {self.initial}")
         return self
+
+
+class TrialProposals(ProposalSettings):
+    """Where every architecture costs a training, rounds are small: the controller learns from each before the next."""
+
+    seeds: int = Field(
+        25, ge=1, description="so many best architectures are moved along the gradient; fewer while there are fewer"
+    )
+    new: int = Field(25, ge=1, description="so many new ones in a round")
+
+
+class TrialsSettings(Settings):
+    """NAO on trials, each the training of one architecture. The numbers of trials are ours (NAO-V2's are for
+    architectures that share weights), the controller is NAO-V2's.
+    """
+
+    initial: int = Field(50, ge=2, description="random trials before the first controller")
+    controller: ControllerSettings = ControllerSettings.model_validate({})
+    proposals: TrialProposals = TrialProposals.model_validate({})
