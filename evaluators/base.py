@@ -9,9 +9,11 @@ same folder after a crash.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +22,8 @@ from pydantic import Field
 
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.published import names as published_names
+from nni_plugins.spaces.published import published
 
 from .errors import ConfigError
 from .settings import Settings
@@ -111,6 +115,8 @@ class EvaluatorPlugin(ABC):
     not reported."""
     paths: ClassVar[tuple[str, ...]] = ("data.path",)
     """Keys of the settings that hold paths, relative to the file that they stand in."""
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    """Keys of its own settings that neither values nor answers depend on."""
 
     def __init__(self, settings: Any, space: SearchSpace, data: Any = None) -> None:
         self.settings, self.space, self.data = settings, space, data
@@ -122,9 +128,14 @@ class EvaluatorPlugin(ABC):
 
     def identity(self) -> dict[str, Any]:
         """All that a value depends on besides architecture and seed, as JSON: by default the settings and the data's."""
-        kept = self.settings.model_dump(mode="json", exclude=set(EvaluationSettings.model_fields) - {"evaluator"})
+        unread = {*EvaluationSettings.model_fields, *self.harmless} - {"evaluator"}
+        kept = self.settings.model_dump(mode="json", exclude=unread)
         data = None if self.data is None else self.data.model_dump(mode="json")
         return {"settings": lasting(kept), "data": lasting(data)}
+
+    def ask_identity(self) -> dict[str, Any]:
+        """All that an answer of :meth:`ask` depends on besides architecture and seed."""
+        return self.identity()
 
     def check(self) -> None:
         """Refuse, without torch, settings that do not fit the space or the data.
@@ -140,8 +151,11 @@ class EvaluatorPlugin(ABC):
             NNIPluginsError: one cannot be read, or is of another space.
         """
 
-    def prepare(self) -> None:
+    def prepare(self, names: Sequence[str] = ()) -> None:
         """Try whatever could fail after the search: files, labels, sizes, back-ends.
+
+        Args:
+            names: those that :meth:`evaluate` will be given instead of architectures.
 
         Raises:
             NNIPluginsError: what would fail, and what mends it; MissingBackend names the line that installs it.
@@ -178,8 +192,30 @@ class EvaluatorPlugin(ABC):
         return {"default": row["loss"], **row}
 
 
+UNREAD = MAY_CHANGE | {"resident"}
+"""Keys of settings of data and trainings that say where and how often, not what is computed."""
+
+
 def lasting(part: Any) -> Any:
-    """Settings without what may change between the runs of one training."""
+    """Settings without :data:`UNREAD`, what may change between the runs of one training."""
     if isinstance(part, dict):
-        return {key: lasting(value) for key, value in part.items() if key not in MAY_CHANGE}
+        return {key: lasting(value) for key, value in part.items() if key not in UNREAD}
     return [lasting(value) for value in part] if isinstance(part, list) else part
+
+
+def network_of(space: SearchSpace, name: str) -> Network:
+    """What ``name`` means where ``space`` is searched: a published architecture of it is one of its points, at the size
+    that the space has; any other name stays one.
+    """
+    if name in published_names():
+        item = published(name)
+        if item.space_name == space.name and item.space.decisions == space.decisions:
+            return space.check(item.architecture)
+    return name
+
+
+def digest(network: Network) -> str:
+    """A short name of a network, for files and folders."""
+    if isinstance(network, str):
+        return network
+    return hashlib.sha256(json.dumps(sorted(network.as_dict().items())).encode()).hexdigest()[:16]

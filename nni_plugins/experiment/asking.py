@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
-from nni_plugins.evaluators.base import EvaluatorPlugin
+from nni_plugins.evaluators.base import EvaluatorPlugin, digest
 from nni_plugins.evaluators.errors import CheckpointError
 from nni_plugins.evaluators.files import write_json
 from nni_plugins.spaces.architecture import Architecture
@@ -42,8 +41,3 @@ class Asked:
             if self.folder is not None:
                 write_json(self.folder / ANSWERS, self.answers)
         return self.answers[key]
-
-
-def digest(architecture: Architecture) -> str:
-    """A short name of an architecture, for files and folders."""
-    return hashlib.sha256(json.dumps(sorted(architecture.as_dict().items())).encode()).hexdigest()[:16]

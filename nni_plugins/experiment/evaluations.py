@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
 
-from nni_plugins.evaluators.base import EvaluationSettings, EvaluatorPlugin, Network, Report
+from nni_plugins.evaluators.base import EvaluationSettings, EvaluatorPlugin, Network, Report, network_of
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.plugins import evaluator_plugin, read_evaluation
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.errors import NNIPluginsError
 from nni_plugins.spaces.published import names as published_names
-from nni_plugins.spaces.published import published
 from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.largest import LARGEST, largest
 from nni_plugins.strategies.limits import Limits
@@ -133,10 +132,9 @@ class Evaluations:
                 self.evaluators[name].check()
             except NNIPluginsError as error:
                 problems.append(f"evaluations.{name}: {one_line(error)}")
-            named = [] if self.evaluators[name].takes_names else self._names
-            if one.baselines and named:
+            if one.baselines and self._named and not self.evaluators[name].takes_names:
                 problems.append(
-                    f"baselines: {named[0]} is a network's name, which the evaluator {one.evaluator} does not take; leave "
+                    f"baselines: {self._named[0]} is a network's name, which the evaluator {one.evaluator} does not take; leave "
                     f"it out, or set evaluations.{name}.baselines: false"
                 )
         problems += [f"baselines: {problem}" for problem in self._unknown_baselines()]
@@ -149,9 +147,11 @@ class Evaluations:
     def _metric_name(self) -> str:
         return self.primary.metric.name if self.primary is not None else "a search's score"
 
-    @property
-    def _names(self) -> list[str]:
-        return [name for name in self.settings.baselines if name not in LARGEST]
+    @cached_property
+    def _named(self) -> list[str]:
+        """The baselines that are networks outside the space."""
+        names = (name for name in self.settings.baselines if name not in LARGEST)
+        return [name for name in names if isinstance(network_of(self.space, name), str)]
 
     def _unknown_baselines(self) -> list[str]:
         if not any(one.baselines for one in self.settings.evaluations.values()):
@@ -187,7 +187,7 @@ class Evaluations:
         """
         for name, evaluator in self.evaluators.items():
             try:
-                evaluator.prepare()
+                evaluator.prepare(self._named if self.settings.evaluations[name].baselines else ())
             except NNIPluginsError as error:
                 raise type(error)(
                     f"evaluations.{name} would fail after the search: {error.problem}", error.remedy
@@ -235,17 +235,15 @@ class Evaluations:
 
     def identity(self, job: Job) -> dict[str, Any]:
         """All that an evaluation's value depends on; who chose the architecture is not among it."""
-        one = self.settings.evaluations[job.phase]
-        what = {"network": job.network} if job.network is not None else {"choices": job.choices}
+        one, network = self.settings.evaluations[job.phase], self.network(job)
+        what = {"network": network} if isinstance(network, str) else {"choices": network.as_dict()}
         return {"space": self.settings.space, **self.evaluators[job.phase].identity(), "seed": one.seed, **what}
 
     def network(self, job: Job) -> Network:
         """What a job evaluates."""
         if job.network is None:
             return self.space.architecture(job.choices or {})
-        if job.network in published_names(self.space.name):
-            return self.space.check(published(job.network).architecture)
-        return job.network
+        return network_of(self.space, job.network)
 
     def run(self, job: Job, folder: Path | None, report: Report | None) -> Value:
         """Evaluate; returns what a trial reports: ``default``, all numbers, and ``result`` with the curve."""

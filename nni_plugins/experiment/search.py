@@ -295,7 +295,7 @@ def search_identity(settings: SearchSettings, seed: int) -> dict[str, Any]:
     if settings.strategy.asks:
         evaluations = Evaluations(settings, settings.data)
         primary, name = require_evaluation(evaluations, settings.strategy.name), next(iter(settings.evaluations))
-        identity["asks"] = {**primary.identity(), "seed": settings.evaluations[name].seed}
+        identity["asks"] = {**primary.ask_identity(), "seed": settings.evaluations[name].seed}
     return identity
 
 
