@@ -8,17 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from nni_plugins import registry
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.objectives import RandomLabels
-from nni_plugins.registry import RegistryError
-from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces import NASBench201, registry
+from nni_plugins.spaces.registry import RegistryError
 
 OURS = {
     "spaces": {"nasbench201"},
-    "strategies": {"rlnas", "random_search", "darts", "pcdarts", "rfdarts", "rfpcdarts"},
-    "evaluators": {"supernet", "stand_alone", "table"},
+    "strategies": {"rlnas", "randomsearch", "darts", "pcdarts", "rfdarts", "rfpcdarts", "enas", "naov2", "tpesearch"},
+    "evaluators": {"stand_alone", "table", "retrain", "detection", "segmentation", "language_model"},
     "objectives": {"random_labels", "supervised"},
+    "studies": {"compare", "samplestudy", "rankstudy", "sharingstudy", "diagnose"},
 }
 
 
@@ -60,7 +60,7 @@ def test_unknown_names() -> None:
         registry.get("spaces", "nasbench-201")
     with pytest.raises(
         ConfigError,
-        match=r"unknown strategy 'x'; known: darts, enas, gdas, naov2, .*random_search, .*rfdarts, rfpcdarts, rlnas",
+        match=r"unknown strategy 'x'; known: bestofrandom, darts, enas, .*naov2, .*rfdarts, rfpcdarts, rlnas",
     ):
         registry.get("strategies", "x")
 
@@ -88,7 +88,7 @@ def test_broken_ones(entries: Callable[..., None], value: str) -> None:
     entries(("cells", value, "theirs"))
     assert set(registry.found("spaces")) == {"cells"}, "nothing is imported"
     with pytest.raises(
-        RegistryError, match=rf"space 'cells' \({value}\) cannot be imported: [\s\S]*Reinstall its package"
+        RegistryError, match=rf"space 'cells' \({value}\) cannot be imported: [\s\S]*Reinstall or mend its package"
     ):
         registry.get("spaces", "cells")
 

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from nni_plugins import trial
-from nni_plugins.evaluators.errors import ConfigError, LabelError
-from nni_plugins.experiment import methods, phases
-from nni_plugins.experiment.plan import Plan
-from nni_plugins.experiment.settings import RLNASExperiment, check
+from nni_plugins.evaluators.errors import ConfigError, LabelError, TableError
+from nni_plugins.experiment.jobs import Job
+from nni_plugins.portal import reporting
 from nni_plugins.portal.manager import Manager
-from nni_plugins.trial import Reporter
+from nni_plugins.portal.reporting import Reporter
+from nni_plugins.strategies.rlnas import search as rlnas
 
-from .small import CELL, arguments, settings
+from .small import CELL, evaluation_value, experiment
 
 
 class Sent:
@@ -57,9 +57,13 @@ def row(epoch: int) -> dict[str, float]:
     return {"epoch": epoch, "loss": 1 / epoch, "accuracy": 50.0}
 
 
+def reporter(folder: Path, mark: str = "reported") -> Reporter:
+    return Reporter(folder / mark, folder / "metrics.jsonl", lambda row: {"default": row["loss"], **row})
+
+
 # -- the curve ---------------------------------------------------------------------------------------------------------
 def test_every_epoch_once(tmp_path: Path, sent: Sent) -> None:
-    report = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    report = reporter(tmp_path)
     for epoch in (1, 2, 2, 1, 3):
         report(row(epoch))
     report.catch_up()
@@ -71,11 +75,11 @@ def test_every_epoch_once(tmp_path: Path, sent: Sent) -> None:
 
 def test_the_same_trial_started_again(tmp_path: Path, sent: Sent) -> None:
     """Epoch 3 is in the file, but the process was killed before it reported it."""
-    first = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    first = reporter(tmp_path)
     first(row(1))
     first(row(2))
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row(e)) + "\n" for e in (1, 2, 3)))
-    second = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    second = reporter(tmp_path)
     second(row(4))
     second(row(5))
     second.catch_up()
@@ -84,25 +88,25 @@ def test_the_same_trial_started_again(tmp_path: Path, sent: Sent) -> None:
 
 def test_killed_between_sending_and_remembering(tmp_path: Path, sent: Sent) -> None:
     """Sent again under the same number, which NNI's portal shows in the same place."""
-    first = Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")
+    first = reporter(tmp_path)
     first(row(1))
     first(row(2))
     (tmp_path / "reported").write_text("1")
-    Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl")(row(2))
+    reporter(tmp_path)(row(2))
     assert sent.epochs == [(0, 1), (1, 2), (1, 2)]
 
 
 def test_another_attempt_shows_the_whole_curve(tmp_path: Path, sent: Sent) -> None:
     """A new trial of a crashed job continues its checkpoints, and begins with the epochs that the crashed one trained."""
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row(e)) + "\n" for e in (1, 2, 3)))
-    report = Reporter(tmp_path / "of the new trial", tmp_path / "metrics.jsonl")
+    report = reporter(tmp_path, "of the new trial")
     report(row(4))
     assert sent.epochs == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
 
 def test_a_training_that_was_finished_before(tmp_path: Path, sent: Sent) -> None:
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row(e)) + "\n" for e in (1, 2)))
-    Reporter(tmp_path / "reported", tmp_path / "metrics.jsonl").catch_up()
+    reporter(tmp_path).catch_up()
     assert sent.epochs == [(0, 1), (1, 2)]
 
 
@@ -123,10 +127,12 @@ def test_the_manager_knows_better_which_parameters_are_ours(monkeypatch: pytest.
     monkeypatch.setattr(nni, "get_trial_id", lambda: "T7")
     monkeypatch.setattr(Manager, "record", record)
     monkeypatch.setattr(Manager, "of_trial", classmethod(lambda cls: None))
-    assert trial.own_parameters() == {"e_0_1": "theirs"} and asked == [], "no manager can be asked: a remote machine"
+    assert reporting.own_parameters() == {"e_0_1": "theirs"} and asked == [], (
+        "no manager can be asked: a remote machine"
+    )
     monkeypatch.setattr(nni.trial, "_params", given)
     monkeypatch.setattr(Manager, "of_trial", classmethod(lambda cls: Manager("http://x")))
-    assert trial.own_parameters() == {"e_0_1": "ours"} and asked == ["T7"]
+    assert reporting.own_parameters() == {"e_0_1": "ours"} and asked == ["T7"]
     assert nni.trial._params is ours, "metrics are filed under our own parameter_id"
 
 
@@ -136,21 +142,21 @@ def test_where_checkpoints_go(tmp_path: Path) -> None:
         assert trial._folder(unreachable, "search-0", tmp_path / "out") == tmp_path / "out" / "run"
 
 
+def parameters_of(job: Job, folder: Path, known: Any = None, **changes: Any) -> dict[str, Any]:
+    """What the tuner gives the trial of a job; its experiment's run folder is ``folder / "run"``."""
+    searched = experiment(**changes)
+    (folder / "run").mkdir(exist_ok=True)
+    settings = {**searched.settings.model_dump(mode="json"), "run_folder": str(folder / "run")}
+    trial = {"experiment": "RLNAS", "job": job.name, "described": job.described(), "settings": settings, "known": known}
+    return {**searched.parameters(job), "trial": trial}
+
+
 @pytest.fixture
 def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Of a stand-alone trial; the test may change them before it calls ``trial.main``."""
-    experiment = settings()
-    (tmp_path / "run").mkdir()
-    space = experiment.search_space
-    given = {
-        "phase": "random",
-        **space.from_string(CELL).as_dict(),
-        "trial": {
-            "job": "random-1", "seed": 0, "experiment": "rlnas",
-            "settings": {**experiment.model_dump(mode="json"), "run_folder": str(tmp_path / "run")},
-        },
-    }  # fmt: skip
-    monkeypatch.setattr(trial, "own_parameters", lambda: given)
+    choices = experiment().settings.search_space.from_string(CELL).as_dict()
+    given = parameters_of(Job("stand_alone-random-1", "stand_alone", 0, "random", choices=choices), tmp_path)
+    monkeypatch.setattr(reporting, "own_parameters", lambda: given)
     monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path / "out")))
     return given  # type: ignore[return-value]
 
@@ -158,38 +164,38 @@ def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
 def test_a_stand_alone_trial_and_the_same_again(parameters: dict[str, Any], sent: Sent, tmp_path: Path) -> None:
     assert trial.main() == 0
     assert sent.epochs == [(0, 1), (1, 2)] and len(sent.final) == 1
-    assert (
-        set(sent.final[0]) == {"default", "accuracy", "loss", "parameters", "macs"}
-        and 0 <= sent.final[0]["accuracy"] <= 100
-    )
-    assert (tmp_path / "run" / "random-1" / "metrics.jsonl").exists() and (
-        tmp_path / "out" / "reported"
-    ).read_text() == "2"
+    assert {"default", "accuracy", "loss", "parameters", "macs", "seconds", "result"} <= set(sent.final[0])
+    assert 0 <= sent.final[0]["accuracy"] <= 100
+    assert (tmp_path / "run" / "stand_alone-random-1" / "metrics.jsonl").exists()
+    assert (tmp_path / "out" / "reported").read_text() == "2"
     assert trial.main() == 0, "as after nnictl resume"
-    assert sent.epochs == [(0, 1), (1, 2)] and sent.final[0] == sent.final[1]
+    first, second = ({key: v for key, v in one.items() if key != "seconds"} for one in sent.final)
+    assert sent.epochs == [(0, 1), (1, 2)] and first == second
 
 
 @pytest.mark.filterwarnings("ignore:the supernet sees only")
-def test_a_search_trial(parameters: dict[str, Any], sent: Sent) -> None:
-    experiment = settings()
-    parameters |= Plan(experiment).parameters(Plan(experiment).jobs["search-0"]) | {
-        "trial": {**parameters["trial"], "job": "search-0"}
-    }
+def test_a_search_trial(parameters: dict[str, Any], sent: Sent, tmp_path: Path) -> None:
+    parameters |= parameters_of(Job("search-0", "search", 0), tmp_path)
     assert trial.main() == 0
     (value,) = sent.final
-    assert set(value) == {"default", "angle", "loss", "result"} and value["default"] == value["angle"]
-    assert (
-        len(value["result"]["found"]) == 1 and len(value["result"]["random"]) == 1 and value["result"]["scored"] == 125
-    )
+    assert set(value) == {"default", "angle", "loss", "seconds", "result"} and value["default"] == value["angle"]
+    assert len(value["result"]["found"]) == 1 and len(value["result"]["random"]) == 1
+    assert value["result"]["scored"] == 125 and len(value["result"]["initial_sha256"]) == 64
     # Plain numbers only: NNI would pickle anything else.
     assert json.loads(json.dumps(value)) == value
     assert {tuple(metric) for _, metric in sent.curve} == {("default", "epoch", "loss", "accuracy", "learning_rate")}
 
 
+def test_what_is_known_is_not_measured_again(parameters: dict[str, Any], sent: Sent, tmp_path: Path) -> None:
+    parameters["trial"]["known"] = evaluation_value(77)
+    assert trial.main() == 0
+    assert sent.final == [evaluation_value(77)] and sent.curve == [] and list((tmp_path / "run").iterdir()) == []
+
+
 def test_errors_have_a_status_and_no_traceback(parameters: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     parameters["trial"]["settings"]["data"] = {"source": "folder", "path": "/nowhere"}
     assert trial.main() == 2
-    assert "error: /nowhere: no such folder" in capsys.readouterr().err
+    assert "/nowhere: no such folder" in capsys.readouterr().err
     parameters["trial"]["settings"]["fond"] = 1
     assert trial.main() == 2 and "settings.fond: no such key" in capsys.readouterr().err
 
@@ -243,43 +249,58 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a supernet is trained")
 
-    monkeypatch.setattr(methods, "search", refuse)
+    monkeypatch.setattr(rlnas, "search", refuse)
+
+
+def run_search(**changes: Any) -> dict[str, Any]:
+    """The search of an experiment, after what is tried before it."""
+    searched = experiment(**changes)
+    searched.prepare()
+    return searched.run(Job("search-0", "search", 0), None, None)
 
 
 def test_labels_that_will_be_needed_are_missed_before_the_search(photos: Path, no_training: None) -> None:
-    experiment = settings(data={"source": "folder", "path": str(photos), "image_size": 8})
     with pytest.raises(
-        LabelError, match=r"photos/train: these images have no labels, which the stand-alone[\s\S]*stand_alone to null"
+        LabelError,
+        match=r"stand_alone would fail after the search: [^\n]*photos/train: these images have no labels"
+        r"[\s\S]*Leave the evaluation out",
     ):
-        phases.run_search(experiment, 0, None, None)
+        run_search(data={"source": "folder", "path": str(photos), "image_size": 8})
 
 
 @pytest.mark.filterwarnings("ignore:the supernet sees only")
 def test_images_without_labels_are_enough_for_a_search(photos: Path) -> None:
-    experiment = settings(
-        data={"source": "folder", "path": str(photos), "image_size": 8}, stand_alone=None, random=0, found=3
-    )
-    _, value = phases.run_search(experiment, 0, None, None)
+    data = {"source": "folder", "path": str(photos), "image_size": 8}
+    value = run_search(data=data, evaluations={}, random=0, found=3)
     assert len(value["result"]["found"]) == 3 and value["result"]["random"] == []
 
 
 def test_limits_that_too_few_meet(no_training: None) -> None:
-    few = settings(
-        found=100, search={"limits": {"max_parameters": settings().search_space.cost_table().fixed_parameters}}
-    )
-    with pytest.raises(
-        ConfigError, match=r"found: 100 architectures are wanted, but only \d+ distinct ones meet the limits"
-    ):
-        phases.run_search(few, 0, None, None)
+    fixed = experiment().settings.search_space.cost_table().fixed_parameters
+    message = r"found: 100 architectures are wanted, but only \d+ distinct ones meet the limits"
+    with pytest.raises(ConfigError, match=message):
+        run_search(found=100, random=0, limits={"max_parameters": fixed})
     with pytest.raises(ConfigError, match="but only 0 distinct"):
-        phases.run_search(settings(search={"limits": {"max_parameters": 1}}), 0, None, None)
+        run_search(random=0, limits={"max_parameters": 1})
+
+
+@pytest.mark.filterwarnings("ignore:the supernet sees only")
+def test_all_that_is_found_or_drawn_meets_the_limits() -> None:
+    whole = experiment(baselines=["largest_parameters"])
+    middle = int(whole.settings.search_space.cost_table()(whole.settings.search_space.enumerate()).parameters.mean())
+    limited = experiment(baselines=["largest_parameters"], limits={"max_parameters": middle}, found=20, random=20)
+    value = limited.run(Job("search-0", "search", 0), None, None)
+    space = limited.settings.search_space
+    chosen = [one["choices"] for one in value["result"]["found"]] + limited.random_architectures
+    chosen += [job.choices or {} for job in limited.first_jobs() if job.source == "largest_parameters"]
+    costs = space.cost_table()(space.encode([space.architecture(choices) for choices in chosen]))
+    assert len(chosen) == 41 and costs.parameters.max() <= middle
+    assert costs.parameters[-1] == costs.parameters.max(), "the largest of those within the limits"
 
 
 def test_a_table_that_cannot_be_read(no_training: None) -> None:
-    from nni_plugins.evaluators.errors import TableError
-
     with pytest.raises(TableError, match=r"cannot read /nowhere\.csv"):
-        phases.run_search(settings(truth={"table": "/nowhere.csv"}), 0, None, None)
+        run_search(truth={"table": "/nowhere.csv"})
 
 
 def test_objectives_with_wrong_arguments(no_training: None) -> None:
@@ -288,6 +309,5 @@ def test_objectives_with_wrong_arguments(no_training: None) -> None:
         ({"classes": 1}, "classes >= 2"),
         ({}, "missing 1 required"),
     ):
-        experiment = check(RLNASExperiment, arguments(objective={"name": "random_labels", **changes}))
         with pytest.raises(ConfigError, match=message):
-            phases.run_search(experiment, 0, None, None)
+            run_search(objective={"name": "random_labels", **changes})
