@@ -12,7 +12,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
+import yaml
+
+from nni_plugins.spaces.errors import shown
+
+from .errors import CheckpointError, ConfigError
+
+MAX_YAML_BYTES = 1_000_000
+"""Longer files are no settings of anybody's."""
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -93,3 +100,30 @@ def differences(old: Any, new: Any, place: str = "") -> list[str]:
             for line in differences(old.get(key), new.get(key), f"{place}.{key}" if place else key)
         ]
     return [] if old == new else [f"{place}: {old!r} -> {new!r}"]
+
+
+def read_yaml(path: Path, what: str, remedy: str = "") -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Args:
+        what: such a file is, with its article, such as ``a recipe``.
+        remedy: how to come by one.
+
+    Raises:
+        ConfigError: it cannot be read, is too long, is not YAML, or holds no mapping of names.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_YAML_BYTES:
+            raise ConfigError(f"{path}: {size:,} bytes; at most {MAX_YAML_BYTES:,} are read.", f"Is this {what}?")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.", remedy or "Check the path.") from None
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.", remedy) from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: {what} is a mapping, but this is {type(content).__name__}.", remedy)
+    foreign = [shown(key) for key in content if not isinstance(key, str)]
+    if foreign:
+        raise ConfigError(f"{path}: keys must be names, but got {', '.join(foreign)}.", remedy)
+    return content

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nni_plugins.spaces.errors import closest
-
-from ..errors import ConfigError
+from ..overrides import changed_values
 
 WIDTH = 120
 Section = tuple[str, dict[str, Any]]
@@ -53,51 +50,11 @@ def changed(sections: Sequence[Section], changes: Mapping[str, Any]) -> list[Sec
     Raises:
         ConfigError: keys whose other parts do not exist; all of them at once.
     """
-    new = [(comment, copy.deepcopy(variables)) for comment, variables in sections]
-    variables = {name: values for _, values in new for name in values}
-    problems = []
-    for key, value in changes.items():
-        first, *rest = key.split(".")
-        if first not in variables:
-            problems.append(f"{key}: the file has no {first}; {closest(first, variables)}")
-            continue
-        *path, last = [first, *rest]
-        place: Any = variables[first]
-        for part in path:
-            if not _has(place, part):
-                problems.append(f"{key}: no {part}; {closest(part, _names(place))}")
-                break
-            place = place[int(part)] if isinstance(place, list) else place[part]
-        else:
-            if isinstance(place, list) and _has(place, last):
-                place[int(last)] = value
-            elif isinstance(place, dict):
-                place[last] = value
-            else:
-                problems.append(f"{key}: {'.'.join(path)} has no place called {last}")
-    if problems:
-        raise ConfigError(
-            "; ".join(problems), "Keys are those of the written file, such as train_dataloader.num_workers."
-        )
-    return new
-
-
-def _has(place: Any, part: str) -> bool:
-    return (
-        part in place
-        if isinstance(place, dict)
-        else isinstance(place, list) and part.isdigit() and int(part) < len(place)
+    variables = {name: value for _, values in sections for name, value in values.items()}
+    new = changed_values(
+        variables, changes, "Keys are those of the written file, such as train_dataloader.num_workers."
     )
-
-
-def _names(place: Any) -> list[str]:
-    return (
-        list(place)
-        if isinstance(place, dict)
-        else [str(i) for i in range(len(place))]
-        if isinstance(place, list)
-        else ["(none)"]
-    )
+    return [(comment, {name: new[name] for name in values}) for comment, values in sections]
 
 
 def _entries(value: Any) -> tuple[list[tuple[str, Any]] | None, tuple[str, str]]:

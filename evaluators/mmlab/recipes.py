@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-import yaml
 
 from nni_plugins.spaces.errors import closest, shown
 
 from ..errors import ConfigError
+from ..files import read_yaml
 from ..settings import read
 from .settings import DetectionRecipe, SegmentationRecipe
 
@@ -20,7 +17,6 @@ RECIPES: dict[str, type[DetectionRecipe] | type[SegmentationRecipe]] = {
     "segmentation": SegmentationRecipe,
 }
 AnyRecipe = DetectionRecipe | SegmentationRecipe
-R = TypeVar("R", bound=AnyRecipe)
 
 
 def names(task: str | None = None) -> tuple[str, ...]:
@@ -42,34 +38,8 @@ def recipe(name: str) -> AnyRecipe:
             f"unknown recipe {shown(name)}; {closest(name, names())}",
             f"There are: {', '.join(names())}; or pass a YAML file.",
         )
-    try:
-        values = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot read the recipe {file}: {getattr(error, 'strerror', None) or 'it is no text'}."
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is no YAML file: {str(error).splitlines()[0]}.") from None
-    task = values.get("task") if isinstance(values, Mapping) else None
+    values = read_yaml(file, "a recipe")
+    task = values.get("task")
     if task not in RECIPES:
         raise ConfigError(f"{file}: task must be detection or segmentation, but got {shown(task)}.")
     return read(RECIPES[task], values, f"{name}: ")
-
-
-def changed(given: R, changes: Mapping[str, Any]) -> R:
-    """``given`` with other values, by dotted keys such as ``"optimizer.learning_rate"``.
-
-    Raises:
-        ConfigError: keys that do not exist, or values that are refused; all of them at once.
-    """
-    values = given.model_dump(mode="json")
-    for key, value in changes.items():
-        *path, last = key.split(".")
-        place = values
-        for part in path:
-            inner = place.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{key}: {part} holds a value, not more keys.")
-            place = inner
-        place[last] = value
-    return read(type(given), values)

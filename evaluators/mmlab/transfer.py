@@ -18,9 +18,10 @@ from nni_plugins.spaces.published import names, published
 
 from ..errors import CheckpointError, ConfigChanged, ConfigError
 from ..files import atomic_write, write_json
+from ..overrides import changed
 from .config import BackboneChoice, Normalisation, config
 from .detection_data import DetectionData, detection_data
-from .recipes import AnyRecipe, changed, recipe
+from .recipes import AnyRecipe, recipe
 from .segmentation_data import SegmentationData, segmentation_data
 from .settings import TransferRecipe
 

@@ -6,7 +6,6 @@ image), so a run that is killed anywhere and resumed computes the very numbers t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import nn
 
 from ..backends import require
 from ..errors import ConfigError, TrainingError
+from ..processes import process_counts, started_by_torchrun
 from ..randomness import torch_fork, torch_seed
 from ..training.base import Loop, Report, Trained, to_cpu
 from ..training.checkpoint import CheckpointStore, State
@@ -50,8 +50,8 @@ class Processes:
     @classmethod
     def of(cls, recipe: Recipe) -> Processes:
         """Those that torchrun has started, or as many as the recipe has devices."""
-        if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
-            return cls(int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"]), True)
+        if started_by_torchrun():
+            return cls(*process_counts(), True)
         return cls(recipe.devices, recipe.devices, False)
 
 

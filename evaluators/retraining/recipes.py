@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, cast
 
 from nni_plugins.spaces.errors import closest, shown
 
+from .. import overrides
 from ..errors import ConfigError
+from ..files import read_yaml
+from ..overrides import laid_over
 from ..settings import read
 from .settings import MAY_CHANGE_IN_RETRAINING, Recipe
 
 FOLDER = Path(__file__).with_name("recipes")
 SUFFIXES = (".yml", ".yaml")
-MAX_BYTES = 1_000_000
 
 
 def names() -> tuple[str, ...]:
@@ -38,28 +38,16 @@ def recipe(name: str) -> Recipe:
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """``recipe`` with other values, checked again. Its ``source`` says which ones differ.
-
-    Args:
-        changes: dotted keys, such as
-            ``{"optimizer.learning_rate": 0.1, "network.sizes.darts.channels": 24, "mix": None}``. A mapping is laid
-            over the one that is there, key by key.
-
-    Raises:
-        ConfigError: unknown keys, or values that cannot be; all of them at once.
+    """``recipe`` with other values, see :func:`nni_plugins.evaluators.overrides.changed`. Its ``source`` says which ones
+    differ.
     """
-    if not changes:
-        return recipe
-    values: dict[str, Any] = recipe.model_dump()
-    for key, value in changes.items():
-        for part in reversed(str(key).split(".")):
-            value = {part: value}
-        values = _laid_over(values, value)
-    told = sorted(str(key) for key in changes if str(key) not in MAY_CHANGE_IN_RETRAINING | {"source"})
-    if told and values["source"] == recipe.source:
-        before, _, earlier = recipe.source.partition(CHANGED)
-        values["source"] = before + CHANGED + ", ".join(sorted({*told, *filter(None, earlier.split(", "))}))
-    return read(Recipe, values)
+    told = {str(key) for key in changes} - MAY_CHANGE_IN_RETRAINING - {"source"}
+    new = overrides.changed(recipe, changes)
+    if not told or new.source != recipe.source:
+        return new
+    before, _, earlier = recipe.source.partition(CHANGED)
+    every = sorted({*told, *filter(None, earlier.split(", "))})
+    return new.model_copy(update={"source": before + CHANGED + ", ".join(every)})
 
 
 CHANGED = "; changed: "
@@ -77,7 +65,7 @@ def _values(name: str, users: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError(
             f"{name}: base: the file is based on itself: {' -> '.join((*users, name))}.", "Base it on another recipe."
         )
-    values = _parsed(Path(name) if own else FOLDER / f"{name}.yml")
+    values = read_yaml(Path(name).expanduser() if own else FOLDER / f"{name}.yml", "a recipe")
     base = values.pop("base", None)
     if base is None:
         return values
@@ -90,34 +78,4 @@ def _values(name: str, users: tuple[str, ...]) -> dict[str, Any]:
         values["source"] = (
             f"{below['source']}{CHANGED}{', '.join(sorted(map(str, values)))}" if values else below["source"]
         )
-    return _laid_over(below, values)
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(
-                f"{path}: {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read.", "Is this a recipe?"
-            )
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path}: must be a mapping of a recipe's keys, but got {type(values).__name__}.")
-    return values
-
-
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``below`` with the values of ``above``, mappings merged. A mapping of another ``kind`` replaces what was there."""
-    merged: dict[str, Any] = dict(below)
-    for key, value in above.items():
-        there = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(there, Mapping):
-            other_kind = "kind" in value and value["kind"] != there.get("kind", value["kind"])
-            merged[key] = _laid_over({} if other_kind else there, value)
-        else:
-            merged[key] = value
-    return merged
+    return cast(dict[str, Any], laid_over(below, values))

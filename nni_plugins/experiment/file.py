@@ -9,6 +9,7 @@ from typing import Any, cast
 import yaml
 
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.files import read_yaml
 from nni_plugins.spaces.errors import NNIPluginsError, closest
 
 from .base import Experiment
@@ -32,18 +33,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing, not YAML, or not a mapping.
     """
-    remedy = "Correct it, or write a new one: nni-plugins init."
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}.", "Check the path, or write one: nni-plugins init."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.", remedy) from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: an NNI experiment file is a mapping, but this is {type(content).__name__}.", remedy)
-    return content
+    return read_yaml(path, "an NNI experiment file", "Correct it, or write a new one: nni-plugins init.")
 
 
 def tuner_name(content: Mapping[str, Any]) -> str:

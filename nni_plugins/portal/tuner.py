@@ -28,7 +28,7 @@ from ..experiment.base import Experiment
 from ..experiment.jobs import Job, Plan, Value
 from ..experiment.kinds import load_experiment
 from ..experiment.store import Store
-from .journal import cancelled_by_user
+from .database import cancelled_by_user
 from .manager import Manager
 
 _logger = logging.getLogger(__name__)

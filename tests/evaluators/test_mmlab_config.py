@@ -16,11 +16,12 @@ from nni_plugins.evaluators.mmlab.config import BackboneChoice, config
 from nni_plugins.evaluators.mmlab.config_text import changed as changed_text
 from nni_plugins.evaluators.mmlab.config_text import text
 from nni_plugins.evaluators.mmlab.detection_data import DetectionData, detection_data
-from nni_plugins.evaluators.mmlab.recipes import AnyRecipe, changed, names, recipe
+from nni_plugins.evaluators.mmlab.recipes import AnyRecipe, names, recipe
 from nni_plugins.evaluators.mmlab.run import last_checkpoint, plain_norms
 from nni_plugins.evaluators.mmlab.segmentation_data import SegmentationData, segmentation_data
 from nni_plugins.evaluators.mmlab.transfer import backbone
 from nni_plugins.evaluators.mmlab.watch import percent
+from nni_plugins.evaluators.overrides import changed
 from nni_plugins.spaces import DARTS, NASBench201
 from nni_plugins.spaces.published import published
 
@@ -85,11 +86,11 @@ def test_own_recipes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="task must be detection or segmentation, but got 'cooking'"):
         recipe(str(file))
     file.write_text("{")
-    with pytest.raises(ConfigError, match="is no YAML file"):
+    with pytest.raises(ConfigError, match="is not YAML"):
         recipe(str(file))
     with pytest.raises(ConfigError, match=r"unknown recipe 'retinanet_smal'; did you mean 'retinanet_small'"):
         recipe("retinanet_smal")
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
+    with pytest.raises(ConfigError, match="cannot read"):
         recipe(str(tmp_path / "none.yml"))
 
 
@@ -286,7 +287,7 @@ def test_changes_by_dotted_keys(folders: tuple[DetectionData, SegmentationData])
     wrong = {"optim_wraper.x": 1, "model.neck.chanels.x": 1, "param_scheduler.5": 1}
     with pytest.raises(
         ConfigError,
-        match=r"the file has no optim_wraper; did you mean 'optim_wrapper'[\s\S]*no chanels[\s\S]*has no place called 5",
+        match=r"optim_wraper: no such key; did you mean 'optim_wrapper'.*neck\.chanels: no such key.*param_scheduler\.5: no such key",
     ):
         written("retinanet_small", folders, changes=wrong)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nni_plugins.experiment.jobs import Job
-from nni_plugins.portal.journal import cancelled_by_user
+from nni_plugins.portal.database import cancelled_by_user
 from nni_plugins.portal.manager import ManagerError
 from nni_plugins.portal.tuner import ExperimentTuner, job_of
 from nni_plugins.portal.tuners import tuner_class

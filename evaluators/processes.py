@@ -1,0 +1,27 @@
+"""Which of the processes of a training on several devices this one is; launchers say so in the environment. Free of
+torch.
+"""
+
+from __future__ import annotations
+
+import os
+
+TORCHRUN = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})
+"""What torchrun sets in every process; Fabric, which starts processes itself, sets no ``RANK``."""
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return set(os.environ) >= TORCHRUN
+
+
+def first_process() -> bool:
+    """Whether this is the process that prints, reports and writes results."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def process_counts() -> tuple[int, int]:
+    """How many processes torchrun started: in all, and on this machine; (1, 1) where it did not start this one."""
+    if not started_by_torchrun():
+        return 1, 1
+    return int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
