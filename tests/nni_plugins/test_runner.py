@@ -1,49 +1,148 @@
-"""An experiment in this process: what a resumed run accepts and refuses."""
+"""Experiments on this machine: what is done once, resumed, refused, set aside, and done in several processes."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, DataError
-from nni_plugins.experiment.run import run_experiment
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, TrainingError
+from nni_plugins.experiment import runner
+from nni_plugins.experiment.jobs import Job, Plan
+from nni_plugins.experiment.runner import report_experiment, run_experiment
+from nni_plugins.experiment.store import Store, read_settings
 
-from .small import settings
+from .counting import Counting, CountingSettings
+from .small import experiment, load
 
-
-def test_a_finished_experiment_is_not_run_again_and_harmless_settings_may_change(tmp_path: Path) -> None:
-    jobs: list[str] = []
-    first = run_experiment(
-        settings(found=1, random=1), tmp_path, lambda job, row: jobs.append(job.name) if row is None else None
-    )
-    assert jobs == ["search-0", "found-0-1", "random-1"]
-    training = {**settings().training.model_dump(), "checkpoint_seconds": 1.5}
-    again = run_experiment(
-        settings(found=1, random=1, training=training), tmp_path, lambda job, row: jobs.append(job.name)
-    )
-    assert len(jobs) == 3, "nothing was trained"
-    assert again["architectures"] == first["architectures"]
-    with pytest.raises(ConfigChanged, match=r"random: 1 -> 2"):
-        run_experiment(settings(found=1, random=2), tmp_path)
+RESULT = {"square-1": 1, "square+0": 0, "square+1": 1, "half-1": 0.5, "half+0": 0, "half+1": 0.5}
 
 
-def test_settings_may_be_corrected_until_a_job_has_begun(tmp_path: Path) -> None:
-    broken = settings(found=1, random=1, data={"source": "folder", "path": str(tmp_path / "nowhere")})
-    for _ in range(2):
-        with pytest.raises(DataError, match="no such folder"):
-            run_experiment(broken, tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
-    corrected = settings(found=1, random=1)
-    assert len(run_experiment(corrected, tmp_path / "run")["architectures"]) == 2
-    with pytest.raises(ConfigChanged, match="random: 1 -> 2"):
-        run_experiment(settings(found=1, random=2), tmp_path / "run")
+def counting(**changes: Any) -> Counting:
+    return Counting(CountingSettings(**changes))
 
 
-@pytest.mark.parametrize("name", ["config.json", "plan.json"])
-def test_damaged_files_are_said_to_be_damaged(tmp_path: Path, name: str) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(settings().model_dump(mode="json")))
-    (tmp_path / name).write_text('{"jobs": [')
-    with pytest.raises(CheckpointError, match=rf"{name} is damaged \(JSONDecodeError\)"):
-        run_experiment(settings(), tmp_path)
+def runs(folder: Path) -> dict[str, int]:
+    """How often each job was really run."""
+    return {path.parent.name: len(path.read_text().split()) for path in sorted(folder.glob("*/runs"))}
+
+
+def test_every_job_once(tmp_path: Path) -> None:
+    seen: list[tuple[str, bool]] = []
+    result = run_experiment(counting(), tmp_path, lambda job, row, plan: seen.append((job.name, row is None)))
+    assert result == RESULT == load(tmp_path / "result.json")
+    assert runs(tmp_path) == {"square-1": 1, "square+0": 1, "half-1": 1, "half+0": 1}, "equal work is done once"
+    assert [name for name, ended in seen if ended] == list(RESULT)
+    assert ("square-1", False) in seen and ("square+1", False) not in seen
+    assert load(tmp_path / "jobs" / "square+1.json")["value"]["result"] == {"reused": True}
+    assert run_experiment(counting(), tmp_path) == RESULT and sum(runs(tmp_path).values()) == 4, "nothing is repeated"
+    assert run_experiment(counting(jobs=4), tmp_path)["half+2"] == 2, "an experiment may grow"
+    assert sum(runs(tmp_path).values()) == 6
+
+
+def test_a_resumed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    class Stopped(Counting):
+        def run(self, job: Job, *arguments: Any) -> dict[str, Any]:
+            if job.name == "half-1":
+                raise KeyboardInterrupt
+            return super().run(job, *arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(Stopped(CountingSettings()), tmp_path)
+    assert runs(tmp_path) == {"square-1": 1, "square+0": 1}
+    partial = report_experiment(counting(), tmp_path)
+    assert partial == {**RESULT, "half-1": None, "half+0": None, "half+1": None}
+    assert run_experiment(counting(), tmp_path) == RESULT and sum(runs(tmp_path).values()) == 4
+
+
+def test_other_settings_are_refused_with_a_difference(tmp_path: Path) -> None:
+    run_experiment(counting(), tmp_path)
+    with pytest.raises(ConfigChanged, match=r"square-1.json was made with other settings: factor: 1.0 -> 2.0"):
+        run_experiment(counting(factor=2.0), tmp_path)
+    assert run_experiment(counting(retries=7, threads=1), tmp_path) == RESULT, "no value depends on these"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"identity": {}}', '{"identity": {}, "value": {}}', "\x00"])
+def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path, content: str) -> None:
+    run_experiment(counting(), tmp_path)
+    (tmp_path / "jobs" / "half+0.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"half\+0.json is damaged[\s\S]*Delete it to run this job again"):
+        run_experiment(counting(), tmp_path)
+    (tmp_path / "jobs" / "half+0.json").unlink()
+    assert run_experiment(counting(), tmp_path) == RESULT
+
+
+def test_only_some_jobs_now(tmp_path: Path) -> None:
+    first = run_experiment(counting(), tmp_path, only=lambda job: job.seed >= 0)
+    assert first == {"square-1": None, "square+0": 0, "square+1": 1, "half+0": 0, "half+1": 0.5}
+    assert run_experiment(counting(), tmp_path) == RESULT
+
+
+def test_settings_are_written_down(tmp_path: Path) -> None:
+    run_experiment(counting(jobs=1), tmp_path)
+    assert read_settings(tmp_path) == ("Counting", counting(jobs=1).settings.model_dump(mode="json"))
+    with pytest.raises(ConfigError, match=r"holds no experiment: there is no config.json"):
+        read_settings(tmp_path / "nowhere")
+    for damaged in ("[", "{}", '{"experiment": "x", "settings": 3}'):
+        (tmp_path / "config.json").write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"config.json is damaged"):
+            read_settings(tmp_path)
+
+
+# -- several processes ---------------------------------------------------------------------------------------------------
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of a pool know Counting."""
+    monkeypatch.setattr(runner, "_in_process", in_process)
+
+
+def in_process(name: str, dumped: str, described: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What a process of the pool does."""
+    assert name == "Counting"
+    return Counting(CountingSettings(**json.loads(dumped))).run(Job(**described), folder, None)
+
+
+def test_in_several_processes(tmp_path: Path, processes: None) -> None:
+    ended: list[str] = []
+    result = run_experiment(counting(), tmp_path, lambda job, row, plan: ended.append(job.name), processes=2)
+    assert result == RESULT and sorted(ended) == sorted(RESULT) and sum(runs(tmp_path).values()) == 4
+    pids = {pid for path in tmp_path.glob("*/runs") for pid in path.read_text().split()}
+    assert str(os.getpid()) not in pids
+
+
+def test_a_killed_process_is_replaced(tmp_path: Path, processes: None) -> None:
+    experiment = counting(kill="half-1", once=str(tmp_path / "killed"))
+    assert run_experiment(experiment, tmp_path / "run", processes=2) == RESULT
+    assert (tmp_path / "killed").exists() and runs(tmp_path / "run")["half-1"] == 2
+
+
+def test_a_job_that_always_kills_its_process(tmp_path: Path, processes: None) -> None:
+    with pytest.raises(TrainingError, match=r"a process was killed 2 times while it ran square-1"):
+        run_experiment(counting(kill="square-1", jobs=1, retries=1), tmp_path, processes=2)
+    assert run_experiment(counting(jobs=1), tmp_path) == {"square-1": 1, "half-1": 0.5}, "it can go on"
+
+
+# -- a search ------------------------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore:the supernet sees only")
+def test_a_search_is_the_same_in_one_process_and_in_two(tmp_path: Path) -> None:
+    given = experiment(baselines=["largest_parameters"])
+    here = run_experiment(given, tmp_path / "here")
+    there = run_experiment(given, tmp_path / "there", processes=2)
+    assert strip(here) == strip(there)
+    jobs = [one["job"] for row in here["architectures"] for one in row["evaluations"].values()]
+    assert sorted(jobs) == [f"stand_alone-{name}" for name in ("found-0-1", "largest_parameters", "random-1")]
+    for folder in ("here", "there"):
+        assert (tmp_path / folder / "report" / "report.html").stat().st_size > 5000
+        assert (tmp_path / folder / "architectures.csv").read_text().count("\n") == 4
+    searched = Store(given, tmp_path / "here").load(Plan(given).jobs["search-0"])
+    assert searched is not None and searched["default"] == here["searches"][0]["default"]
+
+
+def strip(result: dict[str, Any]) -> Any:
+    """Without what differs from run to run: seconds."""
+    if isinstance(result, dict):
+        return {key: strip(value) for key, value in result.items() if key != "seconds"}
+    return [strip(value) for value in result] if isinstance(result, list) else result
