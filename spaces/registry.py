@@ -7,13 +7,13 @@ point names. Free of torch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from .base import SearchSpace
-from .errors import ConfigError, NNIPluginsError, closest
+from .errors import ConfigError, NNIPluginsError, closest, shown
 
 KINDS = ("spaces", "strategies", "evaluators", "objectives", "studies")
 
@@ -42,24 +42,33 @@ def found(kind: str) -> dict[str, EntryPoint]:
     return plugins
 
 
+def check_name(kind: str, name: object) -> str:
+    """``name``, if a plugin is called so.
+
+    Raises:
+        ConfigError: none is; the message has close matches.
+    """
+    plugins = found(kind)
+    if not plugins:
+        raise RegistryError(f"no {kind} are registered at all.", "Install the package: pip install -e .")
+    if not isinstance(name, str) or name not in plugins:
+        raise ConfigError(f"unknown {_singular(kind)} {shown(name)}; {closest(str(name), plugins)}")
+    return name
+
+
 def get(kind: str, name: str) -> Callable[..., Any]:
     """What is registered as ``name``.
 
     Raises:
-        ConfigError: no such plugin; the message has close matches.
-        RegistryError: it cannot be imported.
+        ConfigError: no such plugin, see :func:`check_name`; RegistryError: it cannot be imported.
     """
-    plugins = found(kind)
-    if name not in plugins:
-        if not plugins:
-            raise RegistryError(f"no {kind} are registered at all.", "Install the package: pip install -e .")
-        raise ConfigError(f"unknown {_singular(kind)} {name!r}; {closest(name, plugins)}")
+    entry = found(kind)[check_name(kind, name)]
     try:
-        return plugins[name].load()  # type: ignore[no-any-return]
+        return entry.load()  # type: ignore[no-any-return]
     except Exception as error:  # whatever a package of somebody's raises while it is imported
-        what = f"{_singular(kind)} {name!r} ({plugins[name].value})"
         raise RegistryError(
-            f"{what} cannot be imported: {type(error).__name__}: {error}.", "Reinstall or mend its package."
+            f"{_singular(kind)} {name!r} ({entry.value}) cannot be imported: {type(error).__name__}: {error}.",
+            "Reinstall or mend its package.",
         ) from None
 
 
@@ -74,9 +83,33 @@ def build_space(value: Mapping[str, Any]) -> SearchSpace:
         ConfigError: no such space or argument; SpaceError: a value that the space refuses.
     """
     arguments = dict(value)
-    factory = get("spaces", str(arguments.pop("name", "(no name)")))
-    known = [name for name in inspect.signature(factory).parameters if name != "classes"]
+    name = str(arguments.pop("name", "(no name)"))
+    return _called(get("spaces", name), arguments, without=("classes",))
+
+
+def named_space(name: str, arguments: Mapping[str, Any] | None = None) -> SearchSpace:
+    """The space that is registered as ``name`` with any of its arguments.
+
+    Raises:
+        ConfigError: no such space or argument; SpaceError: a value that the space refuses.
+    """
+    return _called(get("spaces", name), arguments or {})
+
+
+def changed_space(space: SearchSpace, arguments: Mapping[str, Any]) -> SearchSpace:
+    """``space`` with other arguments, whether it is registered or not; errors are those of :func:`named_space`."""
+    return _called(type(space), {**space.config(), **arguments}) if arguments else space
+
+
+def _called(factory: Callable[..., Any], arguments: Mapping[str, Any], without: Sequence[str] = ()) -> SearchSpace:
+    """What ``factory`` makes of ``arguments``, which are to be parameters of it, but not of those in ``without``."""
+    known = [name for name in inspect.signature(factory).parameters if name not in without]
     unknown = [f"{key}: no such argument of the space; {closest(key, known)}" for key in arguments if key not in known]
     if unknown:
         raise ConfigError("; ".join(unknown))
     return cast(SearchSpace, factory(**arguments))
+
+
+def space_settings(space: SearchSpace) -> dict[str, Any]:
+    """What :func:`build_space` makes a space of the same architectures and sizes from, as JSON."""
+    return {"name": space.name, **{key: value for key, value in space.config().items() if key != "classes"}}

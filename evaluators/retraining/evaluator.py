@@ -1,4 +1,4 @@
-"""Retraining as an evaluator: a network, a recipe and images in; accuracy, weights for timm and a report out."""
+"""Retraining: a network, a recipe and images in; accuracy, weights for timm and a report out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nni
 import yaml
-from nni.nas.evaluator import Evaluator
 from torch import nn
 
 from nni_plugins.spaces.architecture import Architecture
@@ -66,7 +64,7 @@ class RetrainResult:
         return numbers | {name: self.description[name] for name in ("parameters", "macs")}
 
 
-class TimmRetrain(Evaluator):
+class TimmRetrain:
     """Train from scratch by a recipe, built from timm's parts.
 
     Args:
@@ -97,14 +95,7 @@ class TimmRetrain(Evaluator):
         tensorboard: bool = False,
     ) -> None:
         require("timm", "timm")
-        self.data_settings = (
-            None
-            if isinstance(data, PictureData)
-            else data
-            if isinstance(data, PictureSettings)
-            else read(PictureSettings, data, "data.")
-        )
-        self._data = data if isinstance(data, PictureData) else None
+        self._data = data if isinstance(data, PictureData | PictureSettings) else read(PictureSettings, data, "data.")
         given = (
             recipes.recipe(recipe)
             if isinstance(recipe, str)
@@ -125,18 +116,9 @@ class TimmRetrain(Evaluator):
     @property
     def data(self) -> PictureData:
         """The images, opened when they are first needed."""
-        if self._data is None:
-            assert self.data_settings is not None
-            self._data = open_pictures(self.data_settings)
+        if isinstance(self._data, PictureSettings):
+            self._data = open_pictures(self._data)
         return self._data
-
-    def evaluate(self, model: Any) -> float:
-        """Top-1 accuracy in percent of an architecture, a network's name or a network after the last epoch; a final
-        result to NNI, if this runs inside a trial of an NNI strategy."""
-        value = self.train(model).top1
-        if nni.get_current_parameter() is not None:
-            nni.report_final_result(value)
-        return value
 
     def train(self, model: str | Architecture | Subject | nn.Module) -> RetrainResult:
         """Train ``model`` to the last epoch, from where an earlier call with the same folder was stopped.
@@ -187,32 +169,6 @@ class TimmRetrain(Evaluator):
         if outputs is not None and training.fabric.is_global_zero:
             outputs.close(training, result)
         return result
-
-    def _dump(self) -> dict[str, Any]:
-        """What NNI sends to a trial process: settings, never images."""
-        if self.data_settings is None or self.report is not None or self.progress is not None:
-            raise ConfigError(
-                "TimmRetrain cannot be sent to NNI's trials with opened images or report functions.",
-                "Pass the data's settings: {'path': ...}.",
-            )
-        return {
-            "data": self.data_settings.model_dump(),
-            "recipe": self.recipe.model_dump(),
-            "recipe_name": self.recipe_name,
-            "space": None if self.space is None else {"name": self.space.name, **self.space.config()},
-            "seed": self.seed,
-            "folder": None if self.folder is None else str(self.folder),
-            "tensorboard": self.tensorboard,
-        }
-
-    @staticmethod
-    def _load(**dumped: Any) -> TimmRetrain:
-        from nni_plugins.spaces.registered import build as build_space
-
-        space = dumped.pop("space")
-        built = None if space is None else build_space(space.pop("name"), space)
-        assert built is None or isinstance(built, ImageSpace)
-        return TimmRetrain(**dumped, space=built)
 
 
 def _for_processes(recipe: Recipe) -> Recipe:

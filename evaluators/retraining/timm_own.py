@@ -11,6 +11,9 @@ from typing import Any, cast
 
 from torch import nn
 
+from nni_plugins.spaces.base import ImageSize
+from nni_plugins.spaces.images import sides
+
 from ..backends import require
 from ..errors import ConfigError
 from ..randomness import torch_fork
@@ -73,6 +76,19 @@ def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
         raise ConfigError(
             f"network.arguments: {error}.", "Only values that YAML can write are kept in checkpoints."
         ) from None
+
+
+def plain(name: str, classes: int, image_size: ImageSize, seed: int) -> tuple[nn.Module, int, int]:
+    """The model called ``name`` with ``classes`` outputs for RGB images of ``image_size``, without a recipe; its
+    parameters; its multiply-adds. Fresh weights are a function of ``seed``.
+
+    Raises:
+        ConfigError: timm cannot make it so, or it takes no such images; MissingBackend: timm is not installed.
+    """
+    arguments = {"num_classes": classes, **({"img_size": sides(image_size)} if _fixed_size(name) else {})}
+    parameters, macs = _counted(_draft(name, arguments)[0], name, classes, image_size)
+    with torch_fork(seed, "initialisation"):
+        return _create(name, arguments)[0], parameters, macs
 
 
 SETTING = {"drop_rate": "dropout", "drop_path_rate": "drop_path"}
@@ -158,9 +174,6 @@ def _draft(name: str, arguments: dict[str, Any]) -> tuple[nn.Module, list[str]]:
 
 def _measure(name: str, arguments: dict[str, Any], side: int) -> tuple[int, int]:
     """(parameters, multiply-adds of one image)."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     model, _ = _draft(name, arguments)
     stages = getattr(model, "feature_info", None) or [{}]
     reduction = stages[-1].get("reduction") if isinstance(stages, list) else None
@@ -169,17 +182,24 @@ def _measure(name: str, arguments: dict[str, Any], side: int) -> tuple[int, int]
             f"input.size: images of {name} need {reduction} pixels a side, because that is its stride, but got {side}."
         )
         raise ConfigError(problem, f"Use input.size={reduction} or more.")
-    image, counter = (
-        torch.zeros(1, 3, side, side, device=next(model.parameters()).device),
-        FlopCounterMode(display=False),
-    )
+    return _counted(model, name, arguments["num_classes"], side, "input.size: ")
+
+
+def _counted(model: nn.Module, name: str, classes: int, image_size: ImageSize, key: str = "") -> tuple[int, int]:
+    """Parameters and multiply-adds of one image of a :func:`_draft`; ``key``: stands before what is wrong with the size."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    height, width = sides(image_size)
+    image = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
+    counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
             output = model.eval()(image)
     except REFUSALS as error:
-        problem = f"input.size: {name} takes no images of {side} x {side} pixels: {_reason(error)}"
-        raise ConfigError(problem, "Choose another input.size, or a model for images of this size.") from None
-    if not isinstance(output, torch.Tensor) or output.shape != (1, arguments["num_classes"]):
+        problem = f"{key}{name} takes no images of {height} x {width} pixels: {_reason(error)}"
+        raise ConfigError(problem, "Choose another size, or a model for images of this one.") from None
+    if not isinstance(output, torch.Tensor) or output.shape != (1, classes):
         raise ConfigError(f"{name} does not answer with one number a class.", "Choose a model that classifies.")
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2  # two operations a multiply-add
 

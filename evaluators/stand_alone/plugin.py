@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.errors import NNIPluginsError
-from nni_plugins.spaces.registry import build_space
+from nni_plugins.spaces.registry import build_space, space_settings
 
 from ..base import EvaluationSettings, EvaluatorPlugin, Measured, Metric, Network, Report, lasting
 from ..data.settings import DataSettings
 from ..errors import ConfigError, DataError, LabelError
 from ..objectives.registered import build_objective, check_objective_name
+from ..randomness import generator, torch_fork
 from ..training.settings import StandAloneSettings
 
 if TYPE_CHECKING:
-    from ..data import ImageData
+    from ..data import ImageData, ImageSet
     from ..objectives import Objective
 
 
@@ -84,12 +87,18 @@ class StandAlonePlugin(EvaluatorPlugin):
     @property
     def network_space(self) -> SearchSpace:
         """The space that builds the networks which are trained: the same decisions, perhaps another size."""
-        return build_space({"name": self.space.name, **_arguments(self.space), **self.settings.network})
+        changes = self.settings.network
+        return build_space({**space_settings(self.space), **changes}) if changes else self.space
 
     def identity(self) -> dict[str, Any]:
         """The images, the objective, the training and the size of the networks."""
         settings = self.settings.model_dump(mode="json", include={"evaluator", "training", "network"})
-        return {"settings": lasting(settings), "objective": self.target, "data": self.images.model_dump(mode="json")}
+        images = self.images.model_dump(mode="json")
+        return {"settings": lasting(settings), "objective": self.target, "data": lasting(images)}
+
+    def ask_identity(self) -> dict[str, Any]:
+        """And which images answer."""
+        return {**self.identity(), "validation": self.settings.validation}
 
     def check(self) -> None:
         """Networks of images, in a size that the space has."""
@@ -98,12 +107,18 @@ class StandAlonePlugin(EvaluatorPlugin):
                 f"networks of {self.space.name} take no images; evaluate with language_model, or look up a table"
             )
         try:
-            _ = self.network_space
+            changed = self.network_space
         except NNIPluginsError as error:
             raise ConfigError(f"network: {error.problem}", error.remedy) from None
+        if changed.decisions != self.space.decisions:
+            raise ConfigError(
+                f"network: {', '.join(self.settings.network)} change which architectures there are; only sizes may differ"
+            )
 
-    def prepare(self) -> None:
-        """The images are read, and have what the objective needs."""
+    def prepare(self, names: Sequence[str] = ()) -> None:
+        """The images are read, and have what the objective needs; one architecture of the space and the networks called
+        ``names`` are run on two of them.
+        """
         images, target = load_images(self.images), build_objective(self.target)
         unless = "Leave the evaluation out (then what is found is listed, not trained), or "
         try:
@@ -120,6 +135,36 @@ class StandAlonePlugin(EvaluatorPlugin):
                 f"{images.train.name}: there are no images that stand-alone trainings could be measured on.",
                 unless + "add a test part with labels (docs/data.md).",
             )
+        (example,) = self.space.decode(self.space.sample(generator(0, "prepare"), 1))
+        for network in (example, *names):
+            self._try(network, target, images.train)
+
+    def _try(self, network: Network, target: Objective, images: ImageSet) -> None:
+        """Run ``network`` on two of ``images``.
+
+        Raises:
+            ConfigError: it cannot be run.
+        """
+        import torch
+
+        from ..objectives import fitted
+        from ..training import evaluate
+        from .named import named_network
+
+        if isinstance(network, str):
+            name, module = network, named_network(network, target, images, 0).network
+        else:
+            with torch_fork(0, "prepare"):
+                name, module = self.space.name, fitted(self.network_space, target, images).network(network)
+        try:
+            evaluate(module, images.subset(np.arange(min(2, len(images)))), target, (torch.zeros(3), torch.ones(3)))
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            size = " x ".join(map(str, images.input_size))
+            raise ConfigError(
+                f"networks of {name} cannot be run on {images.name}, whose images have {size} pixels: {reason}",
+                "Choose larger images, or networks that reduce them less.",
+            ) from None
 
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
         """Train, and measure on the test images."""
@@ -127,21 +172,18 @@ class StandAlonePlugin(EvaluatorPlugin):
 
     def ask(self, architecture: Architecture, seed: int, folder: Path | None) -> float:
         """Train on a part of the training images, and measure on the rest; the test images take no part."""
-        return self._train(architecture, self.split(), seed, folder, None).value
+        return self._train(architecture, self.split(seed), seed, folder, None).value
 
-    def split(self) -> ImageData:
+    def split(self, seed: int) -> ImageData:
         """The training images in two: what questions train on, and, as ``test``, what they are answered with.
 
         Raises:
             DataError: none is left to train on.
         """
-        import numpy as np
-
         from ..data import ImageData
-        from ..randomness import generator
 
         images = load_images(self.images).train
-        order = generator(self.settings.seed, "comparison validation").permutation(len(images))
+        order = generator(seed, "comparison validation").permutation(len(images))
         held_out = max(1, round(self.settings.validation * len(images)))
         if held_out >= len(images):
             raise DataError(f"{images.name}: of {len(images)} images none is left to train on.", "Lower validation.")
@@ -151,33 +193,25 @@ class StandAlonePlugin(EvaluatorPlugin):
         self, network: Network, images: ImageData, seed: int, folder: Path | None, report: Report | None
     ) -> Measured:
         from ..objectives import fitted
+        from .named import named_network
         from .training import StandAlone
 
         target, space = build_objective(self.target), self.network_space
         evaluator = StandAlone(
             images, self.settings.training, space=space, seed=seed, folder=folder, report=report, objective=target
         )
-        if isinstance(network, Architecture):
-            result = evaluator.train(network)
-            headed = fitted(space, target, images.train)
+        if isinstance(network, str):
+            named = named_network(network, target, images.train, seed)
+            result, cost = evaluator.train(named.network, named.identity), named.cost
+        else:
+            result, headed = evaluator.train(network), fitted(space, target, images.train)
             costs = headed.cost_table(images.train.input_size)(headed.encode([network]))
             cost = {"parameters": float(costs.parameters[0]), "macs": float(costs.macs[0])}
-        else:
-            result, cost = self._train_named(network, evaluator, target, images)
         # the loss of training in the last epoch, as the curve has it; that of the test images stands beside it
         metrics = {key: number for key, number in result.metrics.items() if key not in ("loss", target.metric)}
         metrics |= {"loss": result.history[-1]["loss"], "test_loss": result.metrics["loss"]}
-        named = {target.metric: result.metrics[target.metric]}
-        return Measured(result.metrics[target.metric], {**named, **metrics}, result.history, cost)
-
-    def _train_named(
-        self, name: str, evaluator: Any, target: Objective, images: ImageData
-    ) -> tuple[Any, dict[str, float]]:
-        raise NotImplementedError
-
-
-def _arguments(space: SearchSpace) -> dict[str, Any]:
-    return {key: value for key, value in space.config().items() if key not in ("classes", "head", "input_channels")}
+        value = result.metrics[target.metric]
+        return Measured(value, {target.metric: value, **metrics}, result.history, cost)
 
 
 def load_images(settings: DataSettings) -> ImageData:

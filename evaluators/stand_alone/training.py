@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import nni
-from nni.nas.evaluator import Evaluator
 from torch import nn
 
 from nni_plugins.spaces.architecture import Architecture
@@ -35,7 +33,7 @@ class StandAloneResult:
     metrics: dict[str, float]
 
 
-class StandAlone(Evaluator):
+class StandAlone:
     """Train from scratch and measure accuracy on the test images.
 
     Args:
@@ -59,14 +57,7 @@ class StandAlone(Evaluator):
         report: Report | None = None,
         objective: Objective | None = None,
     ) -> None:
-        self._settings_of_data = (
-            None
-            if isinstance(data, ImageData)
-            else data
-            if isinstance(data, DataSettings)
-            else read(DataSettings, data, "data.")
-        )
-        self._data = data if isinstance(data, ImageData) else None
+        self._data = data if isinstance(data, ImageData | DataSettings) else read(DataSettings, data, "data.")
         self.settings = (
             settings
             if isinstance(settings, StandAloneSettings)
@@ -78,46 +69,15 @@ class StandAlone(Evaluator):
     @property
     def data(self) -> ImageData:
         """The images, loaded when they are first needed."""
-        if self._data is None:
-            assert self._settings_of_data is not None
-            self._data = load(self._settings_of_data)
+        if isinstance(self._data, DataSettings):
+            self._data = load(self._data)
         return self._data
 
-    def evaluate(self, model: Any) -> float:
-        """Accuracy (for segmentation: mean intersection over union) in percent of an architecture or a network; a final
-        result to NNI, if this runs inside a trial of an NNI strategy."""
-        value = self.train(model).metrics[self.objective.metric]
-        if nni.get_current_parameter() is not None:
-            nni.report_final_result(value)
-        return value
-
-    def _dump(self) -> dict[str, Any]:
-        """What NNI sends to a trial process: settings, never images."""
-        if self._settings_of_data is None or self.report is not None:
-            raise ConfigError(
-                "StandAlone cannot be sent to NNI's trials with loaded images or a report function.",
-                "Pass the data's settings: StandAlone({'source': ...}).",
-            )
-        values: dict[str, Any] = {
-            "data": self._settings_of_data.model_dump(),
-            "settings": self.settings.model_dump(),
-            "seed": self.seed,
-        }
-        objective = {
-            "class": f"{type(self.objective).__module__}:{type(self.objective).__qualname__}",
-            **vars(self.objective),
-        }
-        return {**values, "folder": None if self.folder is None else str(self.folder), "objective": objective}
-
-    @staticmethod
-    def _load(**dumped: Any) -> StandAlone:
-        folder, arguments = dumped.pop("folder"), dict(dumped.pop("objective"))
-        module, _, name = arguments.pop("class").partition(":")
-        objective = getattr(import_module(module), name)(**arguments)
-        return StandAlone(**dumped, folder=None if folder is None else Path(folder), objective=objective)
-
-    def train(self, model: Architecture | nn.Module) -> StandAloneResult:
+    def train(self, model: Architecture | nn.Module, identity: Mapping[str, Any] | None = None) -> StandAloneResult:
         """Train ``model``; an architecture gets fresh weights from ``seed``.
+
+        Args:
+            identity: what tells a network from others when its training is resumed, as JSON.
 
         Raises:
             DataError: there are no test images.
@@ -132,7 +92,7 @@ class StandAlone(Evaluator):
             )
         for images in (train, test):
             objective.check(images)  # those that lack labels are refused now, not after the training
-        config: dict[str, Any] = {"images": train.identity()}
+        config: dict[str, Any] = {"images": train.identity(), **(identity or {})}
         if isinstance(model, Architecture):
             if self.space is None:
                 raise ConfigError(

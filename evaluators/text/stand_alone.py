@@ -1,12 +1,10 @@
-"""Stand-alone training of one recurrent cell as an NNI evaluator: its own weights, and the perplexity of held-out text."""
+"""Stand-alone training of one recurrent cell: its own weights, and the perplexity of held-out text."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import nni
-from nni.nas.evaluator import Evaluator
 from torch import nn
 
 from nni_plugins.spaces.architecture import Architecture
@@ -15,13 +13,13 @@ from nni_plugins.spaces.recurrent import RecurrentCell
 from ..errors import ConfigError
 from ..randomness import torch_fork
 from ..settings import read
-from ..training.loop import Report
+from ..training.base import Report
 from .corpus import Corpus, read_corpus
 from .settings import LanguageModelSettings, TextSettings
 from .training import LanguageResult, LanguageTraining
 
 
-class LanguageModel(Evaluator):
+class LanguageModel:
     """Train from scratch and measure perplexity.
 
     Args:
@@ -43,14 +41,7 @@ class LanguageModel(Evaluator):
         folder: Path | None = None,
         report: Report | None = None,
     ) -> None:
-        self._settings_of_text = (
-            None
-            if isinstance(corpus, Corpus)
-            else corpus
-            if isinstance(corpus, TextSettings)
-            else read(TextSettings, corpus, "corpus.")
-        )
-        self._corpus = corpus if isinstance(corpus, Corpus) else None
+        self._corpus = corpus if isinstance(corpus, Corpus | TextSettings) else read(TextSettings, corpus, "corpus.")
         self.settings = (
             settings
             if isinstance(settings, LanguageModelSettings)
@@ -61,43 +52,9 @@ class LanguageModel(Evaluator):
     @property
     def corpus(self) -> Corpus:
         """The texts, read when they are first needed."""
-        if self._corpus is None:
-            assert self._settings_of_text is not None
-            self._corpus = read_corpus(self._settings_of_text)
+        if isinstance(self._corpus, TextSettings):
+            self._corpus = read_corpus(self._corpus)
         return self._corpus
-
-    def evaluate(self, model: Any) -> float:
-        """Minus the validation perplexity, for NNI's strategies prefer large values; a final result to NNI inside one
-        of its trials.
-        """
-        value = -self.train(model).valid
-        if nni.get_current_parameter() is not None:
-            nni.report_final_result(value)
-        return value
-
-    def _dump(self) -> dict[str, Any]:
-        """What NNI sends to a trial process: settings, never text."""
-        if self._settings_of_text is None or self.report is not None:
-            raise ConfigError(
-                "LanguageModel cannot be sent to NNI's trials with text that was read or a report function.",
-                "Pass the text's settings: LanguageModel({'path': ...}).",
-            )
-        space = None if self.space is None else self.space.config()
-        values: dict[str, Any] = {
-            "corpus": self._settings_of_text.model_dump(),
-            "settings": self.settings.model_dump(),
-            "seed": self.seed,
-        }
-        return {**values, "space": space, "folder": None if self.folder is None else str(self.folder)}
-
-    @staticmethod
-    def _load(**dumped: Any) -> LanguageModel:
-        folder, space = dumped.pop("folder"), dumped.pop("space")
-        return LanguageModel(
-            **dumped,
-            space=None if space is None else RecurrentCell(**space),
-            folder=None if folder is None else Path(folder),
-        )
 
     def train(self, model: Architecture | nn.Module) -> LanguageResult:
         """Train ``model``; an architecture gets fresh weights from ``seed`` and the settings' dropout, a network keeps
