@@ -85,7 +85,7 @@ def read_corpus(settings: TextSettings) -> Corpus:
         DataError: a file is missing, ambiguous, empty or no text; or a word is unknown and there is nothing to map it
             to.
     """
-    folder, files = _files(settings)
+    folder, files = text_files(settings)
     name = folder.name if Path(settings.path).is_dir() else Path(settings.path).name
     limits = {
         "train": settings.limit_tokens,
@@ -109,8 +109,12 @@ def read_corpus(settings: TextSettings) -> Corpus:
     return Corpus(name, tuple(words), train, valid, test)
 
 
-def _files(settings: TextSettings) -> tuple[Path, dict[str, Path]]:
-    """The folder, and the file of each part."""
+def text_files(settings: TextSettings) -> tuple[Path, dict[str, Path]]:
+    """The folder, and the file of each part; with ``hold_out`` the validation text has none.
+
+    Raises:
+        DataError: one of them is missing, or it is not clear which is meant.
+    """
     path = Path(settings.path).expanduser()
     folder, prefix = (path, "") if path.is_dir() else (path.parent, path.name)
     if not folder.is_dir():
