@@ -36,7 +36,7 @@ __getattr__, __dir__ = lazy(
         "supernets.shared_images": ["SharedImages"],
         "stand_alone.training": ["StandAlone", "StandAloneResult"],
         "supernets.training": ["SupernetTraining"],
-        "tables.lookup": ["TableLookup"],
+        "nni_evaluator": ["PluginEvaluator"],
         "retraining.evaluator": ["RetrainResult", "TimmRetrain"],
         "text": ["Corpus", "LanguageModel", "LanguageModelSettings", "TextSettings"],
         "tables.table": ["Table", "digits_table", "nasbench201_table", "read_table"],

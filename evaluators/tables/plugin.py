@@ -40,6 +40,7 @@ class TablePlugin(EvaluatorPlugin):
     looks_up = True
     curve_file = None
     paths = ("table",)
+    harmless = frozenset({"unit"})
     settings: TableEvaluation
 
     @cached_property
