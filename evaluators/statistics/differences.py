@@ -7,9 +7,11 @@ Where a statistic is undefined, because nothing varies, it is NaN.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,8 +133,15 @@ def deviation(x: Floats) -> float:
 
 def welch(x: Values, y: Values) -> TTest:
     """Welch's t test of two independent groups of seeds, whose deviations may differ."""
+    from scipy.stats import ttest_ind
+
     a, b = numbers(x), numbers(y)
-    return welch_of(float(a.mean()), deviation(a), len(a), float(b.mean()), deviation(b), len(b))
+    difference = float(a.mean() - b.mean())
+    if deviation(a) == deviation(b) == 0:
+        return _undefined(difference)
+    with warnings.catch_warnings():  # SciPy doubts a group whose values are all equal
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return _t_test(difference, ttest_ind(a, b, equal_var=False))
 
 
 def welch_of(mean_x: float, std_x: float, n_x: int, mean_y: float, std_y: float, n_y: int) -> TTest:
@@ -141,15 +150,22 @@ def welch_of(mean_x: float, std_x: float, n_x: int, mean_y: float, std_y: float,
         raise ConfigError(
             f"two groups of at least 2 with deviations >= 0 are needed, but got n = {n_x}, {n_y} and {std_x}, {std_y}."
         )
-    u, v = std_x**2 / n_x, std_y**2 / n_y
-    degrees = (u + v) ** 2 / (u**2 / (n_x - 1) + v**2 / (n_y - 1)) if u + v > 0 else math.nan
-    return _t_test(mean_x - mean_y, math.sqrt(u + v), degrees)
+    return welch(_numbers_with(mean_x - mean_y, std_x, n_x), _numbers_with(0.0, std_y, n_y))
+
+
+def _numbers_with(mean: float, std: float, n: int) -> Floats:
+    """(n,) with this mean and sample deviation, which are all that a t test sees."""
+    steps = np.arange(n) - (n - 1) / 2
+    return np.asarray(mean + std * steps / steps.std(ddof=1))
 
 
 def paired_t(x: Values, y: Values) -> TTest:
     """Student's t test of the differences between values of the same seeds, in the same order."""
+    from scipy.stats import ttest_1samp
+
     d = _pairs(x, y)
-    return _t_test(float(d.mean()), deviation(d) / math.sqrt(len(d)), len(d) - 1 if np.ptp(d) > 0 else math.nan)
+    difference = float(d.mean())
+    return _t_test(difference, ttest_1samp(d, 0.0)) if np.ptp(d) > 0 else _undefined(difference)
 
 
 def _pairs(x: Values, y: Values) -> Floats:
@@ -163,16 +179,20 @@ def _pairs(x: Values, y: Values) -> Floats:
     return np.full_like(d, d[0]) if np.ptp(d) <= 1e-12 * scale else d
 
 
-def _t_test(difference: float, error: float, degrees: float) -> TTest:
+def _t_test(difference: float, result: Any) -> TTest:
+    """From SciPy's result, whose interval is the difference plus and minus so many standard errors."""
     from scipy.stats import t
 
-    if math.isnan(degrees):
-        return TTest(difference, Interval(math.nan, math.nan), math.nan, math.nan, math.nan, math.nan)
-    half, ratio = float(t.ppf((1 + LEVEL) / 2, degrees)) * error, difference / error
-    p = float(2 * t.sf(abs(ratio), degrees))
-    return TTest(
-        difference, Interval(difference - half, difference + half), ratio, degrees, p, error * detectable_ratio(degrees)
-    )
+    interval, degrees = result.confidence_interval(LEVEL), float(result.df)
+    error = (interval.high - interval.low) / 2 / float(t.ppf((1 + LEVEL) / 2, degrees))
+    ends = Interval(float(interval.low), float(interval.high))
+    detectable = float(error * detectable_ratio(degrees))
+    return TTest(difference, ends, float(result.statistic), degrees, float(result.pvalue), detectable)
+
+
+def _undefined(difference: float) -> TTest:
+    """Of groups in which nothing varies."""
+    return TTest(difference, Interval(math.nan, math.nan), math.nan, math.nan, math.nan, math.nan)
 
 
 def detectable_ratio(degrees: float) -> float:

@@ -7,11 +7,13 @@ from nni_plugins.spaces.lazy import lazy
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "analysis": ["Analysis", "Difference", "analyse"],
+        "analysis": ["Analysis", "analyse"],
+        "difference": ["Difference", "Verdict"],
         "figures": ["curve_figure", "difference_figure", "distribution_figure"],
-        "record": ["Comparison", "Run", "read_comparison"],
+        "record": ["Baseline", "Comparison", "Run", "read_comparison"],
         "report": ["write_report"],
         "sentences": ["sentence"],
         "single_networks": ["Stability", "stability"],
+        "standings": ["Standing", "standings"],
     },
 )

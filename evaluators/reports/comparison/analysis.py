@@ -6,16 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 from ...errors import ConfigError
 from ...statistics.differences import (
     LEVEL,
     RESAMPLES,
-    Effect,
     Permutation,
     Summary,
-    TTest,
     effect,
     holm,
     paired_effect,
@@ -25,45 +22,16 @@ from ...statistics.differences import (
     summary,
     welch,
 )
+from .difference import Difference
 from .record import Comparison, Run
 from .sentences import budget_warnings, seed_warnings, sentence
-
-Verdict = Literal["better", "worse", "not separated", "not after correction", "unconfirmed"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Between ``policy`` and the random one, positive where the policy is better, whichever way the metric points.
-
-    ``p``: of the t test, or of the permutation test where neither policy varies; ``p_holm``: corrected for
-    ``comparisons`` policies. ``verdict``: "better" or "worse" if p_holm < 0.05 and the permutation test's own p < 0.05;
-    "unconfirmed" if only the former holds; "not after correction" if p < 0.05 <= p_holm; else "not separated".
-    """
-
-    policy: str
-    baseline: str
-    seeds: int
-    baseline_seeds: int
-    paired: bool
-    t_test: TTest
-    permutation: Permutation
-    effect: Effect
-    p: float
-    p_holm: float
-    comparisons: int
-    constant: tuple[str, ...]
-    verdict: Verdict = "not separated"
-
-    @property
-    def improvement(self) -> float:
-        """Mean of the policy minus that of random, or the reverse where smaller is better."""
-        return self.t_test.difference
+from .standings import Standing, standing_sentences, standings
 
 
 @dataclass(frozen=True)
 class Analysis:
     """Everything that a report prints; ``summaries`` has all policies, the random one last; ``sentences`` one a
-    difference.
+    difference; ``standings`` are those against the baselines, and ``standing_sentences`` one a policy.
     """
 
     comparison: Comparison
@@ -71,6 +39,8 @@ class Analysis:
     summaries: Mapping[str, Summary]
     differences: tuple[Difference, ...]
     sentences: tuple[str, ...]
+    standings: tuple[Standing, ...]
+    standing_sentences: tuple[str, ...]
     warnings: tuple[str, ...]
     decimals: int
 
@@ -110,9 +80,18 @@ def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resampl
         _judged(replace(d, p_holm=p, comparisons=len(raw))) for d, p in zip(raw, holm([d.p for d in raw]), strict=True)
     )
     decimals = shown_decimals(summaries)
-    sentences = tuple(sentence(d, comparison.unit, decimals) for d in differences)
-    warnings = (*seed_warnings(groups), *budget_warnings(groups, baseline))
-    return Analysis(comparison, paired, summaries, differences, sentences, warnings, decimals)
+    stand = standings(comparison)
+    return Analysis(
+        comparison,
+        paired,
+        summaries,
+        differences,
+        sentences=tuple(sentence(d, comparison.unit, decimals) for d in differences),
+        standings=stand,
+        standing_sentences=standing_sentences(stand, comparison.unit, decimals),
+        warnings=(*seed_warnings(groups), *budget_warnings(groups, baseline)),
+        decimals=decimals,
+    )
 
 
 def shown_decimals(summaries: Mapping[str, Summary]) -> int:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a")
 """Okabe and Ito's, which colour-blind readers tell apart; the random policy is grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
+"""Of the lines that stand for baselines."""
 RANDOM = "#4d4d4d"
 WIDTH = 7.2
 """Inches."""
@@ -68,12 +70,12 @@ def _rows(ax: Axes, names: Sequence[str]) -> None:
 
 def distribution_figure(analysis: Analysis) -> Figure:
     """A row a policy: a dot a seed, the box from quartile to quartile with the median, and below it the mean with its
-    95 % t interval.
+    95 % t interval. A line through all rows stands for a baseline.
 
-    The axis spans what the seeds span and a little more: the interval of two or three seeds may leave it.
+    The axis spans what seeds and baselines span and a little more: the interval of two or three seeds may leave it.
     """
     comparison = analysis.comparison
-    figure, (ax,) = _figure(0.9 + 0.62 * len(comparison.policies))
+    figure, (ax,) = _figure(0.9 + 0.62 * len(comparison.policies) + 0.25 * bool(comparison.baselines))
     for y, (policy, (colour, marker)) in enumerate(looks(comparison).items()):
         x = np.array([run.value for run in comparison.first_choices(policy)])
         shift = generator(y, "comparison jitter").uniform(-0.11, 0.11, size=len(x)) - 0.12
@@ -96,12 +98,16 @@ def distribution_figure(analysis: Analysis) -> Figure:
             capsize=3,
             linewidth=1.6,
         )
-    values = [run.value for run in comparison.runs if run.rank == 0]
+    for i, one in enumerate(comparison.baselines):
+        ax.axvline(one.value, color=INK, linewidth=1.1, linestyle=DASHES[i % len(DASHES)], label=one.name, zorder=1)
+    values = [run.value for run in comparison.runs if run.rank == 0] + [one.value for one in comparison.baselines]
     room = 0.12 * (max(values) - min(values)) or 1.0
     ax.set_xlim(min(values) - room, max(values) + room)
     _rows(ax, comparison.policies)
     better = "larger is better" if comparison.larger_is_better else "smaller is better"
     ax.set_xlabel(f"{named(comparison.metric, comparison.unit)}, {better}", fontsize=9, color=INK)
+    if comparison.baselines:
+        figure.legend(loc="outside lower center", ncols=min(4, len(comparison.baselines)), fontsize=9, frameon=False)
     return figure
 
 

@@ -1,5 +1,5 @@
-"""What a comparison of search policies measured: one :class:`Run` a trained architecture, and the :class:`Comparison`
-of all of them.
+"""What a comparison of search policies measured: one :class:`Run` an architecture that a policy chose, the
+:class:`Baseline` networks, and the :class:`Comparison` of all of them.
 """
 
 from __future__ import annotations
@@ -7,15 +7,16 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nni_plugins.spaces.errors import closest, shown
 
 from ...errors import ConfigError
 
+T = TypeVar("T")
 SCHEMA_VERSION = 1
 Rows = list[dict[str, float]]
 """A curve: one dictionary an epoch or step; numbers that are not finite are null in JSON and NaN when read back."""
@@ -44,13 +45,26 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A network that nobody searched or drew, such as the largest one of the space, trained as the others were.
+
+    ``label``: its architecture, or its name; ``measures``: as of a :class:`Run`.
+    """
+
+    name: str
+    label: str
+    value: float
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Comparison:
     """``metric``: what ``Run.value`` is; ``unit``: of it, "" if none; ``baseline``: the policy that draws at random;
-    ``setting``: what was run.
+    ``setting``: what was run; ``baselines``: single networks that are shown beside the policies.
 
     Raises:
-        ConfigError: no baseline, a policy with fewer than two seeds, values that are not finite, or two runs of one
-            (policy, seed, rank).
+        ConfigError: no random policy, a policy with fewer than two seeds, values that are not finite, two runs of one
+            (policy, seed, rank), or two policies or baselines of one name.
     """
 
     title: str
@@ -60,9 +74,11 @@ class Comparison:
     baseline: str
     runs: tuple[Run, ...]
     setting: dict[str, Any] = field(default_factory=dict)
+    baselines: tuple[Baseline, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "runs", tuple(self.runs))
+        object.__setattr__(self, "baselines", tuple(self.baselines))
         problems = _problems(self)
         if problems:
             raise ConfigError(
@@ -83,9 +99,10 @@ class Comparison:
         """Plain dictionaries and lists, for ``json.dumps``."""
         value = {
             "schema_version": SCHEMA_VERSION,
-            **{f.name: getattr(self, f.name) for f in fields(self) if f.name != "runs"},
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("runs", "baselines")},
         }
-        return {**value, "runs": [_nulls(asdict(run)) for run in self.runs]}
+        runs, baselines = [_nulls(asdict(run)) for run in self.runs], [asdict(one) for one in self.baselines]
+        return {**value, "runs": runs, "baselines": baselines}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Comparison:
@@ -101,10 +118,9 @@ class Comparison:
                 "Read it with the version that wrote it.",
             )
         given = {name: entry for name, entry in value.items() if name != "schema_version"}
-        _check_names("comparison", given, cls, optional={"setting"})
-        if not isinstance(given["runs"], list):
-            raise ConfigError(f"runs must be a list, but got {shown(given['runs'])}.")
-        return cls(**{**given, "runs": tuple(_run(entry) for entry in given["runs"])})
+        _check_names("comparison", given, cls, optional={"setting", "baselines"})
+        given |= {"runs": _listed_in(given, "runs", _run), "baselines": _listed_in(given, "baselines", _baseline)}
+        return cls(**given)
 
 
 def read_comparison(path: Path) -> Comparison:
@@ -140,12 +156,10 @@ def _problems(comparison: Comparison) -> list[str]:
     twice = [key for key, count in Counter((r.policy, r.seed, r.rank) for r in runs).items() if count > 1]
     if twice:
         problems.append(f"more than one run of (policy, seed, rank): {_listed(twice)}")
-    broken = [
-        f"{run.policy} seed {run.seed} {name} = {number}"
-        for run in runs
-        for name, number in _numbers(run)
-        if not math.isfinite(number)
-    ]
+    names += [one.name for one in comparison.baselines]
+    if len(set(names)) < len(names):
+        problems.append(f"every policy and baseline needs a name of its own, but got {', '.join(names)}")
+    broken = [f"{what} = {number}" for what, number in _numbers(comparison) if not math.isfinite(number)]
     if broken:
         problems.append(f"values, measures and costs must be finite: {_listed(broken)}")
     if any(run.rank < 0 for run in runs):
@@ -153,8 +167,14 @@ def _problems(comparison: Comparison) -> list[str]:
     return problems
 
 
-def _numbers(run: Run) -> Iterable[tuple[str, float]]:
-    return [("value", run.value), *run.measures.items(), *run.cost.items()]
+def _numbers(comparison: Comparison) -> Iterable[tuple[str, float]]:
+    """All numbers that are compared or shown, each after whose and what it is."""
+    for run in comparison.runs:
+        for name, number in (("value", run.value), *run.measures.items(), *run.cost.items()):
+            yield f"{run.policy} seed {run.seed} {name}", number
+    for one in comparison.baselines:
+        for name, number in (("value", one.value), *one.measures.items()):
+            yield f"{one.name} {name}", number
 
 
 def _listed(entries: list[Any], most: int = 4) -> str:
@@ -173,6 +193,13 @@ def _check_names(what: str, given: Mapping[str, Any], of: type, optional: set[st
         )
 
 
+def _listed_in(given: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> tuple[T, ...]:
+    entries = given.get(name, [])
+    if not isinstance(entries, list):
+        raise ConfigError(f"{name} must be a list, but got {shown(entries)}.")
+    return tuple(read(entry) for entry in entries)
+
+
 def _run(value: Any) -> Run:
     if not isinstance(value, Mapping):
         raise ConfigError(f"a run must be a mapping, but got {shown(value)}.")
@@ -186,6 +213,17 @@ def _run(value: Any) -> Run:
         return Run(**{**value, "seed": int(value["seed"]), "value": float(value["value"]), **numbers, **curves})
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"a run that cannot be read: {error}; got {shown(dict(value))}.") from None
+
+
+def _baseline(value: Any) -> Baseline:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"a baseline must be a mapping, but got {shown(value)}.")
+    _check_names("baseline", value, Baseline, optional={"measures"})
+    try:
+        measures = {name: float(number) for name, number in value.get("measures", {}).items()}
+        return Baseline(str(value["name"]), str(value["label"]), float(value["value"]), measures)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"a baseline that cannot be read: {error}; got {shown(dict(value))}.") from None
 
 
 def _number(value: Any) -> float:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -13,18 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...files import atomic_write, write_json
+from ...files import atomic_write, csv_text, write_json
 from ...statistics.differences import RESAMPLES
-from ..document import to_html, to_markdown
+from ..document import write_document
+from ..figures import svg
 from .analysis import Analysis, analyse
 from .figures import curve_figure, difference_figure, distribution_figure
-from .record import Comparison, Run
+from .record import Comparison
 from .sections import document
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
+FILES = ("report.html", "report.md", "runs.csv", "comparison.json", "statistics.json")
+"""What every report has; pictures are further files."""
 
 
 def write_report(
@@ -39,23 +40,18 @@ def write_report(
         ConfigError: as :func:`analyse`.
         CheckpointError: the folder cannot be written.
     """
-    analysis = analyse(comparison, paired, seed, resamples)
+    return write_analysis(analyse(comparison, paired, seed, resamples), folder)
+
+
+def write_analysis(analysis: Analysis, folder: Path) -> dict[str, Path]:
+    """The same of what is judged already."""
+    comparison = analysis.comparison
     pictures = {name: svg(figure) for name, figure in figures(analysis).items()}
-    blocks = document(analysis, pictures)
-    texts = {
-        "report.md": to_markdown(blocks),
-        "report.html": to_html(comparison.title, blocks, pictures),
-        "runs.csv": runs_csv(comparison),
-    }
-    written = {**pictures, **{name: text.encode() for name, text in texts.items()}}
-    for name, content in written.items():
-        atomic_write(folder / name, content)
+    write_document(folder, comparison.title, document(analysis, pictures), pictures)
+    atomic_write(folder / "runs.csv", runs_csv(comparison).encode())
     write_json(folder / "comparison.json", comparison.to_json())
     write_json(folder / "statistics.json", statistics(analysis))
-    return {
-        name: folder / name
-        for name in ("report.html", "report.md", "runs.csv", "comparison.json", "statistics.json", *pictures)
-    }
+    return {name: folder / name for name in (*FILES, *pictures)}
 
 
 def figures(analysis: Analysis) -> dict[str, Figure]:
@@ -68,38 +64,27 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
     return found
 
 
-def svg(figure: Figure) -> bytes:
-    """Equal figures are equal bytes: no date, fixed names; letters as outlines, so that every viewer shows the same."""
-    from matplotlib import rc_context
-
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "nni_plugins.evaluators.reports.comparison"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
-
-
 def runs_csv(comparison: Comparison) -> str:
-    """A row a run, the random policy's last; costs as ``cost_<name>``, the choices as JSON."""
+    """A row a run, the random policy's last, then the baselines; costs as ``cost_<name>``, the choices as JSON."""
     order = {policy: i for i, policy in enumerate(comparison.policies)}
     runs = sorted(comparison.runs, key=lambda run: (order[run.policy], run.seed, run.rank))
-    measures, costs = _names([run.measures for run in runs]), _names([run.cost for run in runs])
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["policy", "seed", "rank", "label", "value", *measures, *(f"cost_{name}" for name in costs), "architecture"]
-    )
-    for run in runs:
-        numbers = [
-            run.value,
-            *(run.measures.get(name, "") for name in measures),
-            *(run.cost.get(name, "") for name in costs),
-        ]
-        writer.writerow([run.policy, run.seed, run.rank, run.label, *numbers, _choices(run)])
-    return buffer.getvalue()
-
-
-def _choices(run: Run) -> str:
-    return "" if run.architecture is None else json.dumps(run.architecture)
+    measures = _names([one.measures for one in (*runs, *comparison.baselines)])
+    costs = _names([run.cost for run in runs])
+    rows: list[dict[str, Any]] = [
+        {
+            "policy": run.policy,
+            "seed": run.seed,
+            "rank": run.rank,
+            "label": run.label,
+            "value": run.value,
+            **{name: run.measures.get(name) for name in measures},
+            **{f"cost_{name}": run.cost.get(name) for name in costs},
+            "architecture": None if run.architecture is None else json.dumps(run.architecture),
+        }
+        for run in runs
+    ]
+    baselines = [{"policy": o.name, "label": o.label, "value": o.value, **o.measures} for o in comparison.baselines]
+    return csv_text([*rows, *baselines])
 
 
 def _names(mappings: Sequence[dict[str, float]]) -> list[str]:
@@ -119,6 +104,9 @@ def statistics(analysis: Analysis) -> dict[str, Any]:
             {**asdict(d), "improvement": d.improvement, "sentence": s}
             for d, s in zip(analysis.differences, analysis.sentences, strict=True)
         ],
+        "baselines": [asdict(one) for one in analysis.comparison.baselines],
+        "standings": [asdict(one) for one in analysis.standings],
+        "standing_sentences": list(analysis.standing_sentences),
         "warnings": list(analysis.warnings),
     }
     return dict(_nulls(value))

@@ -11,7 +11,8 @@ import yaml
 
 from ...statistics.differences import POWER, Interval
 from ..document import Block, Bullets, Code, Heading, Paragraph, Picture, Table
-from .analysis import Analysis, Difference
+from .analysis import Analysis
+from .difference import Difference
 from .figures import named
 from .record import Comparison, Run
 from .sentences import p_text
@@ -19,10 +20,12 @@ from .single_networks import Stability, pooled, stability
 
 QUALITY = ("valid", "test", "accuracy", "perplexity", "loss", "error", "iou")
 """Measures whose names contain one of these stand beside the metric; the others among sizes and costs."""
+SIZES = {"parameters": "parameters", "macs": "multiply-adds"}
+"""Measures of a network's size, and how they are called."""
 MOST_COLUMNS, MOST_ROWS = 10, 12
 CAPTIONS = {
     "distribution.svg": "Every seed is a mark; the box is from quartile to quartile with the median, the whiskers end at the extremes; "
-    "below each, the mean with its 95 % t interval, which may leave the picture where there are few seeds.",
+    "below each, the mean with its 95 % t interval, which may leave the picture where there are few seeds. Upright lines are baselines.",
     "differences.svg": "Mean improvement over the random policy with its 95 % interval, not corrected for the number of comparisons; the p value "
     "beside it is. Filled marks: the evidence separates the policy from the random one.",
     "curves.svg": "Stand-alone training of the first choices: mean over seeds with a band of one sample deviation, and the seed with the best value. "
@@ -60,6 +63,7 @@ def document(analysis: Analysis, pictures: Collection[str]) -> list[Block]:
         results_table(analysis),
         spread_table(analysis),
         *_pictures(["distribution.svg"], pictures),
+        *_baselines(analysis),
     ]
     blocks += [
         Heading(f"Differences to {comparison.baseline}"),
@@ -109,6 +113,31 @@ def _opening(analysis: Analysis) -> str:
 
 def _pictures(names: Sequence[str], there: Collection[str]) -> list[Block]:
     return [Picture(name, _words(name.removesuffix(".svg")), CAPTIONS[name]) for name in names if name in there]
+
+
+def _baselines(analysis: Analysis) -> list[Block]:
+    """Single networks beside the policies: is what they choose better than the largest network of its size?"""
+    if not analysis.standings:
+        return []
+    text = (
+        "Networks that nobody searched or drew, measured once as all others were. How much such a value would vary from one "
+        "training to another is not known: seeds are counted, and nothing is tested."
+    )
+    return [Heading("Baselines"), Paragraph(text), baselines_table(analysis), Bullets(analysis.standing_sentences)]
+
+
+def baselines_table(analysis: Analysis) -> Table:
+    """The value and the size of each baseline, and the means of the policies' first choices, the random one last."""
+    comparison, d = analysis.comparison, analysis.decimals
+    rows = [
+        [one.name, f"{one.value:.{d}f}", *(_mean([one.measures], name) for name in SIZES), one.label]
+        for one in comparison.baselines
+    ]
+    for policy, found in analysis.summaries.items():
+        measures = [run.measures for run in comparison.first_choices(policy)]
+        sizes = [_mean(measures, name, 0) for name in SIZES]
+        rows.append([f"{policy} (mean)", f"{found.mean:.{d}f} ± {found.std:.{d}f}", *sizes, "–"])
+    return Table(["network", named(comparison.metric, comparison.unit), *SIZES.values(), "architecture"], rows)
 
 
 def results_table(analysis: Analysis) -> Table:

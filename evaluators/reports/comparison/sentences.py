@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ...statistics.differences import LEVEL
+from .difference import Difference
 from .record import Run
-
-if TYPE_CHECKING:
-    from .analysis import Difference
 
 FEW = 5
 """Fewer seeds than that are warned of."""
