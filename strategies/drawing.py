@@ -8,12 +8,33 @@ import numpy as np
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.spaces.architecture import Architecture
-from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.base import Indices, SearchSpace
 
 from .limits import Limits
 
 PATIENCE = 1000
 """So many batches without a single new architecture say that no more of them meet the limits."""
+LIMITED_BATCH = 1024
+"""At least so many are drawn at once where most may be beyond the limits."""
+
+
+def sample_within(space: SearchSpace, rng: np.random.Generator, n: int, limits: Limits) -> Indices:
+    """``n`` rows (n, D), uniform and independent over those that meet ``limits``; fewer only after :data:`PATIENCE`
+    batches without one. Without limits exactly ``space.sample(rng, n)``.
+    """
+    if not limits.given:
+        return space.sample(rng, n)
+    rows: Indices = np.empty((0, len(space.decisions)), dtype=np.int8)
+    idle = 0
+    while len(rows) < n and idle < PATIENCE:
+        drawn = space.sample(rng, _batch(n - len(rows), limits))
+        within = drawn[limits.mask(space, drawn)]
+        rows, idle = np.concatenate([rows, within]), 0 if len(within) else idle + 1
+    return rows[:n]
+
+
+def _batch(missing: int, limits: Limits) -> int:
+    return max(2 * missing, LIMITED_BATCH) if limits.given else 2 * missing
 
 
 def draw(
@@ -34,12 +55,13 @@ def draw(
         raise ConfigError(
             f"{n} distinct architectures are wanted, but {space!r} has {space.size - len(known)} to draw from."
         )
+    limits = limits or Limits()
     drawn: list[Architecture] = []
     idle = 0
     while len(drawn) < n:
-        rows = space.sample(rng, 2 * (n - len(drawn)))
+        rows = space.sample(rng, _batch(n - len(drawn), limits))
         before = len(drawn)
-        for architecture in space.decode(rows if limits is None else rows[limits.mask(space, rows)]):
+        for architecture in space.decode(rows[limits.mask(space, rows)]):
             if architecture not in known and len(drawn) < n:
                 known.add(architecture)
                 drawn.append(architecture)

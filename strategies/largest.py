@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices, SearchSpace
 
-from .limits import Limits
+from .drawing import sample_within
+from .limits import Limits, cost_model
 from .ranking import order
 
 LARGEST = ("largest_parameters", "largest_macs")
@@ -23,9 +25,11 @@ STARTS, KEPT, CHILDREN = 4096, 8, 1024
 """Of the climb: random architectures it begins with, the largest that are kept, and their mutants in a round."""
 PATIENCE = 20
 """So many rounds without a larger one end it."""
-Size = Callable[[Indices], npt.NDArray[np.float64]]
+Sizes = npt.NDArray[np.float64]
+"""(n,); -1 of what is beyond the limits."""
 
 
+@lru_cache(maxsize=32)
 def largest(space: SearchSpace, by: str, limits: Limits) -> Architecture:
     """The architecture with the most parameters or multiply-adds (for one image of ``limits.image_size`` pixels a side)
     that meets ``limits``; of equal ones that with the most complete paths, then the first index row.
@@ -35,34 +39,39 @@ def largest(space: SearchSpace, by: str, limits: Limits) -> Architecture:
     Raises:
         ConfigError: none meets the limits, as far as random draws tell.
     """
-    table = space.cost_table(limits.image_size)
+    table = cost_model(space, limits.image_size)
 
-    def size(indices: Indices) -> npt.NDArray[np.float64]:
+    def size(indices: Indices) -> Sizes:
         costs = table(indices)
         values = costs.parameters if by == "largest_parameters" else costs.macs
         return np.where(limits.mask(space, indices), values, -1).astype(np.float64)
 
-    rng = generator(0, "largest network")
-    rows = space.enumerate() if space.size <= ENUMERATED else _climbed(space, size, space.sample(rng, STARTS), rng)
+    rows = space.enumerate() if space.size <= ENUMERATED else _climbed(space, size, limits)
     sizes = size(rows)
     if not len(rows) or sizes.max() < 0:
-        raise ConfigError(
-            f"no architecture of {space!r} meets the limits {limits!r}.", "Raise max_parameters or max_macs."
-        )
+        raise ConfigError(f"no architecture of {space!r} meets the limits {limits!r}.", "Raise the limits.")
     rows = rows[sizes == sizes.max()]
     first = order(np.zeros(len(rows)), rows, space.complete_paths(rows))[0]
     (found,) = space.decode(rows[first : first + 1])
     return found
 
 
-def _climbed(space: SearchSpace, size: Size, rows: Indices, rng: np.random.Generator) -> Indices:
-    """From the largest of ``rows`` upwards by changes of about one decision, until none makes it larger."""
-    probability, idle = 1 / len(space.decisions), 0
-    best = rows[np.argsort(-size(rows), kind="stable")[:KEPT]]
-    while idle < PATIENCE:
+def _climbed(space: SearchSpace, size: Callable[[Indices], Sizes], limits: Limits) -> Indices:
+    """From the largest of random rows upwards by changes of about one decision, until none makes it larger."""
+    rng, probability, idle = generator(0, "largest network"), 1 / len(space.decisions), 0
+    rows = space.sample(rng, STARTS)
+    if not limits.mask(space, rows).any():
+        rows = sample_within(space, rng, KEPT, limits)
+    best, sizes = _largest_of(rows, size(rows))
+    while idle < PATIENCE and len(best):
         children = space.mutate(rng, best[rng.integers(0, len(best), CHILDREN)], probability)
-        rows = np.unique(np.concatenate([best, children]), axis=0)
-        chosen = rows[np.argsort(-size(rows), kind="stable")[:KEPT]]
-        idle = 0 if size(chosen[:1])[0] > size(best[:1])[0] else idle + 1
-        best = chosen
+        rows, at = np.unique(np.concatenate([best, children]), axis=0, return_index=True)
+        reached = sizes[0]
+        best, sizes = _largest_of(rows, np.concatenate([sizes, size(children)])[at])
+        idle = 0 if sizes[0] > reached else idle + 1
     return best
+
+
+def _largest_of(rows: Indices, sizes: Sizes) -> tuple[Indices, Sizes]:
+    chosen = np.argsort(-sizes, kind="stable")[:KEPT]
+    return rows[chosen], sizes[chosen]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from nni_plugins.evaluators.settings import Settings
-from nni_plugins.spaces.base import Indices, SearchSpace
+from nni_plugins.spaces.base import CostModel, Indices, SearchSpace
 
 
 class Limits(Settings):
@@ -26,7 +28,13 @@ class Limits(Settings):
         """Which of ``indices: (n, D)`` meet the limits: (n,) bool."""
         mask: npt.NDArray[np.bool_] = np.ones(len(indices), dtype=bool)
         if self.given and len(indices):
-            costs = space.cost_table(self.image_size)(indices)
+            costs = cost_model(space, self.image_size)(indices)
             mask &= costs.parameters <= (self.max_parameters or np.inf)
             mask &= costs.macs <= (self.max_macs or np.inf)
         return mask
+
+
+@lru_cache(maxsize=8)
+def cost_model(space: SearchSpace, image_size: int) -> CostModel:
+    """``space.cost_table(image_size)``, built once: searches ask for it in every step."""
+    return space.cost_table(image_size)

@@ -19,6 +19,8 @@ from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.cells.nasnet import SlotSpace
 from nni_plugins.spaces.errors import shown
 
+from ..drawing import sample_within
+from ..limits import Limits
 from .tokens import MOST_TOKENS, Rows, Swap, Tokens
 
 
@@ -66,10 +68,13 @@ class SpaceCodec(Codec):
     """A :class:`nni_plugins.spaces.SearchSpace`; keys are its canonical forms.
 
     NASNet-like spaces are read in groups of (input, operation) as in NAO's code, all others one token a step.
+
+    Args:
+        limits: what is beyond them is not :meth:`valid`, and is not drawn.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
-        self.space, self.size = space, space.size
+    def __init__(self, space: SearchSpace, limits: Limits | None = None) -> None:
+        self.space, self.size, self.limits = space, space.size, limits or Limits()
         self.tokens = Tokens(
             tuple(d.values for d in space.decisions), 2 if isinstance(space, SlotSpace) else 1, swaps_of(space)
         )
@@ -94,14 +99,14 @@ class SpaceCodec(Codec):
         return keys
 
     def valid(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        check = getattr(self.space, "valid", None)
-        if check is None:
-            return super().valid(rows)
-        mask: npt.NDArray[np.bool_] = np.asarray(check(rows.astype(np.int8)), dtype=np.bool_)
+        check, indices = getattr(self.space, "valid", None), rows.astype(np.int8)
+        mask = super().valid(rows) if check is None else np.array(check(indices), dtype=np.bool_)
+        mask[mask] = self.limits.mask(self.space, indices[mask])
         return mask
 
     def sample(self, rng: np.random.Generator, n: int) -> Rows:
-        return self.space.sample(rng, n).astype(np.int64)
+        """Within the limits; fewer than ``n`` only where, as far as random draws tell, none is."""
+        return sample_within(self.space, rng, n, self.limits).astype(np.int64)
 
     def mutate(self, rng: np.random.Generator, parents: Rows) -> Rows:
         """The space's own mutation, with one change on average."""

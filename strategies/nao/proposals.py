@@ -79,7 +79,10 @@ class _Collector:
         for _ in range(ATTEMPTS):
             if self.full:
                 return
-            self.add(draw(max(2 * (self.wanted - len(self.rows)), 16)), origin)
+            rows = draw(max(2 * (self.wanted - len(self.rows)), 16))
+            if not len(rows):  # as far as random draws tell, nothing meets the limits
+                return
+            self.add(rows, origin)
 
     def array(self) -> Rows:
         rows: Rows = np.array(self.rows, dtype=np.int64).reshape(-1, self.codec.tokens.length)

@@ -1,0 +1,131 @@
+"""Methods that suggest what to ask: NNI's Random and TPE tuners and its RegularizedEvolution, unchanged, and NAO.
+
+Each is a function of (space, limits, seed, answers), so a search that was killed asks the same questions again, which
+are then answered from memory. NNI is imported when a method runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+from .questions import Questions
+from .settings import EvolutionSearchSettings, NAOSearchSettings, TPESearchSettings
+
+
+def ask_at_random(questions: Questions, seed: int) -> None:
+    """Uniform draws by NNI's Random tuner, none twice."""
+    from nni.algorithms.hpo.random_tuner import RandomTuner
+
+    _drive(RandomTuner(seed=seed), questions, told_after=None)
+
+
+def ask_by_tpe(questions: Questions, settings: TPESearchSettings, seed: int) -> None:
+    """NNI's TPE, which suggests nothing twice.
+
+    Once it estimates (after ``n_startup_jobs`` answers) it is told of what was refused, as if that had the worst value
+    of all, and so learns to keep away; before, draws are refused until one may be asked for.
+    """
+    from nni.algorithms.hpo.tpe_tuner import TpeTuner
+
+    arguments = settings.model_dump(exclude={"queries"})
+    tuner = TpeTuner(optimize_mode="maximize", seed=seed, tpe_args=arguments)
+    _drive(tuner, questions, told_after=settings.n_startup_jobs)
+
+
+def _drive(tuner: Any, questions: Questions, told_after: int | None) -> None:
+    """What NNI's dispatcher does, one trial at a time; refused suggestions are told once there are so many answers."""
+    tuner.update_search_space(questions.problem.space.nni_search_space())
+    for number in count():
+        if not questions.open:
+            return
+        given = tuner.generate_multiple_parameters([number])
+        if not given:  # every architecture has been suggested
+            return
+        architecture = questions.admitted(given[0])
+        if architecture is not None:
+            value: float | None = questions.ask(architecture)
+        else:
+            value = questions.worst if told_after is not None and len(questions.curve) >= told_after else None
+        if value is not None:
+            tuner.receive_trial_result(number, given[0], value)
+        tuner.trial_end(number, value is not None)
+
+
+def ask_by_nao(questions: Questions, settings: NAOSearchSettings, seed: int) -> None:
+    """NAO, which suggests neither twins nor what is beyond the limits; it ends early where it finds nothing new."""
+    import numpy as np
+
+    from ..nao.ask_tell import AskTell, work
+    from ..nao.codecs import SpaceCodec
+
+    codec = SpaceCodec(questions.problem.space, questions.problem.limits)
+    state = AskTell(codec, settings.initial, None, settings.controller, settings.proposals, seed)
+    while questions.open:
+        number = state.ask()
+        if number is not None:
+            (architecture,) = codec.architectures(np.array([state.trials[number].row]))
+            state.tell(number, questions.ask(architecture))
+        elif state.due:
+            state.extend(work(codec, state.job(), settings.controller, settings.proposals, seed))
+        else:
+            return
+
+
+def ask_by_evolution(questions: Questions, settings: EvolutionSearchSettings, seed: int) -> None:
+    """NNI's RegularizedEvolution on a space that is a dictionary and an engine that asks.
+
+    A random individual is drawn until one is not refused. NNI tries a mutation that is refused or known again, 500 times,
+    and ends the search when none is new.
+    """
+    from nni.mutable import Categorical, MutableDict, SampleValidationError
+    from nni.nas.execution.engine import ExecutionEngine
+    from nni.nas.execution.event import TrainingEndEvent
+    from nni.nas.space import ModelStatus
+    from nni.nas.strategy import RegularizedEvolution
+
+    axes = questions.problem.space.nni_search_space()
+
+    class Model:
+        def __init__(self, sample: dict[str, str]) -> None:
+            self.sample = dict(sample)
+            self.metric: float | None = None
+
+    class Space:
+        inner = MutableDict({key: Categorical(axis["_value"], label=key) for key, axis in axes.items()})
+
+        def random(self, memo: dict[str, str], random_state: Any) -> Model:
+            while questions.open:
+                memo.clear()
+                self.inner.random(memo=memo, random_state=random_state)
+                if questions.admitted(memo) is not None:
+                    return Model(memo)
+            raise SampleValidationError("no more architectures can be expected to meet the limits")
+
+        def simplify(self) -> Any:
+            return self.inner.simplify()
+
+        def freeze(self, sample: dict[str, str]) -> Model:
+            self.inner.validate(sample)
+            if questions.admitted(sample) is None:
+                raise SampleValidationError("not an architecture of the space, or beyond the limits")
+            return Model(sample)
+
+    class Engine(ExecutionEngine):
+        def submit_models(self, *models: Any) -> None:
+            for model in models:
+                model.metric = questions.ask(questions.problem.space.architecture(model.sample))
+                self.dispatch_model_event(TrainingEndEvent(model, ModelStatus.Trained))
+
+        def list_models(self, status: Any = None) -> Iterator[Any]:
+            return iter(())
+
+        def idle_worker_available(self) -> bool:
+            return True
+
+        def budget_available(self) -> bool:
+            return questions.open
+
+    arguments = settings.model_dump(exclude={"queries"})
+    RegularizedEvolution(seed=seed, **arguments)(Space(), Engine())
