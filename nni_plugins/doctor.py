@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from nni_plugins.evaluators.errors import MissingBackend
+from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import NNIPluginsError
 
-from . import registry
-from .experiment.file import from_yaml
-from .experiment.settings import SearchExperiment
-from .portal.registration import registered
+from .experiment.base import Experiment
+from .experiment.file import NOT_A_PATH, load_yaml, read_experiment, tuner_name
+from .inventory import DESCRIBED, Installed, installed_plugins, plugins_with_torch
+from .portal.registration import NAO, registered_tuners
 
-OPTIONAL = {
-    "timm": "pip install -e '.[timm]'",
-    "graphviz": "pip install -e '.[draw]'",
-}
+OPTIONAL = {"timm": "pip install -e '.[timm]'"}
+TORCH_FREE = (
+    "NNI gives a tuner ten seconds to connect, and its process has no use for torch",
+    "Import torch inside the methods that need it.",
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,31 @@ def port_is_free(port: int) -> bool:
     return True
 
 
+def examine(config: Path | None = None, port: int | None = None) -> list[Finding]:
+    """Everything that can be checked before an experiment starts; ``config``: an experiment file to check too."""
+    findings = [Finding("python", "ok", sys.version.split()[0])]
+    findings += [_module(name) for name in ("torch", "nni", "lightning_fabric", "sklearn", "matplotlib", *OPTIONAL)]
+    findings += _mmlab()
+    try:
+        findings.append(Finding("nnictl", "ok", nnictl()))
+    except NnictlMissing as error:
+        findings.append(_broken("nnictl", error))
+    findings += _plugins()
+    findings += _tuners()
+    if port is not None:
+        free = port_is_free(port)
+        told = ("ok", "free", "") if free else ("broken", "in use", "choose another --port")
+        findings.append(Finding(f"port {port}", *told))
+    if config is not None:
+        findings += _file(config)
+    return findings
+
+
+def _broken(subject: str, error: NNIPluginsError) -> Finding:
+    return Finding(subject, "broken", error.problem, error.remedy)
+
+
+# -- this installation -------------------------------------------------------------------------------------------------
 def _module(name: str) -> Finding:
     remedy = OPTIONAL.get(name, "pip install -e . --constraint constraints.txt")
     try:
@@ -106,79 +138,112 @@ def _mmlab() -> list[Finding]:
     return findings
 
 
-def examine(config: Path | None = None, port: int | None = None) -> list[Finding]:
-    """Everything that can be checked before an experiment starts; ``config``: an experiment file to check too."""
-    findings = [Finding("python", "ok", sys.version.split()[0])]
-    findings += [_module(name) for name in ("torch", "nni", "lightning_fabric", "sklearn", "matplotlib", *OPTIONAL)]
-    findings += _mmlab()
-    try:
-        findings.append(Finding("nnictl", "ok", nnictl()))
-    except NnictlMissing as error:
-        findings.append(Finding("nnictl", "broken", error.problem, error.remedy))
-    for name, known in registered().items():
-        state, detail, remedy = (
-            ("ok", "registered", "") if known else ("broken", "not registered", "nni-plugins register")
-        )
-        findings.append(Finding(f"tuner {name}", state, detail, remedy))
+def _plugins() -> Iterator[Finding]:
+    """Of each kind those that work in one line, and one for each that does not, or takes torch into NNI's tuner."""
+    described: list[Installed] = []
     for kind in registry.KINDS:
         try:
-            findings.append(Finding(kind, "ok", ", ".join(sorted(registry.found(kind)))))
+            plugins = installed_plugins(kind)
         except NNIPluginsError as error:
-            findings.append(Finding(kind, "broken", error.problem, error.remedy))
-    if port is not None:
-        free = port_is_free(port)
-        findings.append(
-            Finding(
-                f"port {port}",
-                "ok" if free else "broken",
-                "free" if free else "in use",
-                "" if free else "choose another --port",
-            )
-        )
-    if config is not None:
+            yield _broken(kind, error)
+            continue
+        yield Finding(kind, "ok", ", ".join(plugin.name for plugin in plugins if not plugin.problem))
+        for plugin in plugins:
+            if plugin.problem:
+                yield Finding(f"{kind}: {plugin.name}", "broken", plugin.problem, plugin.remedy)
+        described += plugins if kind in DESCRIBED else []
+    for plugin in plugins_with_torch(described):
+        problem, remedy = TORCH_FREE
+        yield Finding(f"{plugin.kind}: {plugin.name}", "broken", f"{plugin.origin} imports torch; {problem}", remedy)
+
+
+def _tuners() -> Iterator[Finding]:
+    """Whether NNI knows each of our tuners."""
+    try:
+        known = registered_tuners()
+    except NNIPluginsError as error:
+        yield _broken("tuners", error)
+        return
+    for name, registered in known.items():
+        told = ("ok", "registered", "") if registered else ("broken", "not registered", "nni-plugins register")
+        yield Finding(f"tuner {name}", *told)
+
+
+# -- a file ------------------------------------------------------------------------------------------------------------
+def _file(config: Path) -> Iterator[Finding]:
+    """Whether an experiment file is valid, and what it names is here."""
+    subject = str(config)
+    try:
+        if tuner_name(load_yaml(config)) == NAO.lower():
+            from .portal.nao_experiment import check_nao
+
+            check_nao(config)
+            yield Finding(subject, "ok", f"a valid experiment for tuner {NAO}, which serves any trial command")
+            return
+        experiment = read_experiment(config)
+    except NNIPluginsError as error:
+        yield _broken(subject, error)
+        return
+    yield Finding(subject, "ok", f"a valid experiment for tuner {experiment.name}, {experiment.trials} trials")
+    if _needs_torch(experiment):
+        problem, remedy = TORCH_FREE
+        yield Finding(f"tuner of {config.name}", "broken", f"it imports torch; {problem}", remedy)
+    yield from _needed(experiment)
+
+
+def _needed(experiment: Experiment) -> Iterator[Finding]:
+    """Whether the files that it names are here, and what its evaluators would miss after the search."""
+    away = False
+    for key, path in _paths(experiment):
+        if Path(path).exists():
+            yield Finding(key, "ok", path)
+        else:  # trials may run elsewhere
+            away = True
+            yield Finding(key, "missing", f"{path}: not on this machine", f"put it there, or correct {key}")
+    for name, evaluator in experiment.evaluators.items():
+        subject = f"evaluations.{name}"
         try:
-            findings.append(Finding(str(config), "ok", _valid(config)))
+            evaluator.prepare()
+        except MissingBackend as error:
+            yield _broken(subject, error)
         except NNIPluginsError as error:
-            findings.append(Finding(str(config), "broken", error.problem, error.remedy))
+            if not away:
+                yield _broken(subject, error)
         else:
-            findings += _images(config)
-    return findings
+            yield Finding(subject, "ok", f"evaluator {evaluator.name} can run here")
 
 
-def _valid(config: Path) -> str:
-    """What a valid experiment file is for.
-
-    Raises:
-        NNIPluginsError: it is not valid.
-    """
-    from .portal.nao_experiment import check_nao, is_nao
-    from .studies.compare.config_file import is_compare, read_compare
-
-    if is_nao(config):
-        check_nao(config)
-        return "a valid experiment for tuner nao, which serves any trial command"
-    if is_compare(config):
-        return f"a valid experiment for tuner compare, {read_compare(config).expected_trials} trials"
-    return f"a valid experiment for tuner {from_yaml(config)[0]}"
+_PROBE = """
+import json, sys
+from nni_plugins.experiment.jobs import Plan
+from nni_plugins.experiment.kinds import load_experiment
+experiment = load_experiment(sys.argv[1], json.load(sys.stdin))
+experiment.check()
+Plan(experiment).next()
+print("torch" in sys.modules)
+"""
 
 
-def _images(config: Path) -> list[Finding]:
-    """Whether the images of a valid experiment file are where it says; they may be missing here if trials run
-    elsewhere.
-    """
-    from .portal.nao_experiment import is_nao
-    from .studies.compare.config_file import is_compare
-
-    if is_nao(config) or is_compare(config):
-        return []
-    settings = from_yaml(config)[1]
-    places = {"data.path": settings.data.path}
-    for name, follow in (settings.follow_ups if isinstance(settings, SearchExperiment) else {}).items():
-        places[f"follow_ups.{name}.data"] = None if follow.data == "digits" else follow.data
-    return [_place(key, path) for key, path in places.items() if path is not None]
+def _needs_torch(experiment: Experiment) -> bool:
+    """Whether what NNI's tuner does first imports torch; in a process that has not imported it yet."""
+    command = [sys.executable, "-c", _PROBE, experiment.name]
+    settings = experiment.settings.model_dump_json()
+    answer = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
+    return answer.stdout.split()[-1:] == ["True"]
 
 
-def _place(key: str, path: str) -> Finding:
-    if Path(path).expanduser().exists():
-        return Finding(key, "ok", path)
-    return Finding(key, "missing", f"{path}: not on this machine", f"put the images there, or correct {key}")
+def _paths(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """(dotted key, absolute path) of the files and folders that the settings name."""
+    settings = json.loads(experiment.settings.model_dump_json())
+    for place in experiment.paths:
+        yield from _below(settings, place.split("."), "")
+
+
+def _below(content: Any, place: list[str], key: str) -> Iterator[tuple[str, str]]:
+    if not place:
+        if isinstance(content, str) and content not in NOT_A_PATH:
+            yield key, content
+    elif isinstance(content, Mapping):
+        first, *rest = place
+        for name in content if first == "*" else [first] if first in content else []:
+            yield from _below(content[name], rest, f"{key}.{name}".removeprefix("."))

@@ -1,4 +1,4 @@
-"""``nni-plugins list``, ``register``, ``init`` and ``doctor``: what is installed, and what an experiment starts from."""
+"""``nni-plugins list``, ``register`` and ``doctor``: what is installed, what NNI knows of it, and what is broken."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.spaces.errors import closest
 
+from ..inventory import Installed, installed_plugins
 from .console import AsJson, app, console, emit, grid
-
-PRESET_HELP = (
-    "A preset, such as rlnas_digits or rfdarts_digits for a try on a CPU; nni-plugins list --presets shows all."
-)
 
 
 @app.command("list")
@@ -44,32 +40,38 @@ def list_plugins(
     if presets:
         list_presets(as_json)
         return
-    from .. import registry
+    list_installed(as_json)
 
-    value = {
-        kind: {name: entry.value for name, entry in sorted(registry.found(kind).items())} for kind in registry.KINDS
-    }
-    table = grid("kind", "name", "class")
+
+def list_installed(as_json: bool) -> None:
+    """Every plugin with what it says of itself, or why it cannot be used."""
+    from nni_plugins.spaces.registry import KINDS
+
+    value = {kind: installed_plugins(kind) for kind in KINDS}
+    table = grid("kind", "name", "what", "class")
     for kind, plugins in value.items():
-        for name, origin in plugins.items():
-            table.add_row(kind, name, origin)
-    emit(value, as_json, table)
+        for plugin in plugins:
+            about = f"[red]broken[/]: {escape(plugin.problem)}" if plugin.problem else escape(plugin.about)
+            table.add_row(kind, plugin.name, about, plugin.origin)
+    listed = {kind: {plugin.name: _described(plugin) for plugin in plugins} for kind, plugins in value.items()}
+    emit(listed, as_json, table)
+
+
+def _described(plugin: Installed) -> dict[str, str]:
+    return {"class": plugin.origin, "about": plugin.about, "problem": plugin.problem, "remedy": plugin.remedy}
 
 
 def list_presets(as_json: bool) -> None:
     """What ``init`` can write, with the beginning of each file's comment."""
-    from ..presets import PRESETS
+    from ..presets import preset, preset_names
 
-    value = {name: {"tuner": preset.tuner, "comment": preset.comment} for name, preset in PRESETS.items()}
+    presets = {name: preset(name) for name in preset_names()}
     table = grid("preset", "tuner", "what")
     table.columns[0].no_wrap = True
-    for name, preset in PRESETS.items():
-        table.add_row(
-            name,
-            preset.tuner,
-            re.split(r"\s\(|(?<=[.:;])\s", preset.comment, maxsplit=1)[0].rstrip(":;").replace("\n", " "),
-        )
-    emit(value, as_json, table)
+    for name, one in presets.items():
+        beginning = re.split(r"\s\(|(?<=[.:;])\s", one.comment, maxsplit=1)[0].rstrip(":;").replace("\n", " ")
+        table.add_row(name, one.tuner, beginning)
+    emit({name: {"tuner": one.tuner, "comment": one.comment} for name, one in presets.items()}, as_json, table)
 
 
 def list_architectures(space: str | None, as_json: bool) -> None:
@@ -113,32 +115,8 @@ def register(as_json: AsJson = False) -> None:
     """Make our tuners known to nnictl in this Python environment; again does no harm. Example: nni-plugins register"""
     from ..portal import registration
 
-    names = registration.register()
-    emit({"tuners": names, "meta": str(registration.meta_path())}, as_json, f"registered tuners: {', '.join(names)}")
-
-
-@app.command()
-def init(
-    file: Annotated[Path, typer.Argument(help="The experiment file to write.")],
-    preset: Annotated[str, typer.Option(help=PRESET_HELP)] = "rlnas_digits",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write an experiment file for nnictl create. Example: nni-plugins init search.yml --preset rlnas_nasbench201"""
-    from nni_plugins.evaluators.files import atomic_write
-
-    from ..presets import PRESETS, render
-
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset!r}; {closest(preset, PRESETS)}")
-    if file.exists() and not force:
-        raise ConfigError(f"{file} exists.", "Choose another name, or pass --force to overwrite it.")
-    atomic_write(file.resolve(), render(preset).encode())
-    emit(
-        {"file": str(file), "preset": preset},
-        as_json,
-        f"{file} written; start it with: nnictl create --config {file} --port 8080",
-    )
+    names = registration.register_tuners()
+    emit({"tuners": names}, as_json, f"registered tuners: {', '.join(names)}")
 
 
 @app.command()
@@ -147,9 +125,7 @@ def doctor(
     port: Annotated[int | None, typer.Option(help="A port that must be free.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check this installation, and an experiment file. Example: nni-plugins doctor examples/rlnas_digits.yml --port
-    8080
-    """
+    """Check this installation, and an experiment file. Example: nni-plugins doctor search.yml --port 8080"""
     from dataclasses import asdict
 
     from ..doctor import examine

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..experiment.plan import Job
-from ..experiment.scores import outcome
+from ..experiment.jobs import Job, Plan
 
 
 class Bars:
-    """A line a job with its epoch, loss and time; nothing at all if ``quiet``."""
+    """A line for all jobs, with what the last one gave, and one for the job at work; nothing at all if ``quiet``.
+
+    Calls are a :data:`nni_plugins.experiment.runner.Progress`.
+    """
 
     def __init__(self, console: Console, quiet: bool) -> None:
         self.progress = Progress(
-            TextColumn("{task.description:14}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             disable=quiet,
         )
-        self.tasks: dict[str, int] = {}
+        self.jobs = self.progress.add_task("jobs", total=None, note="")
+        self.epochs = self.progress.add_task("", total=None, visible=False, note="")
+        self.at_work = ""
 
     def __enter__(self) -> Bars:
         self.progress.start()
@@ -38,20 +39,23 @@ class Bars:
     ) -> None:
         self.progress.stop()
 
-    def __call__(self, job: Job, row: dict[str, float] | None) -> None:
-        """See :data:`nni_plugins.experiment.run.Progress`."""
-        if job.name not in self.tasks:
-            self.tasks[job.name] = self.progress.add_task(job.name, total=None, note="")
-        task = self.progress.tasks[self.tasks[job.name]]
-        if row is not None:
-            self.progress.update(task.id, completed=row["epoch"], note=f"loss {row['loss']:.3f}")
-        else:
-            self.progress.update(task.id, total=task.completed, note=outcome(job.value))
+    def __call__(self, job: Job, row: dict[str, float] | None, plan: Plan) -> None:
+        """``row`` of the job's curve, or None when it is finished."""
+        if row is None:
+            self._finished(job, plan)
+            return
+        if job.name != self.at_work:
+            self.at_work = job.name
+            self.progress.reset(self.epochs, description=job.name, visible=True, note="")
+        note = f"loss {row['loss']:.3f}" if "loss" in row else ""
+        self.progress.update(self.epochs, completed=row["epoch"], note=note)
 
-
-def followed(study: Callable[..., dict[str, Any]], settings: Any, folder: Path, quiet: bool) -> dict[str, Any]:
-    """``study(settings, folder, progress)`` with a bar for each of its trainings, by their names."""
-    from .console import console
-
-    with Bars(console, quiet=quiet) as bars:
-        return study(settings, folder.resolve(), lambda name, row: bars(Job(name, "search", 0), row))
+    def _finished(self, job: Job, plan: Plan) -> None:
+        done = sum(other.status == "done" for other in plan.jobs.values())
+        waiting = sum(other.status == "waiting" for other in plan.jobs.values())
+        total = len(plan.jobs) - waiting + plan.remaining
+        note = f"{job.name}: {plan.experiment.outcome(job)}"
+        self.progress.update(self.jobs, completed=done, total=total, note=note)
+        if job.name == self.at_work:
+            self.at_work = ""
+            self.progress.update(self.epochs, visible=False)

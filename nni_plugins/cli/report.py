@@ -9,81 +9,43 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from nni_plugins.evaluators.base import Metric
 from nni_plugins.spaces.drawing import draw_cell
+from nni_plugins.spaces.registry import build_space
+from nni_plugins.strategies.score import Score
 
-from ..experiment.settings import EXPERIMENTS, build_space
+from ..experiment.report import best_row, sentences, table_of
 
-METRICS = {"accuracy": "accuracy", "miou": "mIoU"}
 LONGEST = 60
 """Characters of an architecture that still stands in the table; longer ones are listed below it."""
 
 
 def result_table(result: dict[str, Any]) -> Group:
-    """Found and random architectures side by side, and what they say together."""
-    metric = result.get("metric", "accuracy")  # absent where an older version wrote it
-    quality = METRICS[metric]
-    trained = any(row["accuracy"] is not None for row in result["architectures"])
-    score = EXPERIMENTS[result["strategy"].lower()].score
-    first = (
-        f"found and random architectures, best stand-alone {quality} first"
-        if trained
-        else f"found architectures, largest {score.name} first"
-    )
-    table = Table(title=f"{result['strategy']}: {first}")
-    table.add_column("architecture", overflow="fold")
-    table.add_column("source")
-    for column in (score.heading, f"{quality} (%)", "true rank", "parameters"):
-        table.add_column(column, justify="right")
-    total = result["architectures_in_table"]
+    """Found and random architectures and baselines side by side, and what they say together."""
+    header, rows = _fewer_columns(result, *table_of(result))
+    first = next(iter(result["evaluations"]), None)
+    order = f"the best by {first} first" if first else f"the largest {result['score']['name']} first"
+    table = Table(title=f"{result['strategy']}: {order}")
+    for place, column in enumerate(header):
+        words = place < 2
+        table.add_column(column, overflow="fold", justify="left" if words else "right")
     numbers: dict[str, str] = {}
-    for row in result["architectures"]:
-        architecture = row["architecture"]
+    for architecture, source, *cells in rows:
         if len(architecture) > LONGEST:
             architecture = numbers.setdefault(architecture, str(len(numbers) + 1))
-        rank = "-" if row["true_rank"] is None else f"{row['true_rank']:g} of {total}"
-        style = "bold" if row["source"] == "found" else ""
-        numeric = _number(row["score"], ".4f"), _number(row[metric], ".2f"), rank, _number(row["parameters"], ",")
-        table.add_row(Text(architecture), row["source"], *numeric, style=style)
-    lines = ["nothing was trained stand-alone (stand_alone: null)"] if result["settings"]["stand_alone"] is None else []
-    if trained:
-        mean = result[f"mean_{metric}"]
-        lines.append(
-            f"mean {quality}: "
-            + ", ".join(f"{source} {value:.2f} %" for source, value in mean.items() if value is not None)
-        )
-    if result["kendall_tau"]["trained"] is not None:
-        lines.append(
-            f"Kendall tau-b of {score.name} against {quality}: {result['kendall_tau']['trained']:.3f} over the architectures above"
-        )
-    searches = iter(result.get("searches", []))
-    for tau in result["kendall_tau"]["table"]:
-        search: dict[str, Any] = next(searches, {})
-        if tau is not None:
-            scored = search.get("result", {}).get("scored_in_table", total)  # of the others no weights were trained
-            some = (
-                f"all {total} architectures"
-                if scored == total
-                else f"the {scored} of {total} architectures whose weights were trained"
-            )
-            lines.append(f"Kendall tau-b of {score.name} against true accuracy: {tau:.3f} over {some}")
-    if result["failed"]:
-        lines.append(f"failed: {', '.join(result['failed'])}")
-    later = [_follow_up(name, one, numbers) for name, one in result.get("follow_ups", {}).items()]
-    return Group(table, *later, *([_listed(numbers)] if numbers else []), *lines)
+        table.add_row(Text(architecture), source, *cells, style="bold" if source == "found" else "")
+    failed = [f"failed: {', '.join(result['failed'])}"] if result["failed"] else []
+    lines = (Text(line) for line in (*sentences(result), *failed))
+    return Group(table, *([_listed(numbers)] if numbers else []), *lines)
 
 
-def _follow_up(name: str, follow: dict[str, Any], numbers: dict[str, str]) -> Table:
-    """Best first; long architectures by their number in the list below."""
-    table = Table(title=f"{name}: {follow['task']} by {follow['recipe']}")
-    table.add_column("architecture", overflow="fold")
-    table.add_column("source")
-    table.add_column(f"{follow['metric']} (%)", justify="right")
-    for row in follow["rows"]:
-        text = row["architecture"]
-        text = numbers.setdefault(text, str(len(numbers) + 1)) if len(text) > LONGEST else text
-        value = row["status"] if row["value"] is None else f"{row['value']:.2f}"
-        table.add_row(Text(text), row["source"], value, style="bold" if row["source"] == "found" else "")
-    return table
+def _fewer_columns(
+    result: dict[str, Any], header: list[str], rows: list[list[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Without multiply-adds, and without the seed where there is one search: a terminal is narrower than a page."""
+    left_out = {"macs", *(["seed"] if len(result["searches"]) < 2 else [])}
+    kept = [place for place, column in enumerate(header) if column not in left_out]
+    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def _listed(numbers: dict[str, str]) -> Table:
@@ -96,28 +58,24 @@ def _listed(numbers: dict[str, str]) -> Table:
     return listed
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}"
-
-
-def best(result: dict[str, Any]) -> dict[str, Any] | None:
-    """The best architecture that the search found, by score if none was trained; of random search, the best of all."""
-    rows = [row for row in result["architectures"] if row["accuracy"] is not None or row["status"] == "listed"]
-    found = [row for row in rows if row["source"] == "found"] or rows
-    return found[0] if found else None
-
-
 def draw_best(result: dict[str, Any], folder: Path) -> Path | None:
-    """``best.png`` in ``folder``: the cell of :func:`best`."""
-    row = best(result)
-    if row is None:
+    """``best.png`` in ``folder``: the cell of the best architecture that was found; None where there is none."""
+    row = best_row(result)
+    if row is None or row["choices"] is None:
         return None
-    space, metric = build_space(result["settings"]["space"]), result.get("metric", "accuracy")
-    stand_alone = "stand-alone" if metric == "accuracy" else f"{METRICS[metric]} stand-alone"
-    quality = (
-        EXPERIMENTS[result["strategy"].lower()].score.text(row["score"])
-        if row["accuracy"] is None
-        else f"{row[metric]:.2f} % {stand_alone}"
-    )
-    title = f"{row['architecture']}\n{quality}, {row['parameters']:,} parameters"
-    return draw_cell(space, space.architecture(row["choices"]), folder / "best.png", title)
+    space = build_space(result["settings"]["space"])
+    return draw_cell(space, space.architecture(row["choices"]), folder / "best.png", _title(result, row))
+
+
+def _title(result: dict[str, Any], row: dict[str, Any]) -> str:
+    """The architecture, what is known of its quality, and its size."""
+    known = []
+    for name, one in result["evaluations"].items():
+        value = row["evaluations"].get(name, {}).get("value")
+        if value is not None:
+            known.append(f"{name}: {Metric(one['metric'], one['unit']).text(value)}")
+    if not known and row["score"] is not None:
+        known.append(Score(**result["score"]).text(row["score"]))
+    if row["parameters"] is not None:
+        known.append(f"{row['parameters']:,} parameters")
+    return f"{row['architecture']}\n{', '.join(known)}"

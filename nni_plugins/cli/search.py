@@ -1,4 +1,4 @@
-"""``nni-plugins search``: an experiment in this process."""
+"""``nni-plugins init`` and ``search``: an experiment file to start from, and its run in this process."""
 
 from __future__ import annotations
 
@@ -6,32 +6,51 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, console, emit
+from .console import AsJson, app, emit
+from .running import Output, Processes, run_file
+
+PRESET_HELP = (
+    "A preset, such as rlnas_digits or rfdarts_digits for a try on a CPU; nni-plugins list --presets shows all."
+)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The experiment file to write.")],
+    preset: Annotated[str, typer.Option(help=PRESET_HELP)] = "rlnas_digits",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write an experiment file for nnictl create. Example: nni-plugins init search.yml --preset rlnas_nasbench201"""
+    from nni_plugins.evaluators.files import atomic_write
+
+    from ..presets import render_preset
+
+    text = render_preset(preset)
+    if file.exists() and not force:
+        raise ConfigError(f"{file} exists.", "Choose another name, or pass --force to overwrite it.")
+    atomic_write(file.resolve(), text.encode())
+    emit(
+        {"file": str(file), "preset": preset},
+        as_json,
+        f"{file} written; start it with: nnictl create --config {file} --port 8080",
+    )
 
 
 @app.command()
 def search(
     config: Annotated[Path, typer.Argument(help="An experiment file, as nnictl create takes it.")],
-    output: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")] = Path(
-        "runs/search"
-    ),
+    output: Output = Path("runs/search"),
+    processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Run an experiment in this process, without NNI's manager. Example: nni-plugins search examples/rlnas_digits.yml"""
-    from ..experiment.file import from_yaml
-    from ..experiment.settings import SampleStudyExperiment
-    from .progress import Bars
-
-    _, settings = from_yaml(config)
-    if isinstance(settings, SampleStudyExperiment):
-        raise ConfigError(f"{config} is a sample study, not a search.", f"nni-plugins sample-study {config}")
-    from ..experiment.run import run_experiment
+    """Run an experiment of a strategy without NNI's manager. Example: nni-plugins search x.yml --output runs/x"""
+    result = run_file(config, "search", output, processes, as_json)
     from .report import draw_best, result_table
 
-    with Bars(console, quiet=as_json) as progress:
-        result = run_experiment(settings, output.resolve(), progress)
     draw_best(result, output)
-    emit(result, as_json, result_table(result))
+    emit(result, as_json, Group(result_table(result), f"report: {output / 'report' / 'report.html'}"))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from nni_plugins.evaluators.base import Report
+from nni_plugins.evaluators.base import EvaluatorPlugin, Report
 from nni_plugins.evaluators.settings import Settings
 
 from .jobs import Job, Plan, Value
@@ -101,6 +101,11 @@ class Experiment(ABC):
     @property
     def objectives(self) -> dict[str, dict[str, Any]]:
         """Name and arguments of objectives by the keys under which they stand, whose arguments are tried before a run."""
+        return {}
+
+    @property
+    def evaluators(self) -> Mapping[str, EvaluatorPlugin]:
+        """What evaluates its architectures, by names of the file."""
         return {}
 
     def check(self) -> None:

@@ -120,14 +120,26 @@ class Evaluations:
         """The one that decides which architecture is best."""
         return next(iter(self.evaluators.values()), None)
 
+    @property
+    def objectives(self) -> dict[str, dict[str, Any]]:
+        """Those that evaluations are given, by their keys in the file."""
+        evaluations = self.settings.evaluations.items()
+        given = {f"evaluations.{name}.objective": getattr(one, "objective", None) for name, one in evaluations}
+        return {key: dict(value) for key, value in given.items() if isinstance(value, Mapping)}
+
     # -- before anything runs --------------------------------------------------------------------------------------------
-    def problems(self, found: int, random: int) -> list[str]:
-        """All that is wrong with the evaluations of ``found`` architectures a search and ``random`` ones."""
+    def problems(self, found: int, random: int, keys: tuple[str, str] = ("found", "random")) -> list[str]:
+        """All that is wrong with the evaluations of ``found`` architectures a search and ``random`` ones, which ``keys``
+        of the file say.
+        """
         problems = []
         for name, one in self.settings.evaluations.items():
-            for key, wanted, given in (("found", one.found, found), ("random", one.random, random)):
+            for own, key, wanted, given in (
+                ("found", keys[0], one.found, found),
+                ("random", keys[1], one.random, random),
+            ):
                 if wanted is not None and wanted > given:
-                    problems.append(f"evaluations.{name}.{key}: {wanted} architectures, but {key} is {given}")
+                    problems.append(f"evaluations.{name}.{own}: {wanted} architectures, but {key} is {given}")
             try:
                 self.evaluators[name].check()
             except NNIPluginsError as error:
@@ -183,7 +195,7 @@ class Evaluations:
         """Try what could fail after the search.
 
         Raises:
-            ConfigError: what would fail, and what mends it.
+            NNIPluginsError: what would fail, and what mends it; MissingBackend names the line that installs it.
         """
         for name, evaluator in self.evaluators.items():
             try:

@@ -48,7 +48,7 @@ class Job:
 
 
 class JobSource(Protocol):
-    """What a plan asks of an experiment; see :class:`nni_plugins.experiment.base.Experiment`."""
+    """What a plan, and who shows it, asks of an experiment; see :class:`nni_plugins.experiment.base.Experiment`."""
 
     @property
     def phases(self) -> tuple[str, ...]: ...
@@ -59,6 +59,7 @@ class JobSource(Protocol):
     def followers(self, job: Job) -> int: ...
     def is_essential(self, job: Job) -> bool: ...
     def identity(self, job: Job) -> dict[str, Any]: ...
+    def outcome(self, job: Job) -> str: ...
 
 
 class Plan:

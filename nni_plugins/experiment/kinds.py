@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import read
@@ -37,7 +37,22 @@ def experiment_class(name: str) -> type[Experiment]:
         raise ConfigError(f"tuner.name: {name or 'missing'!r} is not a tuner of this package; {closest(name, names)}")
     if names[name.lower()] == "strategies":
         return search_experiment(name.lower())
-    return cast(type[Experiment], registry.get("studies", name.lower()))
+    return _study(name.lower())
+
+
+def _study(name: str) -> type[Experiment]:
+    """The study that is registered as ``name``, after the checks that a strategy passes, too."""
+    study = registry.get("studies", name)
+    remedy = "Correct the entry point of its package."
+    if not (isinstance(study, type) and issubclass(study, Experiment)):
+        raise registry.RegistryError(
+            f"study {name!r} is {study!r}, but must be a subclass of nni_plugins.experiment.base.Experiment.", remedy
+        )
+    if study.name.lower() != name:
+        raise registry.RegistryError(
+            f"study {name!r} calls itself {study.name!r}; the entry point must be its name in lower case.", remedy
+        )
+    return study
 
 
 def load_experiment(name: str, arguments: Mapping[str, Any], where: str = "tuner.classArgs.") -> Experiment:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, create_model, field_validator, model_validator
 from typing_extensions import Self
 
-from nni_plugins.evaluators.base import Report
+from nni_plugins.evaluators.base import EvaluatorPlugin, Report
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.objectives.registered import build_objective, check_objective_name
@@ -111,7 +111,8 @@ class SearchSettings(EvaluatedSettings):
 
     def setup(self) -> Setup:
         """What the strategy is asked."""
-        return Setup(self.search_space, self.search, self.training, self.objective, self.limits, self.found)
+        space, objective = self.search_space, self.objective
+        return Setup(space, self.search, self.training, objective, self.limits, self.found, self.seeds)
 
 
 class SearchExperiment(Experiment):
@@ -126,6 +127,11 @@ class SearchExperiment(Experiment):
     def evaluations(self) -> Evaluations:
         """The named evaluations."""
         return Evaluations(self.settings, self.settings.data)
+
+    @property
+    def evaluators(self) -> Mapping[str, EvaluatorPlugin]:
+        """Of the named evaluations."""
+        return self.evaluations.evaluators
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -170,19 +176,21 @@ class SearchExperiment(Experiment):
         """Of a search all that decides what it finds; of evaluations see :meth:`Evaluations.identity`."""
         if job.phase != "search":
             return self.evaluations.identity(job)
-        return search_identity(self.settings, job.seed)
+        return search_identity(self.settings, self.evaluations, job.seed)
 
     # -- work ----------------------------------------------------------------------------------------------------------
     def check(self) -> None:
-        """The table of truth, the evaluations' files, and how many architectures there are."""
+        """The table of truth, the files of strategy and evaluations, and how many architectures there are."""
         truth_table(self.settings.truth, self.settings.search_space)
+        self.strategy.check_files(self.settings.setup())
         self.evaluations.check_files()
         require_found(self.settings)
 
     @property
     def objectives(self) -> dict[str, dict[str, Any]]:
-        """What is searched with."""
-        return {} if self.settings.objective is None else {"objective": self.settings.objective}
+        """What is searched and evaluated with."""
+        own = {} if self.settings.objective is None else {"objective": self.settings.objective}
+        return {**own, **self.evaluations.objectives}
 
     def prepare(self) -> None:
         """What could fail after the search is tried before it."""
@@ -285,15 +293,15 @@ def _field(model: type[Settings]) -> Any:
         return (model, ...)
 
 
-def search_identity(settings: SearchSettings, seed: int) -> dict[str, Any]:
-    """All that decides what a search finds."""
+def search_identity(settings: SearchSettings, evaluations: Evaluations, seed: int) -> dict[str, Any]:
+    """All that decides what a search finds; ``evaluations`` answer strategies that ask."""
     from nni_plugins.evaluators.base import lasting
 
     keys = {"space", "data", "objective", "training", "search", "limits", "found"}
     described = lasting(settings.model_dump(mode="json", include=keys))
     identity = {"strategy": settings.strategy.name, **described, "seed": seed}
+    identity["contents"] = {**settings.limits.contents(), **settings.strategy.contents(settings.setup())}
     if settings.strategy.asks:
-        evaluations = Evaluations(settings, settings.data)
         primary, name = require_evaluation(evaluations, settings.strategy.name), next(iter(settings.evaluations))
         identity["asks"] = {**primary.ask_identity(), "seed": settings.evaluations[name].seed}
     return identity
@@ -307,8 +315,8 @@ def decision_axes(settings: EvaluatedSettings, searched: bool) -> Axes:
 
 
 # -- one search ------------------------------------------------------------------------------------------------------------
-def require_found(settings: SearchSettings) -> None:
-    """The search must be able to find as many architectures as are wanted.
+def require_found(settings: SearchSettings, key: str = "found") -> None:
+    """The search must be able to find as many architectures as are wanted, by ``key`` of the file.
 
     Raises:
         ConfigError: it cannot.
@@ -318,16 +326,16 @@ def require_found(settings: SearchSettings) -> None:
         return
     indices = space.enumerate()
     indices = indices[settings.limits.mask(space, indices)]
-    _enough(settings, len(best(space, indices, np.zeros(len(indices)), settings.found)) if len(indices) else 0)
+    _enough(settings, len(best(space, indices, np.zeros(len(indices)), settings.found)) if len(indices) else 0, key)
 
 
-def _enough(settings: SearchSettings, distinct: int) -> None:
+def _enough(settings: SearchSettings, distinct: int, key: str) -> None:
     if distinct < settings.found:
         limited = settings.limits.given
         raise ConfigError(
-            f"found: {settings.found} architectures are wanted, but only {distinct} distinct ones "
+            f"{key}: {settings.found} architectures are wanted, but only {distinct} distinct ones "
             f"{'meet the limits' if limited else 'exist'}.",
-            f"Lower tuner.classArgs.found{', or raise tuner.classArgs.limits' if limited else ''}.",
+            f"Lower tuner.classArgs.{key}{', or raise tuner.classArgs.limits' if limited else ''}.",
         )
 
 
@@ -369,14 +377,18 @@ def run_search(
     folder: Path | None,
     report: Report | None,
     random: list[dict[str, str]],
+    key: str = "found",
 ) -> Value:
     """One search; returns what its trial reports: ``default`` (the largest score), the same by its name, ``loss`` of the
     last epoch, ``tau``, and ``result`` with what was found.
+
+    Raises:
+        ConfigError: it found fewer than ``key`` of the file asks for; and what the strategy raises.
     """
     started = time.monotonic()
     problem = problem_of(settings, evaluations, seed, folder, report)
     result = settings.strategy.search(problem)
-    _enough(settings, len(result.ranked))
+    _enough(settings, len(result.ranked), key)
     space, score = settings.search_space, settings.strategy.score
     top = result.ranked[0].score
     value: Value = {
