@@ -14,7 +14,7 @@ import argparse
 import nni
 
 from nni_plugins.evaluators.tables.table import digits_table, nasbench201_table
-from nni_plugins.trial import own_parameters
+from nni_plugins.portal.reporting import own_parameters
 
 
 def main() -> None:
