@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from ..backends import require
 from ..errors import ConfigError, TrainingError
 from ..processes import process_counts, started_by_torchrun
 from ..randomness import torch_fork, torch_seed
-from ..training.base import Loop, Report, Trained, to_cpu
+from ..training.base import Loop, Report, Trained, fabric_on, to_cpu
 from ..training.checkpoint import CheckpointStore, State
 from ..training.memory import shortage
 from . import schedules
@@ -88,20 +87,13 @@ class Retraining(Loop):
             )
         # A cell whose node leads nowhere has operations without gradients, which DDP must be told.
         strategy = "ddp_find_unused_parameters_true" if processes.world > 1 or processes.launched else "auto"
-        try:
-            fabric = Fabric(
-                accelerator=recipe.accelerator,
-                strategy=strategy,
-                devices=processes.local,
-                num_nodes=processes.world // processes.local,
-                precision=recipe.precision,
-            )
-        except Exception as error:  # Lightning's and torch's types for what this machine does not have
-            reason = " ".join(str(error).split())[:200]
-            raise ConfigError(
-                f"accelerator={recipe.accelerator}, devices={processes.local}: {reason}",
-                "Use accelerator=auto, or fewer devices.",
-            ) from None
+        fabric = fabric_on(
+            recipe.accelerator,
+            processes.local,
+            strategy=strategy,
+            num_nodes=processes.world // processes.local,
+            precision=recipe.precision,
+        )
         if recipe.precision == "16-mixed" and fabric.device.type == "cpu":
             raise ConfigError("precision=16-mixed needs a GPU, and this is a CPU.", "Use bf16-mixed or 32-true.")
         if recipe.sync_batchnorm and fabric.device.type != "cuda":

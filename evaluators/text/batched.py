@@ -24,16 +24,16 @@ from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.spaces.recurrent.network import Dropouts
 
 from ..errors import ConfigError, TrainingError
-from ..randomness import generator, torch_fork
+from ..randomness import torch_fork
 from ..settings import read
+from ..training.base import Report
 from ..training.checkpoint import State
-from ..training.loop import Report
 from .batched_model import BatchedCells, draw_masks
 from .corpus import Corpus, Tokens
-from .loop import DTYPES, LARGEST, TextTraining
+from .loop import DTYPES, MOST_NATS, TextTraining
 from .settings import LanguageModelSettings
-from .streams import Piece, batchify, drawn_pieces, even_pieces, read_piece
-from .training import non_monotone
+from .streams import Piece, batchify, even_pieces, read_piece
+from .training import check_held_out, non_monotone
 
 MEMORY = 2**30
 """Bytes that a chunk may take where its size is not given: about 1 GB."""
@@ -64,7 +64,7 @@ class CellsResult:
 
 class BatchedTraining(TextTraining):
     """One chunk with one seed; arguments as of :class:`TextTraining`. ``model`` ends with the weights of the last step,
-    ``best`` holds the best.
+    ``best_weights`` holds the best.
     """
 
     settings: LanguageModelSettings
@@ -83,18 +83,15 @@ class BatchedTraining(TextTraining):
     ) -> None:
         super().__init__(model, corpus, settings, seed, folder=folder, config=config, report=report)
         self.rates = Dropouts.of(settings.dropouts)
-        check_texts(corpus, settings)
+        self.meter_count = len(model.weights) + 1  # sums of the cells' losses, words
+        check_held_out(corpus, settings)
 
-    def run(self) -> dict[str, Any]:
-        """Train to the end; errors are those of :meth:`TextTraining._loop`. Arrays by the names of
-        :class:`CellsResult`, without S.
-        """
-        self._loop()
-        test = self._nats(self.best_weights.to(self.device), self.corpus.test, self.settings.test_batch, "test text")
+    def results(self) -> dict[str, Any]:
+        """Arrays by the names of :class:`CellsResult`, without S, of a training that :meth:`run` has ended."""
         averaged = np.array([line["averaged"] for line in self.lines], dtype=bool)
         return {
             "valid": np.exp(np.array(self.best_nats)),
-            "test": np.exp(self._perplexed(test)),
+            "test": np.exp(self.test_nats),
             "best_epoch": np.array(self.best_epoch),
             "averaged_from": np.where(averaged.any(0), averaged.argmax(0) + 1, 0),
             "losses": np.array([line["loss"] for line in self.lines]).T,
@@ -102,40 +99,36 @@ class BatchedTraining(TextTraining):
         }
 
     # -- state ---------------------------------------------------------------------------------------------------------
-    def _prepare(self) -> None:
-        super()._prepare()
-        self.weights = self.model.weights.detach()
-        self.views, self.nodes = self.model.views(self.weights), self.model.tables(self.weights)
-        self.gradients = torch.empty_like(self.weights)
+    def _setup(self) -> None:
+        super()._setup()
+        self.cell_weights = self.model.weights.detach()
+        self.views, self.nodes = self.model.views(self.cell_weights), self.model.tables(self.cell_weights)
+        self.gradients = torch.empty_like(self.cell_weights)
         self.gradient_views = self.model.views(self.gradients)
-        count = len(self.weights)
-        self.meters = self.weights.new_zeros(count + 1, dtype=torch.float64)  # sums of the cells' losses, words
+        count = len(self.cell_weights)
         self.lines: list[dict[str, Any]] = []
-        self.best_weights = self.weights.cpu().clone()
+        self.best_weights = self.cell_weights.cpu().clone()
         self.best_nats, self.best_epoch = [math.inf] * count, [0] * count
         self.averaging, self.steps_averaged = [False] * count, [0] * count
         self.means: torch.Tensor | None = None
 
-    def _snapshot(self) -> State:
+    def _extra_state(self) -> State:
         mine = {name: getattr(self, name) for name in ("best_nats", "best_epoch", "averaging", "steps_averaged")}
         means = None if self.means is None else self.means.cpu()
         return {
-            **super()._snapshot(),
+            **super()._extra_state(),
             **mine,
             "best_weights": self.best_weights,
             "means": means,
             "lines": json.dumps(self.lines),
         }
 
-    def _restore(self, state: State) -> None:
-        super()._restore(state)
+    def _restore_extra(self, state: State) -> None:
+        super()._restore_extra(state)
         for name in ("best_nats", "best_epoch", "averaging", "steps_averaged"):
             setattr(self, name, list(state[name]))
         self.best_weights, self.lines = state["best_weights"], json.loads(state["lines"])
         self.means = None if state["means"] is None else state["means"].to(self.device)
-
-    def _rows(self) -> list[dict[str, Any]]:
-        return self.lines
 
     # -- steps ---------------------------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -143,19 +136,19 @@ class BatchedTraining(TextTraining):
         settings = self.settings
         x, y = read_piece(self.stream, piece)
         with torch_fork(self.seed, "dropout", epoch, step):
-            masks = draw_masks(self.model.space, self.rates, x.shape[1], self.weights)
+            masks = draw_masks(self.model.space, self.rates, x.shape[1], self.cell_weights)
         penalties = settings.alpha, settings.beta
-        sums, self.state = self.model.gradient(
-            self.views, self.nodes, (x, y), self.state, masks, penalties, self.gradient_views
+        sums, self.carried = self.model.gradient(
+            self.views, self.nodes, (x, y), self.carried, masks, penalties, self.gradient_views
         )
-        rate = self._rate(piece)
+        rate = self._piece_rate(epoch, piece)
         if settings.weight_decay:
-            self.weights.mul_(1 - rate * settings.weight_decay)
+            self.cell_weights.mul_(1 - rate * settings.weight_decay)
         if settings.gradient_clip is None:
-            self.weights.sub_(self.gradients, alpha=rate)
+            self.cell_weights.sub_(self.gradients, alpha=rate)
         else:
             share = (settings.gradient_clip / (torch.linalg.vector_norm(self.gradients, dim=1) + 1e-6)).clamp_max(1)
-            self.weights.addcmul_(self.gradients, share[:, None], value=-rate)
+            self.cell_weights.addcmul_(self.gradients, share[:, None], value=-rate)
         self.meters[:-1] += sums
         self.meters[-1] += y.numel()
         self._average()
@@ -164,52 +157,33 @@ class BatchedTraining(TextTraining):
         """As :class:`nni_plugins.evaluators.text.training.Average`, for the cells that have switched."""
         for a in (a for a, on in enumerate(self.averaging) if on):
             if self.means is None:
-                self.means = torch.zeros_like(self.weights)
+                self.means = torch.zeros_like(self.cell_weights)
             self.steps_averaged[a] += 1
-            self.means[a].lerp_(self.weights[a], 1 / self.steps_averaged[a])
+            self.means[a].lerp_(self.cell_weights[a], 1 / self.steps_averaged[a])
 
-    @torch.no_grad()
-    def _epoch(self, epoch: int, first: int) -> None:
-        settings = self.settings
-        pieces = drawn_pieces(len(self.stream), settings, generator(self.seed, "sequence lengths", epoch))
-        if first == 0:
-            self.state = None
-        for step, piece in enumerate(pieces[first:], start=first):
-            self._step(epoch, step, piece)
-            if step + 1 < len(pieces) and self._due():
-                self._save(epoch, step + 1)
-        self._check_finite(epoch)
-        *sums, words = self.meters.tolist()
-        loss = self._perplexed(np.array(sums) / words)
-        averaged = list(self.averaging)
-        nats = self._validate(epoch)
-        line = {
-            "epoch": epoch + 1,
-            "learning_rate": settings.learning_rate,
-            "loss": loss.tolist(),
-            "valid_loss": nats,
-            "averaged": averaged,
-        }
+    # -- the end of an epoch -------------------------------------------------------------------------------------------
+    def _note(self, epoch: int, total: torch.Tensor) -> None:
+        """A line of the cells' numbers, and a row of their means."""
+        *sums, words = total.tolist()
+        losses = self._perplexed(np.array(sums) / words).tolist()
+        averaged, nats, rate = list(self.averaging), self._validate(epoch), self.rate(epoch)
+        line = {"epoch": epoch + 1, "learning_rate": rate, "loss": losses, "valid_loss": nats, "averaged": averaged}
         self.lines.append(line)
-        self.meters.zero_()
-        self._log(line)
-        if self._due():
-            self._save(epoch + 1, 0)
-        if self.report is not None:
-            means = {"loss": float(loss.mean()), "valid_loss": float(np.mean(nats))}
-            self.report(
-                {
-                    "seed": self.seed,
-                    "epoch": epoch + 1,
-                    "cells": len(nats),
-                    **means,
-                    "best_valid_loss": min(self.best_nats),
-                }
-            )
+        means = {"loss": float(np.mean(losses)), "valid_loss": float(np.mean(nats))}
+        row = {"seed": self.seed, "epoch": epoch + 1, "cells": len(nats), **means}
+        self.history.append({**row, "best_valid_loss": min(self.best_nats)})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return self.lines
+
+    def _end_training(self) -> None:
+        """Measure the best weights on the test text."""
+        batch = self.settings.test_batch
+        self.test_nats = self._nats(self.best_weights.to(self.device), self.corpus.test, batch, "test text")
 
     def _validate(self, epoch: int) -> list[float]:
         """Measure, with averaged weights where there are some; keep the best; switch where that is due."""
-        rows = self.weights
+        rows = self.cell_weights
         if self.means is not None:
             rows = torch.where(torch.tensor(self.averaging, device=self.device)[:, None], self.means, rows)
         nats: list[float] = self._nats(
@@ -239,43 +213,34 @@ class BatchedTraining(TextTraining):
     # -- errors --------------------------------------------------------------------------------------------------------
     def _perplexed(self, nats: Floats, name: str = "the loss of a word") -> Floats:
         """``nats``, unless one of them has no perplexity."""
-        if not (nats < LARGEST).all():
-            a = int(np.argmin(nats < LARGEST))
-            raise self._diverged(a, f"{name} is {nats[a]:g} nats")
+        if not (nats < MOST_NATS).all():
+            a = int(np.argmin(nats < MOST_NATS))
+            raise self._cell_diverged(a, f"{name} is {nats[a]:g} nats")
         return nats
 
-    def _check_finite(self, epoch: int) -> None:
-        weights = torch.isfinite(self.weights).all(1).cpu()
-        fine = weights & torch.isfinite(self.meters[:-1]).cpu()
+    def _check_finite(self, epoch: int, meters: torch.Tensor) -> None:
+        weights = torch.isfinite(self.cell_weights).all(1).cpu()
+        fine = weights & torch.isfinite(meters[:-1]).cpu()
         if not bool(fine.all()):
             a = int(fine.int().argmin())
-            raise self._diverged(
-                a, f"{'the loss' if weights[a] else 'weights'} became infinite or NaN in epoch {epoch + 1}"
-            )
+            broken = f"the loss became {float(meters[a])}" if weights[a] else "weights became infinite or NaN"
+            raise self._cell_diverged(a, f"{broken} in epoch {epoch + 1}")
 
-    def _diverged(self, a: int, problem: str) -> TrainingError:
-        intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
+    def _cell_diverged(self, a: int, problem: str) -> TrainingError:
         cell = self.model.space.to_string(self.model.architectures[a])
-        remedy = f"Lower learning_rate (it is {self.settings.learning_rate:g}) or gradient_clip, or leave this cell out{intact}."
-        return TrainingError(f"{cell}, seed {self.seed}: {problem}.", remedy)
+        return self._diverged(f"{cell}, seed {self.seed}: {problem}", self.first_epoch)
 
-
-def check_texts(corpus: Corpus, settings: LanguageModelSettings) -> None:
-    """Refuse a text that is too short, with a :class:`ConfigError`."""
-    for tokens, batch, part in (
-        (corpus.train, settings.batch_size, "training"),
-        (corpus.valid, settings.evaluation_batch, "validation"),
-        (corpus.test, settings.test_batch, "test"),
-    ):
-        batchify(tokens, batch, f"{corpus.name}, {part} text")
+    def _remedy(self, epoch: int) -> str:
+        return f"{super()._remedy(epoch)}, or leave this cell out"
 
 
 def chunk_size(space: RecurrentCell, settings: LanguageModelSettings, cells: int, memory: int = MEMORY) -> int:
     """How many of ``cells`` are trained at a time so that they take about ``memory`` bytes; at least one, and chunks of
     even size.
 
-    Of a cell there are five copies of its weights (those of the step, its gradient, the best, the mean, and what is
-    measured) and, for every word of a piece, vectors that the way back needs.
+    Of a cell there are five copies of its weights where it is trained (those of the step, its gradient, the best, the
+    mean, and what is measured), and, for every word of a piece, vectors that the way back needs. The first and the last
+    weights, which the result holds, are not counted.
     """
     weights = space.cost_table().fixed_parameters
     words = settings.batch_size * (settings.bptt + settings.longest_extra)
@@ -327,7 +292,8 @@ def train_cells(
         raise ConfigError(f"seeds must be different whole numbers from 0 on, but got {list(seeds)}.")
     if chunk is not None and chunk < 1:
         raise ConfigError(f"chunk >= 1 must hold, but got chunk={chunk}.")
-    check_texts(corpus, settings)
+    batchify(corpus.train, settings.batch_size, f"{corpus.name}, training text")
+    check_held_out(corpus, settings)
     size = chunk_size(space, settings, len(found)) if chunk is None else chunk
     columns: list[dict[str, Any]] = []
     for seed in seeds:
@@ -342,9 +308,9 @@ def train_cells(
                 "space": [space.name, space.config()],
             }
             model = BatchedCells(space, part, initial)
-            parts.append(
-                BatchedTraining(model, corpus, settings, seed, folder=place, config=config, report=report).run()
-            )
+            training = BatchedTraining(model, corpus, settings, seed, folder=place, config=config, report=report)
+            training.run()
+            parts.append(training.results())
         columns.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return CellsResult(
         found, tuple(seeds), **{name: np.stack([column[name] for column in columns], 1) for name in columns[0]}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from nni_plugins.spaces.recurrent.mixed import MixedRecurrent
 
 from ..randomness import torch_fork
+from ..training.base import Report, Trained, adam_moments, restore_adam
 from ..training.checkpoint import State
-from ..training.loop import Report, to_cpu
-from ..training.second_order import Gradients, require, unrolled_gradients
+from ..training.second_order import Gradients, require_gradients, unrolled_gradients
 from .corpus import Corpus
 from .loop import TextTraining, perplexity
 from .settings import LanguageSearchSettings
@@ -32,20 +32,16 @@ from .streams import Piece, batchify, even_pieces, read_piece
 
 
 @dataclass(frozen=True)
-class TextBilevel:
-    """``final``: weights on the CPU; ``history``: a row an epoch; ``genotypes``: what would have been derived after
-    each of them.
-    """
+class TextBilevel(Trained):
+    """``genotypes``: what would have been derived after each epoch."""
 
-    final: State
-    history: list[dict[str, float]]
     genotypes: list[str]
 
 
 class TextBilevelTraining(TextTraining):
     """One differentiable search; arguments as of :class:`TextTraining`. The corpus' test text is never read."""
 
-    meter_count: ClassVar[int] = 4  # those of the training text, then those of the validation text
+    meter_count = 4  # those of the training text, then those of the validation text
     settings: LanguageSearchSettings
 
     def __init__(
@@ -60,34 +56,32 @@ class TextBilevelTraining(TextTraining):
         report: Report | None = None,
     ) -> None:
         super().__init__(model, corpus, settings, seed, folder=folder, config=config, report=report)
-        stream = batchify(corpus.valid, settings.batch_size, f"{corpus.name}, validation text")
-        self.validation_stream = stream.to(self.device)
-        self.validation_pieces = even_pieces(len(stream), settings.bptt, single=False)
+        self.validation_stream = batchify(corpus.valid, settings.batch_size, f"{corpus.name}, validation text")
+        self.validation_pieces = even_pieces(len(self.validation_stream), settings.bptt, single=False)
 
     def run(self) -> TextBilevel:
-        """Train to the end; errors are those of :meth:`TextTraining._loop`.
+        """Train to the end; errors are those of :meth:`nni_plugins.evaluators.training.base.Loop.run`.
 
         A row of ``history`` has ``epoch``, ``loss`` (nats a word of the training text, in training mode),
         ``perplexity``, ``learning_rate``, and after the warm-up ``architecture_loss`` and ``architecture_perplexity``
         of the validation text (at the unrolled weights if the order is 2).
         """
         try:
-            self._loop()
+            trained = super().run()
         finally:
-            require([*self.model.parameters()], [])
-        return TextBilevel(to_cpu(self.model.state_dict()), self.history, self.genotypes)
+            require_gradients([*self.model.parameters()], [])
+        return TextBilevel(**vars(trained), genotypes=self.genotypes)
 
     # -- state ---------------------------------------------------------------------------------------------------------
-    def _prepare(self) -> None:
-        super()._prepare()
+    def _setup(self) -> None:
+        super()._setup()
+        self.validation_stream = self.validation_stream.to(self.device)
         settings, model = self.settings, cast(MixedRecurrent, self.model)
-        self.architecture = [p for _, p in sorted(model.architecture_parameters().items())]
+        self.named = dict(sorted(model.architecture_parameters().items()))
+        self.architecture = [*self.named.values()]
         ours = {id(p) for p in self.architecture}
-        self.weights = [p for _, p in sorted(model.named_parameters()) if id(p) not in ours]
+        self._prepare_sgd([p for _, p in sorted(model.named_parameters()) if id(p) not in ours])
         assert len(self.weights) != len(self.architecture)  # by which _clipped tells them apart
-        self.optimizer = torch.optim.SGD(
-            self.weights, settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
-        )
         rate, betas, decay = (
             settings.architecture_learning_rate,
             settings.architecture_betas,
@@ -97,29 +91,31 @@ class TextBilevelTraining(TextTraining):
         self.genotypes: list[str] = []
         self.validation_state: torch.Tensor | None = None
 
-    def _snapshot(self) -> State:
-        return {
-            **super()._snapshot(),
-            "validation_state": None if self.validation_state is None else self.validation_state.cpu(),
-            "adam": [to_cpu(self.adam.state[p]) for p in self.architecture if p in self.adam.state],
-            "genotypes": list(self.genotypes),
-        }
+    def optimizer_state(self) -> State:
+        """Adam's moments; plain SGD has none."""
+        return {"architecture": adam_moments(self.adam, self.named)}
 
-    def _restore(self, state: State) -> None:
-        super()._restore(state)
+    def _restore_optimizer(self, state: State) -> None:
+        restore_adam(self.adam, self.named, state["architecture"])
+
+    def _extra_state(self) -> State:
+        read = None if self.validation_state is None else self.validation_state.cpu()
+        return {**super()._extra_state(), "validation_state": read, "genotypes": list(self.genotypes)}
+
+    def _restore_extra(self, state: State) -> None:
+        super()._restore_extra(state)
         self.validation_state = None if state["validation_state"] is None else state["validation_state"].to(self.device)
-        for parameter, moments in zip(
-            self.architecture, state["adam"], strict=False
-        ):  # there are none before the first step
-            self.adam.state[parameter] = {
-                key: value if key == "step" else value.to(self.device) for key, value in moments.items()
-            }
         self.genotypes = list(state["genotypes"])
 
-    def _row(self, epoch: int) -> dict[str, float]:
-        loss, words = self.meters.tolist()[2:]
+    def _note(self, epoch: int, total: torch.Tensor) -> None:
+        super()._note(epoch, total)
+        loss, words = total.tolist()[2:]
+        if words:
+            self.history[-1] |= {
+                "architecture_loss": loss / words,
+                "architecture_perplexity": perplexity(loss / words),
+            }
         self.genotypes.append(cast(MixedRecurrent, self.model).genotype())
-        return {"architecture_loss": loss / words, "architecture_perplexity": perplexity(loss / words)} if words else {}
 
     def _rows(self) -> list[dict[str, Any]]:
         return [{**row, "genotype": genotype} for row, genotype in zip(self.history, self.genotypes, strict=True)]
@@ -128,8 +124,8 @@ class TextBilevelTraining(TextTraining):
     def _step(self, epoch: int, step: int, piece: Piece) -> None:
         if epoch >= self.settings.warmup_epochs:
             self._architecture_step(epoch, step, piece)
-        require(self.weights, self.architecture)
-        self._weight_step(self.weights, self.optimizer, "weights forward", epoch, step, piece)
+        require_gradients(self.weights, self.architecture)
+        self._weight_step("weights forward", epoch, step, piece)
 
     def _architecture_step(self, epoch: int, step: int, piece: Piece) -> None:
         number = step % len(self.validation_pieces)
@@ -138,7 +134,7 @@ class TextBilevelTraining(TextTraining):
         batch = read_piece(self.validation_stream, self.validation_pieces[number])
 
         def training() -> torch.Tensor:
-            return self._loss("weights forward", epoch, step, read_piece(self.stream, piece), self.state)[0]
+            return self._loss("weights forward", epoch, step, read_piece(self.stream, piece), self.carried)[0]
 
         def validation() -> torch.Tensor:
             loss, hidden = self._loss("architecture forward", epoch, step, batch, self.validation_state)
@@ -154,13 +150,13 @@ class TextBilevelTraining(TextTraining):
                 self.weights,
                 self.architecture,
                 [None] * len(self.weights),
-                rate=self._rate(piece),
+                rate=self._piece_rate(epoch, piece),
                 momentum=0.0,
                 weight_decay=self.settings.weight_decay,
                 average=self._clipped,
             )
         else:
-            require(self.architecture, self.weights)
+            require_gradients(self.architecture, self.weights)
             found = list(torch.autograd.grad(validation(), self.architecture))
         for parameter, gradient in zip(self.architecture, found, strict=True):
             parameter.grad = gradient

@@ -26,14 +26,14 @@ from ..errors import ConfigError, TrainingError
 from ..randomness import generator, torch_fork
 from ..settings import read
 from ..supernets.shared_weights import Companion, Cycle, Draw
+from ..training.base import Report, to_cpu
 from ..training.checkpoint import State
-from ..training.loop import Report
 from .corpus import Corpus, read_corpus
 from .fused import hidden_states, mean_loss
 from .loop import DTYPES, TextTraining, device_of, perplexity
 from .settings import TextSettings
 from .shared_settings import SharedTextSettings
-from .streams import Piece, batchify, drawn_pieces, even_pieces, read_piece
+from .streams import Piece, batchify, even_pieces, read_piece
 from .training import Average
 
 
@@ -59,7 +59,11 @@ class DrawnPath(nn.Module):
 
 
 class SharedTextTraining(TextTraining):
-    """One cycle; arguments as of :class:`TextTraining`. What it leaves is in the supernet."""
+    """One cycle; arguments as of :class:`TextTraining`. What it leaves is in the supernet.
+
+    Epochs count through all cycles in the curve and in what is drawn, but for the pieces' lengths: these are the same in
+    all cycles.
+    """
 
     settings: SharedTextSettings
 
@@ -78,110 +82,74 @@ class SharedTextTraining(TextTraining):
     ) -> None:
         space = supernet.search_space
         about = {**asdict(cycle), "companion": companion is not None}
-        config = {"space": [space.name, space.config()], "cycle": about}
         super().__init__(
             DrawnPath(supernet),
             corpus,
             settings.model_copy(update={"epochs": cycle.epochs}),
             seed,
             folder=folder,
-            config=config,
+            config={"space": [space.name, space.config()], "cycle": about},
+            first_epoch=cycle.first_epoch,
             report=report,
         )
         self.draw, self.cycle, self.companion = draw, cycle, companion
 
-    def run(self) -> list[dict[str, float]]:
-        """Train to the end; the supernet then has the mean weights where there are some. Errors are those of
-        :meth:`TextTraining._loop`.
-        """
-        self._loop()
-        with torch.no_grad():
-            for name, mean in self.average.means.items():
-                self.average.parameters[name].copy_(mean)
-        return self.history
-
     # -- state ---------------------------------------------------------------------------------------------------------
-    def _prepare(self) -> None:
-        super()._prepare()
+    def _setup(self) -> None:
+        super()._setup()
         parameters = dict(sorted(self.model.named_parameters()))
-        self.weights = list(parameters.values())
-        self.optimizer = torch.optim.SGD(
-            self.weights, self.settings.learning_rate, weight_decay=self.settings.weight_decay, foreach=True
-        )
+        self._prepare_sgd([*parameters.values()])
         self.average = Average(parameters)
-        self.paths: Indices = np.zeros((0, 0), dtype=np.int8)
 
-    def _snapshot(self) -> State:
-        average = {
-            "means": {name: mean.cpu() for name, mean in self.average.means.items()},
-            "count": self.average.count,
-        }
+    def _extra_state(self) -> State:
+        average = {"means": to_cpu(self.average.means), "count": self.average.count}
         companion = {} if self.companion is None else {"companion": self.companion.state_dict()}
-        return {**super()._snapshot(), "average": average, **companion}
+        return {**super()._extra_state(), "average": average, **companion}
 
-    def _restore(self, state: State) -> None:
-        super()._restore(state)
+    def _restore_extra(self, state: State) -> None:
+        super()._restore_extra(state)
         self.average.count = int(state["average"]["count"])
         self.average.means = {name: mean.to(self.device) for name, mean in state["average"]["means"].items()}
         if self.companion is not None:
             self.companion.load_state_dict(state["companion"])
 
-    # -- an epoch ------------------------------------------------------------------------------------------------------
-    def _epoch(self, epoch: int, first: int) -> None:
-        lengths = generator(self.seed, "sequence lengths", epoch)  # as the loop draws them
-        steps = len(drawn_pieces(len(self.stream), self.settings, lengths))
-        self.paths = np.asarray(self.draw(self._through(epoch), steps), dtype=np.int8)
-        wanted = (steps, len(self._net.search_space.decisions))
-        if self.paths.shape != wanted:
-            raise ConfigError(f"an epoch draws one architecture a step, {wanted}, but got {self.paths.shape}.")
-        super()._epoch(epoch, first)
-
-    def _through(self, epoch: int) -> int:
-        """The epoch's number through all cycles, from 0."""
-        return self.cycle.first_epoch + epoch
-
-    @property
-    def _net(self) -> RecurrentSupernet:
-        return cast(DrawnPath, self.model).supernet
-
-    def learning_rate(self, epoch: int) -> float:
-        """Of ``epoch`` of this cycle (from 0)."""
+    # -- the loop ------------------------------------------------------------------------------------------------------
+    def rate(self, epoch: int) -> float:
+        """Of a piece of ``bptt`` words in ``epoch``, counted from 0 through all cycles."""
         settings = self.settings
         if settings.schedule == "constant":
             return settings.learning_rate
-        position, period = self.cycle.schedule(epoch)
+        position, period = self.cycle.schedule(epoch - self.first_epoch)
         low, high = settings.final_learning_rate, settings.learning_rate
         return low + (high - low) * (1 + math.cos(math.pi * position / period)) / 2
 
+    def _begin_epoch(self, epoch: int) -> None:
+        super()._begin_epoch(epoch)
+        steps = len(self.pieces)
+        self.paths: Indices = np.asarray(self.draw(epoch, steps), dtype=np.int8)
+        wanted = (steps, len(cast(DrawnPath, self.model).supernet.search_space.decisions))
+        if self.paths.shape != wanted:
+            raise ConfigError(f"an epoch draws one architecture a step, {wanted}, but got {self.paths.shape}.")
+
     def _step(self, epoch: int, step: int, piece: Piece) -> None:
-        settings, body, model = self.settings, self._net.body, cast(DrawnPath, self.model)
-        x, y = read_piece(self.stream, piece)
-        model.path = self.paths[step]
-        with torch_fork(self.seed, "shared weights dropout", self._through(epoch), step):
-            hidden = model.hidden_of(x, self.state)
-            dropped = body.dropped(hidden)
-            loss = mean_loss(body, dropped, y)
-        total = loss
-        if settings.alpha:
-            total = total + settings.alpha * dropped.square().mean()
-        if settings.beta:
-            total = total + settings.beta * hidden.diff(dim=0).square().mean()
-        self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        if settings.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.weights, settings.gradient_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(epoch) * piece[1] / settings.bptt
-        self.optimizer.step()
-        self.state = hidden[-1].detach()
-        self.meters[0] += loss.detach().double() * y.numel()
-        self.meters[1] += y.numel()
-        if epoch >= self.cycle.epochs - settings.averaged_epochs:
+        cast(DrawnPath, self.model).path = self.paths[step]
+        self._weight_step("shared weights dropout", epoch, step, piece)
+        if epoch - self.first_epoch >= self.cycle.epochs - self.settings.averaged_epochs:
             self.average.add()
 
-    def _row(self, epoch: int) -> dict[str, float]:
-        row = {"epoch": float(self._through(epoch) + 1), "learning_rate": self.learning_rate(epoch)}
-        return row if self.companion is None else {**row, **self.companion.after_epoch(self._through(epoch))}
+    def _forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        model = cast(DrawnPath, self.model)
+        hidden = model.hidden_of(x, self.carried)
+        dropped = model.supernet.body.dropped(hidden)
+        return hidden, dropped, mean_loss(model.supernet.body, dropped, y)
+
+    def _enrich(self, epoch: int) -> None:
+        if self.companion is not None:
+            self.history[-1] |= self.companion.after_epoch(epoch)
+
+    def _end_training(self) -> None:
+        """The supernet gets the mean weights where there are some."""
+        self.average.settle()
 
 
 class SharedText:
@@ -260,7 +228,7 @@ class SharedText:
             folder=folder,
             report=self.report,
         )
-        return training.run()
+        return training.run().history
 
     def perplexities(self, indices: Indices) -> npt.NDArray[np.float64]:
         """(n,) of ``indices: (n, D)`` on the validation text, or the first ``evaluation_tokens`` words of it, with the

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..training.base import Report, Trained, to_cpu
 from ..training.checkpoint import State
-from ..training.loop import Report, to_cpu
 from .corpus import Corpus
 from .loop import TextTraining, mean_nats, perplexity
 from .settings import LanguageModelSettings
@@ -57,10 +57,14 @@ class Average:
         """
         own = {name: p.detach().clone() for name, p in self.parameters.items()} if self.count else {}
         try:
-            self._put(self.means)
+            self.settle()
             yield
         finally:
             self._put(own)
+
+    def settle(self) -> None:
+        """The network has the averaged weights from now on, if there are any."""
+        self._put(self.means)
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, torch.Tensor]) -> None:
@@ -69,8 +73,8 @@ class Average:
 
 
 @dataclass(frozen=True)
-class LanguageResult:
-    """Perplexities of the weights with the smallest validation loss, and how they were found.
+class LanguageResult(Trained):
+    """Perplexities of the weights with the smallest validation loss, which are ``final``, and how they were found.
 
     ``best_epoch``: theirs, from 1. ``averaged_from``: the first epoch of averaged SGD, None if it never came to that.
     ``history``: a row an epoch with ``loss`` and ``valid_loss`` (nats a word), their perplexities, ``learning_rate``
@@ -81,7 +85,6 @@ class LanguageResult:
     test: float
     best_epoch: int
     averaged_from: int | None
-    history: list[dict[str, float]]
 
 
 class LanguageTraining(TextTraining):
@@ -103,54 +106,46 @@ class LanguageTraining(TextTraining):
         report: Report | None = None,
     ) -> None:
         super().__init__(model, corpus, settings, seed, folder=folder, config=config, report=report)
-        for tokens, batch, part in (
-            (corpus.valid, settings.evaluation_batch, "validation"),
-            (corpus.test, settings.test_batch, "test"),
-        ):
-            batchify(
-                tokens, batch, f"{corpus.name}, {part} text"
-            )  # one that is too short is refused now, not after the training
+        check_held_out(corpus, settings)
 
     def run(self) -> LanguageResult:
-        """Train to the end; errors are those of :meth:`TextTraining._loop`."""
-        settings = self.settings
-        self._loop()
-        self.model.load_state_dict(self.best["model"])
-        test = mean_nats(self.model, self.corpus.test, settings.test_batch, settings.bptt, "test text")
-        valid = perplexity(float(self.best["nats"]))
-        return LanguageResult(valid, perplexity(test), int(self.best["epoch"]), self.averaged_from, self.history)
+        """Train to the end; errors are those of :meth:`nni_plugins.evaluators.training.base.Loop.run`."""
+        trained = super().run()
+        valid, epoch = perplexity(float(self.best["nats"])), int(self.best["epoch"])
+        return LanguageResult(
+            **vars(trained), valid=valid, test=self.test, best_epoch=epoch, averaged_from=self.averaged_from
+        )
 
     @property
     def averaged_from(self) -> int | None:
         """The first epoch, from 1, whose steps were averaged; None if there was none."""
         return next((int(row["epoch"]) for row in self.history if row["averaged"]), None)
 
-    def _prepare(self) -> None:
-        super()._prepare()
+    # -- state ---------------------------------------------------------------------------------------------------------
+    def _setup(self) -> None:
+        super()._setup()
         parameters = dict(sorted(self.model.named_parameters()))
-        self.weights = list(parameters.values())
-        self.optimizer = torch.optim.SGD(
-            self.weights, self.settings.learning_rate, weight_decay=self.settings.weight_decay, foreach=True
-        )
+        self._prepare_sgd([*parameters.values()])
         self.average, self.averaging = Average(parameters), False
         self.best: State = {"nats": float("inf"), "epoch": 0, "model": {}}
 
-    def _snapshot(self) -> State:
+    def _extra_state(self) -> State:
         average = {"means": to_cpu(self.average.means), "count": self.average.count, "on": self.averaging}
-        return {**super()._snapshot(), "average": average, "best": self.best}
+        return {**super()._extra_state(), "average": average, "best": self.best}
 
-    def _restore(self, state: State) -> None:
-        super()._restore(state)
+    def _restore_extra(self, state: State) -> None:
+        super()._restore_extra(state)
         self.best, found = state["best"], state["average"]
         self.averaging, self.average.count = bool(found["on"]), int(found["count"])
         self.average.means = {name: mean.to(self.device) for name, mean in found["means"].items()}
 
+    # -- the loop ------------------------------------------------------------------------------------------------------
     def _step(self, epoch: int, step: int, piece: Piece) -> None:
-        self._weight_step(self.weights, self.optimizer, "dropout", epoch, step, piece)
+        self._weight_step("dropout", epoch, step, piece)
         if self.averaging:
             self.average.add()
 
-    def _row(self, epoch: int) -> dict[str, float]:
+    def _enrich(self, epoch: int) -> None:
         """Measure on the validation text, with averaged weights once there are some; keep the best; switch where that
         is due.
         """
@@ -159,6 +154,21 @@ class LanguageTraining(TextTraining):
             nats = mean_nats(self.model, self.corpus.valid, settings.evaluation_batch, settings.bptt, "validation text")
             if nats < self.best["nats"]:
                 self.best = {"nats": nats, "epoch": epoch + 1, "model": to_cpu(self.model.state_dict())}
-        earlier = [row["valid_loss"] for row in self.history]
+        earlier = [row["valid_loss"] for row in self.history[:-1]]
         self.averaging = averaged or (settings.nonmono is not None and non_monotone(earlier, nats, settings.nonmono))
-        return {"valid_loss": nats, "valid_perplexity": perplexity(nats), "averaged": float(averaged)}
+        self.history[-1] |= {"valid_loss": nats, "valid_perplexity": perplexity(nats), "averaged": float(averaged)}
+
+    def _end_training(self) -> None:
+        """Measure the best weights on the test text."""
+        settings = self.settings
+        self.model.load_state_dict(self.best["model"])
+        self.test = perplexity(mean_nats(self.model, self.corpus.test, settings.test_batch, settings.bptt, "test text"))
+
+
+def check_held_out(corpus: Corpus, settings: LanguageModelSettings) -> None:
+    """Refuse a validation or test text that is too short now, with a :class:`ConfigError`, not after the training."""
+    for tokens, batch, part in (
+        (corpus.valid, settings.evaluation_batch, "validation"),
+        (corpus.test, settings.test_batch, "test"),
+    ):
+        batchify(tokens, batch, f"{corpus.name}, {part} text")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
@@ -18,14 +18,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from ..errors import TrainingError
+from ..errors import ConfigError, TrainingError
 from ..files import append_row, atomic_write
 from .checkpoint import CheckpointStore, State
 from .memory import named_shortage
 
 Report = Callable[[dict[str, float]], None]
-"""Called at the end of every epoch with ``epoch`` (from 1), ``loss`` (nats), ``accuracy`` (percent of the objective's
-targets), ``learning_rate``.
+"""Called at the end of every epoch with the newest row of the curve: ``epoch`` (from 1), ``loss`` (nats),
+``learning_rate``; of images ``accuracy`` (percent of the objective's targets), of text ``perplexity``.
 """
 
 
@@ -62,19 +62,49 @@ def to_cpu(state: State) -> State:
     return {name: state[name].detach().to("cpu", copy=True) for name in sorted(state)}
 
 
+def adam_moments(adam: torch.optim.Adam, parameters: Mapping[str, nn.Parameter]) -> State:
+    """What ``adam`` remembers of each of the named ``parameters``, on the CPU; nothing of those without a step."""
+    return {name: to_cpu(adam.state[p]) for name, p in parameters.items() if p in adam.state}
+
+
+def restore_adam(adam: torch.optim.Adam, parameters: Mapping[str, nn.Parameter], moments: State) -> None:
+    """Give ``adam`` back what :func:`adam_moments` said."""
+    for name, values in moments.items():
+        parameter = parameters[name]  # the count of steps stays on the CPU
+        adam.state[parameter] = {
+            key: value if key == "step" else value.to(parameter.device) for key, value in values.items()
+        }
+
+
+def fabric_on(accelerator: str, devices: int = 1, **options: Any) -> Fabric:
+    """Devices and precision of a training; ``options`` are Fabric's own.
+
+    Raises:
+        ConfigError: this machine has no such device, or too few of them.
+    """
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, **options)
+    except Exception as error:  # Lightning's and torch's types for what this machine does not have
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"accelerator={accelerator}, devices={devices}: {reason}", "Use accelerator=auto, or fewer devices."
+        ) from None
+
+
 class Loop(ABC):
     """One training of one network.
 
     Args:
         model: trained in place. Its initial weights are the caller's affair (``randomness.torch_fork``).
         settings: batch size, and how often to save.
-        fabric: devices and precision.
+        fabric: of :func:`fabric_on`.
         epochs: ``first_epoch`` (from 0) and how many.
         store: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
         report: see :data:`Report`.
     """
 
-    meter_count: ClassVar[int] = 3  # sum of losses, correct answers, targets
+    meter_count: int = 3  # sum of losses, correct answers, targets
+    smaller: ClassVar[str] = "smaller images or crops"  # what a batch could consist of, should memory run out
 
     def __init__(
         self,
@@ -105,10 +135,6 @@ class Loop(ABC):
         """Make the optimizers; give them and the network to Fabric."""
 
     @abstractmethod
-    def _begin_training(self) -> None:
-        """Before the first epoch of this process, when everything is restored."""
-
-    @abstractmethod
     def _begin_epoch(self, epoch: int) -> None: ...
 
     @abstractmethod
@@ -132,6 +158,9 @@ class Loop(ABC):
     def _begin_fresh(self) -> None:
         """Where nothing is resumed."""
 
+    def _begin_training(self) -> None:
+        """Before the first epoch of this process, when everything is restored."""
+
     def _end_training(self) -> None:
         """After the last epoch."""
 
@@ -149,7 +178,7 @@ class Loop(ABC):
         self.fabric.launch()
         with (
             self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(),
-            named_shortage(self.loop_settings.batch_size),
+            named_shortage(self.loop_settings.batch_size, self.smaller),
         ):
             return self._run()
 
@@ -209,8 +238,12 @@ class Loop(ABC):
             if bool(weights)
             else "weights became infinite or NaN"
         )
+        raise self._diverged(f"{broken} in epoch {epoch + 1}", epoch)
+
+    def _diverged(self, problem: str, epoch: int) -> TrainingError:
+        """Says ``problem``, what mends it, and whether the training can be resumed from before it."""
         intact = "; the last checkpoint is intact" if self.store is not None and self.store.exists else ""
-        raise TrainingError(f"{broken} in epoch {epoch + 1}.", f"{self._remedy(epoch)}{intact}.")
+        return TrainingError(f"{problem}.", f"{self._remedy(epoch)}{intact}.")
 
     def _remedy(self, epoch: int) -> str:
         return f"Lower the learning rate (it is {self.rate(epoch):g}) or set gradient_clip"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from ..data.split import check_classes, halves
 from ..errors import ConfigError
 from ..objectives import Objective
 from ..randomness import generator, torch_fork
+from .base import Report, Trained, adam_moments, restore_adam
 from .checkpoint import State
 from .hessian import dominant_eigenvalue
-from .loop import Report, Trained, Uses, cosine, sgd, steps, to_cpu
-from .second_order import Gradients, kept, require, unrolled_gradients
+from .loop import Uses
+from .schedule import cosine, sgd, steps
+from .second_order import Gradients, kept, require_gradients, unrolled_gradients
 from .settings import BilevelSettings
 from .stability import WatchedTraining
 
@@ -103,7 +105,7 @@ class BilevelTraining(WatchedTraining):
         objective, images, settings, seed, folder, config, report: as in :class:`Training`.
     """
 
-    meter_count: ClassVar[int] = 6  # those of the weights' half, then those of the architecture's
+    meter_count = 6  # those of the weights' half, then those of the architecture's
     settings: BilevelSettings
 
     def __init__(
@@ -179,7 +181,7 @@ class BilevelTraining(WatchedTraining):
         try:
             trained = super().run()
         finally:
-            require([*self.architecture.values(), *self.weights.values()], [])
+            require_gradients([*self.architecture.values(), *self.weights.values()], [])
         return Bilevel(
             trained.initial,
             trained.final,
@@ -207,7 +209,7 @@ class BilevelTraining(WatchedTraining):
         )
         # DDP then knows nothing of the architecture parameters: theirs are averaged by hand, as DDP does not see
         # torch.autograd.grad.
-        require([*self.weights.values()], [*self.architecture.values()])
+        require_gradients([*self.weights.values()], [*self.architecture.values()])
         network = self.compiled.get(WEIGHTS, self.model)
         self.module, self.stepper, self.architecture_stepper = self.fabric.setup(
             network, self.optimizer, self.adam, _reapply_compile=False
@@ -215,18 +217,12 @@ class BilevelTraining(WatchedTraining):
 
     def _snapshot(self, epoch: int, step: int, meters: torch.Tensor) -> State:
         state = super()._snapshot(epoch, step, meters)
-        state["architecture"] = {
-            name: to_cpu(self.adam.state[p]) for name, p in self.architecture.items() if p in self.adam.state
-        }
+        state["architecture"] = adam_moments(self.adam, self.architecture)
         state["genotypes"] = list(self.genotypes)
         return state
 
     def _restore(self, state: State) -> tuple[int, int]:
-        for name, moments in state["architecture"].items():
-            parameter = self.architecture[name]  # Adam's count of steps stays on the CPU
-            self.adam.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()
-            }
+        restore_adam(self.adam, self.architecture, state["architecture"])
         self.genotypes = list(state["genotypes"])
         return super()._restore(state)
 
@@ -308,7 +304,7 @@ class BilevelTraining(WatchedTraining):
 
     def _weight_step(self, batch: Batch) -> None:
         clip = self.settings.gradient_clip
-        require([*self.weights.values()], [*self.architecture.values()])
+        require_gradients([*self.weights.values()], [*self.architecture.values()])
         self._begin_step("weights")
         with torch_fork(self.seed, "weights forward", *batch.seed):
             outputs = self.module(batch.x)
@@ -341,7 +337,7 @@ class BilevelTraining(WatchedTraining):
                 average=self._average,
             )
         else:
-            require(parameters, weights)
+            require_gradients(parameters, weights)
             self.fabric.backward(self._loss(validation, "architecture forward", measured=True))
             found = self._average([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
         for parameter, gradient in zip(parameters, found, strict=True):
@@ -377,7 +373,7 @@ class BilevelTraining(WatchedTraining):
         _, uses = self._uses(0)
         self.pixels.plan(uses.index[self._share(0, uses)[0]])
         batch = self._batch(uses, 0, 0)
-        require(parameters, [*self.weights.values()])
+        require_gradients(parameters, [*self.weights.values()])
         self._begin_step("architecture")
         held, self.compiled = self.compiled, {}  # torch.compile has no second derivatives
         try:

@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from ..data import ImageSet
@@ -22,7 +21,7 @@ from ..errors import ConfigError
 from ..objectives import Crops, Objective, check_targets
 from ..randomness import generator, torch_fork
 from ..supernets.shared_weights import Companion, Cycle
-from .base import Loop
+from .base import Loop, fabric_on
 from .base import Report as Report
 from .base import Trained as Trained
 from .base import to_cpu as to_cpu
@@ -108,9 +107,7 @@ class Training(Loop):
         store = None if folder is None else CheckpointStore(folder, {**identity, **(config or {})})
         # A single path leaves most of a supernet without gradients, which DDP must be told.
         strategy = "ddp_find_unused_parameters_true" if settings.devices > 1 else "auto"
-        fabric = Fabric(
-            accelerator=settings.accelerator, strategy=strategy, devices=settings.devices, precision=settings.precision
-        )
+        fabric = fabric_on(settings.accelerator, settings.devices, strategy=strategy, precision=settings.precision)
         epochs = (0, settings.epochs) if cycle is None else (cycle.first_epoch, cycle.epochs)
         super().__init__(model, settings, fabric, epochs, store, report)
 

@@ -26,8 +26,13 @@ def shortage(error: BaseException) -> str | None:
 
 
 @contextmanager
-def named_shortage(batch_size: int) -> Iterator[None]:
-    """Inside, an allocation that fails is a :class:`TrainingError`; ``batch_size`` is shown."""
+def named_shortage(batch_size: int, smaller: str = "smaller images or crops") -> Iterator[None]:
+    """Inside, an allocation that fails is a :class:`TrainingError`.
+
+    Args:
+        batch_size: shown.
+        smaller: what the remedy names first.
+    """
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
@@ -36,5 +41,5 @@ def named_shortage(batch_size: int) -> Iterator[None]:
             raise
         raise TrainingError(
             f"memory ran out with batch_size={batch_size}: {detail}",
-            "Use smaller images or crops, a smaller batch_size, or a smaller network.",
+            f"Use {smaller}, a smaller batch_size, or a smaller network.",
         ) from error

@@ -52,7 +52,7 @@ def place(tensors: Sequence[torch.Tensor], values: Gradients) -> None:
     torch._foreach_copy_(list(tensors), values)
 
 
-def require(wanted: Parameters, others: Parameters) -> None:
+def require_gradients(wanted: Parameters, others: Parameters) -> None:
     """Gradients of ``wanted`` alone: nothing is stored in the forward pass, nor computed in the backward pass, for the
     ``others``.
     """
@@ -63,7 +63,7 @@ def require(wanted: Parameters, others: Parameters) -> None:
 
 def gradients(loss: Loss, wanted: Parameters, others: Parameters = ()) -> Gradients:
     """Of ``loss()`` with respect to ``wanted``; zero for those that it does not depend on."""
-    require(wanted, others)
+    require_gradients(wanted, others)
     found = torch.autograd.grad(loss(), wanted, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(wanted, found, strict=True)]
 

@@ -18,7 +18,7 @@ from nni_plugins.evaluators.objectives import RandomLabels
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.evaluators.training.bilevel import BilevelTraining
 from nni_plugins.evaluators.training.hessian import Eigenvalue, dominant_eigenvalue, lanczos
-from nni_plugins.evaluators.training.second_order import require
+from nni_plugins.evaluators.training.second_order import require_gradients
 from nni_plugins.spaces import NASBench201
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.cells import RobustDARTS
@@ -171,7 +171,7 @@ def test_mixed_supernets(space: str, option: str, k: int) -> None:
     plain.load_state_dict(model.state_dict())
     x, y = torch.randn(6, 3, 8, 8, dtype=torch.float64), torch.arange(6) % CLASSES
     parameters = [model.get_parameter(name) for name in names]
-    require(parameters, [p for name, p in model.named_parameters() if name not in names])
+    require_gradients(parameters, [p for name, p in model.named_parameters() if name not in names])
 
     def loss(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
         with torch.random.fork_rng():  # S4 draws noise

@@ -262,12 +262,12 @@ def test_weights_of_zero_have_the_perplexity_of_the_vocabulary() -> None:
     cells = initial_cells()
     nn.init.zeros_(cells.weights)
     training = BatchedTraining(cells, CORPUS, LanguageModelSettings(**TINY), 0)
-    training._prepare()
+    training._setup()
     for batch in (1, 3, 7):
         assert np.allclose(
-            training._nats(training.weights, CORPUS.test, batch, "test text"), math.log(WORDS), rtol=1e-12
+            training._nats(training.cell_weights, CORPUS.test, batch, "test text"), math.log(WORDS), rtol=1e-12
         )
-    rows = training.weights.clone()
+    rows = training.cell_weights.clone()
     training.model.views(rows)["bias"][1, 0] = 1e6  # the second cell is sure of the first word
     with pytest.raises(TrainingError, match=r"'relu', 0.*seed 0: the loss of a word of the test text is [1-9]\d+ nats"):
         training._nats(rows, CORPUS.test, 2, "test text")

@@ -107,8 +107,8 @@ def test_second_order_with_clipping_is_the_formula(monkeypatch: pytest.MonkeyPat
     )
     wanted = gradients_by_hand(model, 5.0, 0.05, 5e-7)
     training = TextBilevelTraining(model, CORPUS, settings, 0)
-    training._prepare()
-    training.state = None
+    training._setup()
+    training.meters = torch.zeros(training.meter_count, dtype=torch.float64)
     training._architecture_step(0, 0, (0, 8))
     assert len(found) == 1 and (found[0] - wanted).abs().max() < 1e-6 * wanted.abs().max()
     training.settings = settings.model_copy(update={"order": 1})
