@@ -41,7 +41,8 @@ class Setup:
     """What an experiment asks of a strategy, as far as it is known before anything is loaded.
 
     ``search`` and ``training`` are of the strategy's own settings classes; ``objective``: name and arguments, None for
-    strategies that have none; ``limits``: what every architecture must meet that a search finds; ``found``: how many.
+    strategies that have none; ``limits``: what every architecture must meet that a search finds; ``found``: how many;
+    ``seeds``: one search for each, as far as it is known.
     """
 
     space: SearchSpace
@@ -50,6 +51,7 @@ class Setup:
     objective: Mapping[str, Any] | None
     limits: Limits
     found: int
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,17 @@ class StrategyPlugin(ABC):
         Raises:
             ConfigError: with every problem.
         """
+
+    def check_files(self, setup: Setup) -> None:
+        """Read, without torch, the files that the settings name.
+
+        Raises:
+            ConfigError: one cannot be read, or does not fit.
+        """
+
+    def contents(self, setup: Setup) -> dict[str, Any]:
+        """Checksums of those files, by the keys that name them: a search depends on what stands in them."""
+        return {}
 
     @abstractmethod
     def search(self, problem: Problem) -> SearchResult:

@@ -29,7 +29,6 @@ Sizes = npt.NDArray[np.float64]
 """(n,); -1 of what is beyond the limits."""
 
 
-@lru_cache(maxsize=32)
 def largest(space: SearchSpace, by: str, limits: Limits) -> Architecture:
     """The architecture with the most parameters or multiply-adds (for one image of ``limits.image_size`` pixels a side)
     that meets ``limits``; of equal ones that with the most complete paths, then the first index row.
@@ -39,6 +38,12 @@ def largest(space: SearchSpace, by: str, limits: Limits) -> Architecture:
     Raises:
         ConfigError: none meets the limits, as far as random draws tell.
     """
+    return _largest(space, by, limits, *limits.contents().values())
+
+
+@lru_cache(maxsize=32)
+def _largest(space: SearchSpace, by: str, limits: Limits, *contents: int) -> Architecture:
+    """Experiments ask again and again; ``contents``: of the files that the limits name."""
     table = cost_model(space, limits.image_size)
 
     def size(indices: Indices) -> Sizes:

@@ -37,7 +37,7 @@ from .truth import TruthSettings, truth_table
 
 COUNTED = 100_000
 """In spaces of at most this many architectures those that meet the limits are counted before the search."""
-EXPERIMENT_PATHS = ("data.path", "truth.table", "search.file")
+EXPERIMENT_PATHS = ("data.path", "truth.table", "search.file", "limits.latency_table")
 
 
 class SearchSettings(EvaluatedSettings):
