@@ -22,9 +22,9 @@ import torch
 from nni_plugins.evaluators import Supervised
 from nni_plugins.evaluators.data import load
 from nni_plugins.evaluators.data.settings import DataSettings
-from nni_plugins.evaluators.diagnostics.figures import save
 from nni_plugins.evaluators.diagnostics.search_figures import mixture_figure, skip_figure
 from nni_plugins.evaluators.diagnostics.search_record import read_search
+from nni_plugins.evaluators.reports.figures import save
 from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, nasbench201_table
 from nni_plugins.evaluators.training.settings import BilevelSettings
 from nni_plugins.spaces import NASBench201

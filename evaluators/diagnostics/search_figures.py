@@ -10,7 +10,7 @@ import numpy as np
 
 from nni_plugins.spaces.drawing import INK, colour
 
-from .figures import SERIES, label, panels
+from ..reports.figures import SERIES, label, panels
 from .search_record import Edge, SearchRecord
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError
-from ..randomness import generator
+from .bootstrap import interval, resampled
 
+Floats = npt.NDArray[np.float64]
 Values = Sequence[float] | npt.NDArray[np.floating]
 
 
@@ -26,39 +27,43 @@ class Agreement:
     architectures: int
 
 
+def two_lists(scores: Values, truth: Values, least: int = 2) -> tuple[Floats, Floats]:
+    """Both as (n,) float64.
+
+    Raises:
+        ConfigError: different lengths, fewer than ``least`` architectures, or values that are not finite.
+    """
+    x, y = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1 or len(x) < least:
+        raise ConfigError(
+            f"two equally long lists of at least {least} numbers are needed, but got shapes {x.shape} and {y.shape}."
+        )
+    broken = int((~np.isfinite(x)).sum() + (~np.isfinite(y)).sum())
+    if broken:
+        raise ConfigError(f"scores and truths must be finite, but {broken} are not.")
+    return x, y
+
+
 def kendall_tau(scores: Values, truth: Values) -> float:
     """Tau-b: concordant minus discordant pairs, corrected for ties in either list (SciPy's ``kendalltau``). On scores,
     never on rank lists.
 
     Raises:
-        ConfigError: different lengths, fewer than two architectures, or values that are not finite.
+        ConfigError: see :func:`two_lists`.
     """
     from scipy.stats import kendalltau
 
-    x, y = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
-        raise ConfigError(
-            f"two equally long lists of at least 2 numbers are needed, but got shapes {x.shape} and {y.shape}."
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ConfigError(
-            f"scores must be finite, but {int((~np.isfinite(x)).sum() + (~np.isfinite(y)).sum())} are not."
-        )
-    return float(kendalltau(x, y).statistic)
+    return float(kendalltau(*two_lists(scores, truth)).statistic)
 
 
 def agreement(scores: Values, truth: Values, resamples: int = 1000, seed: int = 0) -> Agreement:
     """Tau-b with a bootstrap over architectures."""
-    tau = kendall_tau(scores, truth)
-    x, y = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    rng = generator(seed, "bootstrap")
-    draws = [kendall_tau(x[i], y[i]) for i in (rng.integers(0, len(x), size=len(x)) for _ in range(resamples))]
-    finite = [d for d in draws if np.isfinite(d)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if finite else (np.nan, np.nan)
-    return Agreement(tau, float(low), float(high), len(x))
+    tau, (x, y) = kendall_tau(scores, truth), two_lists(scores, truth)
+    draws = [kendall_tau(x[rows], y[rows]) for rows in resampled(len(x), resamples, seed, "bootstrap")]
+    return Agreement(tau, *interval(np.array(draws)), len(x))
 
 
-def true_ranks(truth: Values) -> npt.NDArray[np.float64]:
+def true_ranks(truth: Values) -> Floats:
     """Rank of each architecture by its true metric, 1 for the largest; equal ones share the mean of their ranks."""
     from scipy.stats import rankdata
 

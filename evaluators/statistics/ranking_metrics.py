@@ -17,26 +17,14 @@ import numpy.typing as npt
 
 from ..errors import ConfigError
 from ..randomness import generator
-from ..reports.sample_study.measurements import COVERAGE, correlation
-from .ranking import Values, kendall_tau
+from .bootstrap import interval, resampled
+from .correlation import correlation, spearman_rows
+from .ranking import Floats, Values, kendall_tau, two_lists
 
-Floats = npt.NDArray[np.float64]
 Ties = Literal["half", "untied"]
 """``half``: over all pairs, where a tie in either list counts half, so that 2 PA - 1 is Kendall's tau-a. ``untied``:
 over the pairs whose truths differ, where equal scores count half. Without ties both are the share of pairs in the right
 order."""
-
-
-def _lists(scores: Values, truth: Values, least: int = 2) -> tuple[Floats, Floats]:
-    x, y = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1 or len(x) < least:
-        raise ConfigError(
-            f"two equally long lists of at least {least} numbers are needed, but got shapes {x.shape} and {y.shape}."
-        )
-    broken = int((~np.isfinite(x)).sum() + (~np.isfinite(y)).sum())
-    if broken:
-        raise ConfigError(f"scores and truths must be finite, but {broken} are not.")
-    return x, y
 
 
 def _signs(values: Floats) -> npt.NDArray[np.int8]:
@@ -57,7 +45,7 @@ def pairwise_accuracy(scores: Values, truth: Values, ties: Ties = "half") -> flo
     """
     if ties not in ("half", "untied"):
         raise ConfigError(f"ties: must be half or untied, but got {ties!r}.")
-    x, y = _lists(scores, truth)
+    x, y = two_lists(scores, truth)
     signs_x, signs_y = _signs(x), _signs(y)
     pairs = len(x) * (len(x) - 1) if ties == "half" else int(np.count_nonzero(signs_y))
     if not pairs:
@@ -73,12 +61,8 @@ def spearman(scores: Values, truth: Values) -> float:
     Raises:
         ConfigError: as :func:`pairwise_accuracy`.
     """
-    from scipy.stats import rankdata
-
-    a, b = (np.asarray(rankdata(values), dtype=np.float64) for values in _lists(scores, truth))
-    a, b = a - a.mean(), b - b.mean()
-    scale = math.sqrt(float((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / scale if scale > 0 else float("nan")
+    x, y = two_lists(scores, truth)
+    return float(spearman_rows(x[None], y[None])[0])
 
 
 def sparse_tau(scores: Values, truth: Values, width: float = 0.1) -> float:
@@ -90,7 +74,7 @@ def sparse_tau(scores: Values, truth: Values, width: float = 0.1) -> float:
     """
     if not width > 0:
         raise ConfigError(f"width > 0 must hold, but got {width}.")
-    x, y = _lists(scores, truth)
+    x, y = two_lists(scores, truth)
     return kendall_tau(x, np.round(y / width))
 
 
@@ -109,7 +93,7 @@ def top_overlap(scores: Values, truth: Values, k: int) -> float:
     Raises:
         ConfigError: as :func:`pairwise_accuracy`, or no such ``k``.
     """
-    x, y = _lists(scores, truth)
+    x, y = two_lists(scores, truth)
     return len(np.intersect1d(_best(x, k), _best(y, k))) / k
 
 
@@ -122,7 +106,7 @@ def top_percentiles(scores: Values, truth: Values, k: int) -> Floats:
     """
     from scipy.stats import rankdata
 
-    x, y = _lists(scores, truth)
+    x, y = two_lists(scores, truth)
     shares: Floats = 100 * (np.asarray(rankdata(y), dtype=np.float64) - 1) / (len(y) - 1)
     return shares[_best(x, k)]
 
@@ -136,7 +120,7 @@ def position_changes(scores: Values, truth: Values) -> Floats:
     """
     from scipy.stats import rankdata
 
-    x, y = (np.asarray(rankdata(-values), dtype=np.float64) for values in _lists(scores, truth))
+    x, y = (np.asarray(rankdata(-values), dtype=np.float64) for values in two_lists(scores, truth))
     changes: Floats = x - y
     return changes
 
@@ -152,7 +136,7 @@ def id_sequence_tau(scores: Values, truth: Values, ids: Sequence[int] | None = N
     Raises:
         ConfigError: as :func:`pairwise_accuracy`, or ``ids`` are not n different numbers.
     """
-    x, y = _lists(scores, truth)
+    x, y = two_lists(scores, truth)
     numbers = np.arange(len(x)) if ids is None else np.asarray(ids)
     if len(numbers) != len(x) or len(np.unique(numbers)) != len(x):
         raise ConfigError(
@@ -219,10 +203,10 @@ def rank_agreement(scores: Values, truth: Values, resamples: int = 1000, seed: i
     permutations.
 
     Raises:
-        ConfigError: as :func:`nni_plugins.evaluators.reports.sample_study.measurements.correlation`.
+        ConfigError: as :func:`nni_plugins.evaluators.statistics.correlation.correlation`.
     """
     found = correlation(scores, truth, resamples, seed)
-    x, y = _lists(scores, truth)
+    x, y = two_lists(scores, truth)
     low, high = _pairwise_interval(x, y, resamples, seed)
     of_pairs, of_ranks = _p_values(x, y, resamples, seed)
     rho, tau = found.spearman, found.kendall
@@ -237,13 +221,11 @@ def rank_agreement(scores: Values, truth: Values, resamples: int = 1000, seed: i
 def _pairwise_interval(x: Floats, y: Floats, resamples: int, seed: int) -> tuple[float, float]:
     """An architecture and its own copy are no pair: counted as ties they would pull every resample towards 1/2."""
     count = len(x)
-    drawn = generator(seed, "pairwise bootstrap").integers(0, count, size=(resamples, count))
+    drawn = resampled(count, resamples, seed, "pairwise bootstrap")
     times = np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.float64)
     difference = ((times @ (_signs(x) * _signs(y)).astype(np.float64)) * times).sum(axis=1)
     pairs = count**2 - (times * times).sum(axis=1)
-    values = 0.5 + difference[pairs > 0] / (2 * pairs[pairs > 0])
-    low, high = np.percentile(values, [(100 - COVERAGE) / 2, (100 + COVERAGE) / 2])
-    return float(low), float(high)
+    return interval(0.5 + difference[pairs > 0] / (2 * pairs[pairs > 0]))
 
 
 def _p_values(x: Floats, y: Floats, permutations: int, seed: int) -> tuple[float, float]:

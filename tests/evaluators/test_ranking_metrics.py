@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.reports.sample_study.measurements import correlation
+from nni_plugins.evaluators.statistics.correlation import correlation
 from nni_plugins.evaluators.statistics.ranking import kendall_tau
 from nni_plugins.evaluators.statistics.ranking_metrics import (
     id_sequence_tau,

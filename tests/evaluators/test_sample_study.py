@@ -16,14 +16,9 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.objectives import Rotation, Supervised, fitted
 from nni_plugins.evaluators.randomness import generator, torch_fork
 from nni_plugins.evaluators.reports.sample_study.figures import efficiency_figure, scatter_figure
-from nni_plugins.evaluators.reports.sample_study.measurements import (
-    Interval,
-    Measurements,
-    correlation,
-    efficiency,
-    robust_line,
-)
+from nni_plugins.evaluators.reports.sample_study.measurements import Measurements, efficiency, robust_line
 from nni_plugins.evaluators.stand_alone.measured import MeasuredTraining
+from nni_plugins.evaluators.statistics.correlation import Estimate, correlation
 from nni_plugins.evaluators.training import evaluate
 from nni_plugins.evaluators.training.settings import StandAloneSettings
 from nni_plugins.spaces.nasbench201 import NASBench201
@@ -57,8 +52,8 @@ def test_the_statistics_of_every_resample_are_scipys() -> None:
     draws = [rng.integers(0, 12, size=(2, 12))][0]
     for statistic, key in ((stats.spearmanr, "spearman"), (stats.kendalltau, "kendall")):
         expected = np.percentile([statistic(x[i], y[i]).statistic for i in draws], [2.5, 97.5])
-        interval: Interval = getattr(correlation(x, y, resamples=2, seed=5), key)
-        assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=1e-12)
+        estimate: Estimate = getattr(correlation(x, y, resamples=2, seed=5), key)
+        assert (estimate.low, estimate.high) == pytest.approx(tuple(expected), abs=1e-12)
 
 
 def test_the_interval_is_a_percentile_bootstrap() -> None:
@@ -79,8 +74,8 @@ def test_the_interval_is_a_percentile_bootstrap() -> None:
 def test_planted_data() -> None:
     x = np.arange(10.0)
     same = correlation(x, x**3)
-    assert same.spearman == Interval(1, 1, 1) and same.kendall.value == pytest.approx(1) and same.pairwise.value == 1
-    assert correlation(x, -x).spearman == Interval(-1, -1, -1) and correlation(x, -x).pairwise.value == 0
+    assert same.spearman == Estimate(1, 1, 1) and same.kendall.value == pytest.approx(1) and same.pairwise.value == 1
+    assert correlation(x, -x).spearman == Estimate(-1, -1, -1) and correlation(x, -x).pairwise.value == 0
     flat = correlation(np.zeros(10), x)
     assert np.isnan(flat.spearman.value) and np.isnan(flat.kendall.low) and flat.pairwise.value == 0.5, (
         "equal scores count half"
@@ -92,8 +87,12 @@ def test_planted_data() -> None:
 @pytest.mark.parametrize(
     ("scores", "truth", "message"),
     [
-        ([1.0, 2.0], [1.0, 2.0], "a correlation needs at least 3 architectures, but got 2"),
-        ([1.0, 2.0, 3.0], [1.0, 2.0], r"two equally long lists are needed, but got shapes \(3,\) and \(2,\)"),
+        ([1.0, 2.0], [1.0, 2.0], r"lists of at least 3 numbers are needed, but got shapes \(2,\) and \(2,\)"),
+        (
+            [1.0, 2.0, 3.0],
+            [1.0, 2.0],
+            r"two equally long lists of at least 3 numbers are needed, but got shapes \(3,\) and \(2,\)",
+        ),
         ([1.0, 2.0, np.nan], [1.0, np.inf, 3.0], "must be finite, but 2 are not"),
     ],
 )

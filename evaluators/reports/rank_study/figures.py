@@ -10,8 +10,8 @@ import numpy as np
 
 from nni_plugins.spaces.drawing import INK, UNNAMED
 
-from ...diagnostics.figures import SERIES, label, panels
 from ...statistics.ranking_metrics import null_deviations
+from ..figures import SERIES, label, panels
 from .rows import Condition, Floats, Row, Schedule, Sizes
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import numpy as np
 
 from nni_plugins.spaces.drawing import INK
 
-from ...diagnostics.figures import SERIES, label, panels, tidy
-from .measurements import Correlation, Experiments, Measurements, robust_line
+from ...statistics.correlation import Correlation
+from ..figures import SERIES, label, panels, tidy
+from .measurements import Experiments, Measurements, robust_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ import numpy as np
 
 from nni_plugins.spaces.drawing import INK, UNNAMED
 
-from ...diagnostics.figures import SERIES, label, panels, tidy
 from ...statistics.ranking_metrics import position_changes
+from ..figures import SERIES, label, panels, tidy
 from .amount import Amounts
 from .measures import KeyAgreement, Study, positions
 
