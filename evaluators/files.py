@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -89,6 +90,22 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically."""
     atomic_write(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def json_able(value: Any) -> Any:
+    """``value`` with text as keys, lists for tuples, and null for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): json_able(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_able(part) for part in value]
+    return None if _empty(value) else value
+
+
+def delete_weights(folder: Path) -> None:
+    """Remove the checkpoints below ``folder`` of finished trainings whose results are kept; their curves stay."""
+    for path in [*folder.rglob("step-*"), *folder.rglob("initial.*")]:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:

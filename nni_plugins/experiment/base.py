@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from nni_plugins.evaluators.base import EvaluatorPlugin, Report
-from nni_plugins.evaluators.settings import Settings
+from nni_plugins.evaluators.settings import Settings, read
 
 from .jobs import Job, Plan, Value
 
@@ -34,8 +34,8 @@ class ExperimentSettings(Settings):
     )
 
 
-HARMLESS = frozenset({"retries", "threads", "run_folder"})
-"""Keys of an experiment's settings that no value depends on."""
+HARMLESS = frozenset({"retries", "threads", "run_folder", "optimize_mode"})
+"""Keys of any experiment's settings that no value depends on."""
 
 
 class Experiment(ABC):
@@ -52,9 +52,27 @@ class Experiment(ABC):
     settings_class: ClassVar[type[ExperimentSettings]]
     paths: ClassVar[tuple[str, ...]] = ()
     """Dotted keys of the settings that hold paths, relative to the file that they stand in; ``*`` is any key."""
+    harmless: ClassVar[frozenset[str]] = HARMLESS
+    """Keys of the settings that no value of a job depends on: they may be changed when all jobs are done."""
+    keeps_weights: ClassVar[bool] = True
+    """False: checkpoints of finished jobs are deleted, for weights are large and a study has many trainings."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+
+    @classmethod
+    def read_settings(cls, arguments: Any, where: str) -> ExperimentSettings:
+        """Of ``tuner.classArgs``; ``where`` stands before each key in messages.
+
+        Raises:
+            ConfigError: with every problem.
+        """
+        return read(cls.settings_class, arguments, where)
+
+    @classmethod
+    def paths_in(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """:attr:`paths`, and those that plugins say which ``arguments`` name."""
+        return cls.paths
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
     @property

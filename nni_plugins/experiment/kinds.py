@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.settings import read
 from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import closest
 
@@ -58,4 +57,4 @@ def _study(name: str) -> type[Experiment]:
 def load_experiment(name: str, arguments: Mapping[str, Any], where: str = "tuner.classArgs.") -> Experiment:
     """The experiment ``name`` with ``arguments``, every problem of them in one :class:`ConfigError`."""
     found = experiment_class(name)
-    return found(read(found.settings_class, arguments, where))
+    return found(found.read_settings(arguments, where))

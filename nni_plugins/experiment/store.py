@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError
-from nni_plugins.evaluators.files import differences, write_json
+from nni_plugins.evaluators.files import delete_weights, differences, write_json
 
 from .base import Experiment
 from .jobs import Job, Plan, Value
@@ -37,9 +37,11 @@ class Store:
         write_json(self.folder / CONFIG, {"experiment": self.experiment.name, "settings": settings})
 
     def save(self, job: Job, value: Value) -> None:
-        """Write down what a finished job gave."""
+        """Write down what a finished job gave; then its checkpoints may go."""
         content = {"schema": SCHEMA_VERSION, "job": job.described(), "identity": self._identity(job), "value": value}
         write_json(self.path(job), content)
+        if not self.experiment.keeps_weights:
+            delete_weights(self.job_folder(job))
 
     def load(self, job: Job) -> Value | None:
         """The value of a job that was finished in this folder, or None.

@@ -4,9 +4,7 @@ ranked (fact sheet B6).
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,10 +81,3 @@ def shared_run(shared: SharedText, indices: Indices, *, every: int | None = None
     marks = sorted(int(epoch) for epoch in rankings.measured)
     curve = np.array([*(rankings.measured[str(epoch)] for epoch in marks), last.tolist()], dtype=np.float64)
     return SharedRun(last, (*marks, epochs), curve, history)
-
-
-def forget_weights(folder: Path) -> None:
-    """Remove the checkpoints below ``folder`` of a run that is kept in other form; its curve stays."""
-    for path in [*folder.rglob("step-*"), *folder.rglob("initial.*")]:
-        with contextlib.suppress(OSError):
-            path.unlink()
