@@ -19,7 +19,7 @@ from nni_plugins.evaluators.text import (
 )
 from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.strategies import DARTS
-from nni_plugins.strategies.differentiable.recurrent import RecurrentDifferentiable
+from nni_plugins.strategies.recurrent.darts import RecurrentDifferentiable
 
 torch.set_num_threads(1)  # tensors are so small that more threads only wait for each other
 text = TextSettings(path=sys.argv[1], tokens="split", max_words=500, limit_tokens=20_000, limit_evaluation_tokens=8_000)

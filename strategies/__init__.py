@@ -29,7 +29,7 @@ __getattr__, __dir__ = lazy(
         "random.random_nas": ["RandomNAS", "RandomNASResult"],
         "random.random_search": ["RandomSearch"],
         "ranking": ["Ranked"],
-        "differentiable.recurrent": ["RecurrentDifferentiable"],
+        "recurrent.darts": ["RecurrentDifferentiable"],
         "rlnas.search": ["RLNAS", "RLNASResult"],
         "differentiable.sampled_settings": ["GDASSettings", "SETNSettings", "SETNTraining", "SampledTraining"],
         "random.settings": ["RandomNASSettings", "RandomNASTraining"],

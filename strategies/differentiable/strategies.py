@@ -22,8 +22,8 @@ from nni_plugins.spaces.recurrent import RecurrentCell
 from ..nni_base import RankedStrategy
 from ..ranking import Ranked
 from .evaluators import DifferentiableTraining, from_classification
-from .recurrent import RecurrentDifferentiable, RecurrentResult, recurrent_training
-from .recurrent import search as recurrent_search
+from ..recurrent.darts import RecurrentDifferentiable, RecurrentResult, recurrent_training
+from ..recurrent.darts import search as recurrent_search
 from .search import DifferentiableResult, search
 from .settings import (
     DifferentiableSettings,

@@ -25,8 +25,13 @@ from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.spaces.recurrent.codec import OPERATIONS
 from nni_plugins.spaces.recurrent.mixed import MixedRecurrent, edge, ranked
 
+from ..differentiable.settings import DifferentiableSettings
+from ..limits import Limits
 from ..ranking import Ranked
-from .settings import DifferentiableSettings
+
+
+MOST_RANKED = 100_000
+"""Where so many most probable cells have too few within the limits, no more are looked at."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,19 @@ class RecurrentMixture:
         scores: npt.NDArray[np.float64] = np.array(sums, dtype=np.float64)
         return scores
 
-    def best(self, space: RecurrentCell, k: int) -> list[Ranked]:
-        """The derived cell, then the next most probable ones, symmetric twins left out; fewer than ``k`` if there are
-        no more.
+    def best(self, space: RecurrentCell, k: int, limits: Limits = Limits()) -> list[Ranked]:  # noqa: B008 - frozen
+        """The most probable cells within ``limits``, the first of which is without limits the derived one, symmetric
+        twins left out; fewer than ``k`` if there are no more among the :data:`MOST_RANKED` most probable.
         """
         wanted = 4 * k
         while True:
             indices, scores = ranked(space, self.probabilities, wanted)
+            within = limits.mask(space, indices)
             chosen: dict[str, Ranked] = {}
-            for architecture, score in zip(space.decode(indices), scores.tolist(), strict=True):
+            for architecture, score in zip(space.decode(indices[within]), scores[within].tolist(), strict=True):
                 if len(chosen) < k:
                     chosen.setdefault(space.canonical(architecture), Ranked(architecture, score))
-            if len(chosen) == k or len(indices) < wanted:
+            if len(chosen) == k or len(indices) < wanted or wanted > MOST_RANKED:
                 return list(chosen.values())
             wanted *= 8
 
@@ -108,8 +114,10 @@ def search(
     *,
     folder: Path | None = None,
     report: Report | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> RecurrentResult:
-    """One search; ``space`` may have any number of classes, the corpus says how many words there are.
+    """One search; ``space`` may have any number of classes, the corpus says how many words there are. What it finds
+    meets ``limits``.
 
     Raises:
         ConfigError: a text is too short for the batch size.
@@ -120,7 +128,7 @@ def search(
     model = initialise(space.with_classes(len(corpus.words)), training, seed)
     trained = train(model, corpus, training, seed, folder=folder, report=report)
     mixture = RecurrentMixture(model.numbers())
-    return RecurrentResult(mixture.best(model.search_space, top_k), mixture, trained)
+    return RecurrentResult(mixture.best(model.search_space, top_k, limits), mixture, trained)
 
 
 class RecurrentDifferentiable(Evaluator):
@@ -189,7 +197,7 @@ def recurrent_training(
     if not isinstance(evaluator, RecurrentDifferentiable):
         raise ConfigError(
             f"{strategy} trains recurrent cells with RecurrentDifferentiable, but got {type(evaluator).__name__}.",
-            "Pass nni_plugins.strategies.differentiable.recurrent.RecurrentDifferentiable(corpus).",
+            "Pass nni_plugins.strategies.recurrent.darts.RecurrentDifferentiable(corpus).",
         )
     values = read(LanguageSearchSettings, {**evaluator.settings.model_dump(), **changes})
     return RecurrentDifferentiable(

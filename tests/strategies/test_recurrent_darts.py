@@ -20,7 +20,7 @@ from nni_plugins.evaluators.text.stand_alone import LanguageModel
 from nni_plugins.spaces import Architecture
 from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.strategies import DARTS, PCDARTS, RFDARTS, RFPCDARTS, DifferentiableSettings
-from nni_plugins.strategies.differentiable.recurrent import (
+from nni_plugins.strategies.recurrent.darts import (
     RecurrentDifferentiable,
     RecurrentMixture,
     initialise,
