@@ -30,7 +30,7 @@ from nni_plugins.strategies.ranking import best
 
 from .asking import Asked
 from .base import WHOLE_SPACE, Axes, Experiment, choice
-from .evaluations import EvaluatedSettings, Evaluations, require_evaluation
+from .evaluations import EvaluatedSettings, Evaluations, evaluation_paths, require_evaluation
 from .jobs import Job, Plan, Value
 from .names import one_line
 from .truth import TruthSettings, truth_table
@@ -69,7 +69,7 @@ class SearchSettings(EvaluatedSettings):
     @classmethod
     def _objective(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None and cls.strategy.objective is None:
-            raise ValueError(f"{cls.strategy.name} has no objective; leave it out")
+            raise ValueError(f"leave it out, for {cls.strategy.name} has no objective")
         if value is not None:
             try:
                 check_objective_name(value)
@@ -121,6 +121,11 @@ class SearchExperiment(Experiment):
     command = "search"
     strategy: ClassVar[StrategyPlugin]
     settings: SearchSettings
+
+    @classmethod
+    def paths_in(cls, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of the evaluations too."""
+        return (*cls.paths, *evaluation_paths(arguments))
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
     @cached_property
@@ -277,10 +282,7 @@ def search_experiment(name: str) -> type[SearchExperiment]:
             "about": plugin.about,
             "settings_class": made,
             "strategy": plugin,
-            "paths": (
-                *EXPERIMENT_PATHS,
-                *(f"evaluations.*.{path}" for path in ("data.path", "data", "table", "text.path")),
-            ),
+            "paths": EXPERIMENT_PATHS,
         },
     )
 
