@@ -28,9 +28,9 @@ from nni_plugins.evaluators.reports.comparison import Comparison, Run, analyse
 from nni_plugins.evaluators.statistics.ranking import kendall_tau
 from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, nasbench201_table
 from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies.drawing import draw_distinct
 from nni_plugins.strategies.naov2.search import search
 from nni_plugins.strategies.naov2.settings import NAOV2Settings, NAOV2Training
-from nni_plugins.strategies.one_shot_ranking import draw_distinct
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "V2": {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.spaces.architecture import Architecture
@@ -12,6 +13,8 @@ from nni_plugins.spaces.base import Indices, SearchSpace
 
 from .limits import Limits
 
+ENUMERATED = 100_000
+"""Spaces of at most this many architectures are enumerated for a draw, so that one of all their distinct ones ends."""
 PATIENCE = 1000
 """So many batches without a single new architecture say that no more of them meet the limits."""
 LIMITED_BATCH = 1024
@@ -72,3 +75,27 @@ def draw(
                 "Raise the limits, or ask for fewer.",
             )
     return drawn
+
+
+def draw_distinct(space: SearchSpace, n: int, rng: np.random.Generator) -> Indices:
+    """At most ``n`` architectures, drawn uniformly one after the other, of symmetric twins the first: (at most n, D),
+    in the order of the draw.
+
+    Fewer only where the space has fewer distinct ones, and only spaces of at most :data:`ENUMERATED` architectures are
+    taken to have so few.
+    """
+    rows: list[npt.NDArray[np.int8]] = []
+    seen: set[str] = set()
+    small = space.size <= ENUMERATED
+    pool = rng.permutation(space.enumerate()) if small else space.sample(rng, 2 * n)
+    while True:
+        for row, architecture in zip(pool, space.decode(pool), strict=True):
+            form = space.canonical(architecture)
+            if form not in seen:
+                seen.add(form)
+                rows.append(row)
+            if len(rows) == n:
+                break
+        if small or len(rows) == n:
+            return np.array(rows, dtype=np.int8).reshape(-1, len(space.decisions))
+        pool = space.sample(rng, 2 * n)

@@ -1,6 +1,4 @@
-"""What searches share that end by evaluating architectures with a supernet's weights: the score, and candidates drawn
-at random.
-"""
+"""What searches share that end by evaluating architectures with a supernet's weights: the score."""
 
 from __future__ import annotations
 
@@ -15,12 +13,9 @@ from nni_plugins.evaluators.data import ImageSet
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.objectives import Objective, RandomLabels
 from nni_plugins.evaluators.supernets.one_shot import one_shot_accuracy
-from nni_plugins.spaces.base import Indices, SearchSpace
+from nni_plugins.spaces.base import Indices
 
 from .random.settings import OneShotSettings
-
-ENUMERATED = 100_000
-"""Spaces of at most this many architectures are enumerated for a draw, so that one of all their distinct ones ends."""
 
 
 @dataclass(frozen=True)
@@ -64,27 +59,3 @@ def check_objective(method: str, objective: Objective) -> None:
             f"random labels of held-out images cannot be predicted, and {method} ranks by accuracy on them.",
             "Choose supervised, or a pretext task such as rotation; RLNAS and GDAS search with random labels.",
         )
-
-
-def draw_distinct(space: SearchSpace, n: int, rng: np.random.Generator) -> Indices:
-    """At most ``n`` architectures, drawn uniformly one after the other, of symmetric twins the first: (at most n, D),
-    in the order of the draw.
-
-    Fewer only where the space has fewer distinct ones, and only spaces of at most :data:`ENUMERATED` architectures are
-    taken to have so few.
-    """
-    rows: list[npt.NDArray[np.int8]] = []
-    seen: set[str] = set()
-    small = space.size <= ENUMERATED
-    pool = rng.permutation(space.enumerate()) if small else space.sample(rng, 2 * n)
-    while True:
-        for row, architecture in zip(pool, space.decode(pool), strict=True):
-            form = space.canonical(architecture)
-            if form not in seen:
-                seen.add(form)
-                rows.append(row)
-            if len(rows) == n:
-                break
-        if small or len(rows) == n:
-            return np.array(rows, dtype=np.int8).reshape(-1, len(space.decisions))
-        pool = space.sample(rng, 2 * n)

@@ -11,7 +11,7 @@ import torch
 from nni_plugins.evaluators.randomness import generator, torch_seed
 from nni_plugins.spaces.base import Indices, SearchSpace
 
-from ..one_shot_ranking import ENUMERATED
+from ..drawing import ENUMERATED
 from .controller import Policy
 from .reinforce import Values
 

@@ -25,7 +25,8 @@ from nni_plugins.evaluators.training import Trained
 from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.supernet import Supernet
 
-from ..one_shot_ranking import OneShotScore, check_objective, draw_distinct
+from ..drawing import draw_distinct
+from ..one_shot_ranking import OneShotScore, check_objective
 from ..ranking import Ranked, best
 from ..single_path import SinglePathStrategy, training_of
 from .settings import RandomNASSettings, RandomNASTraining, check_candidates

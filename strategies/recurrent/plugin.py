@@ -148,7 +148,7 @@ class RecurrentRandomNASPlugin(SharedPlugin):
         from nni_plugins.evaluators.randomness import generator
         from nni_plugins.evaluators.supernets.shared_weights import Cycle
 
-        from ..one_shot_ranking import draw_distinct
+        from ..drawing import draw_distinct
         from ..ranking import best
 
         p = problem

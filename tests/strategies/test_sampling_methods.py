@@ -51,7 +51,7 @@ from nni_plugins.strategies.differentiable import gdas, setn
 from nni_plugins.strategies.differentiable.search import DifferentiableResult, skip_connections
 from nni_plugins.strategies.differentiable.search import initialise as mixture
 from nni_plugins.strategies.differentiable.settings import DifferentiableSettings
-from nni_plugins.strategies.one_shot_ranking import draw_distinct
+from nni_plugins.strategies.drawing import draw_distinct
 from nni_plugins.strategies.random import random_nas
 from nni_plugins.strategies.random.random_nas import RandomNASResult
 from nni_plugins.strategies.rlnas import search as rlnas

@@ -13,7 +13,7 @@ from nni_plugins.evaluators.reports.rank_study.rows import Sizes
 from nni_plugins.evaluators.tables.table import Table
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices
-from nni_plugins.strategies.one_shot_ranking import draw_distinct
+from nni_plugins.strategies.drawing import draw_distinct
 
 from .settings import RankStudySettings
 
