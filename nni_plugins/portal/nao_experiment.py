@@ -9,10 +9,10 @@ from typing import Any
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import read
 from nni_plugins.spaces.errors import NNIPluginsError, closest, shown
+from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.nao.codecs import ParameterCodec
 
 from ..experiment.file import NNI_KEYS, load_yaml
-from ..experiment.settings import build_space
 from .nao_tuner import NAOTunerSettings
 
 

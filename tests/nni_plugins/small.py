@@ -127,3 +127,10 @@ def value_of(searched: SearchExperiment, plan: Plan, name: str) -> dict[str, Any
 
 def load(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+def strip(result: Any) -> Any:
+    """Without what differs from run to run: seconds."""
+    if isinstance(result, dict):
+        return {key: strip(value) for key, value in result.items() if key != "seconds"}
+    return [strip(value) for value in result] if isinstance(result, list) else result

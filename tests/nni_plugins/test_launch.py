@@ -20,15 +20,15 @@ import pytest
 
 from nni_plugins.demo import wait_for
 from nni_plugins.doctor import NnictlMissing, nnictl, port_is_free
-from nni_plugins.experiment.run import run_experiment
-from nni_plugins.experiment.settings import RLNASExperiment, check
+from nni_plugins.experiment.runner import run_experiment
 from nni_plugins.portal import launch
 from nni_plugins.portal.launch import Launched, LaunchError, free_port
 from nni_plugins.portal.manager import ManagerError
-from nni_plugins.portal.registration import register
+from nni_plugins.portal.registration import register_tuners
 from nni_plugins.portal.tuner import job_of
 
-from .small import arguments, content, load, write
+from .small import content, load, stand_alone, strip, write
+from .small import experiment as loaded_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -168,16 +168,17 @@ def test_an_experiment_that_failed() -> None:
 # -- a whole experiment ------------------------------------------------------------------------------------------------
 @pytest.mark.filterwarnings("ignore:the supernet sees only")
 def test_a_real_experiment(tmp_path: Path) -> None:
-    register()
+    register_tuners()
     with Launched(experiment_file(tmp_path)) as experiment:
         assert experiment.folder == tmp_path / "experiments" / experiment.id, "the folder is where the file says"
         assert experiment.status() == "RUNNING" and processes_of(experiment.id)
         experiment.wait(lambda: None, 0.5, 4)
         assert experiment.status() == "DONE"
         trials = jobs(experiment)
-        assert set(trials) == {"search-0", "found-0-1", "random-1"} and len(experiment.manager.trials()) == 3
+        evaluated = {"stand_alone-found-0-1", "stand_alone-random-1"}
+        assert set(trials) == {"search-0", *evaluated} and len(experiment.manager.trials()) == 3
         result = load(wait_for(experiment.folder / "run" / "result.json", 15))
-        rows = {row["job"]: row for row in result["architectures"]}
+        rows = rows_of(result)
         for name, trial in trials.items():
             parameters, final = trial["parameters"], trial["final"]
             assert trial["status"] == "SUCCEEDED" and parameters["phase"] == name.split("-")[0]
@@ -186,23 +187,32 @@ def test_a_real_experiment(tmp_path: Path) -> None:
             assert [point["epoch"] for point in curve] == [1, 2] and len({frozenset(point) for point in curve}) == 1
             if name == "search-0":
                 assert set(choices.values()) == {"all"} and "angle" in final and "accuracy" not in final
-                assert final["result"]["found"][0]["choices"] == rows["found-0-1"]["choices"]
+                assert final["result"]["found"][0]["choices"] == rows["stand_alone-found-0-1"]["choices"]
             else:
                 assert choices == rows[name]["choices"] and "angle" not in final, (
                     "metrics stand beside the parameters that they belong to"
                 )
-                assert (final["accuracy"], final["macs"]) == (rows[name]["accuracy"], rows[name]["macs"])
+                measured = rows[name]["evaluations"]["stand_alone"]["value"]
+                assert (final["accuracy"], final["macs"]) == (measured, rows[name]["macs"])
     assert processes_of(experiment.id) == []
-    assert result == run_experiment(check(RLNASExperiment, arguments()), tmp_path / "alone"), (
-        "what nni-plugins search computes"
-    )
+    alone = run_experiment(loaded_experiment(), tmp_path / "alone")
+    assert strip(result) == strip(alone), "what nni-plugins search computes"
+
+
+def rows_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of a result by the name of their evaluation's job."""
+    return {row["evaluations"]["stand_alone"]["job"]: row for row in result["architectures"]}
 
 
 # -- interruptions: minutes --------------------------------------------------------------------------------------------
 LONG: dict[str, Any] = {
     "data": {"source": "digits"},
     "training": {"epochs": 100, "accelerator": "cpu", "checkpoint_seconds": 0.5},
-    "stand_alone": {"epochs": 60, "batch_size": 64, "accelerator": "cpu", "checkpoint_seconds": 0.5},
+    "evaluations": {
+        "stand_alone": stand_alone(
+            training={"epochs": 60, "batch_size": 64, "accelerator": "cpu", "checkpoint_seconds": 0.5}
+        )
+    },
     "found": 2,
     "random": 2,
 }
@@ -211,12 +221,12 @@ LONG: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """``result.json`` of the long experiment in one go."""
-    return run_experiment(check(RLNASExperiment, arguments(**LONG)), tmp_path_factory.mktemp("undisturbed"))
+    return run_experiment(loaded_experiment(**LONG), tmp_path_factory.mktemp("undisturbed"))
 
 
 @contextmanager
 def long_experiment(tmp_path: Path) -> Iterator[Launched]:
-    register()
+    register_tuners()
     with Launched(experiment_file(tmp_path, **LONG)) as experiment:
         yield experiment
     assert processes_of(experiment.id) == []
@@ -242,15 +252,15 @@ def stop_and_resume(experiment: Launched) -> None:
 
 def finish(experiment: Launched, undisturbed: dict[str, Any]) -> None:
     experiment.wait(lambda: None, 0.5, 8)
-    assert load(wait_for(experiment.folder / "run" / "result.json", 15)) == undisturbed
-    for name in undisturbed["architectures"]:
-        curve = [point["epoch"] for point in experiment.manager.intermediates(jobs(experiment)[name["job"]]["id"])]
+    assert strip(load(wait_for(experiment.folder / "run" / "result.json", 15))) == strip(undisturbed)
+    for name in rows_of(undisturbed):
+        curve = [point["epoch"] for point in experiment.manager.intermediates(jobs(experiment)[name]["id"])]
         assert curve == list(range(1, 61)), "no gap and no double point"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("job", ["search-0", "found-0-1"])
+@pytest.mark.parametrize("job", ["search-0", "stand_alone-found-0-1"])
 def test_stop_and_resume(tmp_path: Path, undisturbed: dict[str, Any], job: str) -> None:
     with long_experiment(tmp_path) as experiment:
         wait(lambda: epochs(experiment, job) > 5, 300, f"the sixth epoch of {job}")
@@ -293,8 +303,8 @@ def words(port: int) -> list[str]:
 @pytest.mark.timeout(900)
 def test_what_the_user_cancels_is_left_out(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     with long_experiment(tmp_path) as experiment:
-        wait(lambda: epochs(experiment, "random-1") > 2, 300, "the third epoch of random-1")
-        trial = jobs(experiment)["random-1"]["id"]
+        wait(lambda: epochs(experiment, "stand_alone-random-1") > 2, 300, "the third epoch of random-1")
+        trial = jobs(experiment)["stand_alone-random-1"]["id"]
         answer = subprocess.run(
             [experiment.command, "trial", "kill", experiment.id, "--trial_id", trial],
             env=experiment.environment,
@@ -304,9 +314,9 @@ def test_what_the_user_cancels_is_left_out(tmp_path: Path, undisturbed: dict[str
         assert answer.returncode == 0
         experiment.wait(lambda: None, 0.5, 8)
         result = load(wait_for(experiment.folder / "run" / "result.json", 15))
-    rows = {row["job"]: row for row in result["architectures"]}
-    assert result["failed"] == ["random-1"] and rows.pop("random-1")["accuracy"] is None
-    assert rows == {row["job"]: row for row in undisturbed["architectures"] if row["job"] != "random-1"}
+    rows, name = rows_of(strip(result)), "stand_alone-random-1"
+    assert result["failed"] == [name] and rows.pop(name)["evaluations"]["stand_alone"]["value"] is None
+    assert rows == {key: row for key, row in rows_of(strip(undisturbed)).items() if key != name}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.experiment.file import from_yaml
+from nni_plugins.experiment.file import read_experiment
 from nni_plugins.portal.nao_experiment import check_nao, is_nao
 
 from .small import Cli, write
@@ -93,7 +93,7 @@ def test_rounds_that_end_in_time(tmp_path: Path) -> None:
 
 def test_commands_that_run_searches_say_who_runs_nao(tmp_path: Path, run: Cli) -> None:
     with pytest.raises(ConfigError, match="which only NNI's manager runs") as caught:
-        from_yaml(EXAMPLE)
+        read_experiment(EXAMPLE)
     assert f"nnictl create --config {EXAMPLE}" in caught.value.remedy
     status, _, err = run("search", EXAMPLE, "--output", tmp_path / "run")
     assert status == 2 and "nni-plugins doctor" in err and not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from nni_plugins.experiment.runner import report_experiment, run_experiment
 from nni_plugins.experiment.store import Store, read_settings
 
 from .counting import Counting, CountingSettings
-from .small import experiment, load
+from .small import experiment, load, strip
 
 RESULT = {"square-1": 1, "square+0": 0, "square+1": 1, "half-1": 0.5, "half+0": 0, "half+1": 0.5}
 
@@ -139,10 +139,3 @@ def test_a_search_is_the_same_in_one_process_and_in_two(tmp_path: Path) -> None:
         assert (tmp_path / folder / "architectures.csv").read_text().count("\n") == 4
     searched = Store(given, tmp_path / "here").load(Plan(given).jobs["search-0"])
     assert searched is not None and searched["default"] == here["searches"][0]["default"]
-
-
-def strip(result: dict[str, Any]) -> Any:
-    """Without what differs from run to run: seconds."""
-    if isinstance(result, dict):
-        return {key: strip(value) for key, value in result.items() if key != "seconds"}
-    return [strip(value) for value in result] if isinstance(result, list) else result
