@@ -42,7 +42,8 @@ class TransferEvaluation(EvaluationSettings):
         default_factory=dict, description="to the recipe, by dotted keys such as optimizer.learning_rate"
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="to the written configuration file, by dotted keys such as model.neck.num_outs"
+        default_factory=dict,
+        description="to the written configuration file, by dotted keys such as model.neck.num_outs",
     )
 
     @model_validator(mode="after")

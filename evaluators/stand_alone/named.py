@@ -13,7 +13,7 @@ from ..objectives import Objective, fitted
 from ..objectives.base import LINEAR
 from ..randomness import torch_fork
 from ..retraining import timm_own
-from ..retraining.subjects import subject
+from ..subjects.resolver import image_subject
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def named_network(name: str, objective: Objective, images: ImageSet, seed: int) 
         ConfigError: nothing is called so, or it cannot end so; MissingBackend: timm, which may know the name, is not
             installed; DataError, LabelError: see :func:`nni_plugins.evaluators.objectives.fitted`.
     """
-    one = subject(name)
+    one = image_subject(name)
     if one.space is not None and one.architecture is not None:
         space = fitted(one.space, objective, images)
         costs = space.cost_table(images.input_size)(space.encode([one.architecture]))

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
-from nni_plugins.spaces.errors import NNIPluginsError
+from nni_plugins.spaces.errors import NNIPluginsError, SpaceError
 from nni_plugins.spaces.registry import build_space, space_settings
 
 from ..base import EvaluationSettings, EvaluatorPlugin, Measured, Metric, Network, Report, lasting
@@ -155,14 +155,17 @@ class StandAlonePlugin(EvaluatorPlugin):
             name, module = network, named_network(network, target, images, 0).network
         else:
             with torch_fork(0, "prepare"):
-                name, module = self.space.name, fitted(self.network_space, target, images).network(network)
+                name, module = (
+                    f"a network of {self.space.name}",
+                    fitted(self.network_space, target, images).network(network),
+                )
         try:
             evaluate(module, images.subset(np.arange(min(2, len(images)))), target, (torch.zeros(3), torch.ones(3)))
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, SpaceError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             size = " x ".join(map(str, images.input_size))
             raise ConfigError(
-                f"networks of {name} cannot be run on {images.name}, whose images have {size} pixels: {reason}",
+                f"{name} cannot be run on {images.name}, whose images have {size} pixels: {reason}",
                 "Choose larger images, or networks that reduce them less.",
             ) from None
 

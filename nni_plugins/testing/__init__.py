@@ -11,4 +11,6 @@
 
 from nni_plugins.spaces.testing import SpaceContract
 
-__all__ = ["SpaceContract"]
+from .evaluators import EvaluatorContract
+
+__all__ = ["EvaluatorContract", "SpaceContract"]
