@@ -1,42 +1,45 @@
-"""Experiment files: what is wrong with one, and those that we give away."""
+"""Experiment files: what is wrong with one, and the presets that we give away."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.experiment.file import NNI_KEYS, from_yaml
-from nni_plugins.experiment.settings import RandomSearchExperiment, RLNASExperiment
-from nni_plugins.presets import PRESETS, render
+from nni_plugins.evaluators.errors import ConfigError, DataError, TableError
+from nni_plugins.experiment.file import NNI_KEYS, read_experiment
+from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.presets import FOLDER, preset, preset_names, render_preset
 from nni_plugins.spaces import NASBench201
-from nni_plugins.studies.compare.config_file import read_compare
 
-from .small import content, settings, write
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from .small import arguments, content, experiment, file_of, stand_alone, write
 
 
 def problem(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
-        from_yaml(path)
+        read_experiment(path)
     return str(caught.value)
 
 
+def read_settings(path: Path) -> Any:
+    return read_experiment(path).settings
+
+
 def test_a_valid_file(tmp_path: Path) -> None:
-    assert from_yaml(write(tmp_path / "x.yml", content())) == ("rlnas", settings())
-    name, experiment = from_yaml(write(tmp_path / "y.yml", content("randomsearch")))
-    assert name == "randomsearch" and isinstance(experiment, RandomSearchExperiment) and experiment.random == 1
+    read = read_experiment(write(tmp_path / "x.yml", content()))
+    assert (read.name, read.settings) == ("RLNAS", experiment().settings)
+    random = read_experiment(write(tmp_path / "y.yml", content("randomsearch")))
+    assert random.name == "RandomSearch" and random.settings.random == 1 and random.trials == 1
 
 
 def test_class_args_may_be_left_out(tmp_path: Path) -> None:
     value = content()
     del value["tuner"]["classArgs"]
-    assert "maxTrialNumber: must be 11" in problem(write(tmp_path / "x.yml", value))
+    assert "maxTrialNumber: must be 12" in problem(write(tmp_path / "x.yml", value))
 
 
 def test_mistakes_in_class_args(tmp_path: Path) -> None:
@@ -65,12 +68,27 @@ def test_what_the_portal_needs(tmp_path: Path) -> None:
     assert "but got None" in problem(write(tmp_path / "x.yml", value))
 
 
+def test_the_direction_stands_in_the_file(tmp_path: Path) -> None:
+    """The portal reads it there; what is left out means ``maximize``."""
+    table = {"evaluator": "table", "metric": "accuracy", "larger_is_better": False}
+    space = {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1}
+    given = arguments(space=space, evaluations={"table": table}, optimize_mode="minimize")
+    value = file_of(load_experiment("rlnas", given), given)
+    assert read_experiment(write(tmp_path / "x.yml", value)).optimize_mode == "minimize"
+    del value["tuner"]["classArgs"]["optimize_mode"]
+    assert "tuner.classArgs.optimize_mode: must be minimize, for the portal reads it there" in problem(
+        write(tmp_path / "x.yml", value)
+    )
+
+
 @pytest.mark.parametrize(
     ("tuner", "message"),
     [
         ({"name": "RLNSA"}, "tuner.name: 'rlnsa' is not a tuner of this package; did you mean 'rlnas'"),
-        ({"name": "TPE"}, "is not a tuner of this package; known: darts, "),
-        ({}, "tuner.name: 'none' is not"),
+        ({"name": "Compaer"}, "tuner.name: 'compaer' is not a tuner of this package; did you mean 'compare'"),
+        ({"name": "TPE"}, "is not a tuner of this package; "),
+        ({"name": "NAO"}, "tuner NAO serves a trial command of your own, which only NNI's manager runs"),
+        ({}, "tuner.name: 'missing' is not"),
         ("RLNAS", "tuner.name: 'missing'"),
         (None, "tuner.name: 'missing'"),
     ],
@@ -100,68 +118,108 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nni_plugins.experiment.search.SearchExperiment.check", lambda self: None)  # no table is there
     (tmp_path / "deep").mkdir()
-    value = content(data={"source": "npz", "path": "../images.npz"}, truth={"table": "table.csv"})
-    _, experiment = from_yaml(write(tmp_path / "deep" / "x.yml", value))
-    assert experiment.data.path == str(tmp_path / "images.npz")
-    assert experiment.truth is not None and experiment.truth.table == str(tmp_path / "deep" / "table.csv")
+    evaluations = {
+        "mine": stand_alone(data={"source": "npz", "path": "mine.npz"}),
+        "table": {"evaluator": "table", "table": "../table.csv"},
+        "boxes": {"evaluator": "detection", "recipe": "retinanet_small", "data": "boxes"},
+        "again": {"evaluator": "retrain", "recipe": "digits", "data": "digits"},
+    }
+    value = content(
+        data={"source": "npz", "path": "../images.npz"}, truth={"table": "table.csv"}, evaluations=evaluations
+    )
+    given = read_settings(write(tmp_path / "deep" / "x.yml", value))
+    assert given.data.path == str(tmp_path / "images.npz")
+    assert given.truth.table == str(tmp_path / "deep" / "table.csv")
+    assert given.evaluations["mine"].data.path == str(tmp_path / "deep" / "mine.npz")
+    assert given.evaluations["table"].table == str(tmp_path / "table.csv")
+    assert given.evaluations["boxes"].data == str(tmp_path / "deep" / "boxes")
+    assert given.evaluations["again"].data.path == "digits" and given.evaluations["again"].recipe == "digits"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    _, experiment = from_yaml(
-        write(
-            tmp_path / "deep" / "x.yml", content(data={"source": "npz", "path": "~/i.npz"}, truth={"table": "digits"})
-        )
-    )
-    assert (
-        experiment.data.path == str(tmp_path / "home" / "i.npz")
-        and experiment.truth is not None
-        and experiment.truth.table == "digits"
-    )
+    value = content(data={"source": "npz", "path": "~/i.npz"}, truth={"table": "digits"})
+    given = read_settings(write(tmp_path / "deep" / "x.yml", value))
+    assert given.data.path == str(tmp_path / "home" / "i.npz") and given.truth.table == "digits"
 
 
-def test_a_search_without_stand_alone_training(tmp_path: Path) -> None:
-    """Only two lines differ from any other file: ``stand_alone: null`` and ``maxTrialNumber``."""
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    value = content(evaluations={"known": {"evaluator": "table", "table": "nb201.csv"}})
+    path = write(tmp_path / "x.yml", value)
+    with pytest.raises(TableError, match=r"evaluations\.known: [\s\S]*nb201\.csv"):
+        read_experiment(path)
+
+
+def test_more_architectures_than_meet_the_limits(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.yml", content(limits={"max_parameters": 4000}, found=40, evaluations={}, random=0))
+    message = problem(path)
+    assert "found: 40 architectures are wanted, but only " in message and "distinct ones meet the limits" in message
+    assert "raise tuner.classArgs.limits" in message
+
+
+def test_a_search_without_evaluations(tmp_path: Path) -> None:
+    """Only two lines differ from any other file: ``evaluations: {}`` and ``maxTrialNumber``, and the axes."""
     value = content(seeds=[0, 1])
-    value["tuner"]["classArgs"] |= {"stand_alone": None}
+    value["tuner"]["classArgs"] |= {"evaluations": {}}
     del value["tuner"]["classArgs"]["random"]
     assert "maxTrialNumber: must be 2" in problem(write(tmp_path / "x.yml", value))
     value["maxTrialNumber"] = 2
-    assert from_yaml(write(tmp_path / "x.yml", value))[1].stand_alone is None
+    value["searchSpace"]["phase"]["_value"] = ["search"]
+    assert read_settings(write(tmp_path / "x.yml", value)).evaluations == {}
 
 
-# -- examples/ ---------------------------------------------------------------------------------------------------------
-def test_every_preset_has_its_file() -> None:
-    own_trials = {
-        "nao_nasbench201_table",
-        "retrain_digits",
-    }  # tuners that serve any trial command, so no preset can know it
-    studies = {
-        "rank_study_cifar10",
-        "rank_study_digits",
-        "sharing_study_wikitext2",
-    }  # of commands, not of tuners; tested with those
-    assert {path.stem for path in EXAMPLES.glob("*.yml")} == {
-        name for name, preset in PRESETS.items() if preset.example
-    } | own_trials | studies
+# -- presets -----------------------------------------------------------------------------------------------------------
+ABSENT = {
+    "compare_nasbench201_table": "nb201_table",
+    "compare_two_nodes": "data",
+    "sample_study_cifar10_small": "nb201_table",
+}
+"""They name a file that must be there before anything is planned."""
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, preset in PRESETS.items() if preset.example and preset.tuner != "Compare"]
-)  # see test_compare
-def test_examples_are_the_presets_word_for_word(name: str) -> None:
-    path = EXAMPLES / f"{name}.yml"
-    assert path.read_text() == render(name), f"write it again: nni-plugins init {path} --preset {name} --force"
-    if PRESETS[name].tuner == "Compare":
-        assert read_compare(path).expected_trials == yaml.safe_load(path.read_text())["maxTrialNumber"]
-    else:
-        assert from_yaml(path)[0] == PRESETS[name].tuner.lower()
-    assert yaml.safe_load(path.read_text())["experimentName"] == name
+def test_unknown_presets() -> None:
+    with pytest.raises(ConfigError, match=r"unknown preset 'rlnas_digit'; did you mean 'rlnas_digits'"):
+        preset("rlnas_digit")
 
 
-def test_the_papers_hyper_parameters() -> None:
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_valid_files(name: str, tmp_path: Path) -> None:
+    path, text = tmp_path / "x.yml", render_preset(name)
+    path.write_text(text)
+    given, tuner = yaml.safe_load(text), preset(name).tuner
+    assert given["experimentName"] == name and given["tuner"]["name"] == tuner
+    assert given["tuner"]["classArgs"] == preset(name).classArgs, "as they stand in the preset's file"
+    assert ("trialGpuNumber" in text) == ("Needs a GPU" in text or "Needs GPUs" in text)
+    if name in ABSENT:
+        with pytest.raises((TableError, DataError), match=f"{tmp_path}/{ABSENT[name]}"):
+            read_experiment(path)
+        return
+    read = read_experiment(path)
+    assert read.name == tuner and read.trials == given["maxTrialNumber"]
+    assert f"nni-plugins {read.command} THIS_FILE" in text
+
+
+def test_presets_are_folded() -> None:
+    """Anybody may read them as they stand."""
+    wide = {
+        path.name: number
+        for path in sorted(FOLDER.glob("*.yml"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if len(line) > 120
+    }
+    assert wide == {}
+
+
+def test_no_two_presets_are_equal() -> None:
+    presets = {name: preset(name) for name in preset_names()}
+    pairs = itertools.combinations(presets, 2)
+    assert not [pair for pair in pairs if presets[pair[0]].classArgs == presets[pair[1]].classArgs]
+
+
+def test_the_papers_hyper_parameters(tmp_path: Path) -> None:
     """RLNAS (CVPR 2021; official SPOS.config) and NAS-Bench-201's 200-epoch recipe (ICLR 2020, table 1)."""
-    _, e = from_yaml(EXAMPLES / "rlnas_nasbench201.yml")
-    assert isinstance(e, RLNASExperiment) and e.stand_alone is not None
-    t, a = e.training, e.stand_alone
+    (tmp_path / "x.yml").write_text(render_preset("rlnas_nasbench201"))
+    e = read_settings(tmp_path / "x.yml")
+    t, a = e.training, e.evaluations["stand_alone"].training
     assert (t.epochs, t.batch_size, t.learning_rate, t.final_learning_rate) == (250, 64, 0.025, 0.001)
     assert (t.momentum, t.nesterov, t.weight_decay, t.share_cells, t.update, t.gradient_clip) == (
         0.9,
@@ -195,10 +253,10 @@ def test_the_known_keys_are_those_of_nni() -> None:
 
 
 def test_misspelt_keys_of_nni_are_reported_with_ours(tmp_path: Path) -> None:
-    text = render("rlnas_digits").replace("trainingService:", "trainingServic:").replace("epochs: 200", "epocs: 200")
-    (tmp_path / "x.yml").write_text(text)
+    text = render_preset("rlnas_digits").replace("trainingService:", "trainingServic:")
+    (tmp_path / "x.yml").write_text(text.replace("epochs: 200", "epocs: 200"))
     with pytest.raises(
         ConfigError,
         match=r"trainingServic: no such key of NNI's; did you mean 'trainingService'[\s\S]*epocs: no such key",
     ):
-        from_yaml(tmp_path / "x.yml")
+        read_experiment(tmp_path / "x.yml")
