@@ -19,11 +19,12 @@ from nni_plugins.evaluators.training.settings import BilevelSettings
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.recurrent import RecurrentCell
 
+from ..limits import Limits
 from ..nni_base import RankedStrategy
 from ..ranking import Ranked
-from .evaluators import DifferentiableTraining, from_classification
 from ..recurrent.darts import RecurrentDifferentiable, RecurrentResult, recurrent_training
 from ..recurrent.darts import search as recurrent_search
+from .evaluators import DifferentiableTraining, from_classification
 from .search import DifferentiableResult, search
 from .settings import (
     DifferentiableSettings,
@@ -53,6 +54,7 @@ class Differentiable(RankedStrategy):
         top_k: how many architectures are kept.
         seed: used with NNI's ``Classification``; a ``DifferentiableTraining`` brings its own.
         mixture, training: changes to the settings of supernet and training, None where there is none.
+        limits: what every found architecture meets.
     """
 
     defaults: ClassVar[DifferentiableSettings] = DifferentiableSettings()
@@ -66,6 +68,7 @@ class Differentiable(RankedStrategy):
         seed: int,
         mixture: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__()
         if top_k < 1:
@@ -74,6 +77,7 @@ class Differentiable(RankedStrategy):
         self.settings = read(DifferentiableSettings, {**given.model_dump(), **_changed(mixture or {})})
         self.top_k, self.seed, self._changes = top_k, seed, _changed(training or {})
         read(type(self.training_defaults), self._changes)
+        self.limits = limits or Limits()
         self.result: DifferentiableResult | RecurrentResult | None = None
         self.training: DifferentiableTraining | RecurrentDifferentiable
 
@@ -112,7 +116,14 @@ class Differentiable(RankedStrategy):
         assert self.space is not None and t.settings is not None
         if isinstance(t, RecurrentDifferentiable):
             self.result = recurrent_search(
-                self.space, t.corpus, t.settings, t.seed, self.top_k, folder=t.folder, report=t.report
+                self.space,
+                t.corpus,
+                t.settings,
+                t.seed,
+                self.top_k,
+                folder=t.folder,
+                report=t.report,
+                limits=self.limits,
             )
             return
         self.result = search(
@@ -125,6 +136,7 @@ class Differentiable(RankedStrategy):
             self.top_k,
             folder=t.folder,
             report=t.report,
+            limits=self.limits,
         )
 
     def ranking(self) -> Sequence[Ranked] | None:
@@ -149,8 +161,9 @@ class DARTS(Differentiable):
         order: Literal[1, 2] | None = None,
         top_k: int = 10,
         seed: int = 0,
+        limits: Limits | None = None,
     ) -> None:
-        super().__init__(settings, top_k, seed, training={"order": order})
+        super().__init__(settings, top_k, seed, training={"order": order}, limits=limits)
 
 
 class PCDARTS(Differentiable):
@@ -172,9 +185,10 @@ class PCDARTS(Differentiable):
         warmup_epochs: int | None = None,
         top_k: int = 10,
         seed: int = 0,
+        limits: Limits | None = None,
     ) -> None:
         mixture = {"partial_channels": partial_channels, "edge_normalization": edge_normalization}
-        super().__init__(settings, top_k, seed, mixture, {"warmup_epochs": warmup_epochs})
+        super().__init__(settings, top_k, seed, mixture, {"warmup_epochs": warmup_epochs}, limits)
 
 
 class RFDARTS(Differentiable):
@@ -191,8 +205,9 @@ class RFDARTS(Differentiable):
         option: Literal["A", "B", "C", "D"] | None = None,
         top_k: int = 10,
         seed: int = 0,
+        limits: Limits | None = None,
     ) -> None:
-        super().__init__(settings, top_k, seed, {"option": option})
+        super().__init__(settings, top_k, seed, {"option": option}, limits=limits)
 
 
 class RFPCDARTS(PCDARTS):

@@ -29,7 +29,6 @@ from ..differentiable.settings import DifferentiableSettings
 from ..limits import Limits
 from ..ranking import Ranked
 
-
 MOST_RANKED = 100_000
 """Where so many most probable cells have too few within the limits, no more are looked at."""
 
