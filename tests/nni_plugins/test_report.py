@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nni_plugins.cli.report import LONGEST, result_table
+from nni_plugins.cli.progress import Bars
+from nni_plugins.cli.report import LONGEST, draw_best, result_table
+from nni_plugins.experiment.jobs import Plan
 from nni_plugins.spaces import DARTS, NASBench201, SearchSpace
 
+from .small import experiment, value_of
+
 SMALL = NASBench201(nodes=3, channels=4, cells_per_stage=1)
+ACCURACY = {"evaluator": "stand_alone", "metric": "accuracy", "unit": "%", "larger_is_better": True}
 
 
 def result(architectures: list[str], **changes: Any) -> dict[str, Any]:
@@ -20,24 +25,33 @@ def result(architectures: list[str], **changes: Any) -> dict[str, Any]:
     rows = [
         {
             "source": "found",
+            "seed": 0,
+            "rank": i + 1,
+            "network": None,
             "architecture": text,
+            "choices": None,
             "score": 1.5 - i / 10,
-            "accuracy": 80.0 - i,
             "true_rank": None,
             "parameters": 1234 + i,
+            "macs": 99_000 + i,
+            "evaluations": {"mine": {"value": 80.0 - i, "status": "done", "job": "", "metrics": {}, "reused": False}},
         }
         for i, text in enumerate(architectures)
     ]
     rows[-1]["source"] = "random"
-    tau = {"trained": 0.5, "table": []}
-    whole = {
+    mean = {"found": 79.5, "random": 78.0}
+    return {
         "strategy": "RLNAS",
-        "settings": {"stand_alone": {}},
+        "settings": {"space": {"name": "nasbench201", "nodes": 3, "channels": 4, "cells_per_stage": 1}},
+        "score": {"key": "angle", "name": "angle", "unit": "rad"},
+        "searches": [{"seed": 0, "result": {}}],
         "architectures": rows,
         "architectures_in_table": None,
-        "kendall_tau": tau,
+        "evaluations": {"mine": {**ACCURACY, "mean": mean, "baselines": {}, "kendall_tau": 0.5}},
+        "kendall_tau": [None],
+        "failed": [],
+        **changes,
     }
-    return {**whole, "mean_accuracy": {"found": 79.5, "random": 78.0}, "failed": [], **changes}
 
 
 def printed(value: dict[str, Any], width: int) -> list[str]:
@@ -76,12 +90,22 @@ def test_the_table_has_the_numbers() -> None:
     first, second = texts(DARTS(), 2)
     lines = printed(result([first, second, first]), 100)
     rows = [cells(line) for line in lines if line.startswith("│")]
-    assert [row[:4] for row in rows] == [
-        ["1", "found", "1.5000", "80.00"],
-        ["2", "found", "1.4000", "79.00"],
-        ["1", "random", "1.3000", "78.00"],
+    assert rows == [
+        ["1", "found", "1.5000", "80.00", "1,234"],
+        ["2", "found", "1.4000", "79.00", "1,235"],
+        ["1", "random", "1.3000", "78.00", "1,236"],
     ]
     assert "\n".join(lines).count("Genotype") == 2, "one that was also drawn at random is listed once"
+
+
+def test_seeds_are_shown_where_there_are_several() -> None:
+    two = result(
+        texts(SMALL, 2), searches=[{"seed": 0, "result": {}}, {"seed": 3, "result": {}}], kendall_tau=[0.5, None]
+    )
+    two["architectures_in_table"] = 125
+    lines = printed(two, 250)
+    assert "seed" in "\n".join(lines) and cells(next(line for line in lines if line.startswith("│")))[2] == "0"
+    assert "Kendall tau-b of angle against the table of truth: 0.500 over all 125 architectures." in lines
 
 
 def test_short_architectures_stay_in_the_table() -> None:
@@ -90,8 +114,8 @@ def test_short_architectures_stay_in_the_table() -> None:
     lines = printed(result(given), 150)
     assert [cells(line)[0] for line in lines if line.startswith("│")] == given
     assert lines[-2:] == [
-        "mean accuracy: found 79.50 %, random 78.00 %",
-        "Kendall tau-b of angle against accuracy: 0.500 over the architectures above",
+        "mine, accuracy: mean of found 79.50 %, mean of random 78.00 %.",
+        "Kendall tau-b of angle against mine: 0.500 over the found and random architectures.",
     ]
     assert lines[-3].startswith("└")
 
@@ -111,7 +135,57 @@ def test_a_long_text_without_spaces_is_folded() -> None:
 
 def test_what_is_unknown_is_a_dash() -> None:
     """An architecture whose training failed, of a search without scores."""
-    value = result(texts(SMALL, 1))
-    value["architectures"][0] |= {"score": None, "accuracy": None, "parameters": None}
+    value = result(texts(SMALL, 1), failed=["mine-random-1"])
+    value["architectures"][0] |= {"score": None, "parameters": None}
+    value["architectures"][0]["evaluations"]["mine"] |= {"value": None, "status": "failed"}
+    lines = printed(value, 150)
+    (row,) = [cells(line) for line in lines if line.startswith("│")]
+    assert row[1:] == ["random", "-", "failed", "-"] and lines[-1] == "failed: mine-random-1"
+    value["architectures"][0]["evaluations"] = {}
     (row,) = [cells(line) for line in printed(value, 150) if line.startswith("│")]
-    assert row[1:] == ["random", "-", "-", "-", "-"]
+    assert row[3] == "-", "no evaluation took it"
+
+
+def test_baselines_stand_beside_the_others() -> None:
+    value = result(texts(SMALL, 2))
+    value["architectures"][1]["source"] = "largest_parameters"
+    value["evaluations"]["mine"]["baselines"] = {"largest_parameters": 79.0}
+    lines = printed(value, 150)
+    assert "largest parameters" in [cells(line) for line in lines if line.startswith("│")][1]
+    assert any("largest parameters 79.00 %." in line for line in lines)
+
+
+def test_the_picture_of_the_best(tmp_path: Any) -> None:
+    value = result(texts(SMALL, 2))
+    assert draw_best(value, tmp_path) is None, "a name has no cell"
+    value["architectures"][0]["choices"] = SMALL.parse(value["architectures"][0]["architecture"]).as_dict()
+    picture = draw_best(value, tmp_path)
+    assert picture == tmp_path / "best.png" and picture.read_bytes().startswith(b"\x89PNG")
+    value["architectures"] = []
+    assert draw_best(value, tmp_path) is None
+
+
+# -- bars --------------------------------------------------------------------------------------------------------------
+def test_a_line_for_all_jobs_and_one_for_the_job_at_work() -> None:
+    searched = experiment(seeds=[0, 1])
+    plan, bars = Plan(searched), Bars(Console(quiet=True), quiet=False)
+    jobs, epochs = bars.progress.tasks
+    search = plan.next()
+    assert search is not None
+    bars(search, {"epoch": 1.0, "loss": 2.25}, plan)
+    assert (epochs.visible, epochs.description, epochs.completed, epochs.fields["note"]) == (
+        True,
+        "search-0",
+        1,
+        "loss 2.250",
+    )
+    bars(search, {"epoch": 2.0}, plan)
+    assert (epochs.completed, epochs.fields["note"], jobs.total) == (2, "", None)
+    plan.done("search-0", value_of(searched, plan, "search-0"))
+    bars(search, None, plan)
+    assert (jobs.completed, jobs.total, epochs.visible) == (1, 5, False), "two searches, one found each, one random"
+    assert jobs.fields["note"] == "search-0: largest angle 1.5000 rad"
+    while (job := plan.next()) is not None:
+        plan.done(job.name, value_of(searched, plan, job.name))
+        bars(job, None, plan)
+    assert (jobs.completed, jobs.total) == (5, 5)
