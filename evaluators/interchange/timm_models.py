@@ -7,18 +7,20 @@ Every published network has its own name (``darts_rlnas_cifar10``), every space 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.cells.space import CellSpace
-from nni_plugins.spaces.errors import closest
+from nni_plugins.spaces.errors import NNIPluginsError, closest
 from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.published import names, published
-from nni_plugins.spaces.registered import SPACES, build
+from nni_plugins.spaces.registry import changed_space, found, named_space
 
 from ..backends import require
 from ..errors import ConfigError
+from ..randomness import generator
 from .export import usual_image_size
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 default_cfgs: dict[str, Any] = {}
 """timm's configuration of every name; timm's registry reads it under this name."""
 FIRST_CONVOLUTION = {"mobilenetlike": "stem.0.0", "nasbench101": "stem.0", "nasbench201": "stem.0"}
-"""Where timm changes weights for another number of input channels; ``stem.first.0`` in spaces of cells."""
+"""Where timm changes weights for another number of input channels; ``stem.first.0`` in spaces of cells. In the networks
+of other people's spaces it is looked for.
+"""
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear", "crop_pct": 0.875}
 CIFAR = {
     "mean": (0.4914, 0.4822, 0.4465),
@@ -49,9 +53,8 @@ def register() -> list[str]:
         MissingBackend: timm is not installed.
     """
     timm = require("timm.models", "timm")
-    spaces = {name: build(name, {}) for name in SPACES}
     models: dict[str, tuple[ImageSpace, Architecture | None]] = {
-        f"{name}_network": (space, None) for name, space in spaces.items() if isinstance(space, ImageSpace)
+        f"{name}_network": (space, None) for name, space in _image_spaces().items()
     }
     for item in map(published, names()):
         if isinstance(item.space, ImageSpace):
@@ -69,9 +72,37 @@ def register() -> list[str]:
     return sorted(models)
 
 
+def _image_spaces() -> dict[str, ImageSpace]:
+    """All registered ones. One that cannot be made is left out with a warning: timm's other names do not need it."""
+    spaces = {}
+    for name in found("spaces"):
+        try:
+            space = named_space(name)
+        except (NNIPluginsError, TypeError) as error:
+            warnings.warn(f"timm does not get to know {name}_network: {error}", stacklevel=3)
+            continue
+        if isinstance(space, ImageSpace):
+            spaces[name] = space
+    return spaces
+
+
+def _first_convolution(space: ImageSpace) -> str:
+    """The name of the module that sees the images."""
+    if isinstance(space, CellSpace):
+        return "stem.first.0"
+    if space.name in FIRST_CONVOLUTION:
+        return FIRST_CONVOLUTION[space.name]
+    import torch
+
+    (example,) = space.decode(space.sample(generator(0, "first convolution"), 1))
+    with torch.device("meta"):
+        modules = space.network(example).named_modules()
+    return next((name for name, module in modules if isinstance(module, torch.nn.Conv2d)), "")
+
+
 def _configuration(space: ImageSpace) -> dict[str, Any]:
     side = usual_image_size(space)
-    convolution = FIRST_CONVOLUTION.get(space.name, "stem.first.0")
+    convolution = _first_convolution(space)
     size = {"input_size": (space.input_channels, side, side), "num_classes": space.classes}
     return {**size, "first_conv": convolution, "classifier": "classifier", **(CIFAR if side == 32 else IMAGENET)}
 
@@ -125,7 +156,7 @@ def _arguments(
             f"{name}: timm's classifiers have a linear head, but got head={changed['head']!r}.",
             "Use the space's network().",
         )
-    built = cast(ImageSpace, build(space.name, {**config, **changed}))
+    built = cast(ImageSpace, changed_space(space, changed))
     if architecture is not None:
         return built, built.check(architecture)
     if "architecture" not in options:

@@ -22,8 +22,9 @@ from ..backends import require
 from ..errors import ConfigError
 from ..interchange.weights import fit, read_weights, weights_of
 from ..randomness import torch_seed
-from ..retraining.subjects import Subject
-from .architectures import CHECKPOINTS, resolve
+from ..subjects.files import WEIGHTS
+from ..subjects.subject import ImageSubject
+from .architectures import resolve
 
 NORMS = ("BN", "BN2d", "SyncBN")
 NORM_KEYS = ("type", "requires_grad", "eps", "momentum")
@@ -73,7 +74,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         _refuse(foreign, pretrained)
-        if checkpoint is None and isinstance(architecture, str) and architecture.endswith(CHECKPOINTS):
+        if checkpoint is None and isinstance(architecture, str) and architecture.endswith(WEIGHTS):
             checkpoint = architecture
         self.checkpoint, self.norm_eval, self.frozen_stages = checkpoint or None, norm_eval, frozen_stages
         self.subject = resolve(architecture, space, arguments)
@@ -185,7 +186,7 @@ def feature_channels(architecture: str | Mapping[str, Any], **options: Any) -> l
     return [stage for stage, _ in levels]
 
 
-def load_backbone(network: nn.Module, one: Subject, path: Path) -> None:
+def load_backbone(network: nn.Module, one: ImageSubject, path: Path) -> None:
     """Load a checkpoint's weights into a backbone's network: those of the moving average, where there is one; without
     classifier.
 
@@ -224,7 +225,7 @@ def _refuse(foreign: Mapping[str, Any], pretrained: Any) -> None:
 
 
 def _build(
-    one: Subject,
+    one: ImageSubject,
     wanted: tuple[int, ...] | None,
     output_stride: int | None,
     by: OutputStrideBy,

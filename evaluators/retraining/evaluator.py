@@ -18,13 +18,15 @@ from ..backends import require
 from ..errors import ConfigError
 from ..files import atomic_write, write_json
 from ..settings import read
+from ..subjects.resolver import image_subject
+from ..subjects.subject import ImageSubject, Subject, of_images
 from ..training.base import Report
 from ..training.checkpoint import CheckpointStore
 from . import checkpoints, recipes
 from .card import write_card
 from .checkpoints import BEST, LAST
 from .loop import Processes, Progress, Retraining
-from .network import Subject, build, describe, subject
+from .network import build, describe
 from .pictures import PictureData, open_pictures
 from .settings import MAY_CHANGE_IN_RETRAINING, PictureSettings, Recipe
 from .summary import Summary
@@ -135,11 +137,11 @@ class TimmRetrain:
         """
         data, recipe = self.data, self.recipe
         classes = data.train.classes
-        chosen: Subject | None = None
+        chosen: ImageSubject | None = None
         if isinstance(model, nn.Module):
             network, description = model, _own(model)
         else:
-            chosen = model if isinstance(model, Subject) else subject(model, self.space)
+            chosen = of_images(model) if isinstance(model, Subject) else image_subject(model, self.space)
             description = describe(chosen, recipe, len(classes))
             network = build(chosen, recipe, len(classes), self.seed)
         store = None
@@ -210,7 +212,7 @@ class _Outputs:
     """What a retraining writes for others to read, after every epoch and at the end."""
 
     def __init__(
-        self, evaluator: TimmRetrain, folder: Path, description: dict[str, Any], subject: Subject | None
+        self, evaluator: TimmRetrain, folder: Path, description: dict[str, Any], subject: ImageSubject | None
     ) -> None:
         self.evaluator, self.folder, self.description, self.subject = evaluator, folder, description, subject
         self.summary: Summary | None = None

@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
+from nni_plugins.spaces import registry
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.cells.space import CellSpace
 from nni_plugins.spaces.errors import SpaceError, closest
 from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.published import names, published
-from nni_plugins.spaces.registered import SPACES
-from nni_plugins.spaces.registered import build as space_of
+from nni_plugins.spaces.registry import named_space
 
 from ..errors import ConfigError
 from ..randomness import torch_fork
+from ..subjects.subject import ImageSubject
 from . import timm_own
 from .settings import Recipe
-from .subjects import Subject, subject
 from .widths import Width, limits, width, widths, with_channels
 
 if TYPE_CHECKING:
     from nni_plugins.spaces.staged import StagedNetwork
-
-__all__ = ["Subject", "build", "describe", "sized", "subject"]
 
 NOT_A_SIZE = {
     "classes": "the images say how many there are",
@@ -37,7 +35,7 @@ SMALL_IMAGE = 64
 """Pixels a side below which a stem for photographs, and from which on one for CIFAR, deserves a note."""
 
 
-def sized(one: Subject, recipe: Recipe, classes: int | None = None) -> ImageSpace:
+def sized(one: ImageSubject, recipe: Recipe, classes: int | None = None) -> ImageSpace:
     """The space of ``one``'s network, with a linear head on RGB images, at the size that ``recipe.network`` says.
 
     Args:
@@ -61,7 +59,7 @@ def sized(one: Subject, recipe: Recipe, classes: int | None = None) -> ImageSpac
     return space
 
 
-def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
+def build(one: ImageSubject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
     """The network for training, with timm's interface; fresh weights are a function of ``seed``.
 
     With ``network.auxiliary`` a network of cells returns (logits, auxiliary logits) in training mode. Dropped paths
@@ -89,7 +87,7 @@ def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
     return bridge(network, drop_rate=settings.dropout or space.config().get("dropout", 0.0))
 
 
-def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
+def describe(one: ImageSubject, recipe: Recipe, classes: int) -> dict[str, Any]:
     """What is written down of the network: JSON-able.
 
     ``space``: ``[name, arguments]``; ``architecture``: its choices; ``text``: its native text; all None for timm's own
@@ -111,7 +109,7 @@ def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
         smallest = space.network(architecture).smallest
     _check_side(space, smallest, recipe.input.size)
     costs = space.cost_table(recipe.input.size)(space.encode([architecture]))
-    known = space.name in SPACES and type(space) is type(space_of(space.name, {}))
+    known = space.name in registry.found("spaces") and type(space) is type(named_space(space.name))
     notes = _notes(one, recipe, space)
     if not known:
         notes.append(f"{space.name} is no space of nni-plugins, so timm.create_model cannot make its networks.")
@@ -129,7 +127,7 @@ def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(json.dumps(description)))
 
 
-def _of_a_space(one: Subject) -> tuple[ImageSpace, Architecture]:
+def _of_a_space(one: ImageSubject) -> tuple[ImageSpace, Architecture]:
     if one.space is None or one.architecture is None:
         raise ConfigError(f"{one.name} is one of timm's own models: it has no space.")
     return one.space, one.architecture
@@ -158,10 +156,11 @@ def _sizes(space: ImageSpace, recipe: Recipe) -> tuple[dict[str, Any], str | Non
     for key, arguments in recipe.network.sizes.items():
         name, _, variant = key.partition(":")
         place = f"network.sizes.{key}"
-        if name != space.name and name not in SPACES:
-            problems.append(f"{place}: no such space; {closest(name, {*SPACES, space.name})}")
+        known = {*registry.found("spaces"), space.name}
+        if name not in known:
+            problems.append(f"{place}: no such space; {closest(name, known)}")
             continue
-        base = space if name == space.name else space_of(name, {})
+        base = space if name == space.name else named_space(name)
         if not isinstance(base, ImageSpace):
             problems.append(f"{place}: its networks take no images")
             continue
@@ -207,7 +206,7 @@ def _left_out(space: ImageSpace, recipe: Recipe) -> list[str]:
     return left
 
 
-def _notes(one: Subject, recipe: Recipe, space: ImageSpace) -> list[str]:
+def _notes(one: ImageSubject, recipe: Recipe, space: ImageSpace) -> list[str]:
     notes, side, stem = [], recipe.input.size, _stem(space)
     changes, key = _sizes(cast(ImageSpace, one.space), recipe)
     if stem and "stem" not in changes and (side < SMALL_IMAGE) != (stem == "cifar"):
@@ -224,10 +223,10 @@ def _notes(one: Subject, recipe: Recipe, space: ImageSpace) -> list[str]:
     return notes
 
 
-def _timm_entry(one: Subject, space: ImageSpace, classes: int) -> list[Any]:
+def _timm_entry(one: ImageSubject, space: ImageSpace, classes: int) -> list[Any]:
     """Name and arguments of ``timm.create_model``; only what differs from what the name stands for."""
     named = one.name in names() and published(one.name).architecture == one.architecture
-    usual = published(one.name).space.config() if named else space_of(space.name, {}).config()
+    usual = published(one.name).space.config() if named else named_space(space.name).config()
     given = {
         key: value
         for key, value in space.config().items()

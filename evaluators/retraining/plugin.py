@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
@@ -16,11 +16,10 @@ from ..backends import require
 from ..base import EvaluationSettings, EvaluatorPlugin, Measured, Metric, Network, Report
 from ..errors import ConfigError
 from ..randomness import generator
+from ..subjects.resolver import image_subject
+from ..subjects.subject import ImageSubject
 from . import recipes
 from .settings import MAY_CHANGE_IN_RETRAINING, PictureSettings, Recipe
-
-if TYPE_CHECKING:
-    from .subjects import Subject
 
 NOT_OF_THE_CURVE = ("images_per_second",)
 """Not in ``metrics.jsonl``, so epochs that are reported late could not have it."""
@@ -125,10 +124,8 @@ class RetrainPlugin(EvaluatorPlugin):
         """``default``: top-1 accuracy of the test images after the epoch, in percent."""
         return {"default": row["top1"], **{key: value for key, value in row.items() if key not in NOT_OF_THE_CURVE}}
 
-    def _subject(self, network: Network) -> Subject:
-        from .subjects import Subject, subject
-
+    def _subject(self, network: Network) -> ImageSubject:
         if isinstance(network, str):
-            return subject(network)
+            return image_subject(network)
         assert isinstance(self.space, ImageSpace)
-        return Subject(self.space.name, self.space, network)
+        return ImageSubject(self.space.name, self.space, network)

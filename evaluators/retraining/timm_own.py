@@ -17,8 +17,8 @@ from nni_plugins.spaces.images import sides
 from ..backends import require
 from ..errors import ConfigError
 from ..randomness import torch_fork
+from ..subjects.subject import ImageSubject
 from .settings import Recipe
-from .subjects import Subject
 
 SAID_ELSEWHERE = {
     "num_classes": "the images say how many there are",
@@ -36,7 +36,7 @@ REFUSALS = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, Index
 """What timm and torch raise where an argument or an image size does not suit a model."""
 
 
-def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
+def build(one: ImageSubject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
     """See :func:`nni_plugins.evaluators.retraining.network.build`."""
     arguments = _arguments(one, recipe, classes)
     _measure(one.name, _inference(arguments), recipe.input.size)
@@ -44,7 +44,7 @@ def build(one: Subject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
         return _create(one.name, {**arguments, **_dropped(recipe)})[0]
 
 
-def describe(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
+def describe(one: ImageSubject, recipe: Recipe, classes: int) -> dict[str, Any]:
     """See :func:`nni_plugins.evaluators.retraining.network.describe`; multiply-adds are counted on one image by torch's
     FlopCounterMode.
     """
@@ -102,7 +102,7 @@ def _dropped(recipe: Recipe) -> dict[str, float]:
     }
 
 
-def _arguments(one: Subject, recipe: Recipe, classes: int) -> dict[str, Any]:
+def _arguments(one: ImageSubject, recipe: Recipe, classes: int) -> dict[str, Any]:
     """Checked arguments of timm.create_model, without dropout and dropped paths."""
     given = {**recipe.network.arguments, **one.arguments}
     problems = [

@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from nni_plugins.spaces.published import names as published_names
+
+from ..backends import require
 from ..data import ImageSet
 from ..errors import ConfigError
 from ..objectives import Objective, fitted
@@ -38,6 +41,8 @@ def named_network(name: str, objective: Objective, images: ImageSet, seed: int) 
         ConfigError: nothing is called so, or it cannot end so; MissingBackend: timm, which may know the name, is not
             installed; DataError, LabelError: see :func:`nni_plugins.evaluators.objectives.fitted`.
     """
+    if name not in published_names():
+        require("timm", "timm")
     one = image_subject(name)
     if one.space is not None and one.architecture is not None:
         space = fitted(one.space, objective, images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import SpaceError, closest, shown
-from ..registered import check_name
+from ..registry import check_name
 from .record import Count, Published, Result, Source, read
 
 __all__ = ["Count", "Published", "Result", "Source", "names", "published"]
@@ -17,12 +17,12 @@ def names(space: str | None = None) -> list[str]:
     """The names of all published architectures, or of those of one space.
 
     Raises:
-        SpaceError: no such space.
+        ConfigError: no such space.
     """
     listed = sorted(path.stem for path in FOLDER.glob("*.json"))
     if space is None:
         return listed
-    check_name(space)
+    check_name("spaces", space)
     return [name for name in listed if published(name).space_name == space]
 
 

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import registered
 from ..architecture import Architecture
 from ..base import ImageSize, SearchSpace
-from ..errors import SpaceError, shown
+from ..errors import ConfigError, SpaceError, shown
 from ..images import sides
+from ..registry import check_name, named_space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,8 +85,8 @@ class Published:
         """The space of its network, but for some of its arguments: other classes, channels, head."""
         if "name" in changes:
             raise SpaceError("name: a published architecture has a space of its own.")
-        arguments = {**self.arguments, **changes}
-        return registered.build(arguments.pop("name"), arguments)
+        arguments = {key: value for key, value in self.arguments.items() if key != "name"}
+        return named_space(self.space_name, {**arguments, **changes})
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -144,8 +144,8 @@ def read(path: Path) -> Published:
             f"{place}: space: must be an object with the space's name and its arguments, but got {shown(data['space'])}."
         )
     try:
-        registered.check_name(data["space"]["name"])
-    except SpaceError as error:
+        check_name("spaces", data["space"]["name"])
+    except ConfigError as error:
         raise SpaceError(f"{place}: space: {error.problem}") from None
     return Published(
         name=data["name"],

@@ -112,11 +112,15 @@ def test_every_way_to_say_which(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"architecture": "recurrent_darts"}, ConfigError, "no feature maps, so they cannot be a backbone"),
+        ({"architecture": "recurrent_darts"}, ConfigError, "whose networks take no images"),
         ({"architecture": "darts_v3"}, ConfigError, "did you mean"),
         ({"architecture": "resnet19"}, ConfigError, "did you mean"),
-        ({"architecture": "darts_v2", "space": "nao"}, ConfigError, "an architecture of darts, but space is 'nao'"),
-        ({"architecture": CELL, "arguments": {"chanels": 3}}, SpaceError, "did you mean 'channels'"),
+        (
+            {"architecture": "darts_v2", "space": "nao"},
+            ConfigError,
+            "of the space 'darts', but the space given is 'nao'",
+        ),
+        ({"architecture": CELL, "arguments": {"chanels": 3}}, ConfigError, "did you mean 'channels'"),
         ({"architecture": CELL, "out_indices": (7,)}, SpaceError, "stages 0 to 2 exist"),
         ({"architecture": CELL, "output_stride": 64}, SpaceError, "the stages' strides are"),
         ({"architecture": CELL, "frozen_stages": 9}, ConfigError, "has 3 stages, but got 9"),
@@ -133,8 +137,8 @@ def test_every_way_to_say_which(tmp_path: Path) -> None:
         ({"architecture": "test_resnet", "out_indices": (9,)}, ConfigError, "timm's test_resnet cannot be a backbone"),
         ({"architecture": "test_resnet", "out_indices": (2, 1)}, ConfigError, "ascend"),
         ({"architecture": "test_resnet", "arguments": {"pretrained": True}}, ConfigError, "checkpoint="),
-        ({"architecture": "nowhere.json"}, ConfigError, "nowhere.json cannot be read"),
-        ({"architecture": "nowhere.pth.tar"}, CheckpointError, "nowhere.pth.tar cannot be read"),
+        ({"architecture": "nowhere.json"}, ConfigError, "nowhere.json: no such file"),
+        ({"architecture": "nowhere.pth.tar"}, ConfigError, "nowhere.pth.tar: no such file"),
     ],
 )
 def test_what_cannot_be_a_backbone(options: dict[str, Any], kind: type[Exception], message: str) -> None:
@@ -145,7 +149,7 @@ def test_what_cannot_be_a_backbone(options: dict[str, Any], kind: type[Exception
 def test_a_checkpoint_must_say_what_it_is_of(tmp_path: Path) -> None:
     file = checkpoint(tmp_path, {})
     with pytest.raises(
-        CheckpointError, match=r"its network is not described[\s\S]*Name it: architecture=.*checkpoint="
+        CheckpointError, match=r"its network is not described[\s\S]*Name the architecture, .*checkpoint"
     ):
         Backbone(file)
     torch.save({"nni_plugins": {"description": {"space": ["nasbench201"]}}}, file)
@@ -180,7 +184,7 @@ def test_what_retraining_leaves_behind(tmp_path: Path, model: str) -> None:
     from nni_plugins.evaluators.retraining.checkpoints import save
     from nni_plugins.evaluators.retraining.network import build, describe
     from nni_plugins.evaluators.retraining.settings import Recipe
-    from nni_plugins.evaluators.retraining.subjects import subject
+    from nni_plugins.evaluators.subjects.resolver import image_subject
 
     sizes = {"sizes": {"nasbench201": SMALL}, "arguments": {"stem_type": "deep"} if model == "test_resnet" else {}}
     recipe = Recipe.model_validate(
@@ -193,7 +197,7 @@ def test_what_retraining_leaves_behind(tmp_path: Path, model: str) -> None:
             "network": sizes,
         }
     )
-    one = subject(model)
+    one = image_subject(model)
     network = build(one, recipe, 5, seed=3)
     file = tmp_path / "last.pth.tar"
     facts: dict[str, Any] = {"recipe": recipe, "classes": list("abcde"), "normalisation": ([0.5] * 3, [0.5] * 3)}

@@ -1,4 +1,4 @@
-"""What is trained: names and texts, sizes by recipe, networks that timm.create_model makes again, counts, and every
+"""What is trained: sizes by recipe, networks that timm.create_model makes again, counts, and every
 refusal.
 """
 
@@ -13,19 +13,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nni_plugins.evaluators.errors import ConfigError, MissingBackend
-from nni_plugins.evaluators.retraining.network import build, describe, sized, subject
+from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.retraining.network import build, describe, sized
 from nni_plugins.evaluators.retraining.settings import Recipe
-from nni_plugins.evaluators.retraining.subjects import Subject
 from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.subjects.resolver import image_subject
+from nni_plugins.evaluators.subjects.subject import ImageSubject
 from nni_plugins.spaces.cells import DARTS, NAO, NASNet, RobustDARTS
 from nni_plugins.spaces.cells.darts import EdgeSpace
-from nni_plugins.spaces.errors import SpaceError
 from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.mobilenet import MobileNetLike
 from nni_plugins.spaces.nasbench101 import NASBench101
 from nni_plugins.spaces.nasbench201 import NASBench201
-from nni_plugins.spaces.published import published
 
 timm = pytest.importorskip("timm")
 
@@ -58,8 +57,8 @@ def recipe(size: int = 32, **network: Any) -> Recipe:
     return read(Recipe, whole)
 
 
-def drawn(space: ImageSpace) -> Subject:
-    return subject(space.decode(space.sample(np.random.default_rng(1), 1))[0], space)
+def drawn(space: ImageSpace) -> ImageSubject:
+    return image_subject(space.decode(space.sample(np.random.default_rng(1), 1))[0], space)
 
 
 def again(description: dict[str, Any]) -> Any:
@@ -71,7 +70,7 @@ def inference(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {key: value for key, value in network.state_dict().items() if not key.startswith("auxiliary.")}
 
 
-def same_network(one: Subject, settings: Recipe, classes: int = 7) -> tuple[Any, dict[str, Any]]:
+def same_network(one: ImageSubject, settings: Recipe, classes: int = 7) -> tuple[Any, dict[str, Any]]:
     """The trained network and its description, after comparing it with what timm makes of the description."""
     network, description = build(one, settings, classes, 3).eval(), describe(one, settings, classes)
     copy = again(description).eval()
@@ -84,67 +83,6 @@ def same_network(one: Subject, settings: Recipe, classes: int = 7) -> tuple[Any,
         assert network(x).shape == (2, classes)
     assert sum(p.numel() for p in copy.parameters()) == description["parameters"]
     return network, description
-
-
-# -- subjects ----------------------------------------------------------------------------------------------------------
-def test_subjects() -> None:
-    item = published("darts_v2")
-    assert subject("darts_v2") == Subject("darts_v2", item.space, item.architecture, {})
-    assert subject(" darts_v2\n", DARTS()) == Subject("darts_v2", DARTS(), item.architecture)
-    assert (
-        subject(item.architecture)
-        == subject(item.architecture.to_json())
-        == Subject("darts", DARTS(), item.architecture)
-    )
-    assert (
-        subject(item.text, item.space)
-        == subject(item.architecture, item.space)
-        == Subject("darts", item.space, item.architecture)
-    )
-    cell = subject(NB201)
-    assert cell.space == NASBench201() and cell.space.to_string(cell.architecture) == NB201  # type: ignore[arg-type, union-attr]
-    assert subject("resnet18") == Subject("resnet18", None, None) and subject("resnet18.a1_in1k").space is None
-    assert len({subject("resnet18"), subject("resnet18")}) == 1
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ("darts_v3", "unknown model 'darts_v3'; did you mean 'darts_v2'"),
-        ("resnet19", "unknown model 'resnet19'; did you mean 'resnet18'"),
-        (
-            "qqqqqqqqqqqq",
-            "unknown model 'qqqqqqqqqqqq'; nothing is called like that.\nnni-plugins list --architectures",
-        ),
-        ("darts_network", "darts_network takes any architecture of darts: which"),
-        ("recurrent_nao", "networks of recurrent take no images"),
-        ("", "neither a name nor JSON"),
-        ("Genotype(normal=[])", "native text of an architecture needs its space"),
-    ],
-)
-def test_unknown_subjects(model: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        subject(model)
-
-
-def test_architectures_of_another_space() -> None:
-    with pytest.raises(ConfigError, match="darts_v2 is an architecture of darts, but the space is nao"):
-        subject("darts_v2", NAO())
-    with pytest.raises(SpaceError, match="the architecture is of 'darts', but this space is 'nao'"):
-        subject(published("darts_v2").architecture, NAO())
-    with pytest.raises(SpaceError, match="is not an operation of robustdarts"):
-        subject(published("darts_v2").text, RobustDARTS("S2"))
-    with pytest.raises(ConfigError, match="recurrent take no images"):
-        subject(published("recurrent_darts").architecture)
-
-
-def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "timm", None)
-    assert subject("darts_v2").space is not None
-    with pytest.raises(MissingBackend, match="timm is not installed"):
-        subject("resnet18")
 
 
 # -- networks and descriptions -----------------------------------------------------------------------------------------
@@ -176,12 +114,12 @@ def test_every_space(family: str) -> None:
 
 
 def test_published_at_the_size_of_the_recipe() -> None:
-    _, description = same_network(subject("darts_v2"), recipe(sizes=SMALL))
+    _, description = same_network(image_subject("darts_v2"), recipe(sizes=SMALL))
     assert description["timm"] == ["darts_v2", {"num_classes": 7, "stem": "cifar", "channels": 4, "cells": 3}]
     assert (
         description["space"][1]["stem"] == "cifar" and description["name"] == "darts_v2" and description["notes"] == []
     )
-    at_224 = describe(subject("darts_v2"), recipe(224, auxiliary=True), 1000)
+    at_224 = describe(image_subject("darts_v2"), recipe(224, auxiliary=True), 1000)
     assert at_224["timm"] == ["darts_v2", {"num_classes": 1000}]
     assert (at_224["parameters"], round(at_224["macs"] / 1e6, 1)) == (4_718_752, 529.9), "UnNAS' network recounted"
 
@@ -191,35 +129,35 @@ def test_resnet18() -> None:
     counter.
     """
     network, description = same_network(
-        subject("resnet18"), recipe(auxiliary=True, drop_path=0.1, dropout=0.2, sizes=SMALL), 10
+        image_subject("resnet18"), recipe(auxiliary=True, drop_path=0.1, dropout=0.2, sizes=SMALL), 10
     )
     assert description["timm"] == ["resnet18", {"num_classes": 10}] and description["parameters"] == 11_181_642
     assert description["space"] is description["architecture"] is description["text"] is None
     assert description["left_out"] == ["network.auxiliary: resnet18 has no auxiliary head of ours"]
     rates = [module.drop_prob for module in network.modules() if type(module).__name__ == "DropPath"]
     assert rates and max(rates) == pytest.approx(0.1) and network.drop_rate == 0.2
-    assert describe(subject("resnet18"), recipe(224), 1000)["macs"] == 1_814_073_344
+    assert describe(image_subject("resnet18"), recipe(224), 1000)["macs"] == 1_814_073_344
 
 
 def test_models_of_timm_with_a_will_of_their_own() -> None:
     """A network without dropped paths, one of a fixed image size, arguments of the recipe and of the subject."""
-    assert describe(subject("vgg11"), recipe(drop_path=0.1), 10)["left_out"] == [
+    assert describe(image_subject("vgg11"), recipe(drop_path=0.1), 10)["left_out"] == [
         "network.drop_path: vgg11 does not take timm's drop_path_rate"
     ]
-    assert describe(subject("densenet121"), recipe(drop_path=0.1), 10)["left_out"][0].startswith(
+    assert describe(image_subject("densenet121"), recipe(drop_path=0.1), 10)["left_out"][0].startswith(
         "network.drop_path: densenet121"
     )
     _, vit = same_network_without_count(
-        subject("vit_tiny_patch16_224"), recipe(arguments={"depth": 1, "embed_dim": 48})
+        image_subject("vit_tiny_patch16_224"), recipe(arguments={"depth": 1, "embed_dim": 48})
     )
     assert vit["timm"] == ["vit_tiny_patch16_224", {"num_classes": 7, "img_size": 32, "depth": 1, "embed_dim": 48}]
-    deep = Subject("vit_tiny_patch16_224", None, None, {"depth": 2})
+    deep = ImageSubject("vit_tiny_patch16_224", None, None, {"depth": 2})
     assert describe(deep, recipe(arguments={"depth": 1, "embed_dim": 48}), 7)["parameters"] > vit["parameters"]
-    left = describe(subject("darts_v2"), recipe(sizes=SMALL, arguments={"depth": 1}), 7)["left_out"]
+    left = describe(image_subject("darts_v2"), recipe(sizes=SMALL, arguments={"depth": 1}), 7)["left_out"]
     assert left == ["network.arguments (depth): for timm's own models only"]
 
 
-def same_network_without_count(one: Subject, settings: Recipe) -> tuple[Any, dict[str, Any]]:
+def same_network_without_count(one: ImageSubject, settings: Recipe) -> tuple[Any, dict[str, Any]]:
     network, description = build(one, settings, 7, 3), describe(one, settings, 7)
     again(description).load_state_dict(network.state_dict())
     return network, description
@@ -227,7 +165,10 @@ def same_network_without_count(one: Subject, settings: Recipe) -> tuple[Any, dic
 
 def test_weights_are_a_function_of_the_seed() -> None:
     before = torch.random.get_rng_state()
-    for one, settings in ((subject("darts_v2"), recipe(sizes=SMALL, auxiliary=True)), (subject("resnet10t"), recipe())):
+    for one, settings in (
+        (image_subject("darts_v2"), recipe(sizes=SMALL, auxiliary=True)),
+        (image_subject("resnet10t"), recipe()),
+    ):
         first, same, other = (build(one, settings, 3, seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(first[key], same[key]) for key in first)
         assert any(not torch.equal(first[key], other[key]) for key in first)
@@ -279,7 +220,7 @@ def test_width_search() -> None:
     settings = recipe(
         224, width={"macs": [500e6, 600e6]}, sizes={"darts": {"stem": "imagenet", "channels": 16, "cells": 14}}
     )
-    one = subject("darts_rlnas_cifar10")
+    one = image_subject("darts_rlnas_cifar10")
     assert sized(one, settings, 1000).config()["channels"] == 46, "RLNAS, table 3"
     description = describe(one, settings, 1000)
     assert description["notes"] == ["46 channels, the largest of 44, 46 with 500 to 600 M multiply-adds"]
@@ -349,7 +290,7 @@ def test_notes_on_the_stem() -> None:
     ],
 )
 def test_refusals(model: str, settings: dict[str, Any], message: str) -> None:
-    one, wrong = subject(model), recipe(**settings)
+    one, wrong = image_subject(model), recipe(**settings)
     for call in (lambda: describe(one, wrong, 10), lambda: build(one, wrong, 10, 0)):
         with pytest.raises(ConfigError, match=message):
             call()
@@ -370,8 +311,8 @@ def test_refusals(model: str, settings: dict[str, Any], message: str) -> None:
 )
 def test_too_small_images(model: str, side: int, message: str) -> None:
     for call in (
-        lambda: describe(subject(model), recipe(side), 10),
-        lambda: build(subject(model), recipe(side), 10, 0),
+        lambda: describe(image_subject(model), recipe(side), 10),
+        lambda: build(image_subject(model), recipe(side), 10, 0),
     ):
         with pytest.raises(ConfigError, match=message):
             call()
@@ -381,11 +322,11 @@ def test_too_few_classes_and_no_space() -> None:
     for model in ("darts_v2", "resnet18"):
         for classes in (0, 1):
             with pytest.raises(ConfigError, match=f"classes >= 2 must hold, but the images have {classes}"):
-                describe(subject(model), recipe(), classes)
+                describe(image_subject(model), recipe(), classes)
             with pytest.raises(ConfigError, match="classes >= 2"):
-                build(subject(model), recipe(), classes, 0)
+                build(image_subject(model), recipe(), classes, 0)
     with pytest.raises(ConfigError, match="resnet18 is one of timm's own models: it has no space"):
-        sized(subject("resnet18"), recipe())
+        sized(image_subject("resnet18"), recipe())
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
@@ -393,7 +334,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     trained = timm.create_model("resnet10t", num_classes=5)
     torch.save(trained.state_dict(), file)
     settings = recipe(arguments={"pretrained": True, "pretrained_cfg_overlay": {"file": str(file), "num_classes": 5}})
-    network, description = same_network(subject("resnet10t"), settings)
+    network, description = same_network(image_subject("resnet10t"), settings)
     assert torch.equal(network.state_dict()["conv1.0.weight"], trained.state_dict()["conv1.0.weight"]), (
         "the classifier is new, the rest is not"
     )

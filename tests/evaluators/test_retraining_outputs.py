@@ -22,7 +22,7 @@ from nni_plugins.evaluators.errors import CheckpointError, ConfigError, DataErro
 from nni_plugins.evaluators.retraining import batches as pipeline
 from nni_plugins.evaluators.retraining import checkpoints, recipes
 from nni_plugins.evaluators.retraining.card import write_card
-from nni_plugins.evaluators.retraining.network import build, describe, subject
+from nni_plugins.evaluators.retraining.network import build, describe
 from nni_plugins.evaluators.retraining.pictures import open_pictures
 from nni_plugins.evaluators.retraining.settings import (
     EMASettings,
@@ -33,6 +33,7 @@ from nni_plugins.evaluators.retraining.settings import (
     Recipe,
 )
 from nni_plugins.evaluators.retraining.validation import evaluate, validate
+from nni_plugins.evaluators.subjects.resolver import image_subject
 from nni_plugins.spaces.nasbench201 import NASBench201
 from nni_plugins.spaces.published import published
 
@@ -368,7 +369,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         space = NASBench201(nodes=3)
         self.recipe, self.folder = recipes.changed(recipes.recipe("digits"), {"optimizer.learning_rate": 0.05}), folder
-        one, data = subject(CELL, space), open_pictures(DIGITS)
+        one, data = image_subject(CELL, space), open_pictures(DIGITS)
         self.description = describe(one, self.recipe, 10)
         network = build(one, self.recipe, 10, seed=3)
         self.classes, self.statistics = data.test.classes, pipeline.normalisation(self.recipe, data.train)

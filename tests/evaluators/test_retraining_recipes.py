@@ -13,7 +13,7 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.retraining.recipes import FOLDER, changed, names, recipe
 from nni_plugins.evaluators.retraining.schedules import rate
 from nni_plugins.evaluators.retraining.settings import CropSettings, Recipe, TimmAugmentationSettings
-from nni_plugins.spaces.registered import build
+from nni_plugins.spaces.registry import named_space
 
 CIFAR10 = ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768))
 CIFAR100 = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
@@ -155,7 +155,7 @@ def test_sizes() -> None:
     for name in names():
         for key, arguments in recipe(name).network.sizes.items():
             space, _, variant = key.partition(":")
-            built: Any = build(space, {**arguments, **({"variant": variant.upper()} if variant else {})})
+            built: Any = named_space(space, {**arguments, **({"variant": variant.upper()} if variant else {})})
             assert {**built.config(), **arguments} == built.config()
             assert arguments["stem"] == ("imagenet" if recipe(name).input.size == 224 else "cifar")
     small, large = {"stem": "cifar", "channels": 16}, {"stem": "cifar", "channels": 36, "cells": 20}

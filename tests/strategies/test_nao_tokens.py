@@ -9,7 +9,7 @@ import pytest
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.spaces import DARTS, NAO, NASBench101, NASBench201, NASNet, RecurrentCell, SearchSpace
-from nni_plugins.spaces.registered import build
+from nni_plugins.spaces.registry import named_space
 from nni_plugins.strategies.nao import ParameterCodec, SpaceCodec, Tokens
 from nni_plugins.strategies.nao.codecs import finite_values
 from nni_plugins.strategies.nao.tokens import kinds
@@ -24,7 +24,7 @@ SPACES: dict[str, tuple[SearchSpace, int]] = {
     "recurrent-8": (RecurrentCell(), 500),
     "darts": (DARTS(), 500),
     "nasbench101": (NASBench101(nodes=3), 500),
-    "mobilenetlike": (build("mobilenetlike", {}), 200),
+    "mobilenetlike": (named_space("mobilenetlike"), 200),
 }
 
 
