@@ -83,7 +83,7 @@ class Questions:
         """
         space, limits, found = self.problem.space, self.problem.limits, self.problem.found
         if not self.answers:
-            raise ConfigError(f"no architecture of {space!r} that was suggested meets the limits {limits!r}.")
+            raise limits.unmet(space)
         order = sorted(self.answers, key=lambda architecture: -self.answers[architecture])
         firsts: dict[str, Architecture] = {}
         for architecture in order:

@@ -16,7 +16,9 @@ from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.recurrent import RecurrentCell
 
 from ..base import Problem, SearchResult, Setup, StrategyPlugin, refused
-from ..enas.settings import RecurrentENASSettings
+from ..enas.settings import RecurrentENASSettings, check_search
+from ..naov2.settings import check_found
+from ..random.settings import check_candidates
 from ..score import LOG_PROBABILITY, Score
 from .settings import CandidateSettings, ENASTextTraining, NAOTextTraining, RecurrentNAOSettings
 
@@ -34,14 +36,17 @@ class RecurrentPlugin(StrategyPlugin):
     objective = None
 
     def check(self, setup: Setup) -> None:
-        """A space of recurrent cells, and what :meth:`problems` says."""
+        """A space of recurrent cells, and :meth:`check_settings`."""
         if not isinstance(setup.space, RecurrentCell):
             refused([f"space: {self.name} searches recurrent cells, but {setup.space.name} has none; use recurrent"])
-        refused(self.problems(setup))
+        self.check_settings(setup)
 
-    def problems(self, setup: Setup) -> list[str]:
-        """What is wrong with the settings."""
-        return []
+    def check_settings(self, setup: Setup) -> None:
+        """What is wrong with the settings.
+
+        Raises:
+            ConfigError: see there.
+        """
 
 
 class RecurrentDARTSPlugin(RecurrentPlugin):
@@ -95,17 +100,9 @@ class RecurrentNAOPlugin(SharedPlugin):
     training_settings = NAOTextTraining
     search_settings = RecurrentNAOSettings
 
-    def problems(self, setup: Setup) -> list[str]:
-        """No more than the last evaluation ranks."""
-        from nni_plugins.evaluators.errors import ConfigError
-
-        from ..naov2.settings import check_found
-
-        try:
-            check_found(setup.search, setup.found, "found")
-        except ConfigError as error:
-            return [error.problem.removesuffix(".")]
-        return []
+    def check_settings(self, setup: Setup) -> None:
+        """No more are found than the last evaluation ranks."""
+        check_found(setup.search, setup.found, "found")
 
     def search_with(self, shared: SharedText, problem: Problem) -> SearchResult:
         """Cycles of shared weights on pools of cells."""
@@ -125,12 +122,16 @@ class RecurrentENASPlugin(SharedPlugin):
     training_settings = ENASTextTraining
     search_settings = RecurrentENASSettings
 
+    def check_settings(self, setup: Setup) -> None:
+        """As many candidates, and an epoch that trains the controller."""
+        check_search(setup.space, setup.search, setup.training.epochs, setup.found, "found")
+
     def search_with(self, shared: SharedText, problem: Problem) -> SearchResult:
         """One training of shared weights and controller."""
         from ..enas.search import enas
 
         p = problem
-        result = enas(shared, p.search, epochs=p.training.epochs, top_k=p.found)
+        result = enas(shared, p.search, epochs=p.training.epochs, top_k=p.found, limits=p.limits)
         return SearchResult(result.ranked, result.history, result.score, cost=_cost(result.history))
 
 
@@ -142,6 +143,10 @@ class RecurrentRandomNASPlugin(SharedPlugin):
     source = "Li & Talwalkar, UAI 2019"
     training_settings = SharedTextSettings
     search_settings = CandidateSettings
+
+    def check_settings(self, setup: Setup) -> None:
+        """As many candidates as are found."""
+        check_candidates(setup.search.candidates, setup.found, "found")
 
     def search_with(self, shared: SharedText, problem: Problem) -> SearchResult:
         """Uniform draws train the weights, and random cells are ranked by them."""
@@ -157,7 +162,7 @@ class RecurrentRandomNASPlugin(SharedPlugin):
             return p.space.sample(generator(p.seed, "paths", epoch), steps)
 
         history = shared.train(draw, Cycle(epochs=p.training.epochs))
-        indices = draw_distinct(p.space, p.search.candidates, generator(p.seed, "candidates"))
+        indices = draw_distinct(p.space, p.search.candidates, generator(p.seed, "candidates"), p.limits)
         ranked = best(p.space, indices, shared.scores(indices), p.found)
         return SearchResult(ranked, history, shared.scores, cost=_cost(history))
 
