@@ -15,11 +15,14 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from nni_plugins.spaces.images import ImageSpace
+from nni_plugins.spaces.published import names as published_names
 
+from ..backends import require
 from ..base import EvaluationSettings, EvaluatorPlugin, Measured, Metric, Network, Report
 from ..errors import ConfigError
 from ..overrides import changed
 from ..randomness import generator
+from ..subjects.resolver import image_subject
 from .recipes import AnyRecipe, recipe
 from .watch import METRICS
 
@@ -163,11 +166,12 @@ class TransferPlugin(EvaluatorPlugin):
         )
 
     def _backbone(self, network: Network) -> BackboneChoice:
-        from .architectures import resolve
         from .transfer import backbone
 
         if isinstance(network, str):
-            named = resolve(network)
+            if network not in published_names():
+                require("timm", "timm")
+            named = image_subject(network)
             return backbone(named.name, named.space, named.architecture, self.recipe)
         assert isinstance(self.space, ImageSpace)
         return backbone(self.space.name, self.space, network, self.recipe)

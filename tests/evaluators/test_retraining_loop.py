@@ -306,19 +306,6 @@ def test_progress_tells_speed_and_time_left(whole: tuple[Path, RetrainResult]) -
     assert rows[-1]["loss"] == pytest.approx(whole[1].history[-1]["loss"])
 
 
-def test_what_nni_sends_to_a_trial_makes_the_same_evaluator() -> None:
-    evaluator = TimmRetrain(job.DATA, job.recipe(), space=job.SPACE, seed=3)
-    again = TimmRetrain._load(**json.loads(json.dumps(evaluator._dump())))
-    assert (again.recipe, again.space, again.seed, again.data_settings) == (
-        evaluator.recipe,
-        job.SPACE,
-        3,
-        evaluator.data_settings,
-    )
-    with pytest.raises(ConfigError, match="report functions"):
-        TimmRetrain(job.DATA, job.recipe(), report=print)._dump()
-
-
 # -- several processes -------------------------------------------------------------------------------------------------
 def started(folder: Path, what: str, number: int, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {

@@ -1,4 +1,4 @@
-"""Tables of results: round trips, everything that is no table, and look-up as an NNI evaluator."""
+"""Tables of results: round trips, everything that is no table, and look-up by NNI's strategies."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace
 from nni.nas.strategy import GridSearch, Random
 
-from nni_plugins.evaluators.errors import TableError
-from nni_plugins.evaluators.tables.lookup import TableLookup
+from nni_plugins.evaluators.errors import ConfigError, TableError
+from nni_plugins.evaluators.nni_evaluator import PluginEvaluator
 from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, digits_table, nasbench201_table, read_table
 from nni_plugins.spaces import NASBench201
 from nni_plugins.spaces.errors import SpaceError
@@ -91,8 +91,6 @@ def test_missing_values_metrics_and_architectures(table: Table) -> None:
         table.value(CELLS[124], "accuracy")
     with pytest.raises(TableError, match=r"has no metric 'acuracy'; did you mean 'accuracy'\?"):
         table.metric("acuracy")
-    with pytest.raises(TableError, match="did you mean 'accuracy'"):
-        TableLookup(table, "accurracy")
     part = Table("part", SPACE, CELLS[:3], {"accuracy": np.arange(3.0)})
     with pytest.raises(TableError, match=r"part has no accuracy for .*\nTrain it stand-alone"):
         part.value(CELLS[3], "accuracy")
@@ -193,43 +191,64 @@ def test_damaged_files_are_refused_or_harmless(tmp_path: Path, write: Callable[[
 # Look-up as an evaluator
 
 
-def test_look_up_of_every_form(table: Table) -> None:
-    lookup = TableLookup(table)
-    cell = CELLS[60]
-    for form in (cell, cell.as_dict(), SPACE.to_string(cell), cell.to_json()):
-        assert lookup.evaluate(form) == 20.0
-    assert TableLookup(table, "macs").evaluate(cell) == 600
+def lookup(folder: Path, **settings: Any) -> PluginEvaluator:
+    return PluginEvaluator("table", {"table": str(write_csv(folder)), **settings}, space=SPACE)
+
+
+def test_look_up_of_every_form(tmp_path: Path) -> None:
+    evaluator, cell = lookup(tmp_path), CELLS[60]
+    frozen = SimplifiedModelSpace.from_model(SPACE.supernet(), evaluator).freeze(cell.as_dict())
+    for form in (cell, cell.as_dict(), SPACE.to_string(cell), cell.to_json(), frozen):
+        assert evaluator.evaluate(form) == 20.0
+    assert lookup(tmp_path, metric="macs").evaluate(cell) == 600
+    assert lookup(tmp_path, metric="macs", larger_is_better=False).evaluate(cell) == -600
     with pytest.raises(TableError, match="has no accuracy for"):
-        lookup.evaluate(CELLS[124])
+        evaluator.evaluate(CELLS[124])
     with pytest.raises(SpaceError, match="unknown operation 'conv'"):
-        lookup.evaluate("|conv~0|+|none~0|none~1|")
-    with pytest.raises(TableError, match="a frozen model space is needed, but got NASBench201Supernet"):
-        lookup._execute(SPACE.supernet())
-    with pytest.raises(TableError, match="a frozen model space is needed"):
-        lookup._execute(RawFormatModelSpace.from_model(SPACE.supernet(), lookup))
+        evaluator.evaluate("|conv~0|+|none~0|none~1|")
+    with pytest.raises(ConfigError, match="a frozen model space is needed, but got NASBench201Supernet"):
+        evaluator.evaluate(SPACE.supernet())
+    with pytest.raises(ConfigError, match="a frozen model space is needed, but this one was not frozen"):
+        evaluator._execute(RawFormatModelSpace.from_model(SPACE.supernet(), evaluator))
+    with pytest.raises(ConfigError, match="resnet18 is no architecture of nasbench201, and table takes no other"):
+        evaluator.evaluate("resnet18")
+
+
+def test_a_table_that_does_not_suit_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="has no metric 'accurracy'; did you mean 'accuracy'"):
+        lookup(tmp_path, metric="accurracy")
+    with pytest.raises(ConfigError, match=r"settings\.metrik: no such key; did you mean 'metric'"):
+        lookup(tmp_path, metrik="accuracy")
+    with pytest.raises(ConfigError, match=r"settings\.evaluator: unknown 'tabel'; did you mean 'table'"):
+        PluginEvaluator("tabel", space=SPACE)
+    with pytest.raises(ConfigError, match="is of NASBench201"):
+        PluginEvaluator("table", space=NASBench201(nodes=4))
+
+
+def whole_table(folder: Path) -> PluginEvaluator:
+    """Every cell has its own number."""
+    rows = [f"{text},{row}" for row, text in enumerate(STRINGS)]
+    (folder / "whole.csv").write_text("\n".join(["architecture,accuracy", *rows]))
+    return PluginEvaluator("table", {"table": str(folder / "whole.csv")}, space={"name": "nasbench201", "nodes": 3})
 
 
 @pytest.mark.parametrize("form", [RawFormatModelSpace, SimplifiedModelSpace])
-def test_inside_nnis_random_strategy(form: Any) -> None:
-    whole = Table("whole", SPACE, CELLS, {"accuracy": np.arange(125.0)})
+def test_inside_nnis_random_strategy(form: Any, tmp_path: Path) -> None:
     engine = SequentialExecutionEngine(max_model_count=8)
     strategy = Random(seed=0)
-    strategy(form.from_model(SPACE.supernet(), TableLookup(whole)), engine)
+    strategy(form.from_model(SPACE.supernet(), whole_table(tmp_path)), engine)
     models = list(engine.list_models())
     assert len({tuple(model.sample.items()) for model in models}) == 8
-    assert [model.metric for model in models] == [
-        whole.value(SPACE.parse(model.sample), "accuracy") for model in models
-    ]
+    assert [model.metric for model in models] == [CELLS.index(SPACE.parse(model.sample)) for model in models]
     assert next(iter(strategy.list_models(limit=1))).metric == max(model.metric for model in models)
 
 
-def test_inside_nnis_grid_search() -> None:
+def test_inside_nnis_grid_search(tmp_path: Path) -> None:
     """In NNI 3.0 all models that ``GridSearch`` draws from a ``RawFormatModelSpace`` share one sample, so the
     simplified format is used.
     """
-    whole = Table("whole", SPACE, CELLS, {"accuracy": np.arange(125.0)})
     engine, strategy = SequentialExecutionEngine(), GridSearch(seed=0)
-    strategy(SimplifiedModelSpace.from_model(SPACE.supernet(), TableLookup(whole)), engine)
+    strategy(SimplifiedModelSpace.from_model(SPACE.supernet(), whole_table(tmp_path)), engine)
     assert sorted(model.metric for model in engine.list_models()) == list(range(125))
     assert SPACE.parse(next(iter(strategy.list_models(limit=1))).sample) == CELLS[124]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,11 @@ from nni_plugins.evaluators import (
     ConfigError,
     DataError,
     ImageSet,
+    PluginEvaluator,
     RandomLabels,
     SupernetSettings,
     SupernetTraining,
     Supervised,
-    Table,
-    TableLookup,
     load,
 )
 from nni_plugins.evaluators.data.settings import DataSettings
@@ -350,9 +350,10 @@ def test_the_whole_space_can_be_drawn_and_no_more() -> None:
         RandomSearch(0)
 
 
-def test_nni_runs_random_search_on_a_table(run: Callable[..., NasExperiment]) -> None:
-    everything = tuple(SPACE.decode(SPACE.enumerate()))
-    evaluator = TableLookup(Table("counts", SPACE, everything, {"accuracy": np.array([score(a) for a in everything])}))
+def test_nni_runs_random_search_on_a_table(run: Callable[..., NasExperiment], tmp_path: Path) -> None:
+    rows = [f"{SPACE.to_string(cell)},{score(cell)!r}" for cell in SPACE.decode(SPACE.enumerate())]
+    (tmp_path / "counts.csv").write_text("\n".join(["architecture,accuracy", *rows]))
+    evaluator = PluginEvaluator("table", {"table": str(tmp_path / "counts.csv")}, space=SPACE)
     strategy = RandomSearch(40, seed=4)
     experiment = run(SPACE.supernet(), evaluator, strategy)
     assert strategy.ranked == random_search(SPACE, score, 40, seed=4)
