@@ -133,6 +133,11 @@ class EvaluatorPlugin(ABC):
         data = None if self.data is None else self.data.model_dump(mode="json")
         return {"settings": lasting(kept), "data": lasting(data)}
 
+    @property
+    def ask_cost(self) -> dict[str, float]:
+        """What one answer of :meth:`ask` adds to the budget of a search, by name, such as ``search_epochs``."""
+        return {}
+
     def ask_identity(self) -> dict[str, Any]:
         """All that an answer of :meth:`ask` depends on besides architecture and seed."""
         return self.identity()

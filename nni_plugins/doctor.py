@@ -18,7 +18,7 @@ from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import NNIPluginsError
 
 from .experiment.base import Experiment
-from .experiment.file import NOT_A_PATH, load_yaml, read_experiment, tuner_name
+from .experiment.file import is_path, load_yaml, read_experiment, tuner_name
 from .inventory import DESCRIBED, Installed, installed_plugins, plugins_with_torch
 from .portal.registration import NAO, registered_tuners
 
@@ -235,13 +235,13 @@ def _needs_torch(experiment: Experiment) -> bool:
 def _paths(experiment: Experiment) -> Iterator[tuple[str, str]]:
     """(dotted key, absolute path) of the files and folders that the settings name."""
     settings = json.loads(experiment.settings.model_dump_json())
-    for place in experiment.paths:
+    for place in experiment.paths_in(settings):
         yield from _below(settings, place.split("."), "")
 
 
 def _below(content: Any, place: list[str], key: str) -> Iterator[tuple[str, str]]:
     if not place:
-        if isinstance(content, str) and content not in NOT_A_PATH:
+        if is_path(key.rpartition(".")[2], content):
             yield key, content
     elif isinstance(content, Mapping):
         first, *rest = place

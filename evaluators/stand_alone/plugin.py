@@ -173,6 +173,11 @@ class StandAlonePlugin(EvaluatorPlugin):
         """Train, and measure on the test images."""
         return self._train(network, load_images(self.images), seed, folder, report)
 
+    @property
+    def ask_cost(self) -> dict[str, float]:
+        """The epochs of a training."""
+        return {"search_epochs": float(self.settings.training.epochs)}
+
     def ask(self, architecture: Architecture, seed: int, folder: Path | None) -> float:
         """Train on a part of the training images, and measure on the rest; the test images take no part."""
         return self._train(architecture, self.split(seed), seed, folder, None).value

@@ -125,6 +125,11 @@ class LanguageModelPlugin(EvaluatorPlugin):
         }
         return Measured(metrics[f"{self.settings.measure}_perplexity"], metrics, result.history, cost)
 
+    @property
+    def ask_cost(self) -> dict[str, float]:
+        """The epochs of a training."""
+        return {"search_epochs": float(self.settings.training.epochs)}
+
     def ask(self, architecture: Architecture, seed: int, folder: Path | None) -> float:
         """Minus the validation perplexity; the test text takes no part."""
         corpus = read_text(self.text)

@@ -32,6 +32,11 @@ class Asked:
                 remedy = f"Delete {folder} to start this search over."
                 raise CheckpointError(f"{folder / ANSWERS} is damaged.", remedy) from None
 
+    @property
+    def cost(self) -> dict[str, float]:
+        """What all answers took, by name, such as ``search_epochs``."""
+        return {name: each * len(self.answers) for name, each in self.evaluator.ask_cost.items()}
+
     def __call__(self, architecture: Architecture) -> float:
         """Larger is better."""
         key = digest(architecture)

@@ -92,6 +92,20 @@ class EvaluatedSettings(ExperimentSettings):
         return build_space(self.space)
 
 
+def evaluation_paths(arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Dotted keys of the evaluations in ``arguments`` that hold paths, as their evaluators say; none of those that
+    cannot be read: reading them says why.
+    """
+    given, places = arguments.get("evaluations"), list[str]()
+    for name, one in given.items() if isinstance(given, Mapping) else ():
+        evaluator = one.get("evaluator") if isinstance(one, Mapping) else None
+        try:
+            places += [f"evaluations.{name}.{path}" for path in evaluator_plugin(str(evaluator)).paths]
+        except NNIPluginsError:
+            continue
+    return tuple(places)
+
+
 class Evaluations:
     """The evaluations that ``settings`` name.
 

@@ -59,8 +59,9 @@ def read_experiment(path: Path) -> Experiment:
     arguments = cast(dict[str, Any], content["tuner"]).get("classArgs") or {}
     problems = [f"{key}: no such key of NNI's; {closest(str(key), NNI_KEYS)}" for key in content if key not in NNI_KEYS]
     try:
-        resolved = resolve_paths(arguments, found.paths, path.parent) if isinstance(arguments, Mapping) else arguments
-        experiment = load_experiment(name, resolved)
+        if isinstance(arguments, Mapping):
+            arguments = resolve_paths(arguments, found.paths_in(arguments), path.parent)
+        experiment = load_experiment(name, arguments)
     except ConfigError as error:
         raise ConfigError("; ".join([*problems, error.problem]), error.remedy) from None
     problems += [f"tuner.classArgs.{problem}" for problem in objective_problems(experiment)]
@@ -104,6 +105,13 @@ def resolve_paths(arguments: Mapping[str, Any], paths: tuple[str, ...], folder: 
     return resolved
 
 
+def is_path(key: str, value: Any) -> bool:
+    """Whether the value of a key that may hold a path is one: recipes have names of ours, or are files that end so."""
+    if not isinstance(value, str) or value in NOT_A_PATH:
+        return False
+    return key != "recipe" or value.endswith((".yml", ".yaml"))
+
+
 def _resolved(content: Mapping[str, Any], place: list[str], folder: Path) -> dict[str, Any]:
     first, *below = place
     changed = dict(content)
@@ -111,7 +119,7 @@ def _resolved(content: Mapping[str, Any], place: list[str], folder: Path) -> dic
         value = content[key]
         if below and isinstance(value, Mapping):
             changed[key] = _resolved(value, below, folder)
-        elif not below and isinstance(value, str) and value not in NOT_A_PATH:
+        elif not below and is_path(key, value):
             changed[key] = str((folder / Path(value).expanduser()).resolve())
     return changed
 

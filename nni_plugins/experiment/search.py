@@ -404,12 +404,18 @@ def run_search(
             "random": result.scores(space.encode([space.architecture(choices) for choices in random])),
             **_counted_as(settings, problem),
             "curve": [_numbers(row) for row in result.curve],
-            "cost": result.cost,
+            "cost": {**result.cost, **_asked_cost(problem, result)},
             **result.details,
         },
     }
     _judge(settings, space, result, value)
     return {**value, "seconds": time.monotonic() - started}
+
+
+def _asked_cost(problem: Problem, result: SearchResult) -> dict[str, float]:
+    """The budget of what was asked, with what the strategy spent of the same name."""
+    asked = problem.ask.cost if isinstance(problem.ask, Asked) else {}
+    return {name: result.cost.get(name, 0.0) + spent for name, spent in asked.items()}
 
 
 def _judge(settings: SearchSettings, space: SearchSpace, result: SearchResult, value: Value) -> None:

@@ -1,130 +1,153 @@
-"""From finished jobs to the report: what ran, what is missing, and :mod:`nni_plugins.evaluators.reports.comparison`'s
-judgement.
+"""From finished jobs to reports: what ran, what is missing, and what :mod:`nni_plugins.evaluators.reports.comparison`
+says of each evaluation.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import write_json
-from nni_plugins.evaluators.reports.comparison.record import Comparison, Run
+from nni_plugins.evaluators.reports.comparison.record import Baseline, Comparison, Run
 
+from ...experiment.evaluations import Evaluations
+from ...experiment.jobs import Job, Plan
 from ...experiment.result import versions
-from .plan import CompareJob, ComparePlan
 from .settings import CompareSettings
 
-REPORT = "report"
+if TYPE_CHECKING:
+    from nni_plugins.evaluators.reports.comparison.analysis import Analysis
+
+SCHEMA_VERSION = 2
+REPORT, RESULT = "report", "result.json"
 NO_SEARCH = {"search_epochs": 0.0, "queries": 0.0}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """``files``: of the report, by name, and ``statistics`` their numbers; both empty where too little is finished.
-    ``missing``: jobs that are not done; ``reused``: measurements taken over from an equal architecture; ``failed``:
-    jobs that NNI gave up."""
+def write_result(settings: CompareSettings, evaluations: Evaluations, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Write ``result.json`` and ``report/`` for what is finished; returns the content of the former.
 
-    folder: Path
-    files: dict[str, Path]
-    statistics: dict[str, Any]
-    missing: list[str]
-    failed: list[str]
-    measured: int
-    reused: int
+    ``report``: the page to begin with, and ``files`` and ``statistics`` of each evaluation; None and empty where too
+    little is finished. ``missing``: jobs that are not done, ``failed``: those that were given up. ``measured``:
+    evaluations that were done, ``reused``: those that took the value of an equal network over.
 
-    def to_json(self) -> dict[str, Any]:
-        """For ``--json`` and ``result.json``."""
-        return {
-            "folder": str(self.folder),
-            "files": {name: str(path) for name, path in self.files.items()},
-            "statistics": self.statistics or None,
-            "missing": self.missing,
-            "failed": self.failed,
-            "measured": self.measured,
-            "reused": self.reused,
-            "versions": versions(),
-        }
+    Raises:
+        ConfigError: all is finished, and the values cannot be compared.
+    """
+    from nni_plugins.evaluators.reports.comparison.overview import write_overview
+    from nni_plugins.evaluators.reports.comparison.report import statistics, write_analysis
+
+    jobs, below = list(plan.jobs.values()), folder / REPORT
+    analyses = _analyses(settings, evaluations, plan)
+    files = {name: write_analysis(analysis, below / name) for name, analysis in analyses.items()}
+    first = next((of_one["report.html"] for of_one in files.values()), None)
+    value = {
+        "schema": SCHEMA_VERSION,
+        "folder": str(folder),
+        "report": str(write_overview(settings.title, analyses, below) if len(analyses) > 1 else first or "") or None,
+        "files": {name: {file: str(path) for file, path in of_one.items()} for name, of_one in files.items()},
+        "statistics": {name: statistics(analysis) for name, analysis in analyses.items()},
+        **_counted(job for job in jobs if job.phase != "search"),
+        **_unfinished(jobs),
+        "versions": versions(),
+    }
+    write_json(folder / RESULT, value)
+    return value
 
 
-def comparison_of(settings: CompareSettings, plan: ComparePlan, about: dict[str, Any]) -> Comparison:
-    """The finished runs; policies with fewer than two finished seeds are left out, and of pairs the seeds that another
-    policy lacks.
+def _analyses(settings: CompareSettings, evaluations: Evaluations, plan: Plan) -> dict[str, Analysis]:
+    """Of the evaluations of which enough is finished."""
+    from nni_plugins.evaluators.reports.comparison.analysis import analyse
+
+    analyses, judged = {}, settings.report
+    for name in settings.evaluations:
+        concerned = [job for job in plan.jobs.values() if job.phase in ("search", name)]
+        unfinished = _unfinished(concerned)
+        try:
+            comparison = comparison_of(settings, evaluations, plan, name)
+        except ConfigError:
+            if not any(unfinished.values()):  # everything is there, so it is the values that cannot be compared
+                raise
+        else:
+            analyses[name] = analyse(comparison, judged.paired, judged.seed, judged.resamples)
+    return analyses
+
+
+def _counted(jobs: Iterable[Job]) -> dict[str, int]:
+    done = [bool(job.value["result"]["reused"]) for job in jobs if job.status == "done"]
+    return {"measured": done.count(False), "reused": done.count(True)}
+
+
+def _unfinished(jobs: Iterable[Job]) -> dict[str, list[str]]:
+    listed = list(jobs)
+    return {
+        "missing": [job.name for job in listed if job.status in ("waiting", "running")],
+        "failed": [job.name for job in listed if job.status == "failed"],
+    }
+
+
+def comparison_of(settings: CompareSettings, evaluations: Evaluations, plan: Plan, name: str) -> Comparison:
+    """The finished runs of the evaluation ``name``; policies with fewer than two finished seeds are left out, and of
+    pairs the seeds that another policy lacks.
 
     Raises:
         ConfigError: nothing is left to compare.
     """
+    jobs = plan.of_phase(name)
+    done = [job for job in jobs if job.status == "done"]
     runs: list[Run] = []
     for policy in (*settings.policies, settings.baseline):
-        mine = [_run(settings, plan, job) for job in plan.of_policy(policy) if job.status == "done"]
-        if len({run.seed for run in mine if run.rank == 0}) >= 2:
-            firsts = {run.seed for run in mine if run.rank == 0}
-            runs += [run for run in mine if run.seed in firsts]
+        mine = [_run(settings, evaluations, plan, job) for job in done if job.policy == policy]
+        firsts = {run.seed for run in mine if run.rank == 0}
+        if len(firsts) >= 2:
+            runs += sorted((run for run in mine if run.seed in firsts), key=lambda run: (run.seed, run.rank))
     if settings.report.paired:
-        common = (
-            set.intersection(*({r.seed for r in runs if r.policy == name} for name in {r.policy for r in runs}))
-            if runs
-            else set()
-        )
+        seeds = [{run.seed for run in runs if run.policy == policy} for policy in {run.policy for run in runs}]
+        common = set.intersection(*seeds) if seeds else set()
         runs = [run for run in runs if run.seed in common]
-    evaluation = settings.evaluation
-    setting = {**settings.model_dump(mode="json", exclude={"report", "retries", "run_folder"}), "finished": about}
+    metric = evaluations.evaluators[name].metric
+    searches = plan.of_phase("search")
+    finished = {**_counted(jobs), **_unfinished([*searches, *jobs])}
     return Comparison(
-        settings.title,
-        evaluation.metric_name,
-        evaluation.unit,
-        evaluation.larger_is_better,
+        settings.title if len(settings.evaluations) == 1 else f"{settings.title}: {name}",
+        metric.name,
+        metric.unit,
+        metric.larger_is_better,
         settings.baseline,
         tuple(runs),
-        setting,
+        {**settings.model_dump(mode="json", exclude={"report", "retries", "run_folder"}), "finished": finished},
+        tuple(_baseline(evaluations, job) for job in done if not job.policy),
     )
 
 
-def _run(settings: CompareSettings, plan: ComparePlan, job: CompareJob) -> Run:
+def _run(settings: CompareSettings, evaluations: Evaluations, plan: Plan, job: Job) -> Run:
     assert job.choices is not None
-    space, result = settings.search_space, job.value["result"]
+    result, space = job.value["result"], evaluations.space
     search = plan.jobs.get(f"search-{job.policy}-{job.seed}")
-    measures, cost, curve = dict(result["measures"]), dict[str, float](), list[dict[str, float]]()
+    measures, cost, curve = _measures(result), NO_SEARCH, []
     if search is not None:
         cost, curve = search.value["result"]["cost"], search.value["result"]["curve"]
         measures["search_seconds"] = float(search.value["seconds"])
-    elif job.policy == settings.baseline:
-        cost = NO_SEARCH
     if not result["reused"] and result["curve"]:
         measures["train_seconds"] = float(job.value["seconds"])
     if job.score is not None:
         measures["search_score"] = job.score
-    finite = {name: float(number) for name, number in measures.items() if math.isfinite(number)}
     label, value = space.to_string(space.architecture(job.choices)), float(job.value["default"])
-    return Run(job.policy, job.seed, job.choices, label, value, finite, result["curve"], curve, cost, job.rank)
+    finite, rank = _finite(measures), job.rank - 1
+    return Run(job.policy, job.seed, job.choices, label, value, finite, result["curve"], curve, cost, rank)
 
 
-def conclude(settings: CompareSettings, plan: ComparePlan, folder: Path) -> Outcome:
-    """Write ``report/`` and ``result.json`` for what is finished. A report of fewer runs than planned says so in its
-    setting.
-    """
-    jobs = list(plan.jobs.values())
-    missing = [job.name for job in jobs if job.status in ("waiting", "running")]
-    failed = [job.name for job in jobs if job.status == "failed"]
-    done = [job for job in jobs if job.status == "done" and job.phase != "search"]
-    reused = sum(bool(job.value["result"]["reused"]) for job in done)
-    about = {"measured": len(done) - reused, "reused": reused, "missing": missing, "failed": failed}
-    files: dict[str, Path] = {}
-    statistics: dict[str, Any] = {}
-    try:
-        comparison = comparison_of(settings, plan, about)
-    except ConfigError:
-        if not missing and not failed:  # everything is there, so it is the values that cannot be compared
-            raise
-    else:
-        from nni_plugins.evaluators.reports.comparison.report import write_report
+def _baseline(evaluations: Evaluations, job: Job) -> Baseline:
+    network = evaluations.network(job)
+    label = network if isinstance(network, str) else evaluations.space.to_string(network)
+    return Baseline(job.source, label, float(job.value["default"]), _finite(_measures(job.value["result"])))
 
-        judged = settings.report
-        files = write_report(comparison, folder / REPORT, judged.paired, judged.seed, judged.resamples)
-        statistics = json.loads(files["statistics.json"].read_text())
-    outcome = Outcome(folder, files, statistics, missing, failed, len(done) - reused, reused)
-    write_json(folder / "result.json", outcome.to_json())
-    return outcome
+
+def _measures(result: Mapping[str, Any]) -> dict[str, float]:
+    return {**result["metrics"], **result["cost"]}
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(number) for name, number in numbers.items() if math.isfinite(number)}

@@ -1,33 +1,28 @@
-"""What a comparison compares: a space, policies, seeds, and one way to measure what the policies chose. Free of torch."""
+"""What a comparison compares: a space, policies, seeds, and evaluations of what the policies chose. Free of torch."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.settings import Settings
-from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.evaluators.settings import Settings, read
+from nni_plugins.evaluators.text.settings import TextSettings
+from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import NNIPluginsError, closest
+from nni_plugins.strategies.base import refused
+from nni_plugins.strategies.plugins import strategy_plugin
 
-from ...experiment.settings import EXPERIMENTS, SearchExperiment, build_space, check
-from .evaluation_settings import Evaluation, LanguageEvaluation, StandAloneEvaluation
-from .policy_settings import (
-    KINDS,
-    ExperimentPolicy,
-    Policy,
-    PrecomputedPolicy,
-    QueriesPolicy,
-    RecurrentPolicy,
-    read_policy,
-)
-from .recurrent_settings import read_recurrent
+from ...experiment.evaluations import EvaluatedSettings, Evaluations
+from ...experiment.names import LABEL, one_line
+from ...experiment.search import SearchSettings, settings_of
 
-NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+DATA: dict[str, type[Settings]] = {"images": DataSettings, "text": TextSettings, "none": DataSettings}
+"""Settings of what strategies learn from; those that learn from nothing may be answered by an evaluation that does."""
 
 
 class ReportSettings(Settings):
@@ -44,44 +39,61 @@ class ReportSettings(Settings):
     seed: int = Field(0, ge=0, description="of both")
 
 
-class CompareSettings(Settings):
+class PolicySettings(Settings):
+    """One way to choose architectures: a registered strategy, with the keys of its experiment files."""
+
+    strategy: str = Field(description="name of a registered strategy")
+    objective: dict[str, Any] | None = Field(None, description="default: the strategy's own")
+    training: dict[str, Any] = {}
+    search: dict[str, Any] = {}
+    data: dict[str, Any] | None = Field(None, description="default: the images or texts of the first evaluation")
+
+
+def read_policy(value: Any, where: str) -> PolicySettings:
+    """One entry of ``policies``, whose parts are read by the settings of its strategy.
+
+    Args:
+        where: what stands before its keys in messages.
+
+    Raises:
+        ConfigError: every problem of it; RegistryError: the strategy cannot be imported.
+    """
+    policy, known = read(PolicySettings, value, where), registry.found("strategies")
+    if policy.strategy.lower() not in known:
+        raise ConfigError(f"{where}strategy: unknown {policy.strategy!r}; {closest(policy.strategy.lower(), known)}")
+    plugin, problems = strategy_plugin(policy.strategy.lower()), []
+    if not plugin.searches:
+        problems.append(f"{where}strategy: {plugin.name} searches nothing, and every comparison has a random policy")
+    parts = {"training": plugin.training_settings, "search": plugin.search_settings, "data": DATA[plugin.data]}
+    for key, model in parts.items():
+        given = getattr(policy, key)
+        try:
+            if given is not None:
+                read(model, given, f"{where}{key}.")
+        except ConfigError as error:
+            problems.append(error.problem)
+    refused(problems)
+    return policy
+
+
+class CompareSettings(EvaluatedSettings):
     """``tuner.classArgs`` of the tuner ``Compare``, and the file that ``nni-plugins compare`` reads."""
 
     title: str = "Search policies and random architectures"
-    optimize_mode: Literal["maximize", "minimize"] | None = Field(
-        None, description="the portal reads it from the YAML; must suit the evaluation"
-    )
-    space: dict[str, Any] = Field(description="name of a registered space, and its arguments")
     seeds: tuple[int, ...] = Field(description="one search of every policy for each; at least two, better ten")
     per_search: int = Field(
-        1, ge=1, le=100, description="how many of each search's architectures are measured; statistics use the first"
+        1, ge=1, le=100, description="how many of each search's architectures are evaluated; statistics use the first"
     )
-    evaluation: Evaluation
-    policies: dict[str, Policy]
+    policies: dict[str, PolicySettings]
     baseline: str = Field(
         "random", description="name of the random policy: one uniformly drawn architecture a seed, no selection"
     )
     connected: bool = Field(
         False,
-        description="random architectures have a path from input to output without none: uniform over those, instead of over all",
+        description="random architectures have a path from input to output without none: uniform over those, instead of "
+        "over all",
     )
     report: ReportSettings = ReportSettings.model_validate({})
-    retries: int = Field(2, ge=0, description="under nnictl: how often a trial that crashed is tried again")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; default: torch's")
-    run_folder: str | None = Field(
-        None, description="under nnictl: where everything goes; default: the NNI experiment's folder"
-    )
-
-    KINDS: ClassVar[dict[str, type[Policy]]] = KINDS
-
-    @field_validator("space")
-    @classmethod
-    def _space(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            build_space(value)
-        except NNIPluginsError as error:
-            raise ValueError(_one_line(error)) from None
-        return value
 
     @field_validator("seeds")
     @classmethod
@@ -99,110 +111,88 @@ class CompareSettings(Settings):
     def _policies(cls, value: Any) -> Any:
         """Read one by one, so that messages name the keys that a person wrote."""
         if not isinstance(value, Mapping) or not value:
-            raise ValueError("must be a mapping of at least one policy: name: {kind: ..., ...}")
+            raise ValueError("must be a mapping of at least one policy: name: {strategy: ..., ...}")
         policies, problems = {}, []
         for name, given in value.items():
-            if not NAME.fullmatch(str(name)):
+            if not LABEL.fullmatch(str(name)):
                 problems.append(f"{name!r} must consist of letters, digits and . _ + - : files are named after it")
             try:
-                policies[str(name)] = (
-                    given if isinstance(given, tuple(KINDS.values())) else read_policy(given, f"{name}.")
-                )
-            except ConfigError as error:
-                problems.append(error.problem)
+                policies[str(name)] = given if isinstance(given, PolicySettings) else read_policy(given, f"{name}.")
+            except NNIPluginsError as error:
+                problems.append(one_line(error, remedy=False))
         if problems:
             raise ValueError("; ".join(problems))
         return policies
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        problems, space = [], self.search_space
-        if self.baseline in self.policies or not NAME.fullmatch(self.baseline):
+        problems = []
+        if self.baseline in self.policies or not LABEL.fullmatch(self.baseline):
             problems.append(
                 f"baseline: {self.baseline!r} must be a name of its own for the random policy, which is always there"
             )
-        mode = "maximize" if self.evaluation.larger_is_better else "minimize"
-        if self.optimize_mode not in (None, mode):
-            problems.append(
-                f"optimize_mode: must be {mode}, for that is what is better of {self.evaluation.metric_name}"
-            )
-        if isinstance(self.evaluation, LanguageEvaluation) and space.takes_images:
-            problems.append(
-                f"evaluation: networks of {space.name} take images, and language_model trains recurrent cells; use stand_alone"
-            )
-        if isinstance(self.evaluation, StandAloneEvaluation) and not space.takes_images:
-            problems.append(f"evaluation: networks of {space.name} take no images; use language_model, or a table")
-        try:
-            _ = self.network_space
-        except NNIPluginsError as error:
-            problems.append(f"evaluation.network: {_one_line(error)}")
-        for name in self.policies:
-            problems += [f"policies.{name}.{problem}" for problem in self._policy_problems(name)]
+        problems += [
+            f"policies.{name}: a baseline is called so; choose another name"
+            for name in (*self.policies, self.baseline)
+            if name in self.baselines
+        ]
+        if not self.evaluations:
+            problems.append("evaluations: at least one is needed, or there is nothing to compare by")
+        problems += [
+            f"evaluations.{name}.{key}: a comparison needs at least one"
+            for name, one in self.evaluations.items()
+            for key in ("found", "random")
+            if getattr(one, key) == 0
+        ]
+        keys = ("per_search", "per_search")
+        unfit = self.named_evaluations().problems(self.per_search, self.per_search, keys)
+        problems += unfit
+        for name, policy in self.policies.items():
+            if unfit and strategy_plugin(policy.strategy.lower()).asks:
+                continue  # it would say the same of the evaluation that answers it
+            try:
+                self.search_settings(name)
+            except NNIPluginsError as error:
+                problems.append(one_line(error, remedy=False))
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
-    def _policy_problems(self, name: str) -> list[str]:
-        policy = self.policies[name]
-        try:
-            if isinstance(policy, ExperimentPolicy):
-                self.experiment(name, self.seeds[0])
-            elif isinstance(policy, QueriesPolicy) and policy.queries < self.per_search:
-                return [f"queries: {policy.queries} give no {self.per_search} different architectures (per_search)"]
-            elif isinstance(policy, RecurrentPolicy):
-                if not isinstance(self.evaluation, LanguageEvaluation):
-                    return [
-                        "kind: recurrent searches the text of an evaluation of kind language_model, and there is none"
-                    ]
-                read_recurrent(policy)
-        except NNIPluginsError as error:
-            return [error.problem.removesuffix(".")]
-        return []
-
     # -- what follows from the settings --------------------------------------------------------------------------------
-    @property
-    def search_space(self) -> SearchSpace:
-        """The space that is searched, built."""
-        return build_space(self.space)
+    def named_evaluations(self) -> Evaluations:
+        """The evaluations; those without images of their own have those of the first that has some."""
+        return Evaluations(self, self.data_of_evaluations(DataSettings))
 
-    @property
-    def network_space(self) -> SearchSpace:
-        """The space that builds the networks which are trained: the same decisions, perhaps another size."""
-        return build_space({**self.space, **getattr(self.evaluation, "network", {})})
+    def data_of_evaluations(self, kind: type[Settings]) -> Settings | None:
+        """The first settings of this kind that an evaluation has, such as its images."""
+        values = (value for one in self.evaluations.values() for _, value in one)
+        return next((value for value in values if isinstance(value, kind)), None)
 
-    def experiment(self, name: str, seed: int) -> SearchExperiment:
-        """The experiment that a policy of kind ``experiment`` is, with one search.
+    def search_settings(self, name: str) -> SearchSettings:
+        """The searches of a policy as an experiment of their own, which is asked about them.
 
         Raises:
-            ConfigError: no such strategy, or settings that do not suit it.
+            ConfigError: settings that do not suit the strategy, the space or one another.
         """
         policy = self.policies[name]
-        assert isinstance(policy, ExperimentPolicy)
-        searches = {key: model for key, model in EXPERIMENTS.items() if issubclass(model, SearchExperiment)}
-        model = searches.get(policy.strategy.lower())
-        if model is None:
+        plugin = strategy_plugin(policy.strategy.lower())
+        data = policy.data or self.data_of_evaluations(DATA[plugin.data])
+        if data is None and plugin.data != "none":
             raise ConfigError(
-                f"strategy: unknown {policy.strategy!r}; {closest(policy.strategy, [m.strategy for m in searches.values()])}"
+                f"policies.{name}.data: must be given, for no evaluation has {plugin.data} that the search could use"
             )
-        data = policy.data or (self.evaluation.data if isinstance(self.evaluation, StandAloneEvaluation) else None)
-        if data is None:
-            raise ConfigError("data: must be given, for the evaluation has no images that the search could use")
-        given = {key: value for key in ("objective", "training", "search") if (value := getattr(policy, key))}
-        fixed = {
+        answers = list(self.evaluations.items())[:1] if plugin.asks else []
+        arguments = {
             "space": self.space,
-            "data": data.model_dump(),
-            "seeds": [seed],
+            "limits": self.limits,
+            "evaluations": {key: one.model_copy(update={"found": None, "random": None}) for key, one in answers},
+            "baselines": (),
+            "data": data,
+            "training": policy.training,
+            "search": policy.search,
+            "seeds": self.seeds,
             "found": self.per_search,
-            "stand_alone": None,
+            "random": 0,
+            **({} if policy.objective is None else {"objective": policy.objective}),
         }
-        return check(model, {**fixed, **given}, "")
-
-    @property
-    def expected_trials(self) -> int:
-        """``maxTrialNumber``: searches, and for each ``per_search`` measurements, and as many of random architectures."""
-        searches = sum(not isinstance(policy, PrecomputedPolicy) for policy in self.policies.values())
-        return len(self.seeds) * (searches + (len(self.policies) + 1) * self.per_search)
-
-
-def _one_line(error: NNIPluginsError) -> str:
-    return str(error).replace("\n", " ")
+        return settings_of(policy.strategy, arguments, f"policies.{name}.")
