@@ -169,6 +169,19 @@ class StrategyPlugin(ABC):
         return {"default": row["loss"], **row}
 
 
+def run_checks(*checks: Callable[[], None]) -> None:
+    """Run all of ``checks``; raise one :class:`ConfigError` with the problems and remedies of those that failed."""
+    errors = []
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        problems = "; ".join(error.problem.removesuffix(".") for error in errors)
+        raise ConfigError(f"{problems}.", " ".join(error.remedy for error in errors if error.remedy))
+
+
 def refused(problems: list[str]) -> None:
     """Raise one :class:`ConfigError` with all of ``problems``, if there are any."""
     if problems:

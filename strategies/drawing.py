@@ -17,6 +17,8 @@ ENUMERATED = 100_000
 """Spaces of at most this many architectures are enumerated for a draw, so that one of all their distinct ones ends."""
 PATIENCE = 1000
 """So many batches without a single new architecture say that no more of them meet the limits."""
+REPEATED = 10
+"""So many draws, each of twice as many architectures as are wanted, without a new one say that there are no more."""
 LIMITED_BATCH = 1024
 """At least so many are drawn at once where most may be beyond the limits."""
 
@@ -77,18 +79,31 @@ def draw(
     return drawn
 
 
-def draw_distinct(space: SearchSpace, n: int, rng: np.random.Generator) -> Indices:
-    """At most ``n`` architectures, drawn uniformly one after the other, of symmetric twins the first: (at most n, D),
-    in the order of the draw.
+def draw_distinct(
+    space: SearchSpace,
+    n: int,
+    rng: np.random.Generator,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Indices:
+    """At most ``n`` architectures that meet ``limits``, drawn uniformly one after the other, of symmetric twins the
+    first: (at most n, D), in the order of the draw.
 
-    Fewer only where the space has fewer distinct ones, and only spaces of at most :data:`ENUMERATED` architectures are
-    taken to have so few.
+    Fewer only where there are fewer distinct ones, in spaces of more than :data:`ENUMERATED` architectures as far as
+    random draws tell.
+
+    Raises:
+        ConfigError: there is none.
     """
     rows: list[npt.NDArray[np.int8]] = []
     seen: set[str] = set()
-    small = space.size <= ENUMERATED
-    pool = rng.permutation(space.enumerate()) if small else space.sample(rng, 2 * n)
+    small, idle = space.size <= ENUMERATED, 0
+    pool = rng.permutation(space.enumerate()) if small else sample_within(space, rng, 2 * n, limits)
+    if small:
+        pool = pool[limits.mask(space, pool)]
+    if not len(pool):
+        raise limits.unmet(space)
     while True:
+        before = len(rows)
         for row, architecture in zip(pool, space.decode(pool), strict=True):
             form = space.canonical(architecture)
             if form not in seen:
@@ -96,6 +111,7 @@ def draw_distinct(space: SearchSpace, n: int, rng: np.random.Generator) -> Indic
                 rows.append(row)
             if len(rows) == n:
                 break
-        if small or len(rows) == n:
+        idle = 0 if len(rows) > before else idle + 1
+        if small or len(rows) == n or idle == REPEATED:
             return np.array(rows, dtype=np.int8).reshape(-1, len(space.decisions))
-        pool = space.sample(rng, 2 * n)
+        pool = sample_within(space, rng, 2 * n, limits)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.spaces.base import Indices, SearchSpace
 
@@ -77,9 +76,7 @@ def evolve(
         children.append(fresh(lambda n: space.sample(rng, n), missing))
         new = np.concatenate(children)
         if len(new) == 0 and generation == 0:
-            raise ConfigError(
-                f"no architecture of {space!r} meets the limits {limits!r}.", "Raise max_parameters or max_macs."
-            )
+            raise limits.unmet(space)
         if len(new) == 0:
             break  # everything is known, as far as random draws tell
         indices, scores = np.concatenate([indices, new]), np.concatenate([scores, score(new)])

@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices, SearchSpace
@@ -54,7 +53,7 @@ def _largest(space: SearchSpace, by: str, limits: Limits, *contents: int) -> Arc
     rows = space.enumerate() if space.size <= ENUMERATED else _climbed(space, size, limits)
     sizes = size(rows)
     if not len(rows) or sizes.max() < 0:
-        raise ConfigError(f"no architecture of {space!r} meets the limits {limits!r}.", "Raise the limits.")
+        raise limits.unmet(space)
     rows = rows[sizes == sizes.max()]
     first = order(np.zeros(len(rows)), rows, space.complete_paths(rows))[0]
     (found,) = space.decode(rows[first : first + 1])

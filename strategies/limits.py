@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.latency import checksum, latency_of
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.spaces.base import CostModel, Indices, SearchSpace
@@ -50,6 +52,14 @@ class Limits(Settings):
         if self.latency_table is not None and mask.any():
             mask[mask] = latency_of(self.latency_table, space)(indices[mask]) <= self.max_latency
         return mask
+
+    def unmet(self, space: SearchSpace) -> ConfigError:
+        """What to raise where no architecture of ``space`` meets them."""
+        return ConfigError(f"no architecture of {space!r} meets the limits {self!r}.", "Raise the limits.")
+
+    def identity(self) -> dict[str, Any]:
+        """All that a search depends on, as JSON; empty where no limit is given."""
+        return {**self.model_dump(mode="json"), **self.contents()} if self.given else {}
 
     def contents(self) -> dict[str, int]:
         """Checksums of the files that they name: what is searched depends on what stands in them."""

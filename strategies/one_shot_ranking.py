@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from nni_plugins.evaluators.data import ImageSet
-from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.objectives import Objective, RandomLabels
 from nni_plugins.evaluators.supernets.one_shot import one_shot_accuracy
 from nni_plugins.spaces.base import Indices
 
+from .one_shot import unpredictable
 from .random.settings import OneShotSettings
 
 
@@ -55,7 +55,4 @@ def check_objective(method: str, objective: Objective) -> None:
         ConfigError: random labels.
     """
     if isinstance(objective, RandomLabels):
-        raise ConfigError(
-            f"random labels of held-out images cannot be predicted, and {method} ranks by accuracy on them.",
-            "Choose supervised, or a pretext task such as rotation; RLNAS and GDAS search with random labels.",
-        )
+        raise unpredictable(method)

@@ -19,6 +19,7 @@ from nni_plugins.evaluators.training.settings import BilevelSettings, SupernetSe
 from nni_plugins.spaces.base import SearchSpace
 
 from .differentiable.evaluators import from_classification
+from .limits import Limits
 from .nni_base import RankedStrategy
 from .one_shot_ranking import check_objective
 
@@ -64,16 +65,17 @@ class SinglePathStrategy(RankedStrategy):
     Args:
         top_k: how many architectures are kept, best first.
         seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
+        limits: what every architecture meets that is judged.
     """
 
     method: ClassVar[str]
     training: SupernetTraining
 
-    def __init__(self, top_k: int, seed: int) -> None:
+    def __init__(self, top_k: int, seed: int, limits: Limits | None) -> None:
         super().__init__()
         if top_k < 1:
             raise ConfigError(f"top_k >= 1 must hold, but got top_k={top_k}.")
-        self.top_k, self.seed = top_k, seed
+        self.top_k, self.seed, self.limits = top_k, seed, limits or Limits()
 
     def _take(self, evaluator: Evaluator | None) -> SupernetTraining:
         """How the supernet is trained; errors of the settings."""

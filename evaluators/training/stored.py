@@ -40,11 +40,24 @@ class StoredWeights:
             CheckpointError: they are of another network.
         """
         expected = network.state_dict()
-        self.require(expected)
-        for name, value in expected.items():
+        more = [name for name in self.final if name not in expected]
+        if more:
+            raise self._foreign(f"it has {more[0]}, too")
+        self.copy_into(expected)
+
+    @torch.no_grad()
+    def copy_into(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Give ``weights``, some or all of a network's by their names, the final values.
+
+        Raises:
+            CheckpointError: they are of another network.
+        """
+        self.require(weights)
+        for name, value in weights.items():
             if self.final[name].shape != value.shape:
                 raise self._foreign(f"{name} is {tuple(self.final[name].shape)} instead of {tuple(value.shape)}")
-        network.load_state_dict(dict(self.final))
+        for name, value in weights.items():
+            value.copy_(self.final[name])
 
     def _foreign(self, what: str) -> CheckpointError:
         return CheckpointError(
@@ -52,12 +65,14 @@ class StoredWeights:
         )
 
 
-def stored_weights(folder: Path) -> StoredWeights:
+def stored_weights(folder: Path | None) -> StoredWeights:
     """Of the training in ``folder``; of one in cycles (``cycle-0``, ``cycle-1``, ...) those of the last cycle.
 
     Raises:
         CheckpointError: there is no finished or interrupted training.
     """
+    if folder is None:
+        raise CheckpointError("there are no weights without a folder.", "Give the folder of a search.")
     cycles = sorted(folder.glob("cycle-*/initial.json"), key=lambda path: int(path.parent.name.removeprefix("cycle-")))
     if cycles:
         folder = cycles[-1].parent

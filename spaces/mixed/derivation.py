@@ -36,37 +36,78 @@ def _logs(operations: Sequence[Sequence[float]], shares: Sequence[float] | None)
     return logs
 
 
-def _best_sums(options: Sequence[Floats], k: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+def _best_sums(choices: Sequence[Floats], k: int) -> tuple[Floats, npt.NDArray[np.int64]]:
     """The ``k`` largest sums of one entry from each list, best first, ties to earlier entries: sums (k,) and positions
     (k, lists).
     """
     sums, positions = np.zeros(1), np.zeros((1, 0), dtype=np.int64)
-    for values in options:
+    for values in choices:
         order = np.argsort(-values, kind="stable")[:k]
-        joint = (sums[:, None] + values[order][None, :]).ravel()
+        first, second = pairs_of_best(len(sums), len(order), k)
+        joint = sums[first] + values[order[second]]
         best = np.argsort(-joint, kind="stable")[:k]
-        positions = np.concatenate([positions[best // len(order)], order[best % len(order)][:, None]], axis=1)
+        positions = np.concatenate([positions[first[best]], order[second[best]][:, None]], axis=1)
         sums = joint[best]
     return sums, positions
 
 
-def _nodes(space: EdgeSpace, cell: str, logs: Floats, none: bool) -> tuple[list[Floats], list[list[list[int]]]]:
-    """For each node the log-probability of every choice (edges of a pair, operations of both), and that choice's index
-    columns.
+def pairs_of_best(n: int, m: int, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places i < n and j < m in two lists, each best first, between which the ``k`` best sums are: those with
+    (i + 1)(j + 1) <= k, for so many pairs come before (i, j) otherwise, none of which is worse. Row by row.
     """
-    scores, columns = [], []
+    widths = np.minimum(m, k // np.arange(1, min(n, k) + 1))
+    first = np.repeat(np.arange(len(widths)), widths)
+    return first, np.arange(len(first)) - np.repeat(np.cumsum(widths) - widths, widths)
+
+
+def _nodes(space: EdgeSpace, cell: str, table: Floats, none: bool) -> tuple[list[Floats], list[list[list[int]]]]:
+    """For each node the sum of ``table`` over every choice (edges of a pair, operations of both), and that choice's
+    index columns.
+    """
+    sums, columns = [], []
     for node in range(2, NODES + 2):
         rows = [e for e, (_, j) in enumerate(EDGES) if j == node]
-        table = logs[rows][:, 1:] if none else logs[rows]
+        part = table[rows][:, 1:] if none else table[rows]
         values, chosen = [], []
         for p, (a, b) in enumerate(combinations(range(node), 2)):
-            for first in range(table.shape[1]):
-                for second in range(table.shape[1]):
-                    values.append(table[a, first] + table[b, second])
+            for first in range(part.shape[1]):
+                for second in range(part.shape[1]):
+                    values.append(part[a, first] + part[b, second])
                     chosen.append([p, first, second] if node > 2 else [first, second])
-        scores.append(np.array(values))
+        sums.append(np.array(values))
         columns.append(chosen)
-    return scores, columns
+    return sums, columns
+
+
+def independent_choices(
+    space: SearchSpace, tables: Mapping[str, Floats]
+) -> tuple[list[Floats], list[list[list[int]]]]:
+    """What is chosen independently of all else, an edge's operation on NAS-Bench-201, otherwise a node's two edges with
+    theirs: for each the sum of ``tables`` (kind of cell -> (edges, operations)) over every choice, and that choice's
+    index columns. One choice from each, their columns one after the other, is an architecture.
+    """
+    if isinstance(space, NASBench201):
+        sums = list(tables["cell"])
+        return sums, [[[v] for v in range(len(row))] for row in sums]
+    sums, columns = [], []
+    cells = cast(EdgeSpace, space)
+    for cell in CELLS:
+        none = tables[cell].shape[1] > len(cells.sets[cell][EDGES[0]])
+        values, chosen = _nodes(cells, cell, tables[cell], none)
+        sums, columns = sums + values, columns + chosen
+    return sums, columns
+
+
+def rows_of(columns: Sequence[list[list[int]]], positions: npt.NDArray[np.int64]) -> Indices:
+    """Index rows (k, D) of the choices at ``positions: (k, choices)`` of :func:`independent_choices`."""
+    parts = [np.array(chosen, dtype=np.int8)[at] for chosen, at in zip(columns, positions.T, strict=True)]
+    rows: Indices = np.concatenate(parts, axis=1)
+    return rows
+
+
+def log_tables(operations: Operations, shares: Shares) -> dict[str, Floats]:
+    """Log-probabilities (edges, operations) by kind of cell."""
+    return {kind: _logs(operations[kind], shares.get(kind)) for kind in operations}
 
 
 def ranked(space: SearchSpace, operations: Operations, shares: Shares, k: int) -> tuple[Indices, Floats]:
@@ -74,20 +115,9 @@ def ranked(space: SearchSpace, operations: Operations, shares: Shares, k: int) -
 
     The probability of an architecture is the product over its edges; the best one is what the papers derive.
     """
-    scores: list[Floats] = []
-    columns: list[list[list[int]]] = []
-    if isinstance(space, NASBench201):
-        scores = list(_logs(operations["cell"], shares.get("cell")))
-        columns = [[[v] for v in range(len(row))] for row in scores]
-    else:
-        cells = cast(EdgeSpace, space)
-        for cell in CELLS:
-            none = len(operations[cell][0]) > len(cells.sets[cell][EDGES[0]])
-            values, chosen = _nodes(cells, cell, _logs(operations[cell], shares.get(cell)), none)
-            scores, columns = scores + values, columns + chosen
-    sums, positions = _best_sums(scores, k)
-    rows = [[c for choices, at in zip(columns, row, strict=True) for c in choices[at]] for row in positions.tolist()]
-    return np.array(rows, dtype=np.int8), sums
+    values, columns = independent_choices(space, log_tables(operations, shares))
+    sums, positions = _best_sums(values, k)
+    return rows_of(columns, positions), sums
 
 
 def derived(space: SearchSpace, operations: Operations, shares: Shares) -> Architecture:

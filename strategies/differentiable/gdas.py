@@ -15,6 +15,7 @@ from nni_plugins.evaluators.training.settings import BilevelSettings
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.mixed import GumbelSupernet
 
+from ..limits import Limits
 from .evaluators import DifferentiableTraining
 from .sampled_settings import GDASSettings, SampledTraining, check_training
 from .search import DifferentiableResult, Mixture, SearchedSupernet, train
@@ -49,8 +50,10 @@ def search(
     *,
     folder: Path | None = None,
     report: Report | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> DifferentiableResult:
-    """One search: the most probable operation of each edge, then the next most probable architectures.
+    """One search: the most probable operation of each edge, then the next most probable architectures. All of them meet
+    ``limits``.
 
     Raises: as :func:`nni_plugins.strategies.differentiable.search.search`, and ConfigError for second order or
     torch.compile.
@@ -59,7 +62,7 @@ def search(
     supernet = initialise(fitted(space, objective, images), settings, seed)
     trained = train(supernet, images, objective, training, seed, folder=folder, report=report)
     mixture = Mixture.of(supernet)
-    return DifferentiableResult(mixture.best(supernet.search_space, top_k), mixture, trained)
+    return DifferentiableResult(mixture.best(supernet.search_space, top_k, limits), mixture, trained)
 
 
 class GDAS(Differentiable):
@@ -73,12 +76,20 @@ class GDAS(Differentiable):
         settings: of the supernet; None: the paper's.
         top_k: how many architectures are kept.
         seed: used with NNI's ``Classification``; a ``DifferentiableTraining`` brings its own.
+        limits: what every found architecture meets.
     """
 
     training_defaults = SampledTraining()
 
-    def __init__(self, settings: GDASSettings | None = None, *, top_k: int = 10, seed: int = 0) -> None:
-        super().__init__(None, top_k, seed)
+    def __init__(
+        self,
+        settings: GDASSettings | None = None,
+        *,
+        top_k: int = 10,
+        seed: int = 0,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(None, top_k, seed, limits=limits)
         self.settings: GDASSettings = settings or GDASSettings()
 
     def _training(self, evaluator: Evaluator | None) -> DifferentiableTraining:
@@ -100,4 +111,5 @@ class GDAS(Differentiable):
             self.top_k,
             folder=t.folder,
             report=t.report,
+            limits=self.limits,
         )

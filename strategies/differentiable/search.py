@@ -4,14 +4,13 @@ ICLR 2019).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from nni_plugins.evaluators.data import ImageSet
 from nni_plugins.evaluators.objectives import Objective, check_fitted, fitted
@@ -19,13 +18,16 @@ from nni_plugins.evaluators.randomness import torch_fork
 from nni_plugins.evaluators.training.bilevel import Bilevel, BilevelTraining
 from nni_plugins.evaluators.training.loop import Report
 from nni_plugins.evaluators.training.settings import BilevelSettings
+from nni_plugins.evaluators.training.stored import stored_weights
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices, SearchSpace
 from nni_plugins.spaces.cells.darts import EdgeSpace
 from nni_plugins.spaces.mixed import MixedSupernet
-from nni_plugins.spaces.mixed.derivation import ranked
+from nni_plugins.spaces.mixed.derivation import log_tables, ranked
 
+from ..limits import Limits
 from ..ranking import Ranked
+from .limited import most_probable
 from .settings import DifferentiableSettings, check_space
 
 SMALLEST = 1e-45
@@ -74,20 +76,35 @@ class Mixture:
     def _shares(self, kind: str) -> list[float]:
         return self.shares.get(kind, [1.0] * len(self.operations[kind]))
 
-    def best(self, space: SearchSpace, k: int) -> list[Ranked]:
+    def best(self, space: SearchSpace, k: int, limits: Limits = Limits()) -> list[Ranked]:  # noqa: B008 - frozen
         """The derived architecture, then the next most probable ones, symmetric twins left out; fewer than ``k`` if
-        there are no more.
+        there are no more. All of them meet ``limits``.
+
+        Raises:
+            ConfigError: none does, or as :func:`most_probable`.
         """
-        wanted = 4 * k
+        chosen: dict[str, Ranked] = {}
+        for row, score in self._in_order(space, k, limits):
+            (architecture,) = space.decode(row[None])
+            chosen.setdefault(space.canonical(architecture), Ranked(architecture, score))
+            if len(chosen) == k:
+                break
+        if not chosen:
+            raise limits.unmet(space)
+        return list(chosen.values())
+
+    def _in_order(self, space: SearchSpace, k: int, limits: Limits) -> Iterator[tuple[npt.NDArray[np.int8], float]]:
+        """Rows (D,) and scores, best first; about ``k`` will be asked for."""
+        if limits.given:
+            yield from most_probable(space, log_tables(self.operations, self.shares), limits)
+            return
+        known, wanted = 0, 4 * k
         while True:
             indices, scores = ranked(space, self.operations, self.shares, wanted)
-            chosen: dict[str, Ranked] = {}
-            for architecture, score in zip(space.decode(indices), scores.tolist(), strict=True):
-                if len(chosen) < k:
-                    chosen.setdefault(space.canonical(architecture), Ranked(architecture, score))
-            if len(chosen) == k or len(indices) < wanted:
-                return list(chosen.values())
-            wanted *= 8
+            yield from zip(indices[known:], scores[known:].tolist(), strict=True)
+            if len(indices) < wanted:
+                return
+            known, wanted = wanted, 8 * wanted
 
 
 def skip_connections(space: SearchSpace, architecture: Architecture) -> int:
@@ -115,12 +132,14 @@ def initialise(space: SearchSpace, settings: DifferentiableSettings, seed: int) 
         return SearchedSupernet(space, settings.options)
 
 
-def restored(space: SearchSpace, settings: DifferentiableSettings, weights: Mapping[str, torch.Tensor]) -> Mixture:
-    """The mixture of a supernet whose state dictionary was saved."""
+def restored(space: SearchSpace, settings: DifferentiableSettings, folder: Path | None) -> Mixture:
+    """The mixture that a search left in ``folder``.
+
+    Raises:
+        CheckpointError: there is none, or it is of another space.
+    """
     supernet = initialise(space, settings, 0)
-    with torch.no_grad():
-        for name, parameter in supernet.architecture_parameters().items():
-            parameter.copy_(weights[name])
+    stored_weights(folder).copy_into(supernet.architecture_parameters())
     return Mixture.of(supernet)
 
 
@@ -191,16 +210,17 @@ def search(
     *,
     folder: Path | None = None,
     report: Report | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> DifferentiableResult:
-    """One search; ``space`` may have any head, the objective says which one is needed.
+    """One search; ``space`` may have any head, the objective says which one is needed. What it finds meets ``limits``.
 
     Raises:
         ConfigError: the space cannot be mixed, or the objective's head does not fit, or a half of the images cannot
-            fill a batch.
+            fill a batch; or nothing is within the limits.
         TrainingError, CheckpointError: as :class:`nni_plugins.evaluators.training.bilevel.BilevelTraining`.
     """
     check_space(space, settings)
     supernet = initialise(fitted(space, objective, images), settings, seed)
     trained = train(supernet, images, objective, training, seed, folder=folder, report=report)
     mixture = Mixture.of(supernet)
-    return DifferentiableResult(mixture.best(supernet.search_space, top_k), mixture, trained)
+    return DifferentiableResult(mixture.best(supernet.search_space, top_k, limits), mixture, trained)

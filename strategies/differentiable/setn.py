@@ -23,6 +23,7 @@ from nni_plugins.evaluators.training.settings import BilevelSettings
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.mixed import UniformSupernet
 
+from ..limits import Limits
 from ..one_shot_ranking import OneShotScore, check_objective
 from ..random.settings import check_candidates
 from ..ranking import Ranked
@@ -84,8 +85,10 @@ def search(
     *,
     folder: Path | None = None,
     report: Report | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> SETNResult:
-    """One search: the ``settings.candidates`` most probable architectures, those with the best one-shot accuracy first.
+    """One search: the ``settings.candidates`` most probable architectures within ``limits``, those with the best
+    one-shot accuracy first.
 
     Equally accurate ones stay in the order of their probability.
 
@@ -98,7 +101,7 @@ def search(
     supernet = initialise(fitted(space, objective, images), settings, seed)
     trained = train(supernet, images, objective, training, seed, folder=folder, report=report)
     mixture = Mixture.of(supernet)
-    candidates = mixture.best(supernet.search_space, settings.candidates)
+    candidates = mixture.best(supernet.search_space, settings.candidates, limits)
     score = one_shot_score(supernet, images, objective, settings, training, seed)
     accuracies = score(supernet.search_space.encode([candidate.architecture for candidate in candidates]))
     order = np.argsort(-accuracies, kind="stable")[:top_k]
@@ -118,12 +121,20 @@ class SETN(Differentiable):
         settings: of the supernet and of the evaluation; None: the paper's.
         top_k: how many architectures are kept.
         seed: used with NNI's ``Classification``; a ``DifferentiableTraining`` brings its own.
+        limits: what every candidate meets.
     """
 
     training_defaults = SETNTraining()
 
-    def __init__(self, settings: SETNSettings | None = None, *, top_k: int = 10, seed: int = 0) -> None:
-        super().__init__(None, top_k, seed)
+    def __init__(
+        self,
+        settings: SETNSettings | None = None,
+        *,
+        top_k: int = 10,
+        seed: int = 0,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(None, top_k, seed, limits=limits)
         self.settings: SETNSettings = settings or SETNSettings()
         check_candidates(self.settings.candidates, top_k, "top_k")
 
@@ -147,4 +158,5 @@ class SETN(Differentiable):
             self.top_k,
             folder=t.folder,
             report=t.report,
+            limits=self.limits,
         )

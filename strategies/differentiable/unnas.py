@@ -8,6 +8,7 @@ parameters alike.
 
 from __future__ import annotations
 
+from ..limits import Limits
 from .settings import DifferentiableSettings
 from .strategies import Differentiable
 from .unnas_settings import UnNASTraining
@@ -21,7 +22,7 @@ class UnNASDARTS(Differentiable):
         settings: of the mixed supernet; None: DARTS'.
         warmup_epochs: without training the architecture; None: as the evaluator's settings have it, or else 1
             (ImageNet-1K).
-        top_k, seed: see :class:`Differentiable`.
+        top_k, seed, limits: see :class:`Differentiable`.
     """
 
     training_defaults = UnNASTraining()
@@ -33,5 +34,6 @@ class UnNASDARTS(Differentiable):
         warmup_epochs: int | None = None,
         top_k: int = 10,
         seed: int = 0,
+        limits: Limits | None = None,
     ) -> None:
-        super().__init__(settings, top_k, seed, training={"warmup_epochs": warmup_epochs})
+        super().__init__(settings, top_k, seed, training={"warmup_epochs": warmup_epochs}, limits=limits)

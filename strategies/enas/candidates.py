@@ -12,6 +12,7 @@ from nni_plugins.evaluators.randomness import generator, torch_seed
 from nni_plugins.spaces.base import Indices, SearchSpace
 
 from ..drawing import ENUMERATED
+from ..limits import Limits
 from .controller import Policy
 from .reinforce import Values
 
@@ -39,12 +40,21 @@ def log_probabilities(policy: Policy, indices: Indices, batch: int = 4096) -> Va
     return found
 
 
-def candidates(policy: Policy, space: SearchSpace, n: int, seed: int) -> Candidates:
-    """At most ``n`` architectures sampled from ``policy`` one after the other, of symmetric twins the first; fewer
-    where the space has fewer.
+def candidates(
+    policy: Policy,
+    space: SearchSpace,
+    n: int,
+    seed: int,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Candidates:
+    """At most ``n`` architectures within ``limits``, sampled from ``policy`` one after the other, of symmetric twins the
+    first; fewer where there are fewer.
 
     Spaces of at most 100,000 architectures are enumerated: by the size of log-probability plus Gumbel noise they are in
     the order of such a draw without repetition, however narrow the policy is.
+
+    Raises:
+        ConfigError: nothing is within the limits.
     """
     rows: list[npt.NDArray[np.int8]] = []
     seen: set[str] = set()
@@ -65,6 +75,9 @@ def candidates(policy: Policy, space: SearchSpace, n: int, seed: int) -> Candida
     heat = 1.0
     if space.size <= ENUMERATED:
         every = space.enumerate()
+        every = every[limits.mask(space, every)]
+        if not len(every):
+            raise limits.unmet(space)
         take(
             every[
                 np.argsort(
@@ -77,7 +90,7 @@ def candidates(policy: Policy, space: SearchSpace, n: int, seed: int) -> Candida
         for step in range(DRAWS * (HEATINGS + 1)):
             heat = 2.0 ** (step // DRAWS)
             noise = torch.Generator().manual_seed(torch_seed(seed, "enas candidates", step))
-            if take(policy.sample(2 * n, noise, heat).rows.numpy().astype(np.int8)):
+            if take(policy.sample_within(2 * n, noise, limits, heat).numpy().astype(np.int8)):
                 break
     indices: Indices = np.array(rows, dtype=np.int8).reshape(-1, len(space.decisions))
     return Candidates(indices, log_probabilities(policy, indices), heat)

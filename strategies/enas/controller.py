@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nni_plugins.evaluators.randomness import torch_fork
 from nni_plugins.spaces.base import SearchSpace
 
+from ..limits import Limits
 from ..nao.codecs import SpaceCodec
 from ..nao.tokens import START
 from .masks import masks_of
@@ -25,6 +26,9 @@ INITIAL = 0.1
 
 TINY = 1e-30
 """Keeps the noise finite."""
+
+PATIENCE, LIMITED_BATCH = 500, 256
+"""So many batches, each of at least so many architectures, without one within the limits say that there is none."""
 
 _NUMBERS = re.compile(r"\d+(_\d+)*")
 
@@ -115,6 +119,26 @@ class Policy(nn.Module):
             rows[:, d] = (choices[-1] + noise[:, d]).argmax(dim=-1)
             token = (rows[:, d] + self.offsets[d]).unsqueeze(1)
         return self._drawn(rows, choices)
+
+    def sample_within(self, n: int, generator: torch.Generator, limits: Limits, heat: float = 1.0) -> Tensor:
+        """``n`` rows (n, D) int64 as :meth:`sample` draws them, in which those beyond ``limits`` are drawn again.
+
+        Raises:
+            ConfigError: none is within them, as far as draws tell.
+        """
+        rows = self.sample(n, generator, heat).rows
+        if not limits.given:
+            return rows
+        met, idle = self._within(rows, limits), 0
+        while len(met) < n and idle < PATIENCE:
+            more = self._within(self.sample(max(n, LIMITED_BATCH), generator, heat).rows, limits)
+            met, idle = torch.cat([met, more]), 0 if len(more) else idle + 1
+        if len(met) < n:
+            raise limits.unmet(self.space)
+        return met[:n]
+
+    def _within(self, rows: Tensor, limits: Limits) -> Tensor:
+        return rows[torch.from_numpy(limits.mask(self.space, rows.numpy().astype(np.int8)))]
 
 
 def build(space: SearchSpace, settings: PolicySettings, seed: int) -> Policy:

@@ -55,13 +55,20 @@ def masks_of(space: SearchSpace, counts: npt.NDArray[np.int64]) -> Masks:
     """Of ``space``, whose decisions have ``counts: (D,)`` values.
 
     Raises:
+        ConfigError: see :func:`check_decisions`.
+    """
+    check_decisions(space)
+    return MatrixMasks(space, counts) if isinstance(space, NASBench101) else Masks(counts)
+
+
+def check_decisions(space: SearchSpace) -> None:
+    """Refuse a space of which a policy would sample what is no architecture.
+
+    Raises:
         ConfigError: decisions exclude one another in a way that is not known here.
     """
-    if isinstance(space, NASBench101):
-        return MatrixMasks(space, counts)
-    if hasattr(space, "valid"):
+    if hasattr(space, "valid") and not isinstance(space, NASBench101):
         raise ConfigError(
             f"{space.name}: not every combination of its decisions is an architecture, and ENAS' controller would sample the others, too.",
             "Choose a space whose decisions are independent, or nasbench101.",
         )
-    return Masks(counts)

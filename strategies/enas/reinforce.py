@@ -15,6 +15,7 @@ from nni_plugins.evaluators.randomness import torch_seed
 from nni_plugins.evaluators.supernets.shared_weights import SharedWeights
 from nni_plugins.spaces.base import Indices
 
+from ..limits import Limits
 from .controller import build
 from .settings import PolicySettings
 
@@ -62,10 +63,18 @@ class ControllerTraining:
     draw of what the supernet trains.
 
     All draws are functions of the seed, the epoch and the policy as it is, so a search that is resumed repeats them.
+
+    Args:
+        limits: what every sampled architecture meets, those that the supernet trains and those that give rewards.
     """
 
-    def __init__(self, shared: SharedWeights, settings: PolicySettings) -> None:
-        self.shared, self.settings = shared, settings
+    def __init__(
+        self,
+        shared: SharedWeights,
+        settings: PolicySettings,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        self.shared, self.settings, self.limits = shared, settings, limits
         self.policy = build(shared.space, settings, shared.seed)
         betas = (settings.beta1, 0.999)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), settings.learning_rate, betas, settings.epsilon)
@@ -77,7 +86,8 @@ class ControllerTraining:
     def draw(self, epoch: int, steps: int) -> Indices:
         """(steps, D): what the mini-batches of ``epoch`` train, sampled from the policy."""
         each = self.settings.batches_per_architecture
-        rows = self.policy.sample(-(-steps // each), self._generator("enas paths", epoch)).rows.numpy()
+        generator = self._generator("enas paths", epoch)
+        rows = self.policy.sample_within(-(-steps // each), generator, self.limits).numpy()
         return np.repeat(rows, each, axis=0)[:steps].astype(np.int8)
 
     def after_epoch(self, epoch: int) -> dict[str, float]:
@@ -101,7 +111,8 @@ class ControllerTraining:
 
     def _update(self, epoch: int, step: int) -> tuple[float, float]:
         s = self.settings
-        rows = self.policy.sample(s.samples, self._generator("enas rewards", epoch, step)).rows
+        # Within limits samples have p / Z; the gradient of log Z, the same for all, is worth nothing beside a baseline.
+        rows = self.policy.sample_within(s.samples, self._generator("enas rewards", epoch, step), self.limits)
         distinct, back = np.unique(rows.numpy().astype(np.int8), axis=0, return_inverse=True)
         scores = self.shared.reward(distinct, epoch * s.controller_steps + step)
         rewards = rewards_of(scores, s)[back.reshape(-1)]

@@ -19,7 +19,6 @@ from torch import nn
 from typing_extensions import Self
 
 from nni_plugins.evaluators.data import ImageSet
-from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.objectives import Objective
 from nni_plugins.evaluators.supernets.shared_images import SharedImages
 from nni_plugins.evaluators.supernets.shared_weights import Cycle, SharedWeights
@@ -29,6 +28,7 @@ from nni_plugins.evaluators.training.settings import SupernetSettings
 from nni_plugins.spaces.base import Indices, SearchSpace
 from nni_plugins.spaces.supernet import Supernet
 
+from ..limits import Limits
 from ..naov2.pool import check_scores
 from ..one_shot_ranking import check_objective
 from ..random.settings import RandomNASSettings, check_candidates
@@ -37,7 +37,7 @@ from ..single_path import SinglePathStrategy, training_of
 from .candidates import Candidates, candidates
 from .controller import Policy
 from .reinforce import ControllerTraining, Values
-from .settings import ENASSettings, ENASTraining, PolicySettings
+from .settings import ENASSettings, ENASTraining, PolicySettings, check_search
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ class ENASCycle(Cycle):
     """The one cycle of ENAS. Its learning rate follows a cosine of ``first`` epochs, then one ``factor`` times as long,
     and so on (Loshchilov and Hutter, "SGDR", ICLR 2017); with ``first`` None one cosine through all epochs.
 
-    ``controller``: the settings that the training depends on, so that a search is not resumed with others.
+    ``controller`` and ``limits``: the settings that the training depends on, so that a search is not resumed with
+    others.
     """
 
     first: int | None = None
     factor: int = 1
     controller: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
 
     def schedule(self, epoch: int) -> tuple[int, int]:
         if self.first is None:
@@ -61,10 +63,16 @@ class ENASCycle(Cycle):
         return position, period
 
     @classmethod
-    def of(cls, settings: PolicySettings, epochs: int) -> Self:
+    def of(
+        cls,
+        settings: PolicySettings,
+        epochs: int,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> Self:
         """As ``settings`` have it."""
         controller = settings.model_dump(include=set(PolicySettings.model_fields) - {"candidates"})
-        return cls(epochs=epochs, first=settings.restart_epochs, factor=settings.restart_factor, controller=controller)
+        first, factor = settings.restart_epochs, settings.restart_factor
+        return cls(epochs=epochs, first=first, factor=factor, controller=controller, limits=limits.identity())
 
 
 @dataclass(frozen=True)
@@ -84,35 +92,25 @@ class ENASResult:
     score: Callable[[Indices], Values]
 
 
-def check(space: SearchSpace, settings: PolicySettings, epochs: int, top_k: int) -> None:
-    """What can be known before anything is trained.
+def enas(
+    shared: SharedWeights,
+    settings: PolicySettings,
+    *,
+    epochs: int,
+    top_k: int = 10,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> ENASResult:
+    """One search with a supernet that trains for ``epochs``. All that is sampled, to be trained, rewarded or found, meets
+    ``limits``. Warns where the last restart's cosine is cut off.
 
     Raises:
-        ConfigError: rewards of the wrong kind, no epoch that trains the controller, or more results than candidates.
-    """
-    check_candidates(settings.candidates, top_k, "top_k")
-    wanted = "accuracy" if space.takes_images else "inverse_perplexity"
-    if settings.reward != wanted:
-        raise ConfigError(
-            f"reward: {settings.reward} cannot be computed on {space.name}.",
-            f"Set reward: {wanted}, or begin with RecurrentENASSettings for text.",
-        )
-    if settings.warmup_epochs >= epochs:
-        raise ConfigError(
-            f"warmup_epochs < epochs must hold, or the controller is never trained, but got {settings.warmup_epochs} and {epochs}."
-        )
-
-
-def enas(shared: SharedWeights, settings: PolicySettings, *, epochs: int, top_k: int = 10) -> ENASResult:
-    """One search with a supernet that trains for ``epochs``. Warns where the last restart's cosine is cut off.
-
-    Raises:
-        ConfigError: see :func:`check`; or a space whose decisions exclude one another, other than NAS-Bench-101.
+        ConfigError: see :func:`check_search`; or a space whose decisions exclude one another, other than NAS-Bench-101;
+            or nothing is within the limits.
         TrainingError: a reward, a loss or a weight is not finite.
         CheckpointError: as :class:`nni_plugins.evaluators.training.Training`.
     """
-    check(shared.space, settings, epochs, top_k)
-    controller, cycle = ControllerTraining(shared, settings), ENASCycle.of(settings, epochs)
+    check_search(shared.space, settings, epochs, top_k, "top_k")
+    controller, cycle = ControllerTraining(shared, settings, limits), ENASCycle.of(settings, epochs, limits)
     position, period = cycle.schedule(epochs - 1)
     if position + 1 < period:
         warnings.warn(
@@ -121,12 +119,28 @@ def enas(shared: SharedWeights, settings: PolicySettings, *, epochs: int, top_k:
             stacklevel=2,
         )
     history = shared.train(controller.draw, cycle, controller)
-    drawn = candidates(controller.policy, shared.space, settings.candidates, shared.seed)
+    drawn = candidates(controller.policy, shared.space, settings.candidates, shared.seed, limits)
     scores = shared.scores(drawn.indices)
     check_scores(scores, lambda i: shared.space.to_string(shared.space.decode(drawn.indices[i : i + 1])[0]))
     return ENASResult(
         best(shared.space, drawn.indices, scores, top_k), drawn, scores, history, controller.policy, shared.scores
     )
+
+
+def shared_images(
+    space: SearchSpace,
+    images: ImageSet,
+    objective: Objective,
+    settings: ENASSettings,
+    training: SupernetSettings,
+    seed: int,
+    **more: Any,
+) -> SharedImages:
+    """The shared weights that these settings describe; ``more``: as of
+    :class:`nni_plugins.evaluators.supernets.shared_images.SharedImages`.
+    """
+    evaluation = settings.model_dump(include=set(RandomNASSettings.model_fields) - {"candidates"})
+    return SharedImages(space, images, objective, training, seed=seed, **evaluation, **more)
 
 
 def search(
@@ -141,8 +155,9 @@ def search(
     folder: Path | None = None,
     report: Report | None = None,
     supernet: nn.Module | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> ENASResult:
-    """One search on images, ``training.epochs`` long: the ``top_k`` candidates that evaluate best.
+    """One search on images, ``training.epochs`` long: the ``top_k`` candidates that evaluate best, within ``limits``.
 
     Args:
         folder: gets ``cycle-0`` with checkpoints and the curve; None keeps everything in memory.
@@ -151,13 +166,12 @@ def search(
 
     Raises: as :func:`enas`, and ConfigError for random labels or too few images.
     """
-    check(space, settings, training.epochs, top_k)
+    check_search(space, settings, training.epochs, top_k, "top_k")
     check_objective("ENAS", objective)
-    evaluation = settings.model_dump(include=set(RandomNASSettings.model_fields) - {"candidates"})
-    shared = SharedImages(
-        space, images, objective, training, seed=seed, folder=folder, report=report, supernet=supernet, **evaluation
+    shared = shared_images(
+        space, images, objective, settings, training, seed, folder=folder, report=report, supernet=supernet
     )
-    return enas(shared, settings, epochs=training.epochs, top_k=top_k)
+    return enas(shared, settings, epochs=training.epochs, top_k=top_k, limits=limits)
 
 
 class ENAS(SinglePathStrategy):
@@ -173,12 +187,20 @@ class ENAS(SinglePathStrategy):
         settings: of the controller and of the evaluation.
         top_k: how many architectures are kept, best first.
         seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
+        limits: what every sampled architecture meets.
     """
 
     method: ClassVar[str] = "ENAS"
 
-    def __init__(self, settings: ENASSettings | None = None, *, top_k: int = 10, seed: int = 0) -> None:
-        super().__init__(top_k, seed)
+    def __init__(
+        self,
+        settings: ENASSettings | None = None,
+        *,
+        top_k: int = 10,
+        seed: int = 0,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(top_k, seed, limits)
         self.settings = settings or ENASSettings()
         check_candidates(self.settings.candidates, top_k, "top_k")
         self.result: ENASResult | None = None
@@ -190,6 +212,7 @@ class ENAS(SinglePathStrategy):
     def _run(self) -> None:
         t, space = self.training, cast(Supernet, self.supernet).search_space
         more: dict[str, Any] = {"folder": t.folder, "report": t.report, "supernet": self.supernet}
+        more["limits"] = self.limits
         self.result = search(space, t.images, t.objective, self.used, t.settings, t.seed, self.top_k, **more)
 
     def ranking(self) -> Sequence[Ranked] | None:

@@ -11,10 +11,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.evaluators.training.settings import Beta, SupernetSettings
+from nni_plugins.spaces.base import SearchSpace
 
-from ..random.settings import RandomNASSettings
+from ..random.settings import RandomNASSettings, check_candidates
 
 
 class PolicySettings(Settings):
@@ -114,3 +116,23 @@ class ENASTraining(SupernetSettings):
     share_cells: Literal[True] = Field(
         True, description="one architecture for all cells of a step, as the controller samples it"
     )
+
+
+def check_search(space: SearchSpace, settings: PolicySettings, epochs: int, found: int, key: str) -> None:
+    """What can be known before anything is trained.
+
+    Raises:
+        ConfigError: ``key`` asks for more results than candidates, rewards of the wrong kind, or no epoch that trains
+            the controller.
+    """
+    check_candidates(settings.candidates, found, key)
+    reward = "accuracy" if space.takes_images else "inverse_perplexity"
+    if settings.reward != reward:
+        raise ConfigError(
+            f"reward: {settings.reward} cannot be computed on {space.name}.",
+            f"Set reward: {reward}, or begin with RecurrentENASSettings for text.",
+        )
+    if settings.warmup_epochs >= epochs:
+        raise ConfigError(
+            f"warmup_epochs < epochs must hold, or the controller is never trained, but got {settings.warmup_epochs} and {epochs}."
+        )

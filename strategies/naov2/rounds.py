@@ -16,6 +16,7 @@ from nni_plugins.evaluators.supernets.shared_weights import Cycle, SharedWeights
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
 
+from ..limits import Limits
 from ..nao.codecs import SpaceCodec
 from ..nao.proposals import Proposals, random_rows
 from ..nao.search import best_rows, next_rows, pairwise_accuracy
@@ -71,6 +72,7 @@ def identity(
     settings: NAOV2Settings,
     epochs: int,
     given: list[Architecture] | None,
+    limits: Limits,
     config: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What the pools follow from."""
@@ -79,6 +81,7 @@ def identity(
         "seed": shared.seed,
         "epochs": epochs,
         "settings": settings.model_dump(mode="json", exclude={"final", "final_candidates"}),
+        "limits": limits.identity(),
         "initial_pool": None if given is None else hashlib.sha256(shared.space.encode(given).tobytes()).hexdigest(),
         **(config or {}),
     }
@@ -94,9 +97,10 @@ class Rounds:
         epochs: int,
         files: PoolFiles,
         given: list[Architecture] | None,
+        limits: Limits,
     ) -> None:
         self.shared, self.settings, self.epochs, self.files, self.given = shared, settings, epochs, files, given
-        self.codec, self.known = SpaceCodec(shared.space), dict[str, None]()
+        self.codec, self.known = SpaceCodec(shared.space, limits), dict[str, None]()
         self.loaded: int | None = None  # the cycle whose weights the supernet has
 
     def pool(
@@ -125,7 +129,7 @@ class Rounds:
         """Random or given; large enough for all that follows.
 
         Raises:
-            ConfigError: it is not, or an architecture stands in it twice.
+            ConfigError: it is not, or an architecture stands in it twice or is beyond the limits.
         """
         s = self.settings
         if self.given is None:
@@ -140,6 +144,13 @@ class Rounds:
                     f"the first pool has {len(rows)} architectures, but some are the same up to symmetry.",
                     "Give each one once.",
                 )
+            beyond = int((~self.codec.valid(rows)).sum())
+            if beyond:
+                raise ConfigError(
+                    f"{beyond} of the {len(rows)} architectures of the first pool do not meet the limits "
+                    f"{self.codec.limits!r}.",
+                    "Leave them out, or raise the limits.",
+                )
         needs = {"proposals.seeds": s.proposals.seeds, "kept": s.carried} if s.iterations > 1 else {}
         if s.final is not None and (s.iterations == 1 or s.evaluates_all):
             needs["final_candidates"] = s.final_candidates
@@ -148,7 +159,7 @@ class Rounds:
             wanted = ", ".join(short) or "a search"
             raise ConfigError(
                 f"the first pool has {len(rows)} architectures, which is too few for {wanted}.",
-                "Lower that, or give more.",
+                f"Lower that{', or raise the limits' if self.codec.limits.given else ', or give more'}.",
             )
         return self.pool(0, rows, [origin] * len(rows), len(rows), [None] * len(rows), {})
 

@@ -30,6 +30,7 @@ from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices, SearchSpace
 from nni_plugins.spaces.supernet import Supernet
 
+from ..limits import Limits
 from ..nao.codecs import SpaceCodec
 from ..nao.search import Evaluate
 from ..one_shot_ranking import check_objective
@@ -79,6 +80,7 @@ def naov2(
     final: Evaluate | None = None,
     initial_pool: Initial | None = None,
     config: dict[str, Any] | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> NAOV2Result:
     """Train ``shared`` on pools of architectures, evaluate them, propose the next ones; ``settings.iterations`` times.
 
@@ -92,9 +94,10 @@ def naov2(
             stand-alone trainings.
         initial_pool: in place of random architectures.
         config: what else the pools follow from, JSON-able, for the check when a search goes on.
+        limits: what every architecture of every pool meets.
 
     Raises:
-        ConfigError: a first pool too small for the settings.
+        ConfigError: a first pool too small for the settings, or beyond the limits.
         TrainingError: a score or value is not finite, or as ``shared.train``.
         CheckpointError: a file of a pool is damaged or, ``ConfigChanged``, belongs to another search; or as
             ``shared.train``.
@@ -104,8 +107,9 @@ def naov2(
         shared,
         settings,
         epochs,
-        PoolFiles(folder, shared.space, identity(shared, settings, epochs, given, config)),
+        PoolFiles(folder, shared.space, identity(shared, settings, epochs, given, limits, config)),
         given,
+        limits,
     )
     iterations: list[Iteration] = []
     following: Pool | None = rounds.files.load(0) or rounds.first()
@@ -198,6 +202,7 @@ def search(
     report: Report | None = None,
     initial_pool: Initial | None = None,
     supernet: nn.Module | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> NAOV2Result:
     """One search on images; its ``ranked`` has at most ``found`` architectures.
 
@@ -206,7 +211,7 @@ def search(
             trainings.
         report: called with the row of every epoch of the shared weights.
         initial_pool: as of :func:`naov2`. supernet: as of
-            :class:`nni_plugins.evaluators.supernets.shared_images.SharedImages`.
+            :class:`nni_plugins.evaluators.supernets.shared_images.SharedImages`. limits: as of :func:`naov2`.
 
     Raises: as :func:`naov2`, and ConfigError for random labels, more results than are ranked, or drop-path where the
     space has none.
@@ -224,7 +229,14 @@ def search(
     }
     final = trained_alone(shared, settings, folder)
     result = naov2(
-        shared, settings, epochs=training.epochs, folder=folder, final=final, initial_pool=initial_pool, config=config
+        shared,
+        settings,
+        epochs=training.epochs,
+        folder=folder,
+        final=final,
+        initial_pool=initial_pool,
+        config=config,
+        limits=limits,
     )
     return replace(result, ranked=result.ranked[:found])
 
@@ -238,7 +250,7 @@ class NAOV2(SinglePathStrategy):
             ``SupernetTraining`` brings its own, a :class:`NAOV2Training`, and the folder to resume from.
         top_k: how many architectures are kept, best first.
         seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
-        initial_pool: as of :func:`naov2`.
+        initial_pool, limits: as of :func:`naov2`.
     """
 
     method: ClassVar[str] = "NAO-V2"
@@ -252,8 +264,9 @@ class NAOV2(SinglePathStrategy):
         top_k: int = 10,
         seed: int = 0,
         initial_pool: Initial | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        super().__init__(top_k, seed)
+        super().__init__(top_k, seed, limits)
         self.settings, self.of_classification, self.initial_pool = (
             settings or self.defaults[0],
             training or self.defaults[1],
@@ -282,6 +295,7 @@ class NAOV2(SinglePathStrategy):
             "report": t.report,
             "initial_pool": self.initial_pool,
             "supernet": self.supernet,
+            "limits": self.limits,
         }
         self.result = search(space, t.images, t.objective, self.used, t.settings, t.seed, self.top_k, **more)
 

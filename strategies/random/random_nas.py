@@ -26,6 +26,7 @@ from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.supernet import Supernet
 
 from ..drawing import draw_distinct
+from ..limits import Limits
 from ..one_shot_ranking import OneShotScore, check_objective
 from ..ranking import Ranked, best
 from ..single_path import SinglePathStrategy, training_of
@@ -63,12 +64,19 @@ def one_shot_score(
     return OneShotScore(supernet, held_out, objective, settings, training.statistics(), seed)
 
 
-def search(supernet: nn.Module, training: SupernetTraining, settings: RandomNASSettings, top_k: int) -> RandomNASResult:
-    """Train ``supernet`` on one part of ``training.images`` and rank random architectures by their accuracy on the
-    other.
+def search(
+    supernet: nn.Module,
+    training: SupernetTraining,
+    settings: RandomNASSettings,
+    top_k: int,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> RandomNASResult:
+    """Train ``supernet`` on one part of ``training.images`` and rank random architectures within ``limits`` by their
+    accuracy on the other.
 
     Raises:
-        ConfigError: random labels, more results than candidates, too few images, or a supernet for another objective.
+        ConfigError: random labels, more results than candidates, too few images, a supernet for another objective, or
+            nothing within the limits.
         TrainingError, CheckpointError: as :class:`nni_plugins.evaluators.supernets.training.SupernetTraining`.
     """
     space = cast(Supernet, supernet).search_space
@@ -86,7 +94,7 @@ def search(supernet: nn.Module, training: SupernetTraining, settings: RandomNASS
     )
     trained = part.evaluate(supernet)
     score = one_shot_score(supernet, training.images, training.objective, settings, training.seed)
-    indices = draw_distinct(space, settings.candidates, generator(training.seed, "candidates"))
+    indices = draw_distinct(space, settings.candidates, generator(training.seed, "candidates"), limits)
     accuracies = score(indices)
     return RandomNASResult(best(space, indices, accuracies, top_k), indices, accuracies, trained, score)
 
@@ -104,14 +112,21 @@ class RandomNAS(SinglePathStrategy):
         top_k: how many architectures are kept, best first.
         seed: used with NNI's ``Classification``; a ``SupernetTraining`` brings its own.
         reinitialise: draw the supernet's initial weights from the seed; False keeps those that it comes with.
+        limits: what every candidate meets.
     """
 
     method: ClassVar[str] = "RandomNAS"
 
     def __init__(
-        self, settings: RandomNASSettings | None = None, *, top_k: int = 10, seed: int = 0, reinitialise: bool = True
+        self,
+        settings: RandomNASSettings | None = None,
+        *,
+        top_k: int = 10,
+        seed: int = 0,
+        reinitialise: bool = True,
+        limits: Limits | None = None,
     ) -> None:
-        super().__init__(top_k, seed)
+        super().__init__(top_k, seed, limits)
         self.settings, self.reinitialise = settings or RandomNASSettings(), reinitialise
         check_candidates(self.settings.candidates, top_k, "top_k")
         self.result: RandomNASResult | None = None
@@ -126,7 +141,7 @@ class RandomNAS(SinglePathStrategy):
             with torch_fork(self.training.seed, "initialisation"):
                 fresh = cast(nn.Module, cast(Supernet, supernet).fresh())
             supernet.load_state_dict(fresh.state_dict())
-        self.result = search(supernet, self.training, self.used, self.top_k)
+        self.result = search(supernet, self.training, self.used, self.top_k, self.limits)
 
     def ranking(self) -> Sequence[Ranked] | None:
         """Best first."""

@@ -55,10 +55,7 @@ def rank(
         indices = space.enumerate()
         indices = indices[limits.mask(space, indices)]
         if len(indices) == 0:
-            raise ConfigError(
-                f"no architecture of {space!r} meets the limits {limits!r}.",
-                "Raise max_parameters or max_macs.",
-            )
+            raise limits.unmet(space)
         return indices, np.concatenate([table(part) for part in np.array_split(indices, -(-len(indices) // 1_000_000))])
     return evolve(space, table, settings.evolution or EvolutionSettings(), limits, generator(seed, "evolution"))
 
