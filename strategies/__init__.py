@@ -21,6 +21,7 @@ __getattr__, __dir__ = lazy(
         "evolution": ["EvolutionSettings", "evolve"],
         "base": ["Problem", "SearchResult", "Setup", "StrategyPlugin"],
         "limits": ["Limits"],
+        "nni_plugin": ["PluginStrategy"],
         "score": ["Score"],
         "differentiable.gdas": ["GDAS"],
         "nao": ["ControllerSettings", "NAOResult", "NAOSettings", "ProposalSettings"],

@@ -4,6 +4,7 @@ rate, weight decay.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,37 +20,88 @@ from nni_plugins.evaluators.supernets.training import SupernetTraining
 from nni_plugins.evaluators.training.settings import SupernetSettings
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What NNI's ``Classification`` says of a training.
+
+    ``images``: the training images, then the validation images, if there are any; labels are read when they are first
+    asked for. ``portion``: share of the training images, None without validation images.
+    """
+
+    images: ImageSet
+    portion: float | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+
+def taken_from(evaluator: Classification, usual_epochs: int, validation: bool = True) -> Taken:
+    """Of ``evaluator``; its validation images only if ``validation``.
+
+    Raises:
+        ConfigError: it says too little.
+        DataError: its loaders do not give images of shape (3, H, W) or (1, H, W) and of one size.
+    """
+    given = [evaluator.train_dataloaders, *([evaluator.val_dataloaders] if validation else [])]
+    loaders = [loader for loader in given if loader is not None]
+    wrong = [type(loader).__name__ for loader in (loaders or [None]) if not isinstance(loader, DataLoader)]
+    if wrong or evaluator.train_dataloaders is None:
+        raise ConfigError(
+            f"Classification needs train_dataloaders to be a DataLoader, but got {(wrong or ['NoneType'])[0]}."
+        )
+    epochs = evaluator.trainer.max_epochs
+    if epochs is None or epochs < 1:
+        raise ConfigError(
+            "Classification needs max_epochs of at least 1.", f"Pass max_epochs={usual_epochs}, as the paper has it."
+        )
+    options = evaluator.trace_kwargs
+    parts = [images_of(loader) for loader in loaders]
+    images = _joined(parts, loaders, options.get("num_classes"))
+    return Taken(
+        images,
+        len(parts[0]) / len(images) if len(parts) > 1 else None,
+        int(epochs),
+        int(loaders[0].batch_size),
+        float(options.get("learning_rate", 0.001)),
+        float(options.get("weight_decay", 0.0)),
+    )
+
+
 def from_classification(evaluator: Evaluator | None, classes: int, seed: int) -> SupernetTraining:
     """Random labels on the training images of ``evaluator``; the labels in its loader are dropped unread.
 
     Its learning rate starts the cosine, which ends at 1/25 of it, as RLNAS' does; momentum and the rest are RLNAS'.
 
     Raises:
-        ConfigError: another kind of evaluator.
-        DataError: its loader does not give images of shape (3, H, W) or (1, H, W) and of one size.
+        ConfigError: another kind of evaluator, or as :func:`taken_from`. DataError: as :func:`taken_from`.
     """
     if not isinstance(evaluator, Classification):
         raise ConfigError(
             f"RLNAS trains with SupernetTraining or NNI's Classification, but got {type(evaluator).__name__}.",
             "Pass nni_plugins.evaluators.SupernetTraining(images, RandomLabels(classes=10)).",
         )
-    loader = evaluator.train_dataloaders
-    if not isinstance(loader, DataLoader):
+    taken = taken_from(evaluator, 250, validation=False)
+    values = {key: value for key, value in vars(taken).items() if key in SupernetSettings.model_fields}
+    settings = read(SupernetSettings, {**values, "final_learning_rate": taken.learning_rate / 25})
+    images = ImageSet("Classification's training images", taken.images.images, None)
+    return SupernetTraining(images, RandomLabels(classes, seed=seed), settings, seed=seed)
+
+
+def _joined(parts: list[ImageSet], loaders: list[DataLoader[Any]], classes: int | None) -> ImageSet:
+    """All parts as one set."""
+
+    def labels() -> torch.Tensor:
+        datasets: list[Any] = [loader.dataset for loader in loaders]
+        read_labels = [int(dataset[i][1]) for dataset in datasets for i in range(len(dataset))]
+        return torch.tensor(read_labels, dtype=torch.int64)
+
+    if len({part.size for part in parts}) > 1:
         raise ConfigError(
-            f"Classification needs train_dataloaders to be a DataLoader, but got {type(loader).__name__}."
+            f"training and validation images must have one size, but have {' and '.join(str(part.size) for part in parts)}."
         )
-    options = evaluator.trace_kwargs
-    rate = float(options.get("learning_rate", 0.001))
-    values: dict[str, Any] = {
-        "learning_rate": rate,
-        "final_learning_rate": rate / 25,
-        "weight_decay": float(options.get("weight_decay", 0.0)),
-    }
-    epochs = evaluator.trainer.max_epochs
-    if epochs is None or epochs < 1:
-        raise ConfigError("Classification needs max_epochs of at least 1.", "Pass max_epochs=250, as the paper has it.")
-    settings = read(SupernetSettings, {**values, "epochs": epochs, "batch_size": loader.batch_size})
-    return SupernetTraining(images_of(loader), RandomLabels(classes, seed=seed), settings, seed=seed)
+    names = tuple(str(i) for i in range(classes or 0))
+    return ImageSet("Classification's images", torch.cat([part.images for part in parts]), labels, names)
 
 
 def images_of(loader: DataLoader[Any]) -> ImageSet:
