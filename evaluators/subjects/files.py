@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nni_plugins.spaces.architecture import MAX_JSON_BYTES, Architecture
-from nni_plugins.spaces.errors import shown
 
 from ..errors import CheckpointError, ConfigError
 from .subject import Subject
-from .texts import Space, parsed_subject
+from .texts import Space, check_space, parsed_subject
 
 WEIGHTS = (".pth", ".pt", ".tar", ".ckpt")
 """Endings of files of weights."""
@@ -110,26 +110,40 @@ def _subject_of_weights(file: Path, space: Space, arguments: dict[str, Any]) -> 
             f"{file}: its network is not described; checkpoints of nni-plugins retrain describe theirs.",
             f"Name the architecture, and give {file} as its weights (export --weights, transfer --checkpoint, NASBackbone's checkpoint).",
         )
+    return described_subject(description, file, space, arguments, file)
+
+
+def described_subject(
+    description: Mapping[str, Any], file: Path, space: Space, arguments: Mapping[str, Any], weights: Path | None
+) -> Subject:
+    """The network of a description that :func:`nni_plugins.evaluators.retraining.network.describe` made, in the size
+    that it was trained in.
+
+    Args:
+        file: where the description stands, for messages.
+        space: if one is said, it must be that space.
+        arguments: of the space, or of ``timm.create_model``, where they differ.
+        weights: the file of its weights.
+
+    Raises:
+        ConfigError: it is of another space; CheckpointError: it is damaged, or of a network that no name makes again.
+    """
     try:
-        if description["space"] is None:
-            name, trained = description["timm"] or (None, {})
-            kept = {key: value for key, value in trained.items() if key not in ("num_classes", "in_chans")}
-            known = Subject(str(name), None, None, {**kept, **arguments}, file)
-        else:
+        if description["space"] is not None:
             name, config = description["space"]
             point = Architecture(str(name), tuple((str(k), str(v)) for k, v in description["architecture"].items()))
-            known, arguments = parsed_subject(point, None, {**config, **arguments}), {}
+            one = parsed_subject(point, None, {**config, **arguments})
+        elif description["timm"] is not None:
+            name, trained = description["timm"]
+            kept = {key: value for key, value in trained.items() if key not in ("num_classes", "in_chans")}
+            one = Subject(str(name), None, None, {**kept, **arguments})
+        else:
+            raise CheckpointError(
+                f"{file}: its network, a {description['name']}, was made by a program of its own, and nothing in the file makes it again."
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{file}: its description is damaged ({type(error).__name__}: {error}).", "Take another copy of it."
         ) from None
-    if name is None:
-        raise CheckpointError(
-            f"{file}: its network, a {shown(description.get('name'))}, was made by a program of its own, and nothing in the file makes it again."
-        )
-    given = space if isinstance(space, str | None) else space.name
-    if given not in (None, name):
-        raise ConfigError(
-            f"{file} holds a network of {name!r}, but the space given is {given!r}.", "Leave the space out."
-        )
-    return Subject(known.name, known.space, known.architecture, known.arguments, file)
+    check_space(f"the network of {file}", one.name, space)
+    return replace(one, weights=weights)

@@ -41,7 +41,7 @@ def named_subject(name: str, space: Space = None, arguments: Mapping[str, Any] |
     given = dict(arguments or {})
     if name in names():
         entry = published(name)
-        _check_space(name, entry.space_name, space)
+        check_space(name, entry.space_name, space)
         built = changed_space(space, given) if isinstance(space, SearchSpace) else entry.space_with(**given)
         return Subject(name, built, built.check(entry.architecture))
     if space is not None:
@@ -76,7 +76,7 @@ def parsed_subject(
     changes = dict(arguments or {})
     point = _architecture(given)
     if point is not None:
-        _check_space("the architecture", point.space, space)
+        check_space("the architecture", point.space, space)
         built = _space(space or point.space, changes)
         return Subject(built.name, built, built.check(point))
     text = given.strip() if isinstance(given, str) else given
@@ -148,8 +148,12 @@ def _space(space: SearchSpace | str, arguments: Mapping[str, Any]) -> SearchSpac
     return named_space(space, arguments) if isinstance(space, str) else changed_space(space, arguments)
 
 
-def _check_space(what: str, own: str, space: Space) -> None:
-    """``own``: the name of the space that ``what`` is of."""
+def check_space(what: str, own: str, space: Space) -> None:
+    """Refuse ``what``, which is of the space ``own``, where another one was said.
+
+    Raises:
+        ConfigError: another one was.
+    """
     given = space.name if isinstance(space, SearchSpace) else space
     if given not in (None, own):
         raise ConfigError(f"{what} is of the space {own!r}, but the space given is {given!r}.", "Leave the space out.")

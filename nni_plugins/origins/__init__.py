@@ -1,1 +1,3 @@
-"""From what a person names to an architecture: results, experiments, files. Importing this package imports no torch."""
+"""From what a person names to a network: :mod:`nni_plugins.evaluators.subjects`, and results of runs besides. Importing
+this package imports no torch.
+"""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from nni_plugins.evaluators.errors import ConfigError
+
+from ..portal.database import tuner_arguments
 
 HOME = "nni-experiments"
 """NNI's folder in the home folder: its list of experiments, and the experiments that name no other one."""
@@ -26,7 +26,7 @@ def experiment_folder(identifier: str) -> Path | None:
     folder = Path(listed["logDir"] if listed and listed.get("logDir") else home).expanduser() / identifier
     if listed is None and not folder.is_dir():
         return None
-    elsewhere = _profile(folder / "db" / "nni.sqlite", identifier).get("run_folder")
+    elsewhere = tuner_arguments(folder, identifier).get("run_folder")
     results = Path(elsewhere).expanduser() if elsewhere else folder / "run"
     if (results / "result.json").exists():
         return results
@@ -50,17 +50,3 @@ def _listed(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):  # no experiment has been run yet, or NNI is just writing
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _profile(database: Path, identifier: str) -> dict[str, Any]:
-    """The tuner's ``classArgs`` as NNI stored them; {} where there is no such record."""
-    if not database.exists():
-        return {}
-    query = "select params from ExperimentProfile where id=? order by revision desc limit 1"
-    try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            row = connection.execute(query, (identifier,)).fetchone()
-            arguments = json.loads(row[0])["tuner"]["classArgs"] if row else {}
-    except (sqlite3.Error, ValueError, KeyError, TypeError):
-        return {}
-    return arguments if isinstance(arguments, dict) else {}

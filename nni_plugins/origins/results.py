@@ -1,33 +1,29 @@
-"""Architectures in the ``result.json`` of searches and comparisons. Free of torch."""
+"""Architectures in the results of searches, comparisons, retrainings and transfers. Free of torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from nni_plugins.evaluators.base import Metric
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.settings import read
-from nni_plugins.spaces.errors import closest
+from nni_plugins.evaluators.subjects.files import described_subject
+from nni_plugins.evaluators.subjects.resolver import subject
+from nni_plugins.evaluators.subjects.subject import Subject
 
-from ..studies.compare.jobs import CONFIG
-from ..studies.compare.settings import CompareSettings
+from ..experiment.kinds import load_experiment
+from ..experiment.result import RESULT, SCHEMA_VERSION
+from ..experiment.store import CONFIG, JOBS, read_json, read_settings
+from .rows import Row, Rows
+
+WEIGHTS = "last.pth.tar"
+"""In the folder of a retraining; of its two files the one that nothing was chosen by."""
+Meant = tuple[Subject, dict[str, Any]]
+"""A network, and where it comes from, as JSON."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """``space``: name and arguments; ``choices``: of the architecture; ``about``: where it stands, as JSON."""
-
-    space: dict[str, Any]
-    choices: dict[str, str]
-    about: dict[str, Any]
-
-
-def file_in(path: Path) -> Path:
+def result_file(path: Path) -> Path:
     """``path``, or the ``result.json`` in the folder ``path``.
 
     Raises:
@@ -35,173 +31,140 @@ def file_in(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    for inside in ("result.json", "run/result.json"):
-        if (path / inside).exists():
-            return path / inside
-    begun = (path / "config.json").exists() or (path / CONFIG).exists()
-    if (path / "study.json").exists():
+    for inside in (path / RESULT, path / "run" / RESULT):
+        if inside.exists():
+            return inside
+    if (path / CONFIG).exists():
         raise ConfigError(
-            f"{path} is a sample study, which chooses no architecture.", "Pass the text of one of its architectures."
+            f"{path} has no {RESULT}: it is not finished, or is a study that chooses no architecture.",
+            "Run the same command again, it continues where it stopped; or pass an architecture's text.",
         )
-    if begun:
-        raise ConfigError(
-            f"{path} is not finished: there is no result.json.",
-            "Run the same command again; it continues where it stopped.",
-        )
-    raise ConfigError(
-        f"{path} has no result.json.", "Pass the --output folder of nni-plugins search or compare, or a file."
-    )
+    raise ConfigError(f"{path} has no {RESULT}.", "Pass the --output folder of a run, or a file.")
 
 
-def is_search(content: Any) -> bool:
-    """Whether ``content`` is that of a search's ``result.json``."""
-    return (
-        isinstance(content, Mapping)
-        and isinstance(content.get("architectures"), list)
-        and isinstance(content.get("settings"), Mapping)
-    )
+def subject_of_result(
+    content: Any, file: Path, space: str | None, arguments: Mapping[str, Any], rank: int, job: str | None
+) -> Meant | None:
+    """What ``content``, that of ``file``, is the result of; None if it is no result.
 
-
-def is_comparison(content: Any) -> bool:
-    """Whether ``content`` is that of a comparison's ``result.json``."""
-    return isinstance(content, Mapping) and {"statistics", "missing", "folder"} <= set(content)
-
-
-def is_retraining(content: Any) -> bool:
-    """Whether ``content`` is that of a retraining's ``result.json``."""
-    return isinstance(content, Mapping) and isinstance(content.get("network"), Mapping) and "recipe" in content
-
-
-def of_retraining(content: Mapping[str, Any], file: Path) -> Found | str:
-    """The architecture that was trained, in the size that it was trained in; of timm's own models the name."""
-    network, about = (
-        content["network"],
-        {"kind": "retraining", "file": str(file), "recipe": content["recipe"], "top1": content.get("top1")},
-    )
-    if network.get("space") and network.get("architecture"):
-        name, arguments = network["space"]
-        return Found({"name": name, **arguments}, dict(network["architecture"]), about)
-    if not network.get("timm"):
-        raise ConfigError(
-            f"{file}: a network of {network.get('name')}, which no name makes again.",
-            "Train it from Python: TimmRetrain.train(network).",
-        )
-    return str(network["timm"][0])
-
-
-def of_search(content: Mapping[str, Any], file: Path, rank: int, job: str | None) -> Found:
-    """The architecture of ``job``, or the one at ``rank`` among those found; of random search, among all."""
+    Raises:
+        ConfigError: it is damaged, of an older version, or has no such rank or job.
+    """
+    if not isinstance(content, Mapping):
+        return None
+    kind = next((kind for kind, keys in KEYS.items() if keys <= set(content)), None)
+    if kind is None and file.name == RESULT and (file.parent / CONFIG).exists():
+        raise ConfigError(f"{file} is of a study, which chooses no architecture.", "Pass an architecture's text.")
+    if kind is None:
+        return None
     try:
-        return _of_search(content, file, rank, job)
-    except (KeyError, TypeError, AttributeError) as error:
+        rows = ROWS[kind](content, file) if kind in ROWS else None
+        if rows is None:
+            only_one(str(file), rank, job)
+            return ONE[kind](content, file, space, dict(arguments))
+        if space not in (None, rows.space["name"]):
+            raise ConfigError(
+                f"{file} is of the space {rows.space['name']!r}, but the space given is {space!r}.",
+                "Leave the space out.",
+            )
+        row, place = rows.chosen(rank, job)
+        return rows.subject(row, arguments), {"kind": kind, **_searched(content), **rows.about(row, place)}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{file} is damaged: {type(error).__name__} {error}.", "Write it again with the command that made it."
         ) from None
 
 
-def _of_search(content: Mapping[str, Any], file: Path, rank: int, job: str | None) -> Found:
-    rows: list[Mapping[str, Any]] = content["architectures"]
-    metric = content.get("metric", "accuracy")  # absent where an older version wrote it
-    found = [row for row in rows if row["source"] == "found"] or list(rows)
-    row = _chosen(found, {row["job"]: row for row in rows}, rank, job, file)
-    means = {
-        source: {"mean": mean, "trained": _trained(rows, source, metric)}
-        for source, mean in content.get(f"mean_{metric}", {}).items()
-    }
-    about = {
-        "kind": "search",
-        "file": str(file),
-        "strategy": content["strategy"],
-        "job": row["job"],
-        "source": row["source"],
-        "rank": next((place for place, one in enumerate(found, 1) if one is row), None),
-        "searches": len(content.get("searches", [])),
-        "metric": metric,
-        metric: row.get(metric),
-        "score": row.get("score"),
-        "means": means,
-    }
-    return Found(dict(content["settings"]["space"]), dict(row["choices"]), about)
+def only_one(what: str, rank: int, job: str | None) -> None:
+    """Refuse a choice where there is nothing to choose.
 
-
-def _trained(rows: Sequence[Mapping[str, Any]], source: str, metric: str) -> int:
-    return sum(row["source"] == source and row.get(metric) is not None for row in rows)
-
-
-def of_comparison(file: Path, rank: int, job: str | None) -> Found:
-    """The best measured architecture of all policies but the random one, of the policy ``job``, or that of the job
-    ``job``.
+    Raises:
+        ConfigError: there is a choice.
     """
-    folder = file.parent
-    try:
-        settings = read(CompareSettings, yaml.safe_load((folder / CONFIG).read_text()), f"{folder / CONFIG}: ")
-    except (OSError, yaml.YAMLError):
+    if rank != 1 or job is not None:
         raise ConfigError(
-            f"{file}: beside it there is no readable {CONFIG}.",
-            "Pass the --output folder of nni-plugins compare as it is.",
-        ) from None
-    rows = [_measured(path) for path in sorted((folder / "runs").glob("train-*.json"))]
-    sign = -1 if settings.evaluation.larger_is_better else 1
-    rows.sort(key=lambda row: (sign * row["value"], row["job"]))
-    policies = (*settings.policies, settings.baseline)
-    of_policy = [row for row in rows if row["policy"] == job]
-    candidates = of_policy if job in policies else [row for row in rows if row["policy"] != settings.baseline] or rows
-    row = _chosen(candidates, {row["job"]: row for row in rows}, rank, None if job in policies else job, file, policies)
-    metric = settings.evaluation.metric_name
-    means = {name: _mean([row["value"] for row in rows if row["policy"] == name]) for name in policies}
-    about = {
-        "kind": "comparison",
-        "file": str(file),
-        "job": row["job"],
-        "policy": row["policy"],
-        "baseline": settings.baseline,
-        "rank": next((place for place, one in enumerate(candidates, 1) if one is row), None),
-        "metric": metric,
-        metric: row["value"],
-        "means": means,
-    }
-    return Found(dict(settings.space), row["choices"], about)
-
-
-def _measured(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-        policy = path.stem.removeprefix("train-").rsplit("-", 2)[0]
-        return {
-            "job": path.stem,
-            "policy": policy,
-            "choices": dict(content["identity"]["choices"]),
-            "value": float(content["value"]["default"]),
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError(
-            f"{path} is damaged.", "Delete it, and run the comparison again: it repeats this job only."
-        ) from None
-
-
-def _mean(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": sum(values) / len(values) if values else None, "trained": len(values)}
-
-
-def _chosen(
-    rows: Sequence[Mapping[str, Any]],
-    jobs: Mapping[str, Mapping[str, Any]],
-    rank: int,
-    job: str | None,
-    file: Path,
-    policies: Sequence[str] = (),
-) -> Mapping[str, Any]:
-    """The row of ``job``, or the one at ``rank``, from 1."""
-    if job is not None:
-        if job not in jobs:
-            raise ConfigError(f"--job {job}: {file} has no such job; {closest(job, [*policies, *jobs])}")
-        if rank != 1:
-            raise ConfigError(f"--job {job} is one architecture, but got --rank {rank}.", "Give one of them.")
-        return jobs[job]
-    if not rows:
-        raise ConfigError(f"{file} has no architecture.", "Run the search to its end first.")
-    if not 1 <= rank <= len(rows):
-        raise ConfigError(
-            f"--rank {rank}: {file} has {len(rows)} to choose from.", f"Pass --rank 1 to {len(rows)}, or --job NAME."
+            f"{what[:80]} is one architecture, but got {f'--job {job}' if job is not None else f'--rank {rank}'}.",
+            "--rank and --job choose from a search or a comparison.",
         )
-    return rows[rank - 1]
+
+
+def _searched(content: Mapping[str, Any]) -> dict[str, Any]:
+    """By which strategy, and how often; nothing of comparisons, whose policies say it."""
+    return {"strategy": content["strategy"], "searches": len(content["searches"])} if "strategy" in content else {}
+
+
+# -- runs with many architectures --------------------------------------------------------------------------------------
+def _rows_of_search(content: Mapping[str, Any], file: Path) -> Rows:
+    if content["schema"] != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{file} has schema {content['schema']}; this version reads {SCHEMA_VERSION}.", "Run the search again."
+        )
+    evaluations = content["evaluations"]
+    first = next(iter(evaluations), None)
+    metric = None
+    if first is not None:
+        one = evaluations[first]
+        metric = Metric(str(one["metric"]), str(one["unit"]), bool(one["larger_is_better"]))
+    rows = []
+    for row in content["architectures"]:
+        own = {name: row["evaluations"][name] for name in evaluations if name in row["evaluations"]}
+        jobs = tuple(str(one["job"]) for one in own.values())
+        value = own[first]["value"] if first in own else None
+        rows.append(Row(row["source"], row["source"], jobs, row["choices"], row["network"], value, row["score"]))
+    return Rows(str(file), content["settings"]["space"], metric, rows)
+
+
+def _rows_of_comparison(content: Mapping[str, Any], file: Path) -> Rows:
+    """``result.json`` names no architectures; the folder's finished jobs do."""
+    folder = file.parent
+    experiment = load_experiment(*read_settings(folder), f"{folder / CONFIG}: ")
+    first, metric = next(((name, one.metric) for name, one in experiment.evaluators.items()), ("", None))
+    values: dict[tuple[str, int, int], dict[str, dict[str, Any]]] = {}
+    for path in sorted((folder / JOBS).glob("*.json")):
+        done = read_json(path, "Delete it, and run the comparison again: it repeats this job only.")
+        job = done["job"]
+        if job["phase"] in experiment.evaluators:
+            key = (job["policy"] or job["source"], job["seed"], job["rank"])
+            values.setdefault(key, {})[job["phase"]] = done
+    rows = []
+    for (group, _, _), phases in values.items():
+        ordered = [phases[name] for name in experiment.evaluators if name in phases]
+        job = ordered[0]["job"]
+        value = float(phases[first]["value"]["default"]) if first in phases else None
+        jobs = tuple(str(one["job"]["name"]) for one in ordered)
+        rows.append(Row(group, job["source"], jobs, job["choices"], job["network"], value, job["score"]))
+    return Rows(str(file), experiment.settings.space, metric, rows)
+
+
+# -- runs with one -----------------------------------------------------------------------------------------------------
+def _of_retraining(content: Mapping[str, Any], file: Path, space: str | None, arguments: dict[str, Any]) -> Meant:
+    """In the size that it was trained in, with its weights."""
+    weights = file.parent / WEIGHTS
+    trained = described_subject(content["network"], file, space, arguments, weights if weights.exists() else None)
+    return trained, {"kind": "retraining", "file": str(file), "recipe": content["recipe"], "top1": content["top1"]}
+
+
+def _of_transfer(content: Mapping[str, Any], file: Path, space: str | None, arguments: dict[str, Any]) -> Meant:
+    """The backbone, in the size that it was trained in."""
+    backbone = content["backbone"]
+    one = subject(content["architecture"], backbone["space"] or space, {**backbone["arguments"], **arguments})
+    metric = content["metric"]
+    about = {"kind": "transfer", "file": str(file), "task": content["task"], "recipe": content["recipe"]}
+    return one, {**about, metric: content["metrics"][metric]}
+
+
+KEYS = {
+    "search": {"strategy", "architectures", "settings"},
+    "comparison": {"statistics", "missing", "folder"},
+    "retraining": {"network", "recipe", "history"},
+    "transfer": {"task", "backbone", "architecture"},
+}
+"""By which keys results are told apart."""
+ROWS: dict[str, Callable[[Mapping[str, Any], Path], Rows]] = {
+    "search": _rows_of_search,
+    "comparison": _rows_of_comparison,
+}
+ONE: dict[str, Callable[[Mapping[str, Any], Path, str | None, dict[str, Any]], Meant]] = {
+    "retraining": _of_retraining,
+    "transfer": _of_transfer,
+}

@@ -201,11 +201,11 @@ def test_weights_say_what_they_are_of(tmp_path: Path) -> None:
         file = weights(tmp_path / name, **ours)
         assert subject(file) == Subject("nasbench201", space, point, weights=Path(file))
         assert subject(file, "nasbench201", {"channels": 8}).space == NASBench201(nodes=3, channels=8)
-    with pytest.raises(ConfigError, match="holds a network of 'nasbench201', but the space given is 'darts'"):
+    with pytest.raises(ConfigError, match="is of the space 'nasbench201', but the space given is 'darts'"):
         subject(file, "darts")
     file = weights(tmp_path / "b.pt", space=None, timm=["test_resnet", {"num_classes": 5, "stem_type": "deep"}])
     assert subject(file) == Subject("test_resnet", None, None, {"stem_type": "deep"}, Path(file))
-    with pytest.raises(CheckpointError, match="a 'Net', was made by a program of its own"):
+    with pytest.raises(CheckpointError, match="a Net, was made by a program of its own"):
         subject(weights(tmp_path / "c.pt", space=None, timm=None, name="Net"))
     with pytest.raises(CheckpointError, match="its description is damaged"):
         subject(weights(tmp_path / "d.pt", space=["nasbench201"]))
