@@ -1,6 +1,4 @@
-"""A space in a package of its own: registered by its entry point alone, checked by our suite, found by the command
-line.
-"""
+"""A space, a strategy and an evaluator in a package of their own: registered by entry points alone, found everywhere."""
 
 from __future__ import annotations
 
@@ -9,10 +7,33 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 PACKAGE = Path(__file__).resolve().parents[1] / "third_party"
+ARGUMENTS: dict[str, Any] = {
+    "space": {"name": "kernelnet", "channels": 2},
+    "search": {"questions": 8},
+    "found": 2,
+    "random": 2,
+    "evaluations": {"probe": {"evaluator": "linear_probe", "data": {"source": "digits", "limit": 200}}},
+    "threads": 1,
+}
+PROGRAM = """
+from nni.nas.experiment import NasExperiment
+from kernelnet import KernelNet
+from nni_plugins.evaluators import PluginEvaluator
+from nni_plugins.strategies import PluginStrategy
+
+space = KernelNet(channels=2)
+evaluator = PluginEvaluator("linear_probe", settings={"data": {"source": "digits", "limit": 200}}, space=space)
+strategy = PluginStrategy("Annealing", search={"questions": 5, "steps": 20}, found=2)
+experiment = NasExperiment(space.supernet(), evaluator, strategy)
+experiment.run()
+print("found", len(list(experiment.export_top_models(2, formatter="dict"))))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -23,47 +44,87 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("third_party")
     source = Path(shutil.copytree(PACKAGE, folder / "source", ignore=shutil.ignore_patterns("__pycache__")))
     command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--no-build-isolation",
-        "--no-deps",
-        "--target",
-        "site",
-        str(source),
-    ]
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps", "--target",
+        "site", str(source),
+    ]  # fmt: skip
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    return {**os.environ, "PYTHONPATH": str(folder / "site")}
+    return {**os.environ, "PYTHONPATH": str(folder / "site"), "PYTHONWARNINGS": "ignore"}
 
 
-def run(environment: dict[str, str], *command: str) -> str:
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-        env=environment,
-        capture_output=True,
-        text=True,
-        cwd=PACKAGE,
-    )
+def run(environment: dict[str, str], *command: str, folder: Path = PACKAGE) -> str:
+    program = str(Path(sys.executable).with_name(command[0]))
+    done = subprocess.run([program, *command[1:]], env=environment, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_it_is_registered(installed: dict[str, str]) -> None:
-    plugins = json.loads(run(installed, "nni-plugins", "list", "--json"))
-    assert plugins["spaces"]["kernelnet"] == "kernelnet:KernelNet" and "darts" in plugins["spaces"]
-    shown = json.loads(
-        run(
-            installed, "nni-plugins", "show", "1x1-3x3-5x5-3x3", "--space", "kernelnet", "--set", "channels=4", "--json"
-        )
+def experiment_file(environment: dict[str, str], path: Path, tuner: str, arguments: dict[str, Any]) -> Path:
+    """Written by :func:`nni_plugins.experiment.file.render`, in a process that knows the package."""
+    code = (
+        "import json, sys; from nni_plugins.experiment.file import render; print(render('x', *json.loads(sys.argv[1])))"
     )
+    path.write_text(run(environment, "python", "-c", code, json.dumps([tuner, arguments])))
+    return path
+
+
+def test_they_are_registered(installed: dict[str, str]) -> None:
+    plugins = json.loads(run(installed, "nni-plugins", "list", "--json"))
+    text = json.dumps(plugins)
+    for entry in ("kernelnet:KernelNet", "kernelnet.annealing:Annealing", "kernelnet.probe:LinearProbe"):
+        assert entry in text
+    words = ["show", "1x1-3x3-5x5-3x3", "--space", "kernelnet", "--space-argument", "channels=4", "--json"]
+    shown = json.loads(run(installed, "nni-plugins", *words))
     assert shown["parameters"] == (12 + 9 * 16 + 25 * 32 + 9 * 64) + 2 * (4 + 4 + 8 + 8) + 9 * 10
 
 
-def test_it_passes_the_conformance_suite(installed: dict[str, str]) -> None:
-    printed = run(
-        installed, "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, "test_kernelnet.py"
-    )
+def test_they_pass_the_contracts(installed: dict[str, str]) -> None:
+    words = ["-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", os.devnull, "test_kernelnet.py"]
+    printed = run(installed, "pytest", *words)
     assert " passed" in printed and "failed" not in printed
+
+
+def test_a_search(installed: dict[str, str], tmp_path: Path) -> None:
+    file = experiment_file(installed, tmp_path / "x.yml", "Annealing", ARGUMENTS)
+    content = yaml.safe_load(file.read_text())
+    assert content["tuner"]["name"] == "Annealing" and content["maxTrialNumber"] == 1 + 2 + 2 + 1
+    findings = json.loads(run(installed, "nni-plugins", "doctor", str(file), "--json"))
+    assert {"subject": str(file), "state": "ok"}.items() <= next(
+        f for f in findings if f["subject"] == str(file)
+    ).items()
+    result = json.loads(run(installed, "nni-plugins", "search", str(file), "--output", str(tmp_path / "run"), "--json"))
+    assert result["strategy"] == "Annealing" and result["evaluations"]["probe"]["evaluator"] == "linear_probe"
+    sources = [row["source"] for row in result["architectures"]]
+    assert sorted(sources) == ["found", "found", "largest_parameters", "random", "random"]
+    assert all(0 <= row["evaluations"]["probe"]["value"] <= 100 for row in result["architectures"])
+
+
+def test_a_comparison(installed: dict[str, str], tmp_path: Path) -> None:
+    arguments = {
+        "space": ARGUMENTS["space"],
+        "seeds": [0, 1, 2],
+        "policies": {"annealing": {"strategy": "Annealing", "search": {"questions": 6}}},
+        "evaluations": ARGUMENTS["evaluations"],
+        "report": {"resamples": 1000},
+        "threads": 1,
+    }
+    file = experiment_file(installed, tmp_path / "x.yml", "Compare", arguments)
+    run(installed, "nni-plugins", "compare", str(file), "--output", str(tmp_path / "run"))
+    statistics = json.loads((tmp_path / "run" / "report" / "probe" / "statistics.json").read_text())
+    assert set(statistics["summaries"]) == {"annealing", "random"} and statistics["metric"] == "probe accuracy"
+
+
+def test_the_tuner(installed: dict[str, str]) -> None:
+    """What NNI's dispatcher imports, after ``nni-plugins register``; without torch."""
+    code = (
+        "import json, sys; from nni.tools.package_utils.tuner_factory import create_builtin_class_instance as create; "
+        "tuner = create('annealing', json.loads(sys.argv[1]), 'tuners'); "
+        "print(type(tuner).__name__, tuner._problem, 'torch' in sys.modules)"
+    )
+    assert "Annealing" in run(installed, "nni-plugins", "register")
+    printed = run(installed, "python", "-c", code, json.dumps(ARGUMENTS))
+    assert printed.split() == ["Annealing", "None", "False"]
+
+
+def test_from_python(installed: dict[str, str], tmp_path: Path) -> None:
+    printed = run(installed, "python", "-c", PROGRAM, folder=tmp_path)
+    assert printed.strip().splitlines()[-1] == "found 2"
