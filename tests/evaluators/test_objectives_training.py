@@ -182,7 +182,7 @@ def test_a_supernet_with_another_head_is_refused() -> None:
 
 def test_objectives_from_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     classes = {"jigsaw": Jigsaw, "random_labels": RandomLabels}
-    monkeypatch.setattr("nni_plugins.experiment.objectives.registry.get", lambda kind, name: classes[name])
+    monkeypatch.setattr("nni_plugins.evaluators.objectives.registered.registry.get", lambda kind, name: classes[name])
     assert vars(build_objective({"name": "jigsaw", "grid": 2, "permutations": 8})) == {
         "grid": 2,
         "permutations": 8,
