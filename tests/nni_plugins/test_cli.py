@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,20 @@ import torch
 import typer
 from PIL import Image
 
-from nni_plugins import cli
+from nni_plugins import cli, doctor
 from nni_plugins.cli import app as application
-from nni_plugins.experiment import methods, phases
-from nni_plugins.experiment.settings import EXPERIMENTS
-from nni_plugins.presets import PRESETS, render
+from nni_plugins.evaluators.base import EvaluatorPlugin
+from nni_plugins.evaluators.errors import MissingBackend
+from nni_plugins.evaluators.stand_alone.plugin import StandAlonePlugin
+from nni_plugins.experiment import search as searches
+from nni_plugins.experiment.kinds import experiment_names
+from nni_plugins.experiment.search import SearchExperiment
+from nni_plugins.inventory import installed_plugins, plugins_with_torch
+from nni_plugins.presets import preset_names, render_preset
+from nni_plugins.spaces import registry
+from nni_plugins.strategies.rlnas.plugin import RLNASPlugin
 
-from .small import CELL, OTHER, Answer, Cli, arguments, content, load, write
+from .small import CELL, OTHER, Answer, Cli, arguments, content, load, stand_alone, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
 COMMANDS = (
@@ -88,34 +96,40 @@ def test_wrong_usage(run: Cli, words: list[str]) -> None:
 
 # -- list, register, init ----------------------------------------------------------------------------------------------
 def test_list(run: Cli) -> None:
-    assert run("list", "--json").json["spaces"]["nasbench201"] == "nni_plugins.spaces.nasbench201:NASBench201"
+    plugins = run("list", "--json").json
+    assert set(plugins) == set(registry.KINDS)
+    rlnas = {"class": "nni_plugins.strategies.rlnas.plugin:RLNASPlugin", "problem": "", "remedy": ""}
+    assert plugins["strategies"]["rlnas"] == {**rlnas, "about": f"{RLNASPlugin.about} ({RLNASPlugin.source})"}
+    for kind, entries in plugins.items():
+        assert all(entry["about"] and not entry["problem"] for entry in entries.values()), kind
     presets = run("list", "--presets", "--json").json
-    assert set(presets) == set(PRESETS) and presets["rlnas_digits"]["tuner"] == "RLNAS"
+    assert tuple(presets) == preset_names() and presets["rlnas_digits"]["tuner"] == "RLNAS"
     assert "--presets are two lists" in run("list", "--presets", "--architectures")[2]
     out = run("list").out
-    assert "random_labels" in out and "nni_plugins.strategies.rlnas.search:RLNAS" in out
+    assert "random_labels" in out and "nni_plugins.evaluators.tables.plugin:TablePlugin" in out
+    assert all(name in run("list", "--presets").out for name in preset_names())
 
 
-def test_register_twice_and_nni_knows_the_tuners(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_register_twice_and_nni_knows_the_tuners(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_probes: None
+) -> None:
     from nni.tools.package_utils import create_builtin_class_instance
 
     monkeypatch.setenv("NNI_CONFIG_DIR", str(tmp_path / "nni"))
     assert {f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")} == {"broken"}
     first, status = run("register", "--json").json, (tmp_path / "nni" / "registered_algorithms.yml").read_text()
-    ours = [experiment.strategy for experiment in EXPERIMENTS.values()]
-    assert sorted(first["tuners"]) == sorted([*ours, "NAO", "Compare"]) and Path(first["meta"]).exists()
+    assert sorted(name.lower() for name in first["tuners"]) == sorted([*experiment_names(), "nao"])
     said = f"registered tuners: {', '.join(first['tuners'])}"
-    assert run("register").out.startswith("registered tuners: RLNAS, RandomSearch")
+    assert " ".join(run("register").out.split()) == said
     page = Path(__file__).resolve().parents[2] / "docs" / "demo.md"
-    assert f"`{said}`" in page.read_text(), "the page shows what the demo prints"
+    assert f"`{said}`" in " ".join(page.read_text().split()), "the page shows what the demo prints"
     assert (tmp_path / "nni" / "registered_algorithms.yml").read_text() == status
-    assert [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")] == ["ok"] * (
-        len(ours) + 2
-    )
+    known = [f["state"] for f in run("doctor", "--json").json if f["subject"].startswith("tuner")]
+    assert known == ["ok"] * len(first["tuners"])
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
     tuner = create_builtin_class_instance("RLNAS", arguments(), "tuners")
-    assert type(tuner).__name__ == "RLNASTuner" and tuner._problem is None
+    assert type(tuner).__name__ == "RLNAS" and tuner._problem is None
 
 
 def test_register_where_nothing_can_be_written(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,15 +139,15 @@ def test_register_where_nothing_can_be_written(run: Cli, tmp_path: Path, monkeyp
     assert status == 2 and "NNI's list of tuners cannot be written" in err and "Set NNI_CONFIG_DIR" in err
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["rlnas_digits", "compare_digits_table", "sample_study_digits"])
 def test_init(run: Cli, tmp_path: Path, preset: str) -> None:
     path = tmp_path / "x.yml"
-    assert run("init", path, "--preset", preset).status == 0 and path.read_text() == render(preset)
+    assert run("init", path, "--preset", preset).status == 0 and path.read_text() == render_preset(preset)
     path.write_text("mine")
     status, _, err = run("init", path, "--preset", preset)
     assert status == 2 and f"{path} exists." in err and "--force" in err and path.read_text() == "mine"
     assert run("init", path, "--preset", preset, "--force", "--json").json == {"file": str(path), "preset": preset}
-    assert path.read_text() == render(preset)
+    assert path.read_text() == render_preset(preset)
 
 
 def test_init_with_an_unknown_preset(run: Cli, tmp_path: Path) -> None:
@@ -143,6 +157,90 @@ def test_init_with_an_unknown_preset(run: Cli, tmp_path: Path) -> None:
         and "unknown preset 'rlnas_digit'; did you mean 'rlnas_digits'" in err
         and not (tmp_path / "x.yml").exists()
     )
+
+
+# -- plugins that do not work ------------------------------------------------------------------------------------------
+Install = Callable[[str, str], None]
+STRATEGY = """
+from nni_plugins.strategies.base import StrategyPlugin
+from nni_plugins.strategies.score import ANGLE
+class Theirs(StrategyPlugin):
+    name, about, score = "Theirs", "somebody's", ANGLE
+    def search(self, problem): ...
+"""
+CHECK = """
+    def check(self, setup):
+        import torch
+"""
+NEEDS_TORCH = doctor._needs_torch
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts a module ``theirs`` on the path, here and in processes that are started, with the entry points of its
+    distribution.
+    """
+
+    def put(source: str, entry_points: str) -> None:
+        site = tmp_path / "site"
+        (site / "theirs-1.0.dist-info").mkdir(parents=True)
+        (site / "theirs.py").write_text(source)
+        (site / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+        (site / "theirs-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
+        monkeypatch.syspath_prepend(str(site))
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        registry.found.cache_clear()
+
+    yield put
+    sys.modules.pop("theirs", None)
+    monkeypatch.undo()
+    registry.found.cache_clear()
+
+
+def test_a_plugin_that_cannot_be_imported(run: Cli, install: Install, tmp_path: Path, no_probes: None) -> None:
+    install("import no_such_module_anywhere", "[nni_plugins.strategies]\ntheirs = theirs:Theirs\n")
+    reason = "strategy 'theirs' (theirs:Theirs) cannot be imported: ModuleNotFoundError: No module named"
+    answer = run("list")
+    assert answer.status == 0 and f"broken: {reason}" in " ".join(answer.out.split())
+    assert run("list", "--json").json["strategies"]["theirs"]["remedy"] == "Reinstall or mend its package."
+    known = findings(run("doctor", "--json"))
+    assert known["strategies: theirs"]["state"] == "broken" and reason in known["strategies: theirs"]["detail"]
+    assert "rlnas" in known["strategies"]["detail"] and "theirs" not in known["strategies"]["detail"]
+    answer = run("search", write(tmp_path / "x.yml", content() | {"tuner": {"name": "Theirs"}}))
+    assert answer.status == 2 and reason in answer.err
+
+
+def test_a_plugin_that_takes_torch_into_the_tuner(install: Install) -> None:
+    install("import torch" + STRATEGY, "[nni_plugins.strategies]\ntheirs = theirs:Theirs\n")
+    plugins = [plugin for plugin in installed_plugins("strategies") if plugin.name in ("rlnas", "theirs", "tpesearch")]
+    assert [plugin.name for plugin in plugins_with_torch([*plugins, plugins[0]])] == ["theirs"], "the others do not"
+
+
+def test_a_check_that_takes_torch_into_the_tuner(
+    run: Cli, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_probes: None
+) -> None:
+    install(STRATEGY + CHECK, "[nni_plugins.strategies]\ntheirs = theirs:Theirs\n")
+    monkeypatch.setattr(doctor, "_needs_torch", NEEDS_TORCH)
+    path = write(tmp_path / "x.yml", content("theirs"))
+    known = findings(run("doctor", path, "--json"))
+    assert known[str(path)]["state"] == "ok" and "strategies: theirs" not in known
+    assert known["tuner of x.yml"]["state"] == "broken" and "ten seconds" in known["tuner of x.yml"]["detail"]
+
+
+def test_two_plugins_of_one_name(run: Cli, install: Install, no_probes: None) -> None:
+    install(STRATEGY, "[nni_plugins.strategies]\nrlnas = theirs:Theirs\n")
+    told = "two strategies are called 'rlnas': "
+    answer = run("list")
+    assert answer.status == 2 and told in answer.err and "theirs:Theirs (theirs)" in answer.err
+    known = findings(run("doctor", "--json"))
+    assert known["strategies"]["state"] == "broken" and told in known["strategies"]["detail"]
+    assert known["evaluators"]["state"] == "ok"
+
+
+def test_an_entry_point_of_another_name(run: Cli, install: Install) -> None:
+    install(STRATEGY, "[nni_plugins.strategies]\nours = theirs:Theirs\n")
+    (entry,) = [one for name, one in run("list", "--json").json["strategies"].items() if name == "ours"]
+    assert "strategy 'ours' calls itself 'Theirs'" in entry["problem"]
 
 
 # -- show --------------------------------------------------------------------------------------------------------------
@@ -177,6 +275,14 @@ def test_show_what_is_none(run: Cli, words: list[str], message: str) -> None:
 
 
 # -- doctor ------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def no_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without OpenMMLab's packages, and the processes that see whether plugins import torch: both take seconds."""
+    monkeypatch.setattr(doctor, "_mmlab", list)
+    monkeypatch.setattr(doctor, "plugins_with_torch", lambda plugins: [])
+    monkeypatch.setattr(doctor, "_needs_torch", lambda experiment: False)
+
+
 def findings(answer: Answer) -> dict[str, dict[str, str]]:
     return {finding["subject"]: finding for finding in answer.json}
 
@@ -197,27 +303,45 @@ def test_doctor(run: Cli, config: Path) -> None:
     assert known[str(config)] == {
         "subject": str(config),
         "state": "ok",
-        "detail": "a valid experiment for tuner rlnas",
+        "detail": "a valid experiment for tuner RLNAS, 3 trials",
         "remedy": "",
     }
+    assert known["evaluations.stand_alone"]["state"] == "ok"
     free = run("doctor", config, "--port", port)
     assert free.status == 0, free.out
     assert f"port {port}" in free.out and "nnictl" in free.out
     assert all(known[name]["state"] == "ok" for name in ("python", "torch", "nni", "nnictl", "spaces", "tuner RLNAS"))
+    assert not [subject for subject in known if "tuner of" in subject], "ours need no torch"
 
 
-def test_doctor_looks_for_the_images(run: Cli, tmp_path: Path) -> None:
-    value = content()
+def test_doctor_looks_for_the_images(run: Cli, tmp_path: Path, no_probes: None) -> None:
+    value = content(evaluations={"mine": stand_alone()})
     value["tuner"]["classArgs"]["data"] = {"source": "folder", "path": str(tmp_path / "photos")}
-    for state in ("missing", "ok"):
-        found = {
-            finding["subject"]: finding for finding in run("doctor", write(tmp_path / "x.yml", value), "--json").json
-        }
-        assert found["data.path"]["state"] == state and found[str(tmp_path / "x.yml")]["state"] == "ok"
-        (tmp_path / "photos").mkdir(exist_ok=True)
+    config = write(tmp_path / "x.yml", value)
+    known = findings(run("doctor", config, "--json"))
+    assert known["data.path"]["state"] == "missing" and known[str(config)]["state"] == "ok"
+    assert "evaluations.mine" not in known, "nothing is known of images that are elsewhere"
+    (tmp_path / "photos").mkdir()
+    known = findings(run("doctor", config, "--json"))
+    assert known["data.path"]["state"] == "ok" and known["evaluations.mine"]["state"] == "broken"
+    assert "photos" in known["evaluations.mine"]["detail"]
 
 
-def test_doctor_on_a_broken_file(run: Cli, tmp_path: Path) -> None:
+def test_doctor_looks_for_back_ends(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_probes: None) -> None:
+    """Even where the images are elsewhere."""
+
+    def prepare(self: EvaluatorPlugin, names: Sequence[str] = ()) -> None:
+        raise MissingBackend("timm is not installed.", 'Install it: pip install "nni-plugins[timm]"')
+
+    monkeypatch.setattr(StandAlonePlugin, "prepare", prepare)
+    config = write(tmp_path / "x.yml", content(data={"source": "folder", "path": "/nowhere"}))
+    answer = run("doctor", config, "--json")
+    found = findings(answer)["evaluations.stand_alone"]
+    assert answer.status == 2 and found["state"] == "broken" and found["detail"] == "timm is not installed."
+    assert "pip install" in found["remedy"]
+
+
+def test_doctor_on_a_broken_file(run: Cli, tmp_path: Path, no_probes: None) -> None:
     run("register")
     value = content()
     value["tuner"]["classArgs"]["fond"] = 3
@@ -226,8 +350,20 @@ def test_doctor_on_a_broken_file(run: Cli, tmp_path: Path) -> None:
     assert answer.status == 2 and "fond: no such key; did you mean 'found'" in findings(answer)[str(path)]["detail"]
 
 
+def test_doctor_on_files_of_other_tuners(run: Cli, tmp_path: Path, no_probes: None) -> None:
+    example = Path(__file__).resolve().parents[2] / "examples" / "nao_nasbench201_table.yml"
+    known = findings(run("doctor", example, "--json"))
+    assert known[str(example)]["detail"] == "a valid experiment for tuner NAO, which serves any trial command"
+    for preset, told in (("compare_digits_table", "Compare"), ("rank_study_digits", "RankStudy")):
+        (tmp_path / "x.yml").write_text(render_preset(preset))
+        detail = findings(run("doctor", tmp_path / "x.yml", "--json"))[str(tmp_path / "x.yml")]["detail"]
+        assert detail.startswith(f"a valid experiment for tuner {told}, ")
+
+
 def test_doctor_on_openmmlabs_packages(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from nni_plugins.evaluators.mmlab import installation
+
+    monkeypatch.setattr(doctor, "plugins_with_torch", lambda plugins: [])
 
     def check(name: str) -> None:
         if name in ("mmcv", "mmdet"):
@@ -252,20 +388,21 @@ def test_doctor_on_openmmlabs_packages(run: Cli, monkeypatch: pytest.MonkeyPatch
 def test_a_finished_search(finished: Path) -> None:
     result = load(finished / "result.json")
     assert set(result) == {
-        "schema", "strategy", "settings", "searches", "architectures", "metric", "mean_accuracy", "kendall_tau", "architectures_in_table", "failed",
-        "follow_ups", "versions",
+        "schema", "strategy", "settings", "score", "searches", "architectures", "evaluations", "kendall_tau", "architectures_in_table",
+        "failed", "versions",
     }  # fmt: skip
-    assert result["schema"] == 1 and result["strategy"] == "RLNAS" and result["failed"] == []
-    assert sorted(row["job"] for row in result["architectures"]) == ["found-0-1", "random-1"]
-    for row in result["architectures"]:
-        assert (
-            row["angle"] >= 0 and 0 <= row["accuracy"] <= 100 and row["status"] == "done" and row["true_rank"] is None
-        )
+    assert result["schema"] == 2 and result["strategy"] == "RLNAS" and result["failed"] == []
+    rows = {row["evaluations"]["stand_alone"]["job"]: row for row in result["architectures"]}
+    assert set(rows) == {"stand_alone-found-0-1", "stand_alone-random-1"}
+    for row in rows.values():
+        one = row["evaluations"]["stand_alone"]
+        assert row["score"] >= 0 and 0 <= one["value"] <= 100 and one["status"] == "done" and row["true_rank"] is None
     (search,) = result["searches"]
     assert search["seed"] == 0 and len(search["result"]["initial_sha256"]) == 64 and "torch" in result["versions"]
     with Image.open(finished / "best.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 200
         picture.load()
+    assert "RLNAS on nasbench201" in (finished / "report" / "report.html").read_text()
 
 
 def test_again_trains_nothing(run: Cli, config: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,55 +411,76 @@ def test_again_trains_nothing(run: Cli, config: Path, finished: Path, monkeypatc
     def refuse(*arguments: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(phases, "run_search", refuse)
-    monkeypatch.setattr(phases, "run_stand_alone", refuse)
+    monkeypatch.setattr(SearchExperiment, "run", refuse)
     (finished / "result.json").unlink()
     answer = run("search", config, "--output", finished)
     assert answer.status == 0 and load(finished / "result.json") == before
-    assert (
-        "found and random architectures, best stand-alone accuracy first" in answer.out
-        and "mean accuracy: found" in answer.out
-    )
+    assert "RLNAS: the best by stand_alone first" in answer.out
+    assert "stand_alone, accuracy: mean of found " in answer.out
+    assert f"report: {finished / 'report' / 'report.html'}" in answer.out
 
 
 def test_an_interrupted_search_continues(
     run: Cli, config: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the stand-alone phase: the search is not run again, and the result is that of a run in one go."""
-    train, searches = phases.run_stand_alone, []
+    """Ctrl-C in a stand-alone training: the search is not run again, and the result is that of a run in one go."""
+    train, repeated = StandAlonePlugin.evaluate, []
 
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(phases, "run_stand_alone", interrupt)
+    monkeypatch.setattr(StandAlonePlugin, "evaluate", interrupt)
     answer = run("search", config, "--output", tmp_path / "run")
     assert answer.status == 130 and "run the same command again to continue" in answer.err
-    monkeypatch.setattr(phases, "run_stand_alone", train)
-    monkeypatch.setattr(phases, "run_search", lambda *arguments: searches.append(arguments))
-    assert (
-        run("search", config, "--output", tmp_path / "run", "--json").json == load(finished / "result.json")
-        and searches == []
-    )
+    monkeypatch.setattr(StandAlonePlugin, "evaluate", train)
+    monkeypatch.setattr(searches, "run_search", lambda *arguments: repeated.append(arguments))
+    result = run("search", config, "--output", tmp_path / "run", "--json").json
+    assert without_times(result) == without_times(load(finished / "result.json")) and repeated == []
+
+
+def without_times(value: Any) -> Any:
+    """``value`` without the seconds that things took."""
+    if isinstance(value, dict):
+        return {key: without_times(part) for key, part in value.items() if key != "seconds"}
+    return [without_times(part) for part in value] if isinstance(value, list) else value
 
 
 def test_a_changed_configuration_is_refused(run: Cli, finished: Path, tmp_path: Path) -> None:
     before = load(finished / "result.json")
     changed = write(tmp_path / "x.yml", content(training={"epochs": 3, "accelerator": "cpu"}))
     status, _, err = run("search", changed, "--output", finished)
-    assert (
-        status == 2
-        and "was started with other settings: training.epochs: 2 -> 3." in err
-        and "choose another folder" in err
-    )
-    assert load(finished / "result.json") == before
+    assert status == 2 and "was made with other settings: training.epochs: 2 -> 3." in err
+    assert "choose another folder" in err and load(finished / "result.json") == before
+
+
+def test_processes_are_handed_on(run: Cli, config: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+
+    def run_experiment(*arguments: Any, **options: Any) -> Any:
+        given.update(options)
+        return load(finished / "result.json")
+
+    monkeypatch.setattr("nni_plugins.experiment.runner.run_experiment", run_experiment)
+    assert run("search", config, "--output", finished, "--processes", 3).status == 0 and given == {"processes": 3}
+    assert run("search", config, "--processes", 0).status == 2
 
 
 def test_random_search(run: Cli, tmp_path: Path) -> None:
-    config = write(tmp_path / "x.yml", content("randomsearch", stand_alone={"epochs": 1, "accelerator": "cpu"}))
+    config = write(tmp_path / "x.yml", content("randomsearch"))
     result = run("search", config, "--output", tmp_path / "run", "--json").json
     assert result["strategy"] == "RandomSearch" and [row["source"] for row in result["architectures"]] == ["random"]
-    status, _, err = run("score", config, CELL)
-    assert status == 2 and "tuner randomsearch trains no supernet" in err
+    assert result["searches"] == [] and (tmp_path / "run" / "best.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "command"),
+    [("compare_digits_table", "compare"), ("sample_study_digits", "sample-study"), ("rank_study_digits", "rank-study")],
+)
+def test_experiments_of_other_commands(run: Cli, tmp_path: Path, preset: str, command: str) -> None:
+    (tmp_path / "x.yml").write_text(render_preset(preset))
+    status, _, err = run("search", tmp_path / "x.yml", "--output", tmp_path / "run")
+    assert status == 2 and f"Run it: nni-plugins {command} {tmp_path / 'x.yml'}" in err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
@@ -338,21 +496,19 @@ def photos(tmp_path: Path) -> Path:
 def test_a_folder_without_labels(run: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"source": "folder", "path": str(photos), "image_size": 8}
     with monkeypatch.context() as patch:
-        patch.setattr(methods, "search", lambda *arguments: pytest.fail("a supernet is trained"))
+        patch.setattr(RLNASPlugin, "search", lambda *arguments: pytest.fail("a supernet is trained"))
         status, _, err = run("search", write(tmp_path / "x.yml", content(data=data)), "--output", tmp_path / "no")
-    assert status == 2 and "these images have no labels" in err and "stand_alone to null" in err
-    config = write(tmp_path / "y.yml", content(data=data, stand_alone=None, random=0, found=3))
+    assert status == 2 and "evaluations.stand_alone would fail after the search: " in err
+    assert "these images have no labels" in err and "Leave the evaluation out" in err
+    config = write(tmp_path / "y.yml", content(data=data, evaluations={}, random=0, found=3))
     answer = run("search", config, "--output", tmp_path / "run")
-    assert (
-        answer.status == 0
-        and "found architectures, largest angle first" in answer.out
-        and "nothing was trained stand-alone" in answer.out
-    )
-    assert "mean accuracy" not in answer.out
+    assert answer.status == 0 and "RLNAS: the largest angle first" in answer.out
+    assert "Nothing was evaluated (evaluations: {})." in answer.out and "mean of" not in answer.out
     rows = load(tmp_path / "run" / "result.json")["architectures"]
-    assert [row["status"] for row in rows] == ["listed"] * 3 and rows[0]["angle"] >= rows[1]["angle"] >= rows[2][
-        "angle"
-    ] > 0
+    scores = [row["score"] for row in rows]
+    assert (
+        [row["source"] for row in rows] == ["found"] * 3 and scores == sorted(scores, reverse=True) and scores[-1] > 0
+    )
     with Image.open(tmp_path / "run" / "best.png") as picture:
         assert picture.format == "PNG"
 
@@ -362,14 +518,20 @@ def test_a_folder_without_labels(run: Cli, photos: Path, tmp_path: Path, monkeyp
     [
         ({"data": {"source": "folder", "path": "/nowhere"}}, "/nowhere: no such folder"),
         (
-            {"data": {"source": "digits", "limit": 2}, "training": {"epochs": 1, "batch_size": 2, "devices": 2}},
+            {
+                "data": {"source": "digits", "limit": 2},
+                "training": {"epochs": 1, "batch_size": 2, "devices": 2},
+            },
             "at least 2 images for each device",
         ),
         ({"objective": {"name": "random_labels", "clases": 3}}, "unexpected keyword argument 'clases'"),
+        ({"limits": {"max_parameters": 100}}, "limits"),
     ],
 )
 def test_searches_that_cannot_start(run: Cli, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    status, _, err = run("search", write(tmp_path / "x.yml", content(**changes)), "--output", tmp_path / "run")
+    value = content()
+    value["tuner"]["classArgs"] |= changes
+    status, _, err = run("search", write(tmp_path / "x.yml", value), "--output", tmp_path / "run")
     assert status == 2 and message in err
 
 
