@@ -18,7 +18,7 @@ from nni_plugins.spaces import registry
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
 
-from .base import Problem, SearchResult
+from .base import Problem, SearchResult, StrategyPlugin
 from .limits import Limits
 from .nni_base import RankedStrategy
 from .nni_evaluators import Taken, taken_from
@@ -40,7 +40,7 @@ class PluginStrategy(RankedStrategy):
     of which larger is better.
 
     Args:
-        name: as experiment files say it.
+        name: as experiment files say it; or the strategy itself.
         search: settings of the search, where they are not the defaults.
         training: settings of the training, where they are not the evaluator's, or the defaults.
         objective: in place of the evaluator's, or the strategy's own: one, or its name and arguments.
@@ -54,7 +54,7 @@ class PluginStrategy(RankedStrategy):
 
     def __init__(
         self,
-        name: str,
+        name: str | StrategyPlugin,
         *,
         search: Given = None,
         training: Given = None,
@@ -66,7 +66,7 @@ class PluginStrategy(RankedStrategy):
         super().__init__()
         if found < 1:
             raise ConfigError(f"found >= 1 must hold, but got found={found}.")
-        self.plugin = strategy_plugin(name.lower())
+        self.plugin = name if isinstance(name, StrategyPlugin) else strategy_plugin(name.lower())
         if not self.plugin.searches:
             raise ConfigError(f"{self.plugin.name} has nothing to search.", "Use nni_plugins.strategies.RandomSearch.")
         self.search, self.training, self.objective = _values(search), _values(training), objective

@@ -200,7 +200,7 @@ class SearchExperiment(Experiment):
     def prepare(self) -> None:
         """What could fail after the search is tried before it."""
         self.check()
-        self.evaluations.prepare()
+        self.evaluations.prepare(self.first_jobs())
 
     def run(self, job: Job, folder: Path | None, report: Report | None) -> Value:
         """One search, or one evaluation."""
@@ -255,12 +255,16 @@ class SearchExperiment(Experiment):
 
 @cache
 def search_experiment(name: str) -> type[SearchExperiment]:
-    """The experiment of the strategy that is registered as ``name``, made from its description.
+    """The experiment of the strategy that is registered as ``name``.
 
     Raises:
         ConfigError: no such strategy; RegistryError: it cannot be imported.
     """
-    plugin = strategy_plugin(name)
+    return experiment_of(strategy_plugin(name))
+
+
+def experiment_of(plugin: StrategyPlugin) -> type[SearchExperiment]:
+    """The experiment of ``plugin``, made from its description."""
     data: Any = {"text": TextSettings, "images": DataSettings, "none": DataSettings | None}[plugin.data]
     fields: dict[str, Any] = {
         "data": (data, ... if plugin.data == "text" else data.model_validate({}) if plugin.data == "images" else None),

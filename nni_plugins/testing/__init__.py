@@ -1,4 +1,5 @@
-"""Conformance suites that a third party's plugins can inherit in their own tests.
+"""Conformance suites that a third party's plugins can inherit in their own tests: of spaces, objectives, strategies,
+evaluators and training loops.
 
 ::
 
@@ -9,8 +10,17 @@
             return MySpace(channels=4)
 """
 
-from nni_plugins.spaces.testing import SpaceContract
+import pytest
 
-from .evaluators import EvaluatorContract
+from nni_plugins.spaces.lazy import lazy
 
-__all__ = ["EvaluatorContract", "SpaceContract"]
+_SUITES = {
+    "evaluators": ["EvaluatorContract"],
+    "objectives": ["ObjectiveContract"],
+    "spaces": ["SpaceContract"],
+    "strategies": ["StrategyContract"],
+    "training": ["TrainingContract"],
+}
+
+pytest.register_assert_rewrite("nni_plugins.spaces.testing", *(f"{__name__}.{module}" for module in _SUITES))
+__getattr__, __dir__ = lazy(__name__, _SUITES)

@@ -110,7 +110,14 @@ class RecurrentNAOPlugin(SharedPlugin):
 
         p = problem
         result = naov2(shared, p.search, epochs=p.training.epochs, folder=p.folder, config={"text": p.data.identity()})
-        return SearchResult(result.ranked[: p.found], result.history, result.score, cost=_cost(result.history))
+        trained = {p.space.canonical(a) for a in p.space.decode(result.pool.indices)}
+
+        def scorable(indices: Indices) -> npt.NDArray[np.bool_]:
+            return np.array([p.space.canonical(a) in trained for a in p.space.decode(indices)], dtype=bool)
+
+        return SearchResult(
+            result.ranked[: p.found], result.history, result.score, scorable, cost=_cost(result.history)
+        )
 
 
 class RecurrentENASPlugin(SharedPlugin):
