@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,40 +10,30 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from .console import AsJson, app, emit, grid
-
-FOLDER = Path("runs/rank-study")
+from .console import AsJson, app, emit
+from .running import Output, Processes, run_file
+from .study import document_table, report_line
 
 
 @app.command("rank-study")
 def rank_study(
-    config: Annotated[Path, typer.Argument(help="A YAML file of the study; examples/rank_study_digits.yml is one.")],
-    run_folder: Annotated[Path, typer.Option(help="Folder of the study; an interrupted one in it continues.")] = FOLDER,
+    config: Annotated[Path, typer.Argument(help="An experiment file of the tuner RankStudy.")],
+    output: Output = Path("runs/rank-study"),
+    processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show how well a supernet's shared weights rank architectures. Example: nni-plugins rank-study
-    examples/rank_study_digits.yml
-    """
-    from ..studies.rank.settings import from_yaml
-
-    settings = from_yaml(config)
-    from ..studies.rank.run import rank_study as run_study
-    from .progress import followed
-
-    value = followed(run_study, settings, run_folder, as_json)
-    emit(value, as_json, Group(*_shown(value, run_folder)))
+    """Show how well shared weights rank architectures. Example: nni-plugins rank-study x.yml --output runs/x"""
+    value = run_file(config, "rank-study", output, processes, as_json)
+    emit(value, as_json, Group(*_shown(value, output)))
 
 
-def _shown(value: dict[str, Any], folder: Path) -> list[RenderableType]:
-    from ..studies.rank.report import PRINTED, explanation, heads_and_cells
+def _shown(value: Mapping[str, Any], folder: Path) -> list[RenderableType]:
+    from nni_plugins.evaluators.reports.rank_study.report import PRINTED, explanation, shown_table
 
     parts: list[RenderableType] = [f"[bold]{escape(value['title'])}[/]"]
     for table in value["tables"]:
-        names, rows = heads_and_cells(table)
-        shown = grid(*names)
-        for row in rows:
-            shown.add_row(*map(escape, row))
-        parts += [f"\nTable {table['number']}, {escape(table['title'])}", shown]
-    parts += ["", escape(explanation(len(value["settings"]["seeds"]))), escape(value["noise"]["sentence"]), PRINTED]
-    written = ("rank_study.json", "rows.csv", "scores.csv", "report.md", *value["pictures"])
-    return [*parts, f"written: {escape(', '.join(str(folder / name) for name in written))}"]
+        parts += [f"\nTable {table['number']}, {escape(table['title'])}", document_table(shown_table(table))]
+    parts += ["", escape(explanation(value)), escape(value["noise"]["sentence"]), escape(PRINTED)]
+    if value["failed"]:
+        parts.append(f"failed: {escape(', '.join(value['failed']))}")
+    return [*parts, report_line(folder, "rank_study.json", "rows.csv", "scores.csv")]

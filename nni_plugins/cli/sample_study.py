@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -11,9 +12,9 @@ from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, console, emit, grid
-
-OUTPUT = Path("runs/sample-study")
+from .console import AsJson, app, emit
+from .running import Output, Processes, run_file
+from .study import document_table, report_line
 
 
 @app.command("sample-study")
@@ -24,72 +25,41 @@ def sample_study(
     summaries: Annotated[
         Path | None, typer.Option(help="Instead: a folder of UnNAS' sweep_summary.json files.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder of the study; an interrupted one in it continues.")] = OUTPUT,
-    pictures: Annotated[
-        Literal["png", "svg"], typer.Option(help="With --summaries; a CONFIG says it in analysis.pictures.")
-    ] = "png",
+    output: Output = Path("runs/sample-study"),
     seed: Annotated[
         int,
         typer.Option(min=0, help="With --summaries: of bootstrap and random experiments; a CONFIG has analysis.seed."),
     ] = 0,
+    processes: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Compare how objectives rank random architectures. Example: nni-plugins sample-study
-    examples/sample_study_digits.yml
-    """
-    if (config is None) == (summaries is None):
+    """Compare how objectives rank random architectures. Example: nni-plugins sample-study x.yml --output runs/x"""
+    if config is not None and summaries is None:
+        if seed:
+            raise ConfigError("--seed goes with --summaries.", "Set tuner.classArgs.analysis.seed in the file.")
+        value = run_file(config, "sample-study", output, processes, as_json)
+        emit(value, as_json, Group(*_shown(value, output)))
+        return
+    if summaries is None or config is not None:
         raise ConfigError(
             "either CONFIG or --summaries must be given.",
-            "Example: nni-plugins sample-study examples/sample_study_digits.yml",
+            "Write a CONFIG: nni-plugins init sample.yml --preset sample_study_digits",
         )
-    folder = output.resolve()
-    if summaries is not None:
-        from ..studies.sample.settings import AnalysisSettings
-        from ..studies.sample.summaries import analyse
+    from ..studies.sample.settings import AnalysisSettings
+    from ..studies.sample.summaries import analyse
 
-        studies = analyse(summaries, folder, AnalysisSettings(seed=seed, pictures=pictures))
-        parts = [part for space, value in studies.items() for part in _tables(value, output / space)]
-        emit(studies, as_json, Group(*parts))
-        return
-    assert config is not None
-    if pictures != "png" or seed != 0:
-        raise ConfigError("--pictures and --seed go with --summaries.", "Set tuner.classArgs.analysis in the file.")
-    value = _run(config, folder, as_json)
-    emit(value, as_json, Group(*_tables(value, output)))
+    studies = analyse(summaries, output.resolve(), AnalysisSettings(seed=seed))
+    parts = [part for space, value in studies.items() for part in _shown(value, output / space)]
+    emit(studies, as_json, Group(*parts))
 
 
-def _run(config: Path, folder: Path, quiet: bool) -> dict[str, Any]:
-    from ..experiment.file import from_yaml
-    from ..experiment.settings import SampleStudyExperiment
-    from .progress import Bars
+def _shown(value: Mapping[str, Any], folder: Path) -> list[RenderableType]:
+    from nni_plugins.evaluators.reports.sample_study.report import correlation_table, sentences
 
-    tuner, settings = from_yaml(config)
-    if not isinstance(settings, SampleStudyExperiment):
-        raise ConfigError(f"{config}: tuner {tuner} is no sample study.", f"nni-plugins search {config}")
-    from ..experiment.run import run_experiment
-
-    with Bars(console, quiet=quiet) as progress:
-        return run_experiment(settings, folder, progress)
-
-
-def _tables(value: dict[str, Any], folder: Path) -> list[RenderableType]:
-    from ..studies.sample.report import shown
-
-    table = grid("ranked by", "compared with", "Spearman", "Kendall tau-b", "pairs in order")
-    for row in value["correlations"]:
-        table.add_row(
-            escape(row["score"]),
-            escape(row["truth"]),
-            *(escape(shown(row[key])) for key in ("spearman", "kendall", "pairwise")),
-        )
-    lines: list[RenderableType] = [
-        f"[bold]{escape(value['title'])}[/]",
-        *([escape(value["note"])] if value["note"] else [table]),
-    ]
-    lines.append(
-        f"{value['compared']} of {len(value['accuracies'])} architectures compared; in brackets: 95 % bootstrap intervals"
-    )
+    parts: list[RenderableType] = [f"[bold]{escape(value['title'])}[/]"]
+    if value["correlations"]:
+        parts += [document_table(correlation_table(value)), "in brackets: 95 % bootstrap intervals"]
+    parts += map(escape, sentences(value))
     if value["failed"]:
-        lines.append(f"failed: {', '.join(value['failed'])}")
-    written = ("study.json", "study.csv", "report.md", *value["pictures"])
-    return [*lines, f"written: {escape(', '.join(str(folder / name) for name in written))}"]
+        parts.append(f"failed: {escape(', '.join(value['failed']))}")
+    return [*parts, report_line(folder, "study.json", "study.csv")]

@@ -18,7 +18,7 @@ __getattr__, __dir__ = lazy(
             "run_agreements",
             "twin_gaps",
         ],
-        "report": ["content", "write"],
+        "report": ["content", "write_sharing_study"],
         "training": ["Rankings", "shared_run"],
     },
 )

@@ -1,1 +1,1 @@
-"""``nni-plugins rank-study``: how well one-shot evaluation ranks architectures."""
+"""How well one-shot evaluation ranks architectures. Importing this package imports no torch."""

@@ -1,4 +1,4 @@
-"""The architectures of a ranking study: a seeded draw, of any, of similar or of diverse sizes."""
+"""The architectures of a ranking study: a seeded draw, of any, of similar or of diverse sizes. Free of torch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from nni_plugins.strategies.drawing import draw_distinct
 
 from .settings import RankStudySettings
 
+IMAGE_SIZE = 32
+"""Parameters are counted with images of this size; those of our spaces do not depend on it."""
 PER_ARCHITECTURE = 20
 """Candidates that similar and diverse choose one from, where ``pool`` does not say."""
 
@@ -32,7 +34,7 @@ class Drawn:
     pool: int
 
 
-def draw(settings: RankStudySettings, sizes: Sizes, image_size: tuple[int, int], table: Table | None = None) -> Drawn:
+def draw(settings: RankStudySettings, sizes: Sizes, table: Table | None = None) -> Drawn:
     """``settings.architectures`` distinct ones (up to symmetry), in the order of the draw; with a table only what it
     knows.
 
@@ -61,7 +63,7 @@ def draw(settings: RankStudySettings, sizes: Sizes, image_size: tuple[int, int],
         raise ConfigError(
             f"architectures: {n} distinct ones are wanted, but {where} has only {len(pool)}.", "Lower architectures."
         )
-    parameters = space.cost_table(image_size)(pool).parameters
+    parameters = space.cost_table(IMAGE_SIZE)(pool).parameters
     order = np.argsort(parameters, kind="stable")
     chosen = np.arange(n)
     if sizes == "similar":

@@ -1,26 +1,26 @@
-"""The file of a ranking study. The defaults are NAO-V2's (section 3; fact sheet, A3 and A9). Free of torch."""
+"""Settings of a ranking study. The defaults are NAO-V2's (section 3; fact sheet, A3 and A9). Free of torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from nni_plugins.evaluators.data.settings import DataSettings
-from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.reports.rank_study.rows import Condition, Schedule, Sizes
-from nni_plugins.evaluators.settings import Settings, read
+from nni_plugins.evaluators.settings import Settings
 from nni_plugins.evaluators.training.settings import StandAloneSettings
 from nni_plugins.spaces.base import SearchSpace
-from nni_plugins.spaces.errors import NNIPluginsError, closest
+from nni_plugins.spaces.errors import NNIPluginsError
+from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.naov2.settings import EvaluationSettings, NAOV2Training
 
-from ... import registry
-from ...experiment.file import load_yaml, resolve_paths
-from ...experiment.settings import TruthSettings, build_space
+from ...experiment.base import ExperimentSettings
+from ...experiment.names import one_line
+from ...experiment.truth import TruthSettings
+from ..checks import image_space, known_objective, repeated
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -60,12 +60,12 @@ class AnalysisOfStudy(Settings):
     top: tuple[Count, ...] = Field(
         (3, 5, 10, 20), description="how many of the best are looked at; those below architectures are used"
     )
-    pictures: Literal["png", "svg"] = "png"
 
 
-class RankStudySettings(Settings):
+class RankStudySettings(ExperimentSettings):
     """A ranking study: one truth for each architecture; a supernet for each of sizes, epochs, schedules and seeds."""
 
+    optimize_mode: Literal["maximize"] | None = Field(None, description="the portal reads it from the file")
     space: dict[str, Any] = Field(default={"name": "nao"}, description="name of a registered space, and its arguments")
     data: DataSettings = DataSettings.model_validate({})
     objective: dict[str, Any] = Field(
@@ -98,25 +98,16 @@ class RankStudySettings(Settings):
     truth: TruthSettings | None = Field(None, description="a table of true accuracies")
     stand_alone: StandAloneTruth | None = Field(None, description="or how architectures are trained from scratch")
     analysis: AnalysisOfStudy = AnalysisOfStudy.model_validate({})
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; default: torch's")
 
     @field_validator("space")
     @classmethod
     def _space(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if not _built(value).takes_images:
-            raise ValueError("its networks take no images, and ranking studies train on images")
-        return value
+        return image_space(value)
 
     @field_validator("objective")
     @classmethod
     def _objective(cls, value: dict[str, Any]) -> dict[str, Any]:
-        name, known = str(value.get("name")), registry.found("objectives")
-        if name not in known:
-            raise ValueError(f"unknown objective {name!r}; {closest(name, known)}")
-        if name == "random_labels":
-            raise ValueError(
-                "random labels of held-out images cannot be predicted, and a ranking study scores by accuracy on them"
-            )
+        known_objective(value, predictable=True)
         return value
 
     @model_validator(mode="before")
@@ -131,11 +122,7 @@ class RankStudySettings(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        problems = []
-        for key in ("sizes", "epochs", "schedules", "seeds"):
-            given = getattr(self, key)
-            if len(set(given)) != len(given):
-                problems.append(f"{key}: each may stand there once, but got {list(given)}")
+        problems = repeated(self, "sizes", "epochs", "schedules", "seeds")
         if (self.truth is None) == (self.stand_alone is None):
             given = "neither" if self.truth is None else "both"
             problems.append(
@@ -152,8 +139,11 @@ class RankStudySettings(Settings):
     def _truth_problems(self, stand_alone: StandAloneTruth) -> list[str]:
         if len(set(stand_alone.seeds)) != len(stand_alone.seeds):
             return [f"stand_alone.seeds: each may stand there once, but got {list(stand_alone.seeds)}"]
+        try:
+            other = build_space({**self.space, **stand_alone.space})
+        except NNIPluginsError as error:
+            return [f"stand_alone.space: {one_line(error)}"]
         space = self.search_space
-        other = _built({**self.space, **stand_alone.space})
         if (other.name, other.decisions) != (space.name, space.decisions):
             return [f"stand_alone.space: its architectures must be those of space, but got {other!r} for {space!r}"]
         return []
@@ -180,25 +170,3 @@ class RankStudySettings(Settings):
             for e in self.epochs
             for seed in self.seeds
         ]
-
-
-def _built(value: Mapping[str, Any]) -> SearchSpace:
-    try:
-        return build_space(value)
-    except NNIPluginsError as error:
-        raise ValueError(str(error).replace("\n", " ")) from None
-
-
-def from_yaml(path: Path) -> RankStudySettings:
-    """The settings of a study; paths in them are relative to the file.
-
-    Raises:
-        ConfigError: every problem of the file at once.
-    """
-    content = load_yaml(path)
-    if "tuner" in content:
-        raise ConfigError(f"{path} is an NNI experiment, not a ranking study.", f"Run: nni-plugins search {path}")
-    try:
-        return read(RankStudySettings, resolve_paths(content, path.parent))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.problem}", error.remedy) from None

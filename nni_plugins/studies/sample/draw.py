@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
@@ -12,8 +10,7 @@ from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices, SearchSpace
 
-if TYPE_CHECKING:
-    from ...experiment.settings import SampleStudyExperiment
+from .settings import SampleStudySettings
 
 COUNTED = 100_000
 """In spaces of at most this many architectures those that can be drawn are counted; in others drawing ends when nothing
@@ -24,7 +21,7 @@ PATIENCE = 200
 """So many batches without a single new architecture say that there are no more."""
 
 
-def draw_samples(settings: SampleStudyExperiment) -> list[Architecture]:
+def draw_samples(settings: SampleStudySettings) -> list[Architecture]:
     """``settings.random`` architectures, a function of ``random_seed``, their number and the limits alone.
 
     Each is drawn uniformly over the space; one that breaks the limits, or that computes the same as an earlier one up
@@ -58,7 +55,7 @@ def draw_samples(settings: SampleStudyExperiment) -> list[Architecture]:
     return drawn
 
 
-def _within(settings: SampleStudyExperiment, space: SearchSpace, rows: Indices) -> npt.NDArray[np.bool_]:
+def _within(settings: SampleStudySettings, space: SearchSpace, rows: Indices) -> npt.NDArray[np.bool_]:
     low, high = settings.limits.min_parameters, settings.limits.max_parameters
     mask: npt.NDArray[np.bool_] = np.ones(len(rows), dtype=bool)
     if low is not None or high is not None:
@@ -67,7 +64,7 @@ def _within(settings: SampleStudyExperiment, space: SearchSpace, rows: Indices) 
     return mask
 
 
-def _too_few(settings: SampleStudyExperiment, space: SearchSpace, found: int) -> ConfigError:
+def _too_few(settings: SampleStudySettings, space: SearchSpace, found: int) -> ConfigError:
     limited = settings.limits.min_parameters is not None or settings.limits.max_parameters is not None
     return ConfigError(
         f"random: {settings.random} distinct architectures are wanted, but {space!r} has only {found}{' within the limits' if limited else ''}.",

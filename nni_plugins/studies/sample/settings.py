@@ -1,5 +1,4 @@
-"""What a sample study adds to the settings of an experiment: objectives, each with its own training, and how the
-results are compared.
+"""Settings of a sample study: objectives, each with its own training, and how the results are compared.
 
 UnNAS (Liu et al., ECCV 2020, section 4.2). The defaults are the official configurations for CIFAR-10. Free of torch.
 """
@@ -7,7 +6,6 @@ UnNAS (Liu et al., ECCV 2020, section 4.2). The defaults are the official config
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,12 +14,13 @@ from typing_extensions import Self
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.evaluators.training.settings import StandAloneSettings
+from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.errors import closest
+from nni_plugins.spaces.registry import build_space
 
-from ... import registry
-
-UNUSED = ("stand_alone", "stand_alone_seed", "stand_alone_objective")
-"""Settings of other experiments: here, every objective has its own training."""
+from ...experiment.base import ExperimentSettings
+from ...experiment.truth import TruthSettings
+from ..checks import image_space, known_objective, repeated
 
 
 class SampleTraining(StandAloneSettings):
@@ -77,7 +76,6 @@ class AnalysisSettings(Settings):
 
     resamples: int = Field(1000, ge=1000, description="bootstrap samples of the architectures, for 95 % intervals")
     seed: int = Field(0, ge=0, description="of the bootstrap and of the random experiments")
-    pictures: Literal["png", "svg"] = "png"
 
 
 def _small(name: str, **arguments: Any) -> SampleObjective:
@@ -86,9 +84,14 @@ def _small(name: str, **arguments: Any) -> SampleObjective:
     )
 
 
-class SampleStudyFields(Settings):
-    """Mixed into :class:`nni_plugins.experiment.settings.SampleStudyExperiment`."""
+class SampleStudySettings(ExperimentSettings):
+    """Every architecture is trained on each of ``objectives``, once for each of ``seeds``."""
 
+    optimize_mode: Literal["maximize"] | None = Field(None, description="the portal reads it from the file")
+    space: dict[str, Any] = Field(
+        default={"name": "nasbench201"}, description="name of a registered space, and its arguments"
+    )
+    data: DataSettings = DataSettings.model_validate({})
     objectives: dict[str, SampleObjective] = Field(
         default={
             "supervised": SampleObjective(objective={"name": "supervised"}),
@@ -100,6 +103,7 @@ class SampleStudyFields(Settings):
     )
     reference: str = Field("supervised", description="the one of objectives that the others are compared with")
     random: int = Field(500, ge=3, description="how many architectures are drawn; a correlation needs three")
+    random_seed: int = Field(0, ge=0)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="one training for each; their accuracies are averaged"
     )
@@ -107,19 +111,13 @@ class SampleStudyFields(Settings):
     measure: Literal["last", "best"] = Field(
         "last", description="the accuracy after the last epoch, or the best of all epochs (the paper)"
     )
+    truth: TruthSettings | None = Field(None, description="a table that is compared with, too")
     analysis: AnalysisSettings = AnalysisSettings.model_validate({})
-    stand_alone: None = None
-    stand_alone_objective: None = None
 
-    @model_validator(mode="before")
+    @field_validator("space")
     @classmethod
-    def _own_trainings(cls, values: Any) -> Any:
-        given = [key for key in UNUSED if isinstance(values, Mapping) and values.get(key) not in (None, 0)]
-        if given:
-            raise ValueError(
-                f"{', '.join(given)}: a sample study trains each of objectives as its own training says; leave it out"
-            )
-        return values
+    def _space(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return image_space(value)
 
     @field_validator("objectives")
     @classmethod
@@ -128,19 +126,14 @@ class SampleStudyFields(Settings):
             raise ValueError(
                 f"at least two must be given, one of them the reference, but got {', '.join(value) or 'none'}"
             )
-        known, complete = registry.found("objectives"), {}
+        complete = {}
         for name, one in value.items():
             if not re.fullmatch(r"\w+", name):
                 raise ValueError(
                     f"{name!r} must consist of letters, digits and underscores: trials and columns are named after it"
                 )
             described = {"name": name, **one.objective}
-            if described["name"] not in known:
-                raise ValueError(f"unknown objective {described['name']!r}; {closest(str(described['name']), known)}")
-            if described["name"] == "random_labels":
-                raise ValueError(
-                    "random labels of held-out images cannot be predicted, so there is no accuracy to compare"
-                )
+            known_objective(described, predictable=True)
             complete[name] = one.model_copy(update={"objective": described})
         return complete
 
@@ -150,17 +143,18 @@ class SampleStudyFields(Settings):
             raise ValueError(
                 f"reference: {self.reference!r} is none of objectives; {closest(self.reference, self.objectives)}"
             )
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: each may stand there once, but got {list(self.seeds)}")
-        data: DataSettings | None = getattr(self, "data", None)
-        if data is not None and data.limit is not None:
-            over = [name for name, one in self.objectives.items() if one.limit is not None and one.limit > data.limit]
-            if over:
-                raise ValueError(
-                    f"objectives.{over[0]}.limit <= data.limit = {data.limit} must hold, but got {self.objectives[over[0]].limit}"
-                )
+        problems, limit = repeated(self, "seeds"), self.data.limit
+        if limit is not None:
+            problems += [
+                f"objectives.{name}.limit <= data.limit = {limit} must hold, but got {one.limit}"
+                for name, one in self.objectives.items()
+                if one.limit is not None and one.limit > limit
+            ]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
-    def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What the portal gets of an epoch: ``default``, the metric on the held-out images, and every other number."""
-        return {"default": row["measured"], **row}
+    @property
+    def search_space(self) -> SearchSpace:
+        """The space that is drawn from, built."""
+        return build_space(self.space)

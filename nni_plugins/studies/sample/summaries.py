@@ -17,8 +17,9 @@ import numpy as np
 
 from nni_plugins.evaluators.errors import DataError
 from nni_plugins.evaluators.reports.sample_study.measurements import Measurements
+from nni_plugins.evaluators.reports.sample_study.report import Study, write_study
 
-from .report import Study, write
+from .comparison import STRATEGY
 from .settings import AnalysisSettings
 
 FILE = "sweep_summary.json"
@@ -140,7 +141,7 @@ def analyse(folder: Path, output: Path, settings: AnalysisSettings) -> dict[str,
         truths = {truth for _, truth in pairs}
         curves = [(_name(c), truth) for truth in sorted(truths) for c in columns]
         about = {
-            "strategy": "SampleStudy",
+            "strategy": STRATEGY,
             "summaries": {
                 _name(column): {"runs": len(runs), "architectures": [len(run) for run in runs]}
                 for column, runs in columns.items()
@@ -148,8 +149,7 @@ def analyse(folder: Path, output: Path, settings: AnalysisSettings) -> dict[str,
             "failed": [],
         }
         title = f"Published sample study{f': {space}' if space else ''}, best accuracies over epochs"
-        study = Study(
-            title, measurements(columns), pairs, curves, about, settings.resamples, settings.seed, settings.pictures
-        )
-        studies[space] = json.loads(write(study, output / space).read_text())
+        measured = measurements(columns)
+        study = Study(title, measured, pairs, curves, about, settings.resamples, settings.seed)
+        studies[space] = write_study(study, output / space)
     return studies

@@ -1,1 +1,1 @@
-"""``nni-plugins sharing-study``: settings, and running one in this process."""
+"""What weight sharing does to the ranking of recurrent cells. Importing this package imports no torch."""

@@ -1,23 +1,22 @@
-"""The file of a weight-sharing study on recurrent cells (Yu et al., ICLR 2020, section 5; fact sheet B1, B6, B7). Free
+"""Settings of a weight-sharing study on recurrent cells (Yu et al., ICLR 2020, section 5; fact sheet B1, B6, B7). Free
 of torch.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.reports.sharing_study.cells import MOST, Cells, amount_cells, whole_space
-from nni_plugins.evaluators.settings import Settings, read
+from nni_plugins.evaluators.settings import Settings
 from nni_plugins.evaluators.text.settings import LanguageModelSettings, TextSettings
 from nni_plugins.evaluators.text.shared_settings import SharedTextSettings
 from nni_plugins.spaces.recurrent import RecurrentCell
 
-from ...experiment.file import load_yaml
+from ...experiment.base import ExperimentSettings
+from ..checks import repeated
 
 Sharing = Literal["node", "edge", "edge_op"]
 Operation = Literal["tanh", "relu", "sigmoid", "identity"]
@@ -47,14 +46,14 @@ class SharingAnalysis(Settings):
     resamples: int = Field(1000, ge=100, description="bootstrap samples and permutations of one run")
     permutations: int = Field(2000, ge=100, description="of the mean over runs")
     seed: int = Field(0, ge=0)
-    pictures: Literal["png", "svg"] = "png"
 
 
-class SharingStudySettings(Settings):
+class SharingStudySettings(ExperimentSettings):
     """Every cell alone, with each of ``stand_alone_seeds``; all cells together, with each of ``shared_seeds`` for each
     of ``sharing``.
     """
 
+    optimize_mode: Literal["minimize"] | None = Field(None, description="the portal reads it from the file")
     study: Literal["whole", "amount"] = Field(
         "whole", description="whole: all cells of the space; amount: 12 cells of 3 nodes, of which 2 are fixed"
     )
@@ -81,16 +80,11 @@ class SharingStudySettings(Settings):
         None, ge=1, description="cells that are trained side by side; default: what fits a gigabyte"
     )
     analysis: SharingAnalysis = SharingAnalysis.model_validate({})
-    workers: int = Field(1, ge=1, le=256, description="processes; a training takes one")
-    threads: int = Field(1, ge=1, le=1024, description="CPU threads of a process")
+    threads: int | None = Field(1, ge=1, le=1024, description="CPU threads of each job; null: torch's")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        problems = []
-        for key in ("sharing", "shared_seeds", "stand_alone_seeds"):
-            given = getattr(self, key)
-            if len(set(given)) < len(given):
-                problems.append(f"{key}: each may stand there once, but got {list(given)}")
+        problems = repeated(self, "sharing", "shared_seeds", "stand_alone_seeds")
         if self.study == "amount" and self.nodes not in (None, 3):
             problems.append(f"nodes: the amount of sharing is studied with 3, but got {self.nodes}")
         if self.study == "whole" and self.space("node").size > MOST:
@@ -110,23 +104,3 @@ class SharingStudySettings(Settings):
         """What is compared; the same for all ``sharing``."""
         space = self.space("node")
         return whole_space(space) if self.study == "whole" else amount_cells(space, self.fixed)
-
-
-def from_yaml(path: Path) -> SharingStudySettings:
-    """The settings of a study; ``text.path`` is relative to the file.
-
-    Raises:
-        ConfigError: every problem of the file at once.
-    """
-    content = load_yaml(path)
-    if "tuner" in content:
-        raise ConfigError(
-            f"{path} is an NNI experiment, not a weight-sharing study.", f"Run: nni-plugins search {path}"
-        )
-    text = content.get("text")
-    if isinstance(text, dict) and isinstance(text.get("path"), str):
-        content["text"] = {**text, "path": str((path.parent / Path(text["path"]).expanduser()).resolve())}
-    try:
-        return read(SharingStudySettings, content)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.problem}", error.remedy) from None
