@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from nni_plugins.evaluators.base import Report
 from nni_plugins.experiment.base import Experiment
-from nni_plugins.experiment.jobs import Plan
+from nni_plugins.experiment.jobs import Job, Plan
 from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.experiment.search import SearchExperiment
+from nni_plugins.presets import render_preset
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|none~1|"
 OTHER = "|nor_conv_1x1~0|+|skip_connect~0|nor_conv_3x3~1|"
@@ -89,6 +91,19 @@ def file_of(loaded: Experiment, given: dict[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, value: Any) -> Path:
     path.write_text(yaml.safe_dump(value, sort_keys=False))
+    return path
+
+
+def run_search(searched: SearchExperiment, report: Report | None = None, folder: Path | None = None) -> dict[str, Any]:
+    """What the trial of its first search reports, run here."""
+    seed = searched.settings.seeds[0]
+    return searched.run(Job(f"search-{seed}", "search", seed), folder, report)
+
+
+def preset_file(name: str, folder: Path) -> Path:
+    """The experiment file of a preset."""
+    path = folder / f"{name}.yml"
+    path.write_text(render_preset(name))
     return path
 
 
