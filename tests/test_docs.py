@@ -1,0 +1,57 @@
+"""What the pages say of plugins is what plugins say of themselves."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from nni_plugins.evaluators.plugins import evaluator_plugin
+from nni_plugins.spaces import registry
+from nni_plugins.strategies.base import StrategyPlugin
+from nni_plugins.strategies.plugins import strategy_plugin
+
+from .import_graph import ROOT
+
+PAGES = {path.name: path.read_text() for path in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md")}
+
+
+def table_rows(page: str) -> dict[str, list[str]]:
+    """Of the tables of a page, the cells by the first one, without the code signs."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    return {cells[0].strip("`"): cells[1:] for cells in rows}
+
+
+def described(plugin: StrategyPlugin) -> list[str]:
+    """The cells that the page has of a strategy, but its last one, the page of its own."""
+    objective = "none" if plugin.objective is None else plugin.objective["name"]
+    asks = "an evaluation's answers" if plugin.asks else "no search" if not plugin.searches else plugin.data
+    learns = "nothing" if asks == "none" else asks
+    return [plugin.about, plugin.source, learns, objective, plugin.score.heading]
+
+
+def test_the_table_of_strategies() -> None:
+    ours = [name for name, entry in registry.found("strategies").items() if entry.value.startswith("nni_plugins.")]
+    rows = table_rows(PAGES["strategies.md"])
+    assert set(ours) == {name.lower() for name in rows} - {"strategy", "---"}
+    for plugin in map(strategy_plugin, ours):
+        assert rows[plugin.name][:5] == described(plugin), f"| `{plugin.name}` | {' | '.join(described(plugin))} |"
+
+
+def test_the_table_of_evaluators() -> None:
+    rows = table_rows(PAGES["search.md"])
+    for name, entry in registry.found("evaluators").items():
+        if not entry.value.startswith("nni_plugins."):
+            continue
+        cells = next(cells for first, cells in rows.items() if name in re.findall(r"\w+", first))
+        keys = set(re.findall(r"`(\w+)`", cells[-1])) if name not in rows or len(cells) > 2 else set()
+        own = set(evaluator_plugin(name).settings_class.model_fields)
+        assert keys <= own, f"{name} has no {sorted(keys - own)}"
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_links_lead_somewhere(page: str) -> None:
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", PAGES[page])
+    missing = [target for target in targets if "://" not in target and not (folder / target).exists()]
+    assert not missing
