@@ -205,15 +205,22 @@ class Evaluations:
             except NNIPluginsError as error:
                 raise type(error)(f"evaluations.{name}: {error.problem}", error.remedy) from None
 
-    def prepare(self) -> None:
+    def prepare(self, known: Iterable[Job] = ()) -> None:
         """Try what could fail after the search.
+
+        Args:
+            known: jobs whose networks are known before it; those that cost nothing are done, for a table may lack one.
 
         Raises:
             NNIPluginsError: what would fail, and what mends it; MissingBackend names the line that installs it.
         """
+        jobs = list(known)
         for name, evaluator in self.evaluators.items():
             try:
                 evaluator.prepare(self._named if self.settings.evaluations[name].baselines else ())
+                for job in jobs if evaluator.looks_up else ():
+                    if job.phase == name:
+                        self.run(job, None, None)
             except NNIPluginsError as error:
                 raise type(error)(
                     f"evaluations.{name} would fail after the search: {error.problem}", error.remedy

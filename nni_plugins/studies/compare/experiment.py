@@ -128,12 +128,9 @@ class CompareExperiment(Experiment):
         return {**own, **self.evaluations.objectives}
 
     def prepare(self) -> None:
-        """What could fail after the searches is tried before them; tables must have all architectures that are known."""
+        """What could fail after the searches is tried before them."""
         self.check()
-        self.evaluations.prepare()
-        for job in self.first_jobs():
-            if job.phase != SEARCH and self.evaluators[job.phase].looks_up:
-                self.evaluations.run(job, None, None)
+        self.evaluations.prepare(self.first_jobs())
 
     def run(self, job: Job, folder: Path | None, report: Report | None) -> Value:
         """One search, or one evaluation."""

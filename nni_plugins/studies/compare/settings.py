@@ -176,7 +176,7 @@ class CompareSettings(EvaluatedSettings):
         """
         policy = self.policies[name]
         plugin = strategy_plugin(policy.strategy.lower())
-        data = policy.data or self.data_of_evaluations(DATA[plugin.data])
+        data = self.data_of_evaluations(DATA[plugin.data]) if policy.data is None else policy.data
         if data is None and plugin.data != "none":
             raise ConfigError(
                 f"policies.{name}.data: must be given, for no evaluation has {plugin.data} that the search could use"
