@@ -1,4 +1,4 @@
-"""Experiments of GDAS, SETN and RandomNAS: settings, tuners, files, and whole runs through the command line."""
+"""Experiments of GDAS, SETN and RandomNAS: settings, tuners, presets, and whole runs through the command line."""
 
 from __future__ import annotations
 
@@ -10,69 +10,47 @@ import pytest
 import yaml
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.experiment import phases
-from nni_plugins.experiment.file import from_yaml
-from nni_plugins.experiment.scores import LOG_PROBABILITY, ONE_SHOT, outcome
-from nni_plugins.experiment.settings import EXPERIMENTS, SearchExperiment, check
-from nni_plugins.portal.axes import expected_trials, search_space
-from nni_plugins.portal.registration import _entries
-from nni_plugins.portal.tuner import PhasedTuner
-from nni_plugins.portal.tuners import GDASTuner, RandomNASTuner, SETNTuner
-from nni_plugins.presets import PRESETS, render
-from nni_plugins.presets.sampling import SAMPLING
+from nni_plugins.experiment.file import read_experiment
+from nni_plugins.experiment.jobs import Plan
+from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.portal.registration import tuner_entries
+from nni_plugins.portal.tuners import tuner_class
 from nni_plugins.spaces import NASBench201
+from nni_plugins.strategies.score import LOG_PROBABILITY, ONE_SHOT
 
-from .small import CELL, OTHER, Cli, load, write
+from . import small
+from .small import CELL, OTHER, Cli, file_of, load, preset_file, run_search, stand_alone, write
 
-METHODS = ("gdas", "setn", "randomnas")
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+METHODS = {"gdas": "GDAS", "setn": "SETN", "randomnas": "RandomNAS"}
+SCORES = {"gdas": LOG_PROBABILITY, "setn": ONE_SHOT, "randomnas": ONE_SHOT}
 
 
 def arguments(method: str, **changes: Any) -> dict[str, Any]:
     """``tuner.classArgs`` of a search of two epochs on 200 images, then one found and one random architecture."""
     whole: dict[str, Any] = {
-        "space": {"name": "nasbench201", "nodes": 3, "channels": 4, "cells_per_stage": 1},
-        "data": {"source": "digits", "limit": 200},
         "training": {"epochs": 2, "batch_size": 50, "accelerator": "cpu"},
-        "stand_alone": {"epochs": 1, "batch_size": 64, "accelerator": "cpu"},
-        "threads": 1,
+        "evaluations": {"stand_alone": stand_alone(training={"epochs": 1, "batch_size": 64, "accelerator": "cpu"})},
         "found": 1,
-        "random": 1,
     }
     if method != "gdas":
         whole["search"] = {"candidates": 12, "evaluation_images": None}
-    return whole | changes
+    return small.arguments(method, **{**whole, **changes})
 
 
-def settings(method: str, **changes: Any) -> SearchExperiment:
-    model = EXPERIMENTS[method]
-    assert issubclass(model, SearchExperiment)
-    return check(model, arguments(method, **changes))
-
-
-def content(method: str, **changes: Any) -> dict[str, Any]:
-    """A whole experiment file."""
-    model = settings(method, **changes)
-    return {
-        "trialCommand": "python -m nni_plugins.trial",
-        "maxTrialNumber": expected_trials(model),
-        "trainingService": {"platform": "local"},
-        "tuner": {"name": EXPERIMENTS[method].strategy, "classArgs": arguments(method, **changes)},
-        "searchSpace": search_space(model),
-    }
+def experiment(method: str, **changes: Any) -> Any:
+    return load_experiment(method, arguments(method, **changes))
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
-def test_names_and_scores() -> None:
-    assert [EXPERIMENTS[method].strategy for method in METHODS] == ["GDAS", "SETN", "RandomNAS"]
-    assert [settings(method).score for method in METHODS] == [LOG_PROBABILITY, ONE_SHOT, ONE_SHOT]
-    assert (
-        outcome({"one_shot_accuracy": 91.25}) == "one-shot accuracy 91.2500 %"
-        and ONE_SHOT.heading == "one-shot accuracy (%)"
-    )
-    for method in METHODS:
-        e = settings(method)
-        assert check(type(e), json.loads(json.dumps(e.model_dump(mode="json")))) == e
+@pytest.mark.parametrize("method", METHODS)
+def test_names_and_scores(method: str) -> None:
+    e = experiment(method)
+    assert (e.name, e.strategy.score) == (METHODS[method], SCORES[method])
+    assert load_experiment(method, json.loads(json.dumps(e.settings.model_dump(mode="json")))).settings == e.settings
+
+
+def test_the_unit_of_one_shot_accuracies() -> None:
+    assert ONE_SHOT.text(91.25) == "one-shot accuracy 91.2500 %" and ONE_SHOT.heading == "one-shot accuracy (%)"
 
 
 @pytest.mark.parametrize(
@@ -113,44 +91,44 @@ def test_names_and_scores() -> None:
 )
 def test_what_is_refused_before_any_trial(method: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        settings(method, **changes)
+        experiment(method, **changes)
 
 
 def test_more_than_there_are_is_refused_before_the_training() -> None:
     with pytest.raises(ConfigError, match="found: 61 architectures are wanted, but only 60 distinct ones exist"):
-        phases.run_search(settings("randomnas", found=61, search={}), 0, None, None)
+        experiment("randomnas", found=61, search={}).check()
 
 
-@pytest.mark.parametrize("tuner", [GDASTuner, SETNTuner, RandomNASTuner])
-def test_tuners(tuner: type[PhasedTuner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_tuners(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
-    method = tuner.experiment.strategy.lower()
-    built = tuner(**arguments(method))
-    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.portal.tuners.{tuner.__name__}"]
-    assert built._problem is None and entry["builtinName"] == tuner.experiment.strategy
+    name, built = METHODS[method], tuner_class(method)(**arguments(method))
+    (entry,) = [entry for entry in tuner_entries() if entry.class_name == f"nni_plugins.portal.tuners.{name}"]
+    assert built._problem is None and entry.name == name
     (given,) = built.generate_multiple_parameters([0], st_callback=lambda number, parameters: None)
-    assert given["phase"] == "search" and given["e_0_1"] == "all" and given["trial"]["experiment"] == method
-    again = check(EXPERIMENTS[method], given["trial"]["settings"])
-    assert again.model_copy(update={"run_folder": None}) == built.settings
+    assert given["phase"] == "search" and given["e_0_1"] == "all" and given["trial"]["experiment"] == name
+    again = load_experiment(method, given["trial"]["settings"]).settings
+    assert again.model_copy(update={"run_folder": None}) == built.experiment.settings
 
 
 def test_the_curve_of_random_search_is_its_accuracy() -> None:
     row = {"epoch": 1, "loss": 2.0, "accuracy": 30.0, "learning_rate": 0.1}
-    assert settings("randomnas").curve_point(row) == {"default": 30.0, **row}
-    assert (
-        settings("setn").curve_point({**row, "architecture_loss": 1.0, "architecture_accuracy": 40.0})["default"]
-        == 40.0
-    )
+    points = {}
+    for method, more in (("randomnas", {}), ("setn", {"architecture_loss": 1.0, "architecture_accuracy": 40.0})):
+        e = experiment(method)
+        points[method] = e.curve_point(Plan(e).jobs["search-0"], {**row, **more})
+    assert points["randomnas"] == {"default": 30.0, **row} and points["setn"]["default"] == 40.0
 
 
 # -- searches ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_search_reports(method: str) -> None:
-    experiment, rows = settings(method, found=3, truth={"table": "digits"}), list[dict[str, float]]()
-    result, value = phases.run_search(experiment, 0, None, rows.append)
-    assert json.loads(json.dumps(value)) == value and rows == result.trained.history and -1 <= value["tau"] <= 1
-    assert value["default"] == value[experiment.score.key] == value["result"]["found"][0]["score"]
+    e, rows = experiment(method, found=3, truth={"table": "digits"}), list[dict[str, float]]()
+    value = run_search(e, rows.append)
+    numbers = [{key: number for key, number in row.items() if not isinstance(number, str)} for row in rows]
+    assert json.loads(json.dumps(value)) == value and numbers == value["result"]["curve"] and -1 <= value["tau"] <= 1
+    assert value["default"] == value[SCORES[method].key] == value["result"]["found"][0]["score"]
     found = [row["score"] for row in value["result"]["found"]]
     assert len(found) == 3 and found == sorted(found, reverse=True) and len(value["result"]["random"]) == 1
     if method == "gdas":
@@ -159,24 +137,13 @@ def test_what_a_search_reports(method: str) -> None:
         assert 0 <= value["default"] <= 100 and value["result"]["scored"] == 12
 
 
-# -- files -------------------------------------------------------------------------------------------------------------
-def test_presets() -> None:
-    assert set(SAMPLING) <= set(PRESETS)
-
-
-@pytest.mark.parametrize("name", sorted(SAMPLING))
-def test_examples(name: str) -> None:
-    tuner, experiment = from_yaml(EXAMPLES / f"{name}.yml")
-    assert (EXAMPLES / f"{name}.yml").read_text() == render(name) and tuner == SAMPLING[name].tuner.lower()
-    if name == "randomnas_digits":
-        return
-    assert (
-        isinstance(experiment, SearchExperiment)
-        and experiment.search_space == NASBench201()
-        and experiment.seeds == (777, 888, 999)
-    )
-    defaults: Any = check(type(experiment), {})
-    given: Any = experiment
+# -- presets -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["gdas_nasbench201", "setn_nasbench201", "randomnas_nasbench201"])
+def test_presets_write_out_the_papers_values(name: str, tmp_path: Path) -> None:
+    read = read_experiment(preset_file(name, tmp_path))
+    given: Any = read.settings
+    assert given.search_space == NASBench201() and given.seeds == (777, 888, 999)
+    defaults: Any = load_experiment(read.name, {}).settings
     assert given.training == defaults.training, "written out, and the same as the defaults"
     same = {"track_statistics"}
     assert given.search.model_dump(exclude=same) == defaults.search.model_dump(exclude=same) and not getattr(
@@ -185,33 +152,30 @@ def test_examples(name: str) -> None:
 
 
 # -- the command line --------------------------------------------------------------------------------------------------
-def shrunken() -> dict[str, Any]:
+def shrunken(folder: Path) -> dict[str, Any]:
     """``randomnas_digits`` with two epochs of everything, one found and one random architecture."""
-    value: dict[str, Any] = yaml.safe_load(render("randomnas_digits"))
+    value: dict[str, Any] = yaml.safe_load(preset_file("randomnas_digits", folder).read_text())
     given = value["tuner"]["classArgs"]
     given["training"] |= {"epochs": 2}
-    given["stand_alone"] |= {"epochs": 2}
-    given |= {"found": 1, "random": 1, "truth": None}
-    value["maxTrialNumber"] = 3
-    return value
+    given["evaluations"]["stand_alone"]["training"] |= {"epochs": 2}
+    given |= {"found": 1, "random": 1, "truth": None, "baselines": []}
+    return file_of(load_experiment("randomnas", given), given)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_from_the_command_line(method: str, run: Cli, tmp_path: Path) -> None:
-    value = shrunken() if method == "randomnas" else content(method)
+    value = shrunken(tmp_path) if method == "randomnas" else file_of(experiment(method), arguments(method))
     config, folder = write(tmp_path / "x.yml", value), tmp_path / "run"
     answer = run("search", config, "--output", folder)
-    score, strategy = EXPERIMENTS[method].score, EXPERIMENTS[method].strategy
+    score, strategy = SCORES[method], METHODS[method]
     assert answer.status == 0, answer.err
-    assert f"{strategy}: found and random architectures" in answer.out and score.heading in answer.out
+    assert f"{strategy}: the best by stand_alone first" in answer.out and score.heading in answer.out
     result = load(folder / "result.json")
     rows = result["architectures"]
-    assert (
-        result["strategy"] == strategy
-        and sorted(row["job"] for row in rows) == ["found-0-1", "random-1"]
-        and result["failed"] == []
-    )
-    assert all(row["score_name"] == score.name and row["parameters"] > 0 for row in rows)
+    jobs = sorted(row["evaluations"]["stand_alone"]["job"] for row in rows)
+    assert jobs == ["stand_alone-found-0-1", "stand_alone-random-1"]
+    assert result["strategy"] == strategy and result["failed"] == [] and result["score"]["name"] == score.name
+    assert all(row["parameters"] > 0 for row in rows)
     scored = json.loads(
         run("score", config, *[row["architecture"] for row in rows], "--supernet", folder / "search-0", "--json").out
     )

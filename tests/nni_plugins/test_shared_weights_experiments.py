@@ -9,25 +9,16 @@ from typing import Any
 import pytest
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.experiment import phases
-from nni_plugins.experiment.settings import (
-    EXPERIMENTS,
-    ENASExperiment,
-    NAOV2Experiment,
-    NAOWSExperiment,
-    SearchExperiment,
-    check,
-)
-from nni_plugins.portal.axes import expected_trials, search_space
-from nni_plugins.portal.registration import _entries
-from nni_plugins.portal.tuner import PhasedTuner
-from nni_plugins.portal.tuners import ENASTuner, NAOV2Tuner, NAOWSTuner
-from nni_plugins.presets.shared_weights import SHARED_WEIGHTS
+from nni_plugins.experiment.file import read_experiment
+from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.portal.registration import tuner_entries
+from nni_plugins.portal.tuners import tuner_class
 from nni_plugins.spaces import NASBench201
 
-from .small import Cli, load, write
+from . import small
+from .small import Cli, file_of, load, preset_file, run_search, stand_alone, write
 
-METHODS = ("naov2", "naows", "enas")
+METHODS = {"naov2": "NAOV2", "naows": "NAOWS", "enas": "ENAS"}
 NAO: dict[str, Any] = {
     "iterations": 2,
     "initial": 8,
@@ -37,35 +28,29 @@ NAO: dict[str, Any] = {
     "proposals": {"seeds": 4, "new": 3},
     "final": None,
 }
+ENAS: dict[str, Any] = {"candidates": 6, "controller_steps": 1, "samples": 2, "restart_epochs": None}
 
 
 def arguments(method: str, **changes: Any) -> dict[str, Any]:
-    """``tuner.classArgs`` of a search of one epoch a cycle on 200 images, then one found and one random architecture."""
+    """``tuner.classArgs`` of a search of one epoch a cycle on 200 images, then one found and four random ones."""
     training: dict[str, Any] = {"epochs": 1, "batch_size": 50, "accelerator": "cpu"}
-    return {
-        "space": {"name": "nasbench201", "nodes": 3, "channels": 4, "cells_per_stage": 1},
-        "data": {"source": "digits", "limit": 200},
+    whole = {
         "training": training if method == "enas" else {**training, "drop_path": 0.0},
-        "search": {"candidates": 6, "controller_steps": 1, "samples": 2, "restart_epochs": None}
-        if method == "enas"
-        else NAO,
-        "stand_alone": {"epochs": 1, "batch_size": 64, "accelerator": "cpu"},
-        "threads": 1,
+        "search": ENAS if method == "enas" else NAO,
+        "evaluations": {"stand_alone": stand_alone(training={"epochs": 1, "batch_size": 64, "accelerator": "cpu"})},
         "found": 1,
         "random": 4,
-        **changes,
     }
+    return small.arguments(method, **{**whole, **changes})
 
 
-def settings(method: str, **changes: Any) -> SearchExperiment:
-    model = EXPERIMENTS[method]
-    assert issubclass(model, SearchExperiment)
-    return check(model, arguments(method, **changes))
+def experiment(method: str, **changes: Any) -> Any:
+    return load_experiment(method, arguments(method, **changes))
 
 
 def test_defaults_are_the_papers() -> None:
-    v2, ws, enas = (check(EXPERIMENTS[method], {"space": {"name": "nao"}}) for method in METHODS)
-    assert isinstance(v2, NAOV2Experiment) and isinstance(ws, NAOWSExperiment) and isinstance(enas, ENASExperiment)
+    read: list[Any] = [load_experiment(method, {"space": {"name": "nao"}}).settings for method in METHODS]
+    v2, ws, enas = read
     assert (v2.search.iterations, v2.search.initial, v2.search.sampling, v2.search.reset, v2.training.epochs) == (
         4,
         1000,
@@ -99,43 +84,40 @@ def test_defaults_are_the_papers() -> None:
 )
 def test_refused(method: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        settings(method, **changes)
+        experiment(method, **changes)
 
 
-@pytest.mark.parametrize("tuner", [NAOV2Tuner, NAOWSTuner, ENASTuner])
-def test_tuners(tuner: type[PhasedTuner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_tuners(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
-    method = tuner.experiment.strategy.lower()
-    built = tuner(**arguments(method))
-    (entry,) = [entry for entry in _entries() if entry["className"] == f"nni_plugins.portal.tuners.{tuner.__name__}"]
-    assert built._problem is None and entry["builtinName"] == tuner.experiment.strategy
+    name, built = METHODS[method], tuner_class(method)(**arguments(method))
+    (entry,) = [entry for entry in tuner_entries() if entry.class_name == f"nni_plugins.portal.tuners.{name}"]
+    assert built._problem is None and entry.name == name
     (given,) = built.generate_multiple_parameters([0], st_callback=lambda number, parameters: None)
-    again = check(EXPERIMENTS[method], given["trial"]["settings"])
-    assert given["phase"] == "search" and again.model_copy(update={"run_folder": None}) == built.settings
+    again = load_experiment(method, given["trial"]["settings"]).settings
+    assert given["phase"] == "search" and again.model_copy(update={"run_folder": None}) == built.experiment.settings
 
 
-@pytest.mark.parametrize("name", sorted(SHARED_WEIGHTS))
-def test_presets(name: str) -> None:
-    preset = SHARED_WEIGHTS[name]
-    given: Any = check(EXPERIMENTS[preset.tuner.lower()], preset.arguments)
-    if name.endswith("cifar10"):  # written out, and the same as the defaults
-        defaults: Any = check(type(given), {"space": {"name": "nao"}})
-        assert given.training == defaults.training
-        assert given.search.model_dump(exclude={"kept"}) == defaults.search.model_dump(exclude={"kept"})
-        assert getattr(given.search, "carried", None) == getattr(defaults.search, "carried", None)
+@pytest.mark.parametrize("name", ["naov2_cifar10", "naows_cifar10", "enas_cifar10"])
+def test_presets_write_out_the_papers_values(name: str, tmp_path: Path) -> None:
+    read = read_experiment(preset_file(name, tmp_path))
+    given: Any = read.settings
+    defaults: Any = load_experiment(read.name, {"space": {"name": "nao"}}).settings
+    assert given.training == defaults.training
+    assert given.search.model_dump(exclude={"kept"}) == defaults.search.model_dump(exclude={"kept"})
+    assert getattr(given.search, "carried", None) == getattr(defaults.search, "carried", None)
 
 
 def test_cells_without_trained_weights_have_no_score() -> None:
-    experiment = settings("naov2", truth={"table": "digits"})
-    result, value = phases.run_search(experiment, 0, None, None)
+    e = experiment("naov2", truth={"table": "digits"}, found=5, random=10)
+    value = run_search(e)
     space = NASBench201(nodes=3, channels=4, cells_per_stage=1)
-    pool: Any = result
-    trained = {space.canonical(a) for a in space.decode(pool.pool.indices)}
-    from nni_plugins.experiment.plan import random_architectures
-
-    known = [space.canonical(a) in trained for a in random_architectures(experiment)]
-    assert [score is not None for score in value["result"]["random"]] == known and not all(known)
+    assert [one["score"] is not None for one in value["result"]["found"]] == [True] * 5
+    found = {space.canonical(space.architecture(one["choices"])) for one in value["result"]["found"]}
+    known = [space.canonical(space.architecture(choices)) in found for choices in e.random_architectures]
+    scored = [score is not None for score in value["result"]["random"]]
+    assert scored == known and not all(known), "the last pool has five, and all of them are listed"
     assert 5 <= value["result"]["scored_in_table"] < 125 and value["result"]["scored"] == 5 and -1 <= value["tau"] <= 1
     assert json.loads(json.dumps(value)) == value
     assert [it["trained"] for it in value["result"]["iterations"]] == [8, 5]
@@ -143,24 +125,14 @@ def test_cells_without_trained_weights_have_no_score() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_from_the_command_line(method: str, run: Cli, tmp_path: Path) -> None:
-    model = settings(method)
-    value = {
-        "trialCommand": "python -m nni_plugins.trial",
-        "maxTrialNumber": expected_trials(model),
-        "trainingService": {"platform": "local"},
-        "tuner": {"name": EXPERIMENTS[method].strategy, "classArgs": arguments(method)},
-        "searchSpace": search_space(model),
-    }
-    config, folder = write(tmp_path / "x.yml", value), tmp_path / "run"
+    config = write(tmp_path / "x.yml", file_of(experiment(method), arguments(method)))
+    folder = tmp_path / "run"
     answer = run("search", config, "--output", folder)
     assert answer.status == 0, answer.err
     result = load(folder / "result.json")
     rows = [row for row in result["architectures"] if row["score"] is not None]
-    assert (
-        result["strategy"] == EXPERIMENTS[method].strategy
-        and result["failed"] == []
-        and "found-0-1" in {row["job"] for row in rows}
-    )
+    assert result["strategy"] == METHODS[method] and result["failed"] == []
+    assert "stand_alone-found-0-1" in {row["evaluations"]["stand_alone"]["job"] for row in rows}
     texts = [row["architecture"] for row in rows]
     scored = json.loads(run("score", config, *texts, "--supernet", folder / "search-0", "--json").out)
     assert [row["one_shot_accuracy"] for row in scored] == pytest.approx([row["score"] for row in rows], abs=1e-6), (
