@@ -1,4 +1,4 @@
-"""Figures of diagnostics: functions from numbers to a figure. matplotlib is imported when a figure is drawn."""
+"""Figures of diagnostics: functions from numbers to a figure. Free of torch; matplotlib is imported when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from nni_plugins.spaces.drawing import INK
 
 from ..reports.figures import SERIES, label, panels
-from .lambdas import LambdaCurve
-from .variance import EtaCurve
+from .settings import TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TITLES = {"all": "everything learns", "norms": "only batch norms learn"}
+    from .lambdas import LambdaCurve
+    from .variance import EtaCurve
 
 
 def _by_trainable(curves: Sequence[Any]) -> dict[str, list[Any]]:

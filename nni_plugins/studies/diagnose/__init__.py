@@ -1,1 +1,1 @@
-"""``nni-plugins diagnose``: settings, files to start from, and what it runs. Importing this package imports no torch."""
+"""Why a differentiable search goes as it goes. Importing this package imports no torch."""

@@ -1,64 +1,58 @@
-"""The configuration of ``nni-plugins diagnose lambda|eta|depth|options``: one YAML file a study. Free of torch."""
+"""Settings of diagnoses: ``study`` says which of the four it is. Free of torch."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.diagnostics.settings import NetworkSettings, Trainable
-from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.settings import Settings, read
 from nni_plugins.evaluators.training.settings import BilevelSettings, StandAloneSettings, TrainingSettings
 from nni_plugins.spaces.base import SearchSpace
-from nni_plugins.spaces.errors import NNIPluginsError, closest, shown
+from nni_plugins.spaces.errors import NNIPluginsError, shown
+from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.differentiable.settings import DifferentiableSettings, check_space
 
-from ... import registry
-from ...experiment.file import resolve_paths
-from ...experiment.settings import TruthSettings, build_space
+from ...experiment.base import ExperimentSettings
+from ...experiment.names import one_line
+from ...experiment.truth import TruthSettings
+from ..checks import known_objective, repeated
 
 BOTH: tuple[Trainable, ...] = ("all", "norms")
 
 
-class Diagnosis(Settings):
+class DiagnosisSettings(ExperimentSettings):
     """What every study has. ``training``: the papers name no settings for these networks; the defaults are
     NAS-Bench-201's 200-epoch recipe.
     """
 
-    about: ClassVar[str] = ""
-
+    optimize_mode: Literal["maximize"] | None = Field(None, description="the portal reads it from the file")
+    study: str = Field(description="lambda, eta, depth or options")
     data: DataSettings = DataSettings.model_validate({})
     objective: dict[str, Any] = Field(
         default={"name": "supervised"}, description="name of a registered objective, and its arguments"
     )
     training: TrainingSettings = StandAloneSettings.model_validate({})
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; default: torch's")
 
     @field_validator("objective")
     @classmethod
     def _objective(cls, value: dict[str, Any]) -> dict[str, Any]:
-        known = registry.found("objectives")
-        if value.get("name") not in known:
-            raise ValueError(f"unknown objective {value.get('name')!r}; {closest(str(value.get('name')), known)}")
+        known_objective(value, predictable=False)
         return value
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.training.devices != 1:
             raise ValueError(f"training.devices: a diagnosis trains on one device, but got {self.training.devices}")
-        for key in ("trainable", "initial", "seeds", "options"):
-            values = getattr(self, key, ())
-            if len(set(values)) != len(values):
-                raise ValueError(f"{key}: each value may stand there once, but got {list(values)}")
+        keys = [key for key in ("trainable", "initial", "seeds", "options") if key in type(self).model_fields]
+        if problems := repeated(self, *keys):
+            raise ValueError("; ".join(problems))
         return self
 
 
-class NetworkDiagnosis(Diagnosis):
+class CurveDiagnosis(DiagnosisSettings):
     """Of one network."""
 
     network: NetworkSettings = NetworkSettings.model_validate({})
@@ -69,10 +63,9 @@ class NetworkDiagnosis(Diagnosis):
     seed: int = Field(0, ge=0)
 
 
-class LambdaDiagnosis(NetworkDiagnosis):
+class LambdaDiagnosis(CurveDiagnosis):
     """RF-DARTS, figure 3."""
 
-    about = "strength lambda of skip connections over epochs, from several starts"
     study: Literal["lambda"]
     initial: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         (0.0, 0.5, 1.0), min_length=1, description="one training for each start"
@@ -82,17 +75,15 @@ class LambdaDiagnosis(NetworkDiagnosis):
     )
 
 
-class EtaDiagnosis(NetworkDiagnosis):
+class EtaDiagnosis(CurveDiagnosis):
     """RF-DARTS, figure 4."""
 
-    about = "relative variance eta of every convolution of a plain network over epochs"
     study: Literal["eta"]
 
 
-class DepthDiagnosis(Diagnosis):
+class DepthDiagnosis(DiagnosisSettings):
     """RF-DARTS, figure 2."""
 
-    about = "training and test error of plain networks by depth"
     study: Literal["depth"]
     networks: dict[str, NetworkSettings] = Field(
         default={
@@ -128,10 +119,9 @@ class DepthDiagnosis(Diagnosis):
         return value
 
 
-class OptionsDiagnosis(Diagnosis):
+class OptionsDiagnosis(DiagnosisSettings):
     """RF-DARTS, figure 1."""
 
-    about = "accuracy of the supernet against that of what it finds, for options A to D"
     study: Literal["options"]
     space: dict[str, Any] = Field(
         default={"name": "nasbench201"}, description="name of a registered space, and its arguments"
@@ -156,44 +146,10 @@ class OptionsDiagnosis(Diagnosis):
         try:
             check_space(self.search_space, self.search)
         except NNIPluginsError as error:
-            raise ValueError(str(error).replace("\n", " ")) from None
+            raise ValueError(one_line(error)) from None
         if (self.truth is None) == (self.stand_alone is None):
             given = "neither" if self.truth is None else "both"
             raise ValueError(
                 f"either truth or stand_alone must say how accurate the found architectures are, but got {given}"
             )
         return self
-
-
-STUDIES: dict[str, type[Diagnosis]] = {
-    "lambda": LambdaDiagnosis,
-    "eta": EtaDiagnosis,
-    "depth": DepthDiagnosis,
-    "options": OptionsDiagnosis,
-}
-"""By the name of the command."""
-
-
-def from_yaml(path: Path, study: str) -> Diagnosis:
-    """The settings of a study; paths in them are relative to the file.
-
-    Raises:
-        ConfigError: every problem of the file at once.
-    """
-    write = f"Write one: nni-plugins diagnose init {path.name} --study {study}"
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}.", write) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}.", write) from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must be a mapping, but is {type(content).__name__}.", write)
-    given = content.get("study")
-    if given != study:
-        remedy = f"Run: nni-plugins diagnose {given} {path}" if given in STUDIES else f"Set study: {study} in it."
-        raise ConfigError(f"{path}: study is {given!r}, but the command is {study!r}.", remedy)
-    try:
-        return read(STUDIES[study], resolve_paths(content, path.parent))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.problem}", error.remedy) from None

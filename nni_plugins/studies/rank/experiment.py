@@ -87,7 +87,7 @@ class RankStudyExperiment(Experiment):
     @property
     def counted(self) -> str:
         """What the trials are."""
-        return "sizes x schedules x epochs x seeds, and the stand-alone trainings"
+        return "sizes x schedules x epochs x seeds" + (", and the stand-alone trainings" if self._truth_seeds else "")
 
     def identity(self, job: Job) -> dict[str, Any]:
         """Of a truth the training and its space; of a supernet all that trains and evaluates it."""
@@ -184,15 +184,15 @@ class RankStudyExperiment(Experiment):
 
     # -- what people see -----------------------------------------------------------------------------------------------
     def axes(self) -> Axes:
-        """One for what is trained, those of the supernets' conditions, and where architectures are trained, their
-        decisions.
+        """Those of the supernets' conditions; where architectures are trained, too, one for what is trained, and one
+        for each decision.
         """
         settings, alone = self.settings, self.settings.stand_alone is not None
         more = [WHOLE_SPACE] if alone else []
         seeds = sorted({*settings.seeds, *self._truth_seeds})
         decisions = settings.search_space.nni_search_space() if alone else {}
         return {
-            "phase": choice(self.phases),
+            **({"phase": choice(self.phases)} if alone else {}),
             "sizes": choice([*settings.sizes, *more]),
             "epochs": choice([*map(str, settings.epochs), *more]),
             "schedule": choice([*settings.schedules, *more]),
@@ -202,11 +202,11 @@ class RankStudyExperiment(Experiment):
 
     def parameters(self, job: Job) -> dict[str, Any]:
         """:data:`WHOLE_SPACE` where an axis does not concern the job."""
-        axes: dict[str, Any] = {**dict.fromkeys(self.axes(), WHOLE_SPACE), "phase": job.phase, "seed": str(job.seed)}
-        if job.phase == TRUTH:
-            return {**axes, **(job.choices or {})}
-        condition = self._conditions[job.variant]
-        return axes | {"sizes": condition.sizes, "epochs": str(condition.epochs), "schedule": condition.schedule}
+        place = {"phase": job.phase, "seed": str(job.seed), **(job.choices or {})}
+        if job.phase == SUPERNET:
+            condition = self._conditions[job.variant]
+            place |= {"sizes": condition.sizes, "epochs": str(condition.epochs), "schedule": condition.schedule}
+        return {axis: place.get(axis, WHOLE_SPACE) for axis in self.axes()}
 
     def curve_point(self, job: Job, row: Mapping[str, Any]) -> dict[str, Any]:
         """``default``: percent of the images that were classified rightly in training."""
