@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,10 @@ from nni_plugins.evaluators.versions import versions as versions_of
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.images import ImageSpace
 
+from .evaluations import Evaluations
 from .jobs import Job, Plan
+from .search_settings import SearchSettings
 from .truth import judge, truth_table
-
-if TYPE_CHECKING:
-    from .search import SearchExperiment
 
 SCHEMA_VERSION = 2
 RESULT, TABLE = "result.json", "architectures.csv"
@@ -31,19 +30,24 @@ def versions() -> dict[str, str]:
     return versions_of("nni-plugins", "nni", "torch", "pytorch-lightning", "numpy")
 
 
-def write_result(experiment: SearchExperiment, plan: Plan, folder: Path) -> dict[str, Any]:
+Choices = dict[str, str]
+
+
+def write_result(
+    settings: SearchSettings, evaluations: Evaluations, random: list[Choices], plan: Plan, folder: Path
+) -> dict[str, Any]:
     """Write ``result.json``, ``architectures.csv`` and the report into ``folder``; returns the content of the first."""
     from .report import write_search_report
 
-    value = summary(experiment, plan)
+    value = summary(settings, evaluations, random, plan)
     write_json(folder / RESULT, value)
     write_csv(folder / TABLE, [_flat(row) for row in value["architectures"]])
-    write_search_report(value, experiment.settings.search_space, folder / "report")
+    write_search_report(value, settings.search_space, folder / "report")
     return value
 
 
-def summary(experiment: SearchExperiment, plan: Plan) -> dict[str, Any]:
-    """The content of ``result.json``.
+def summary(settings: SearchSettings, evaluations: Evaluations, random: list[Choices], plan: Plan) -> dict[str, Any]:
+    """The content of ``result.json``; ``random``: the experiment's random architectures.
 
     ``architectures``: one entry a found, random or baseline architecture, the best by the first evaluation first, then
     the largest score. Of an entry, ``source`` is ``found``, ``random`` or a baseline's name; ``score`` is in the unit of
@@ -53,12 +57,11 @@ def summary(experiment: SearchExperiment, plan: Plan) -> dict[str, Any]:
     ``evaluations``: by name, ``metric``, ``unit``, ``larger_is_better``, ``mean`` over found and over random ones, the
     ``baselines``' values, and ``kendall_tau``, tau-b of score against value over the architectures evaluated.
     """
-    settings = experiment.settings
     searches = plan.of_phase("search")
-    rows = _rows(experiment, plan, searches)
-    primary = next(iter(experiment.evaluations.evaluators.items()), None)
+    rows = _rows(settings, evaluations, random, plan, searches)
+    primary = next(iter(evaluations.evaluators.items()), None)
     rows.sort(key=lambda row: _place(row, primary))
-    score = experiment.strategy.score
+    score = settings.strategy.score
     table = truth_table(settings.truth, settings.search_space)
     return {
         "schema": SCHEMA_VERSION,
@@ -67,9 +70,7 @@ def summary(experiment: SearchExperiment, plan: Plan) -> dict[str, Any]:
         "score": {"key": score.key, "name": score.name, "unit": score.unit},
         "searches": [{"seed": job.seed, "status": job.status, **job.value} for job in searches],
         "architectures": rows,
-        "evaluations": {
-            name: _evaluation(name, evaluator, rows) for name, evaluator in experiment.evaluations.evaluators.items()
-        },
+        "evaluations": {name: _evaluation(name, evaluator, rows) for name, evaluator in evaluations.evaluators.items()},
         "kendall_tau": [job.value.get("tau") for job in searches],
         "architectures_in_table": None if table is None else len(table.architectures),
         "failed": [job.name for job in plan.jobs.values() if job.status == "failed"],
@@ -77,9 +78,10 @@ def summary(experiment: SearchExperiment, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _rows(experiment: SearchExperiment, plan: Plan, searches: list[Job]) -> list[Row]:
+def _rows(
+    settings: SearchSettings, evaluations: Evaluations, random: list[Choices], plan: Plan, searches: list[Job]
+) -> list[Row]:
     """One for each architecture of each source; architectures that no evaluation took are listed too."""
-    settings = experiment.settings
     space, table = settings.search_space, truth_table(settings.truth, settings.search_space)
     results = [search.value["result"] for search in searches if "result" in search.value]
     random_scores = results[0]["random"] if results else []
@@ -105,10 +107,10 @@ def _rows(experiment: SearchExperiment, plan: Plan, searches: list[Job]) -> list
     for search in searches:
         for rank, found in enumerate(search.value.get("result", {}).get("found", []), start=1):
             row("found", search.seed, rank, found["choices"], found["score"], "")
-    for rank, choices in enumerate(experiment.random_architectures, start=1):
+    for rank, choices in enumerate(random, start=1):
         score = random_scores[rank - 1] if rank <= len(random_scores) else None
         row("random", settings.random_seed, rank, choices, score, "")
-    for job in experiment.evaluations.baseline_jobs():
+    for job in evaluations.baseline_jobs():
         row(job.source, job.seed, job.rank, job.choices, None, job.network or "")
     for job in plan.jobs.values():
         if job.phase == "search":

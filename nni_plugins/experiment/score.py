@@ -9,7 +9,8 @@ from typing import Any
 from nni_plugins.evaluators.training.stored import stored_weights
 from nni_plugins.spaces.architecture import Architecture
 
-from .search import SearchExperiment, problem_of
+from .search import SearchExperiment
+from .searching import problem_of
 
 
 def score_architectures(

@@ -31,6 +31,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -48,13 +49,14 @@ from nni_plugins.evaluators.objectives.registered import build_objective
 from nni_plugins.evaluators.settings import Settings, read
 from nni_plugins.evaluators.training.settings import MAY_CHANGE
 from nni_plugins.experiment.evaluations import Evaluations
-from nni_plugins.experiment.search import experiment_of, search_identity
+from nni_plugins.experiment.search import experiment_of
+from nni_plugins.experiment.searching import search_identity
 from nni_plugins.spaces.registry import space_settings
 from nni_plugins.strategies.base import Problem, SearchResult, StrategyPlugin
 from nni_plugins.strategies.plugins import strategy_plugin
 from nni_plugins.strategies.score import Score
 
-from .changes import changed, leaves, with_another_value
+from .changes import changed, leaves, with_any_other_value
 from .evaluators import SLOW_TO_IMPORT
 from .training import Killed, generator_states, plain, same, seed_generators
 
@@ -176,8 +178,13 @@ class StrategyContract:
         for part, settings in self._settings().items():
             for key in leaves(settings):
                 place = f"{part}.{key}"
-                other = changed(settings, key, given[place]) if place in given else with_another_value(settings, key)
-                after = self._identity({**self._settings(), part: other})
+                if place in given:
+                    other = changed(settings, key, given[place])
+                else:
+                    other = with_any_other_value(settings, key)
+                with warnings.catch_warnings():  # pydantic notices values that it has not checked
+                    warnings.simplefilter("ignore")
+                    after = self._identity({**self._settings(), part: other})
                 if key.rpartition(".")[2] in MAY_CHANGE:
                     assert after == before, f"{place} is harmless, but changes the identity"
                 else:
@@ -300,20 +307,18 @@ class StrategyContract:
         return {part: getattr(problem, part) for part in PARTS}
 
     def _identity(self, settings: Mapping[str, Settings]) -> dict[str, Any]:
-        """Of an experiment's search with ``settings``, which :meth:`StrategyPlugin.check` need not like."""
+        """Of an experiment's search with ``settings``, which are not checked."""
         plugin, problem = self.plugin(), self.problem()
-        question = {"stand_alone": {"evaluator": "stand_alone"}} if plugin.asks else {}
-        model = experiment_of(_unchecked(plugin)).settings_class
         values = {
             "space": space_settings(problem.space),
             "limits": problem.limits,
             "found": problem.found,
-            "evaluations": question,
+            "evaluations": {"stand_alone": {"evaluator": "stand_alone"}} if plugin.asks else {},
             **({"data": {"path": "/"}} if plugin.data == "text" else {}),
-            **settings,
+            **self._settings(),
         }
-        read_values: Any = read(model, values)
-        return search_identity(read_values, Evaluations(read_values, read_values.data), problem.seed)
+        whole: Any = read(experiment_of(plugin).settings_class, values).model_copy(update=settings)
+        return search_identity(whole, Evaluations(whole, whole.data), problem.seed)
 
     def _search(self, folder: Path | None, report: Report | None = None) -> tuple[SearchResult, list[dict[str, float]]]:
         """A search, and what it reported unless to ``report``."""
@@ -340,9 +345,3 @@ class StrategyContract:
 def _place(value: object) -> str:
     """Where its class stands."""
     return f"{type(value).__module__}:{type(value).__qualname__}"
-
-
-def _unchecked(plugin: StrategyPlugin) -> StrategyPlugin:
-    """The same, which refuses nothing."""
-    made = type(type(plugin).__name__, (type(plugin),), {"check": lambda self, setup: None})
-    return made()

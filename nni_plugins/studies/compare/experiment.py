@@ -20,7 +20,9 @@ from ...experiment.base import WHOLE_SPACE, Axes, Experiment, choice
 from ...experiment.evaluations import Evaluations, evaluation_paths
 from ...experiment.jobs import Job, Plan, Value
 from ...experiment.names import one_line
-from ...experiment.search import SearchSettings, decision_axes, require_found, run_search, search_identity
+from ...experiment.search import decision_axes
+from ...experiment.search_settings import SearchSettings
+from ...experiment.searching import require_found, run_search, search_identity
 from .result import write_result
 from .settings import CompareSettings
 

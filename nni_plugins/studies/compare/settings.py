@@ -19,7 +19,8 @@ from nni_plugins.strategies.plugins import strategy_plugin
 
 from ...experiment.evaluations import EvaluatedSettings, Evaluations
 from ...experiment.names import LABEL, one_line
-from ...experiment.search import SearchSettings, settings_of
+from ...experiment.search import settings_of
+from ...experiment.search_settings import SearchSettings
 
 DATA: dict[str, type[Settings]] = {"images": DataSettings, "text": TextSettings, "none": DataSettings}
 """Settings of what strategies learn from; those that learn from nothing may be answered by an evaluation that does."""
