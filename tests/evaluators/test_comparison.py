@@ -17,6 +17,7 @@ import pytest
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.reports.comparison import (
+    Baseline,
     Comparison,
     Run,
     analyse,
@@ -24,10 +25,12 @@ from nni_plugins.evaluators.reports.comparison import (
     stability,
     write_report,
 )
-from nni_plugins.evaluators.reports.comparison.figures import curve_measure, looks
-from nni_plugins.evaluators.reports.comparison.sections import stability_table
+from nni_plugins.evaluators.reports.comparison.figures import curve_measure, distribution_figure, looks
+from nni_plugins.evaluators.reports.comparison.overview import write_overview
+from nni_plugins.evaluators.reports.comparison.sections import document, stability_table
 from nni_plugins.evaluators.reports.comparison.sentences import p_text
 from nni_plugins.evaluators.reports.comparison.single_networks import pooled
+from nni_plugins.evaluators.reports.document import to_markdown
 from nni_plugins.evaluators.statistics.differences import effect, permutation_test, welch
 
 
@@ -274,6 +277,124 @@ def full() -> Comparison:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return write_report(full(), tmp_path_factory.mktemp("report"), resamples=500)
+
+
+# -- baselines ---------------------------------------------------------------------------------------------------------
+LARGEST = Baseline("largest_parameters", "|3x3|", 71.0, {"parameters": 5000.0, "macs": 2e6})
+NAMED = Baseline("resnet18", "resnet18", 69.5, {"parameters": 11e6})
+
+
+def with_baselines(larger: bool = True) -> Comparison:
+    whole = compared(larger, unit="%", A=[70.0, 71.0, 73.0, 72.0], random=[69.0, 70.0, 71.0, 68.0])
+    return replace(whole, baselines=(LARGEST, NAMED))
+
+
+def test_standings_by_hand() -> None:
+    """A's mean is 71.5, random's 69.5."""
+    found = {(one.policy, one.baseline): one for one in analyse(with_baselines()).standings}
+    assert [(one.better, one.equal, one.seeds, one.improvement) for one in found.values()] == [
+        (2, 1, 4, 0.5),
+        (4, 0, 4, 2.0),
+        (0, 1, 4, -1.5),
+        (2, 0, 4, 0.0),
+    ]
+    smaller = analyse(with_baselines(larger=False)).standings
+    assert [(one.better, one.equal, one.improvement) for one in smaller] == [
+        (1, 1, -0.5),
+        (0, 0, -2.0),
+        (3, 1, 1.5),
+        (2, 0, 0.0),
+    ]
+
+
+def test_sentences_of_standings() -> None:
+    assert analyse(with_baselines()).standing_sentences == (
+        "A: 2 of 4 seeds better than largest_parameters (71.00 %), 1 equal to it, on average 0.50 percentage points better; "
+        "4 of 4 seeds better than resnet18 (69.50 %), on average 2.00 percentage points better.",
+        "random: 0 of 4 seeds better than largest_parameters (71.00 %), 1 equal to it, on average 1.50 percentage points "
+        "worse; 2 of 4 seeds better than resnet18 (69.50 %), on average equal to 2 decimals.",
+    )
+    plain = compared(A=[1.0, 2.0], random=[1.0, 2.0])
+    assert analyse(plain).standings == () and "Baselines" not in to_markdown(document(analyse(plain), []))
+
+
+def test_baselines_change_no_statistics() -> None:
+    whole = with_baselines()
+    without, beside = analyse(replace(whole, baselines=())), analyse(whole)
+    assert (beside.summaries, beside.differences, beside.sentences) == (
+        without.summaries,
+        without.differences,
+        without.sentences,
+    )
+
+
+def test_baselines_in_a_report(tmp_path: Path) -> None:
+    written = write_report(with_baselines(), tmp_path, resamples=500)
+    markdown = written["report.md"].read_text()
+    assert "| largest\\_parameters | 71.00 | 5,000 | 2,000,000 | \\|3x3\\| |" in markdown
+    assert "| random (mean) | 69.50 ± 1.29 | – | – | – |" in markdown and "Upright lines are baselines" in markdown
+    rows = list(csv.DictReader(io.StringIO(written["runs.csv"].read_text())))
+    assert [(row["policy"], row["seed"], row["value"], row["macs"]) for row in rows[-2:]] == [
+        ("largest_parameters", "", "71.0", "2000000.0"),
+        ("resnet18", "", "69.5", ""),
+    ]
+    value = json.loads(written["statistics.json"].read_text())
+    assert value["baselines"][0] == {
+        "name": "largest_parameters",
+        "label": "|3x3|",
+        "value": 71.0,
+        "measures": LARGEST.measures,
+    }
+    assert [one["better"] for one in value["standings"]] == [2, 4, 0, 2] and len(value["standing_sentences"]) == 2
+    assert read_comparison(written["comparison.json"]) == with_baselines()
+
+
+def test_baselines_in_the_figure() -> None:
+    """Lines at their values, all within the axis."""
+    (ax,) = distribution_figure(analyse(with_baselines(), resamples=100)).axes
+    lines = {line.get_label(): line.get_xdata()[0] for line in ax.lines if not str(line.get_label()).startswith("_")}
+    assert lines == {"largest_parameters": 71.0, "resnet18": 69.5}
+    far = replace(with_baselines(), baselines=(replace(NAMED, value=10.0),))
+    (ax,) = distribution_figure(analyse(far, resamples=100)).axes
+    assert ax.get_xlim()[0] < 10 and ax.get_xlim()[1] > 73
+
+
+def test_wrong_baselines() -> None:
+    whole = with_baselines()
+    for baselines, problem in (
+        (
+            (LARGEST, LARGEST),
+            "every policy and baseline needs a name of its own, but got A, random, largest_parameters",
+        ),
+        ((replace(LARGEST, name="random"),), "needs a name of its own"),
+        ((replace(LARGEST, value=math.inf),), "must be finite: largest_parameters value = inf"),
+        ((replace(LARGEST, measures={"macs": math.nan}),), "must be finite: largest_parameters macs = nan"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            replace(whole, baselines=baselines)
+    value = whole.to_json()
+    for wrong, problem in (
+        (3, "baselines must be a list"),
+        ([3], "a baseline must be a mapping"),
+        ([{"name": "x", "label": "", "value": "high"}], "a baseline that cannot be read"),
+        ([{"name": "x"}], "a baseline without label, value"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            Comparison.from_json({**value, "baselines": wrong})
+
+
+def test_the_page_above_several_evaluations(tmp_path: Path) -> None:
+    analyses = {
+        "fast": analyse(with_baselines(), resamples=100),
+        "slow": analyse(compared(False, A=[4.0, 5.0, 4.5, 4.4], random=[6.0, 7.0, 6.5, 6.4]), resamples=100),
+    }
+    page = write_overview("Both & all", analyses, tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert page == tmp_path / "report.html" and "<h1>Both &amp; all</h1>" in page.read_text()
+    assert "|  | fast: accuracy (%) | slow: perplexity |" in markdown
+    assert "| A | 71.50 ± 1.29 (not separated) | 4.47 ± 0.41 (better) |" in markdown
+    assert "| random | 69.50 ± 1.29 | 6.47 ± 0.41 |" in markdown and "| resnet18 | 69.50 | – |" in markdown
+    assert (tmp_path / "slow" / "distribution.svg").exists() and "(slow/distribution.svg)" in markdown
 
 
 def test_round_trip(written: dict[str, Path]) -> None:

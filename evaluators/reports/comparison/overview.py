@@ -28,7 +28,7 @@ def write_overview(title: str, analyses: Mapping[str, Analysis], folder: Path) -
 def _blocks(title: str, analyses: Mapping[str, Analysis]) -> list[Block]:
     text = (
         f"{len(analyses)} evaluations of the same searches: {', '.join(analyses)}. Each has a report of its own, in "
-        "NAME/report.html beside this page."
+        "NAME/report.html beside this page. Verdicts are corrected for the policies of one evaluation, not for several."
     )
     blocks: list[Block] = [Heading(title, 1), Paragraph(text), Heading("All evaluations"), means_table(analyses)]
     for name, analysis in analyses.items():
