@@ -11,7 +11,7 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.experiment.jobs import Plan
 from nni_plugins.experiment.search import SearchExperiment
 
-from .small import evaluation_value, experiment, search_value
+from .small import evaluation_value, experiment, search_value, stand_alone
 
 
 def planned(tuner: str = "rlnas", **changes: Any) -> tuple[SearchExperiment, Plan]:
@@ -78,7 +78,7 @@ def test_two_seeds() -> None:
 def test_several_evaluations_each_with_baselines() -> None:
     evaluations = {
         "looked_up": {"evaluator": "table"},
-        "again": {"evaluator": "table", "unit": "points", "found": 1, "baselines": False},
+        "again": stand_alone(found=1, baselines=False),
     }
     space = {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1}
     baselines = ["largest_parameters", "largest_macs"]
