@@ -135,8 +135,8 @@ class TransferPlugin(EvaluatorPlugin):
             raise cpu_only()
         options: dict[str, Any] = {"changes": self.settings.options, "recipe_name": self.settings.recipe, "cuda": cuda}
         data = self._transfer(0).dataset
-        (example,) = self.space.decode(self.space.sample(generator(0, "prepare"), 1))
-        for network in (example, *names):
+        networks: list[Network] = [*self.space.decode(self.space.sample(generator(0, "prepare"), 1)), *names]
+        for network in networks:
             config(self.recipe, self._backbone(network), data, Path("unused"), **options)
 
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
@@ -144,13 +144,13 @@ class TransferPlugin(EvaluatorPlugin):
         if folder is None:
             with tempfile.TemporaryDirectory() as place:
                 return self.evaluate(network, seed, Path(place), report)
-        told = None if report is None else lambda row: report(_counted(row))
+        told = None if report is None else lambda row: report(counted(row))
         result = self._transfer(seed).train(self._backbone(network), folder, report=told)
         cost = {
             "parameters": float(result["parameters"]["model"]),
             "backbone_parameters": float(result["parameters"]["backbone"]),
         }
-        curve = [_counted(row) for row in result["history"]]
+        curve = [counted(row) for row in result["history"]]
         return Measured(result["metrics"][self.metric.name], result["metrics"], curve, cost)
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class SegmentationPlugin(TransferPlugin):
     settings_class = SegmentationEvaluation
 
 
-def _counted(row: Mapping[str, Any]) -> dict[str, float]:
+def counted(row: Mapping[str, Any]) -> dict[str, float]:
     """A row whose ``epoch`` counts evaluations, which may lie several epochs, or less than one, apart; ``at_epoch`` says
     where they lie. One that a killed training had not made has no loss.
     """

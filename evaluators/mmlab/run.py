@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 import warnings
@@ -17,6 +16,7 @@ import torch
 from nni_plugins.spaces.errors import NNIPluginsError, shown
 
 from ..errors import ConfigError
+from ..processes import started_by_torchrun
 from .installation import check, cpu_only, for_cuda, require_mm
 from .watch import METRICS, Report, percent, watch
 
@@ -27,11 +27,6 @@ UNASKED = (
     "`torch.jit",
 )
 SYNCHRONISED = ("SyncBN", "MMSyncBN")
-
-
-def launcher() -> Literal["pytorch", "none"]:
-    """``pytorch`` in a process that torchrun started."""
-    return "pytorch" if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(os.environ) else "none"
 
 
 def run(
@@ -75,7 +70,7 @@ def run(
     cuda = device == "auto" and torch.cuda.is_available()
     if cuda and scope == "mmdet" and not for_cuda():
         raise cpu_only()
-    content.launcher = launcher()
+    content.launcher = "pytorch" if started_by_torchrun() else "none"
     if content.launcher == "none" or not cuda:
         plain_norms(content)
     if amp or content.get("optim_wrapper", {}).get("type") == "AmpOptimWrapper":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from nni_plugins.spaces.published import names, published
 from ..errors import CheckpointError, ConfigChanged, ConfigError
 from ..files import atomic_write, write_json
 from ..overrides import changed
+from ..processes import first_process, process_counts
 from .config import BackboneChoice, Normalisation, config
 from .detection_data import DetectionData, detection_data
 from .recipes import AnyRecipe, recipe
@@ -133,9 +133,7 @@ class Transfer:
         """
         import torch
 
-        from .run import launcher
-
-        devices, cuda = int(os.environ["WORLD_SIZE"]) if launcher() == "pytorch" else 1, torch.cuda.is_available()
+        devices, cuda = process_counts()[0], torch.cuda.is_available()
         options: dict[str, Any] = {
             "seed": self.seed,
             "amp": self.amp,
@@ -150,7 +148,7 @@ class Transfer:
             changes = [line for line in lines if line[:1] in "+-" and not line.startswith(("---", "+++"))]
             raise ConfigChanged(
                 f"{folder} holds a training by another {CONFIG}: {'; '.join(changes[:4])}{' ...' if len(changes) > 4 else ''}",
-                "Choose another --out, or run the same command as before.",
+                "Choose another --output, or run the same command as before.",
             )
         atomic_write(file, content.encode())
         return file
@@ -179,7 +177,7 @@ class Transfer:
         """
         from .installation import check
         from .predictions import draw
-        from .run import launcher, printed_to, run
+        from .run import printed_to, run
         from .watch import METRICS
 
         log = folder / LOG if quiet else None
@@ -219,7 +217,7 @@ class Transfer:
             "versions": versions(),
             "files": [name for name in (CONFIG, PICTURE, LOG, f"{WORK}/metrics.jsonl") if (folder / name).exists()],
         }
-        if launcher() == "none" or os.environ["RANK"] == "0":
+        if first_process():
             write_json(folder / RESULT, value)
         return value
 

@@ -98,8 +98,8 @@ class RetrainPlugin(EvaluatorPlugin):
         pictures = open_pictures(self.settings.data)
         for images in (pictures.train, pictures.test):
             images.check_size(self.recipe.input.size)
-        (example,) = self.space.decode(self.space.sample(generator(0, "prepare"), 1))
-        for network in (example, *names):
+        networks: list[Network] = [*self.space.decode(self.space.sample(generator(0, "prepare"), 1)), *names]
+        for network in networks:
             describe(self._subject(network), self.recipe, len(pictures.train.classes))
 
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
@@ -121,11 +121,16 @@ class RetrainPlugin(EvaluatorPlugin):
         return Measured(result.top1, numbers, result.history, cost)
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """``default``: top-1 accuracy of the test images after the epoch, in percent."""
-        return {"default": row["top1"], **{key: value for key, value in row.items() if key not in NOT_OF_THE_CURVE}}
+        """See :func:`curve_point`."""
+        return curve_point(row)
 
     def _subject(self, network: Network) -> ImageSubject:
         if isinstance(network, str):
             return image_subject(network)
         assert isinstance(self.space, ImageSpace)
         return ImageSubject(self.space.name, self.space, network)
+
+
+def curve_point(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the portal gets of a row; ``default``: top-1 accuracy of the test images after the epoch, in percent."""
+    return {"default": row["top1"], **{key: value for key, value in row.items() if key not in NOT_OF_THE_CURVE}}

@@ -60,6 +60,12 @@ class ImageSubject(Subject):
 
     space: ImageSpace | None
 
+    def in_space(self, why: str) -> tuple[ImageSpace, Architecture]:
+        """See :meth:`Subject.in_space`."""
+        space, architecture = super().in_space(why)
+        assert isinstance(space, ImageSpace)
+        return space, architecture
+
 
 def of_images(one: Subject) -> ImageSubject:
     """``one``, if its networks take images.

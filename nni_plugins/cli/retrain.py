@@ -1,10 +1,10 @@
-"""``nni-plugins retrain``, ``recipes``, ``validate`` and ``width``: training to the end by a recipe, with timm's parts."""
+"""``nni-plugins retrain`` and its ``recipes``, and ``validate``: training to the end by a recipe, with timm's parts."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
@@ -13,38 +13,37 @@ from rich.markup import escape
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import read
 
-from .console import AsJson, app, console, emit, grid, key_value
+from .console import AsJson, app, console, emit, grid
+from .options import (
+    Change,
+    Job,
+    OptionalArchitecture,
+    Rank,
+    Space,
+    SpaceArgument,
+    Threads,
+    TrainingFolder,
+    key_values,
+)
 
-ARCHITECTURE = "A name (ours or timm's), an architecture as text or JSON, a file, a search's folder or result.json, or an NNI experiment's id."
-SPACE = "The space's registered name, for a native string. [default: nasbench201]"
+if TYPE_CHECKING:
+    from nni_plugins.evaluators.retraining.settings import PictureSettings
+
 Data = Annotated[str, typer.Option(help="Folder or file of labelled images, or digits.")]
 Source = Annotated[str, typer.Option(help="auto, digits, folder, cifar10, cifar100, svhn or npz.")]
 Limit = Annotated[int | None, typer.Option(help="Use at most so many training images, a seeded draw.")]
 TestLimit = Annotated[int | None, typer.Option(help="The same for test images.")]
-Argument = Annotated[
-    list[str] | None, typer.Option("--argument", help="An argument of the space, such as nodes=3; may be repeated.")
-]
-Rank = Annotated[int, typer.Option(help="Of a search or comparison: its so manieth architecture, 1 is best.")]
-Job = Annotated[
-    str | None,
-    typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's."),
-]
 
 
 @app.command()
 def retrain(
     data: Data,
     recipe: Annotated[str, typer.Option(help="A name that nni-plugins recipes shows, or a YAML file.")],
-    architecture: Annotated[str | None, typer.Argument(help=ARCHITECTURE)] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of checkpoints and results. [default: one in runs/retrain for this very training]"),
-    ] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.1.")
-    ] = None,
-    space: Annotated[str | None, typer.Option(help=SPACE)] = None,
-    argument: Argument = None,
+    architecture: OptionalArchitecture = None,
+    output: TrainingFolder = None,
+    change: Change = None,
+    space: Space = None,
+    space_argument: SpaceArgument = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of initialisation, order, augmentation and the network's own randomness.")
     ] = 0,
@@ -53,7 +52,7 @@ def retrain(
     source: Source = "auto",
     limit: Limit = None,
     test_limit: TestLimit = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: torch's]")] = None,
+    threads: Threads = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,43 +60,44 @@ def retrain(
     digits --set epochs=3
 
     The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede:
-    architecture, recipe, seed, rank, job, and keys of the recipe.
+    architecture, recipe, seed, space, rank, job, and keys of the recipe.
     """
-    from ..requests.retrain import Request, first_process
-    from ..requests.retrain_trial import in_trial, run_trial
+    from nni_plugins.evaluators.processes import first_process
 
-    request = Request(
-        architecture,
-        recipe,
-        pictures(data, source, limit, test_limit),
-        seed,
-        dict(key_value(text) for text in change or []),
-        space,
-        dict(key_value(text, "--argument") for text in argument or []),
-        rank,
-        job,
+    from ..experiment.runner import use_threads
+    from ..requests.request import in_trial, run_trial
+    from ..requests.retrain import RetrainRequest
+
+    request = RetrainRequest(
+        architecture=architecture,
+        recipe=recipe,
+        data=pictures(data, source, limit, test_limit),
+        seed=seed,
+        changes=key_values(change),
+        space=space,
+        space_arguments=key_values(space_argument, "--space-argument"),
+        rank=rank,
+        job=job,
+        tensorboard=tensorboard,
     )
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    use_threads(threads)
     if in_trial():
-        if out is not None:
-            raise ConfigError("--out: a trial of NNI keeps its files in its own output folder.", "Leave --out out.")
-        run_trial(request, tensorboard)
+        if output is not None:
+            raise ConfigError("--output: a trial of NNI keeps its files in its own output folder.", "Leave it out.")
+        run_trial(request)
         return
     from .retrain_report import Bar, report
 
-    folder = request.folder() if out is None else out
+    folder = request.folder() if output is None else output
     quiet = as_json or not first_process()
     with Bar(console, request.resolved.epochs, quiet) as bar:
-        result = request.train(folder, progress=bar, tensorboard=tensorboard)
+        result = request.train(folder, progress=bar)
     if first_process():
         value, table = report(request, result, folder)
         emit(value, as_json, table)
 
 
-def pictures(data: str, source: str, limit: int | None, test_limit: int | None) -> Any:
+def pictures(data: str, source: str, limit: int | None, test_limit: int | None) -> PictureSettings:
     """The settings of the images."""
     from nni_plugins.evaluators.retraining.settings import PictureSettings
 
@@ -155,47 +155,4 @@ def validate(
             )
         else:
             table.add_row(key.replace("_", " "), f"{entry:.4f}" if isinstance(entry, float) else escape(str(entry)))
-    emit(value, as_json, table)
-
-
-@app.command()
-def width(
-    architecture: Annotated[str, typer.Argument(help=ARCHITECTURE)],
-    macs: Annotated[
-        tuple[float, float] | None, typer.Option(help="Least and most multiply-adds of an image, such as 500e6 600e6.")
-    ] = None,
-    parameters: Annotated[tuple[float, float] | None, typer.Option(help="Least and most parameters.")] = None,
-    image_size: Annotated[int, typer.Option(min=4, help="Pixels a side.")] = 224,
-    multiple: Annotated[int, typer.Option(min=1, help="Only widths that it divides.")] = 2,
-    space: Annotated[str | None, typer.Option(help=SPACE)] = None,
-    argument: Argument = None,
-    rank: Rank = 1,
-    job: Job = None,
-    as_json: AsJson = False,
-) -> None:
-    """The widths at which a network's size lies in a range. Example: nni-plugins width darts_v2 --macs 500e6 600e6"""
-    from nni_plugins.evaluators.retraining.settings import WidthSettings
-    from nni_plugins.evaluators.retraining.widths import width as chosen
-    from nni_plugins.evaluators.retraining.widths import widths
-
-    from ..origins.origin import origin
-
-    limits = read(WidthSettings, {"macs": macs, "parameters": parameters, "multiple": multiple}, "")
-    found = origin(architecture, space, dict(key_value(text, "--argument") for text in argument or []), rank, job)
-    if found.space is None or found.architecture is None:
-        raise ConfigError(
-            f"{found.name} is a model of timm's, whose width has no one name.",
-            "Pass an architecture of one of our spaces.",
-        )
-    chosen(found.space, found.architecture, limits, image_size)  # which says what is nearest, where none fits
-    rows = widths(found.space, found.architecture, limits, image_size)
-    table = grid("channels", "parameters", "multiply-adds")
-    for row in rows:
-        table.add_row(str(row.channels), f"{row.parameters:,}", f"{row.macs:,}")
-    value = {
-        "space": repr(found.space),
-        "architecture": found.text,
-        "image_size": image_size,
-        "widths": [row._asdict() for row in rows],
-    }
     emit(value, as_json, table)

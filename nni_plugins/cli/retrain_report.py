@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from .console import grid
+from .options import origin_line
 
 if TYPE_CHECKING:
     from nni_plugins.evaluators.retraining.evaluator import RetrainResult
 
-    from ..requests.retrain import Request
+    from ..requests.retrain import RetrainRequest
 
 INSIDE = ("training", "tensorboard")
 """Folders of a run whose files are not listed one by one."""
@@ -58,14 +59,14 @@ def remaining(seconds: float) -> str:
     return f"{days} d {text}" if days else text
 
 
-def report(request: Request, result: RetrainResult, folder: Path) -> tuple[dict[str, Any], RenderableType]:
+def report(request: RetrainRequest, result: RetrainResult, folder: Path) -> tuple[dict[str, Any], RenderableType]:
     """What ``--json`` prints, and the table."""
-    found = request.origin
+    one, about = request.subject, request.origin.about
     files = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     files += [f"{name}/" for name in INSIDE if (folder / name).is_dir()]
     value = {
-        "architecture": found.text,
-        "origin": found.about,
+        "architecture": one.text,
+        "origin": about,
         "recipe": request.recipe_name,
         "data": request.data.model_dump(mode="json"),
         "seed": request.seed,
@@ -77,9 +78,10 @@ def report(request: Request, result: RetrainResult, folder: Path) -> tuple[dict[
         "files": files,
     }
     table = grid("", "")
-    table.add_row("architecture", escape(found.text))
-    if "file" in found.about:
-        table.add_row("from", escape(_from(found.about)))
+    table.add_row("architecture", escape(one.text))
+    where = origin_line(about)
+    if where is not None:
+        table.add_row("from", escape(where))
     for key in ("parameters", "macs"):
         number = result.metrics.get(key)
         table.add_row({"macs": "multiply-adds"}.get(key, key), "-" if number is None else f"{number:,}")
@@ -96,25 +98,18 @@ def report(request: Request, result: RetrainResult, folder: Path) -> tuple[dict[
     table.add_row("folder", escape(str(folder)))
     table.add_row("files", escape(", ".join(files)))
     lines = ["The best epoch was chosen on the very images that it is measured on, so it flatters; quote the last one."]
-    return value, Group(table, *lines, *map(escape, _beside(found.about)))
+    return value, Group(table, *lines, *map(escape, beside(about)))
 
 
-def _from(about: dict[str, Any]) -> str:
-    job = f", {about['job']}" if "job" in about else ""
-    experiment = f" (NNI experiment {about['experiment']})" if "experiment" in about else ""
-    return f"{about['file']}{job}{experiment}"
-
-
-def _beside(about: dict[str, Any]) -> list[str]:
-    """What random architectures reached in the search or comparison that chose this one."""
-    means = {name: mean for name, mean in about.get("means", {}).items() if mean["mean"] is not None}
+def beside(about: dict[str, Any]) -> list[str]:
+    """What random architectures and baselines reached in the search or comparison that chose this one."""
     if about["kind"] not in ("search", "comparison"):
         return []
-    chosen_by = about["strategy"] if about["kind"] == "search" else "the comparison"
-    searches = about.get("searches", 0)
-    count = f" with {searches} seed{'s' if searches > 1 else ''}" if searches else ""
+    searches, means = about.get("searches", 0), about["means"]
+    seeds = f" with {searches} seed{'s' if searches > 1 else ''}" if searches else ""
+    chosen_by = about["strategy"] + seeds if about["kind"] == "search" else "the comparison"
     if not means:
-        return [f"{chosen_by}{count} trained nothing stand-alone, so no random architectures stand beside this one."]
-    listed = ", ".join(f"{name} {mean['mean']:.2f} ({mean['trained']})" for name, mean in means.items())
-    rest = [] if about.get("baseline", "random") in means else ["There are no random architectures to compare it with."]
-    return [f"{chosen_by}{count}: mean {about['metric']} of its own stand-alone trainings (how many): {listed}.", *rest]
+        return [f"{chosen_by} evaluated nothing, so no random architectures stand beside this one."]
+    listed = ", ".join(f"{name} {mean['mean']:.2f} ({mean['count']})" for name, mean in means.items())
+    rest = [] if about["random"] is not None else ["There are no random architectures to compare it with."]
+    return [f"{chosen_by}: mean {about['metric']['name']} of its own evaluations (how many): {listed}.", *rest]

@@ -1,4 +1,4 @@
-"""``nni-plugins score``: architectures on a trained supernet."""
+"""``nni-plugins score``: architectures with the weights that a search trained."""
 
 from __future__ import annotations
 
@@ -6,34 +6,38 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError
 
 from .console import AsJson, app, emit, grid
+from .options import ARCHITECTURE
 
 
 @app.command()
 def score(
     config: Annotated[Path, typer.Argument(help="The experiment file of the search.")],
-    architectures: Annotated[list[str], typer.Argument(help="Architectures as native strings or JSON.")],
+    architectures: Annotated[list[str], typer.Argument(help=ARCHITECTURE)],
     supernet: Annotated[Path, typer.Option(help="The search's folder of checkpoints.")] = Path("runs/search/search-0"),
     as_json: AsJson = False,
 ) -> None:
-    """Scores of given architectures on a trained supernet. Example: nni-plugins score x.yml
+    """Scores of given architectures by a finished search. Example: nni-plugins score x.yml
     '|nor_conv_3x3~0|+|skip_connect~0|none~1|'
     """
-    from ..experiment.file import from_yaml
-    from ..experiment.settings import SearchExperiment
+    from ..experiment.file import read_experiment
+    from ..experiment.search import SearchExperiment
+    from ..origins.origin import origin
 
-    tuner, settings = from_yaml(config)
-    if not isinstance(settings, SearchExperiment):
-        raise ConfigError(
-            f"{config}: tuner {tuner} trains no supernet.", "Pass the experiment file of a search with a supernet."
-        )
-    from ..experiment import score as scoring
+    experiment = read_experiment(config)
+    if not isinstance(experiment, SearchExperiment):
+        raise ConfigError(f"{config}: {experiment.name} is no search.", "Pass the experiment file of a search.")
+    arguments = dict(experiment.settings.space)
+    space = str(arguments.pop("name"))
+    chosen = [origin(text, space, arguments).subject.in_space("it has no score")[1] for text in architectures]
+    from ..experiment.score import score_architectures
 
-    rows = scoring.score(settings, supernet, architectures)
-    table = grid(settings.score.heading, "architecture")
+    rows, by = score_architectures(experiment, supernet, chosen), experiment.strategy.score
+    table = grid(by.heading, "architecture")
     for row in rows:
-        table.add_row(f"{row[settings.score.key]:.6f}", row["architecture"])
+        table.add_row(f"{row[by.key]:.6f}", escape(row["architecture"]))
     emit(rows, as_json, table)

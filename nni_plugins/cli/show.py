@@ -1,4 +1,4 @@
-"""``nni-plugins show``: the size and the picture of one architecture."""
+"""``nni-plugins show`` and ``width``: the size and the picture of one architecture, and its size at other widths."""
 
 from __future__ import annotations
 
@@ -8,69 +8,96 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from nni_plugins.evaluators.errors import ConfigError
+from .console import AsJson, app, emit, grid
+from .options import Architecture, Job, Rank, Space, SpaceArgument, origin_line, origin_of
 
-from .console import AsJson, app, emit, grid, key_value
+USUAL_SIZE = 32
+"""Pixels a side for which multiply-adds are counted where nothing says another size."""
 
 
 @app.command()
 def show(
-    architecture: Annotated[
-        str, typer.Argument(help="The name of a published architecture, a native string, or JSON.")
-    ],
-    space: Annotated[
-        str | None, typer.Option(help="The space's registered name; nasbench201 unless a name brings its own.")
-    ] = None,
-    argument: Annotated[
-        list[str] | None, typer.Option("--set", help="An argument of the space, such as nodes=3; may be repeated.")
-    ] = None,
+    architecture: Architecture,
+    space: Space = None,
+    space_argument: SpaceArgument = None,
+    rank: Rank = 1,
+    job: Job = None,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Pixels a side, for the multiply-adds; by default as published, or 32.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the cell into this PNG, SVG or PDF.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Parameters, multiply-adds and a picture of an architecture. Example: nni-plugins show darts_v2 --set channels=40
-    --picture darts.png
+    """Parameters, multiply-adds and a picture of an architecture. Example: nni-plugins show darts_v2 --space-argument
+    channels=40 --picture darts.png
     """
     from nni_plugins.spaces.drawing import draw_cell
     from nni_plugins.spaces.published import names, published
 
-    from ..experiment.settings import build_space
-
-    arguments = dict(key_value(text) for text in argument or [])
+    found = origin_of(architecture, space, space_argument, rank, job)
+    built, chosen = found.subject.in_space("only networks of our spaces are shown")
     about: dict[str, Any] = {}
-    if architecture in names() or (space is None and architecture.isidentifier()):  # no native string is a single word
-        entry = published(architecture)
-        if space not in (None, entry.space_name):
-            raise ConfigError(
-                f"{architecture} is an architecture of {entry.space_name!r}, but got --space {space}.",
-                "Leave --space out.",
-            )
-        built, text, size = entry.space_with(**arguments), entry.text, image_size or entry.image_size
-        about = {
-            "name": entry.name,
-            "title": entry.title,
-            "source": f"{entry.source.paper} {entry.source.year}; {entry.source.where}",
-        }
+    size = image_size or USUAL_SIZE
+    if found.subject.name in names():
+        entry = published(found.subject.name)
+        size = image_size or entry.image_size
+        about = {"name": entry.name, "title": entry.title, "source": found.about["source"]}
         about |= {"notes": entry.notes} if entry.notes else {}
         about["input"] = f"{size}x{size}" if image_size else entry.input
-    else:
-        built, text, size = build_space({"name": space or "nasbench201", **arguments}), architecture, image_size or 32
-    parsed = built.parse(text)
-    indices = built.encode([parsed])
+    indices = built.encode([chosen])
     costs = built.cost_table(size)(indices)
     value = {
         **about,
         "space": repr(built),
-        "architecture": built.to_string(parsed),
-        "canonical": built.canonical(parsed),
+        "architecture": built.to_string(chosen),
+        "canonical": built.canonical(chosen),
         "parameters": int(costs.parameters[0]),
         "macs": int(costs.macs[0]),
         "paths": int(built.complete_paths(indices)[0]),
-        "picture": None if picture is None else str(draw_cell(built, parsed, picture, about.get("title", ""))),
+        "picture": None if picture is None else str(draw_cell(built, chosen, picture, about.get("title", ""))),
+        "origin": found.about,
     }
     table = grid("", "")
-    for key, given in value.items():
-        table.add_row(key, f"{given:,}" if isinstance(given, int) else escape(str(given)))
+    for key, given in {**value, "origin": origin_line(found.about)}.items():
+        if key != "origin" or given is not None:
+            table.add_row(key, f"{given:,}" if isinstance(given, int) else escape(str(given)))
+    emit(value, as_json, table)
+
+
+@app.command()
+def width(
+    architecture: Architecture,
+    macs: Annotated[
+        tuple[float, float] | None, typer.Option(help="Least and most multiply-adds of an image, such as 500e6 600e6.")
+    ] = None,
+    parameters: Annotated[tuple[float, float] | None, typer.Option(help="Least and most parameters.")] = None,
+    image_size: Annotated[int, typer.Option(min=4, help="Pixels a side.")] = 224,
+    multiple: Annotated[int, typer.Option(min=1, help="Only widths that it divides.")] = 2,
+    space: Space = None,
+    space_argument: SpaceArgument = None,
+    rank: Rank = 1,
+    job: Job = None,
+    as_json: AsJson = False,
+) -> None:
+    """The widths at which a network's size lies in a range. Example: nni-plugins width darts_v2 --macs 500e6 600e6"""
+    from nni_plugins.evaluators.retraining.settings import WidthSettings
+    from nni_plugins.evaluators.retraining.widths import width as chosen_width
+    from nni_plugins.evaluators.retraining.widths import widths
+    from nni_plugins.evaluators.settings import read
+    from nni_plugins.evaluators.subjects.subject import of_images
+
+    limits = read(WidthSettings, {"macs": macs, "parameters": parameters, "multiple": multiple}, "")
+    one = of_images(origin_of(architecture, space, space_argument, rank, job).subject)
+    built, chosen = one.in_space("a width is chosen for networks of our spaces only")
+    chosen_width(built, chosen, limits, image_size)  # which says what is nearest, where none fits
+    rows = widths(built, chosen, limits, image_size)
+    table = grid("channels", "parameters", "multiply-adds")
+    for row in rows:
+        table.add_row(str(row.channels), f"{row.parameters:,}", f"{row.macs:,}")
+    value = {
+        "space": repr(built),
+        "architecture": one.text,
+        "image_size": image_size,
+        "widths": [row._asdict() for row in rows],
+    }
     emit(value, as_json, table)

@@ -12,45 +12,39 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit, grid, key_value
+from .console import AsJson, app, emit, grid
+from .options import (
+    Change,
+    Job,
+    OptionalArchitecture,
+    Rank,
+    Space,
+    SpaceArgument,
+    Threads,
+    TrainingFolder,
+    key_values,
+)
 
 if TYPE_CHECKING:
     from ..requests.transfer import TransferRequest
 
-ARCHITECTURE = "A name (ours or timm's), an architecture as text or JSON, a file, a search's folder or result.json, an NNI experiment's id, or a checkpoint."
 transfer = typer.Typer(no_args_is_help=False, add_completion=False)
 app.add_typer(transfer, name="transfer")
 
-Architecture = Annotated[str | None, typer.Argument(help=ARCHITECTURE)]
 Data = Annotated[str | None, typer.Option(help="The folder of the data set; docs/transfer.md has the layouts.")]
 Recipe = Annotated[str, typer.Option(help="A name that nni-plugins transfer recipes shows, or a YAML file.")]
 Checkpoint = Annotated[
-    str | None, typer.Option(help="Weights of the backbone in timm's format, such as retrain's model_best.pth.tar.")
+    str | None,
+    typer.Option(
+        help="Weights of the backbone in timm's format, such as retrain's model_best.pth.tar. [default: those of an "
+        "architecture that is a checkpoint or a retraining, or random ones]"
+    ),
 ]
-Out = Annotated[
-    Path | None, typer.Option(help="Folder of everything. [default: one in runs/transfer for this very training]")
-]
-Change = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.01; may be repeated."),
-]
-Option = Annotated[
+ConfigOption = Annotated[
     list[str] | None, typer.Option("--config-option", help="A key of the written configuration file; may be repeated.")
-]
-Space = Annotated[
-    str | None, typer.Option(help="The space's registered name, for a native string. [default: nasbench201]")
-]
-Argument = Annotated[
-    list[str] | None, typer.Option("--argument", help="An argument of the space, such as channels=24; may be repeated.")
 ]
 Amp = Annotated[bool, typer.Option("--amp", help="Mixed precision.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of initialisation, order and augmentation.")]
-Rank = Annotated[int, typer.Option(help="Of a search or comparison: its so manieth architecture, 1 is best.")]
-Job = Annotated[
-    str | None,
-    typer.Option(help="Of a search: this job's architecture, such as random-1; of a comparison: this policy's."),
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: torch's]")]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only check everything and write the configuration file.")]
 
 
@@ -72,15 +66,15 @@ def _command(task: str, default: str, about: str) -> None:
     """Both tasks take the same options."""
 
     def train(
-        architecture: Architecture = None,
+        architecture: OptionalArchitecture = None,
         data: Data = None,
         recipe: Recipe = default,
         checkpoint: Checkpoint = None,
-        out: Out = None,
+        output: TrainingFolder = None,
         change: Change = None,
-        config_option: Option = None,
+        config_option: ConfigOption = None,
         space: Space = None,
-        argument: Argument = None,
+        space_argument: SpaceArgument = None,
         amp: Amp = False,
         seed: Seed = 0,
         rank: Rank = 1,
@@ -138,37 +132,33 @@ def recipes_(
 
 
 def _transfer(task: str, given: dict[str, Any]) -> None:
-    from ..requests.retrain import first_process
-    from ..requests.retrain_trial import in_trial
-    from ..requests.transfer import TransferRequest, run_trial
+    from nni_plugins.evaluators.processes import first_process
 
-    same = {
-        key: given[key]
-        for key in ("architecture", "data", "recipe", "checkpoint", "seed", "amp", "space", "rank", "job")
-    }
+    from ..experiment.runner import use_threads
+    from ..requests.request import in_trial, run_trial
+    from ..requests.transfer import TransferRequest
+
+    same = ["architecture", "data", "recipe", "checkpoint", "seed", "amp", "space", "rank", "job"]
     request = TransferRequest(
-        task,
-        **same,
-        changes=dict(key_value(text) for text in given["change"] or []),
-        options=dict(key_value(text, "--config-option") for text in given["config_option"] or []),
-        arguments=dict(key_value(text, "--argument") for text in given["argument"] or []),
+        task=task,  # type: ignore[arg-type]
+        **{key: given[key] for key in same},
+        changes=key_values(given["change"]),
+        options=key_values(given["config_option"], "--config-option"),
+        space_arguments=key_values(given["space_argument"], "--space-argument"),
     )
-    if given["threads"] is not None:
-        import torch
-
-        torch.set_num_threads(given["threads"])
-    out: Path | None = given["out"]
+    use_threads(given["threads"])
+    output: Path | None = given["output"]
     if in_trial():
-        if out is not None or given["dry_run"]:
+        if output is not None or given["dry_run"]:
             raise ConfigError(
-                "--out and --dry-run: a trial of NNI keeps its files in its own output folder, and trains.",
+                "--output and --dry-run: a trial of NNI keeps its files in its own output folder, and trains.",
                 "Leave them out.",
             )
         run_trial(request)
         return
-    folder = request.folder() if out is None else out
+    folder = request.folder() if output is None else output
     if given["dry_run"]:
-        file = request.transfer.write(request.backbone[0], folder)
+        file = request.transfer.write(request.backbone, folder)
         emit(
             {"config": str(file)},
             given["as_json"],

@@ -1,1 +1,3 @@
-"""Single trainings as people and NNI ask for them: retraining and transfer. Importing this package imports no torch."""
+"""Trainings as they are asked for: on the command line, or by the parameters of an NNI trial. Importing this package
+imports no torch.
+"""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from nni_plugins.cli import app as application
+from nni_plugins.cli.console import console
 from nni_plugins.spaces.published import names, published
 
 from .small import Cli
@@ -56,8 +54,8 @@ def test_list_of_a_space(run: Cli) -> None:
 
 @pytest.mark.parametrize(("width", "columns"), [(80, 4), (140, 7)])
 def test_list_on_a_terminal(run: Cli, monkeypatch: pytest.MonkeyPatch, width: int, columns: int) -> None:
-    console = Console(width=width, force_terminal=True, color_system=None)
-    monkeypatch.setattr(application, "console", console)
+    for name, value in {"_width": width, "_force_terminal": True, "_color_system": None}.items():
+        monkeypatch.setattr(console, name, value)
     lines = run("list", "--architectures").out.splitlines()
     assert len(lines[0].split()) == columns and max(map(len, lines)) <= width
     assert all(any(line.startswith(f"{name} ") for line in lines) for name in names())
@@ -75,17 +73,14 @@ def test_list_what_is_none(run: Cli, words: list[str], message: str) -> None:
     assert status == 2 and err.startswith("error: ") and message in err and out == ""
 
 
-def test_listing_is_quick_and_without_torch() -> None:
+def test_listing_is_without_torch() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); from nni_plugins.cli.app import app\n"
+        "import sys; from nni_plugins.cli.app import app\n"
         "app(['list', '--architectures', '--json'], standalone_mode=False)\n"
-        "print(time.perf_counter() - start, 'torch' in sys.modules, file=sys.stderr)"
+        "print({'torch', 'timm', 'nni'} & set(sys.modules), file=sys.stderr)"
     )
-    start = time.perf_counter()
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
-    assert len(json.loads(result.stdout)) == len(names()), result.stderr
-    seconds, torch = result.stderr.split()[-2:]
-    assert torch == "False" and float(seconds) < 10 and time.perf_counter() - start < 20  # about one, alone on a core
+    assert len(json.loads(result.stdout)) == len(names()) and result.stderr.strip() == "set()", result.stderr
 
 
 # -- show --------------------------------------------------------------------------------------------------------------
@@ -121,41 +116,49 @@ def test_show_in_another_network(run: Cli) -> None:
     changed = run(
         "show",
         "darts_v2",
-        "--set",
+        "--space-argument",
         "channels=36",
-        "--set",
+        "--space-argument",
         "cells=20",
-        "--set",
+        "--space-argument",
         "classes=10",
-        "--set",
+        "--space-argument",
         "stem=cifar",
         "--json",
     ).json
     assert round(changed["parameters"] / 1e6, 3) == 3.349 and changed["input"] == "224x224"
     smaller = run("show", "darts_v2", "--image-size", 64, "--space", "darts", "--json").json
     assert smaller["parameters"] == 4_718_752 and smaller["macs"] < 529_911_552 / 10 and smaller["input"] == "64x64"
-    city = [f"--set={text}" for text in ("channels=82", "cells=12", "classes=19", "reductions=1", "head={kind: aspp}")]
+    city = [
+        f"--space-argument={text}"
+        for text in ("channels=82", "cells=12", "classes=19", "reductions=1", "head={kind: aspp}")
+    ]
     assert round(run("show", "darts_v2", *city, "--json").json["parameters"] / 1e6, 3) == 9.565
 
 
 def test_show_a_native_string_as_before(run: Cli) -> None:
-    value = run("show", CELL, "--set", "nodes=3", "--json").json
+    value = run("show", CELL, "--space-argument", "nodes=3", "--json").json
+    keys = ["space", "architecture", "canonical", "parameters", "macs", "paths", "picture", "origin"]
+    assert list(value) == keys and value["architecture"] == CELL and value["origin"] == {"kind": "text"}
     assert (
-        list(value) == ["space", "architecture", "canonical", "parameters", "macs", "paths", "picture"]
-        and value["architecture"] == CELL
+        run("show", CELL, "--space-argument", "nodes=3", "--space", "nasbench201", "--image-size", 32, "--json").json
+        == value
     )
-    assert run("show", CELL, "--set", "nodes=3", "--space", "nasbench201", "--image-size", 32, "--json").json == value
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["darts_v3"], "unknown published architecture 'darts_v3'; did you mean 'darts_v2'"),
-        (["skip_connect"], "List them: nni-plugins list --architectures"),
-        (["darts_v2", "--space", "nao"], "darts_v2 is an architecture of 'darts', but got --space nao."),
-        (["darts_v2", "--set", "chanels=3"], "'chanels': no such argument of darts; did you mean 'channels'"),
-        (["darts_v2", "--set", "name=nao"], "a published architecture has a space of its own"),
-        (["nasbench201_rf_darts", "--set", "nodes=3"], "2 groups are needed for 3 nodes, but got 3"),
+        (["darts_v3"], "unknown architecture 'darts_v3'; did you mean 'darts_v2'"),
+        (["skip_connect"], "nni-plugins list --architectures shows ours"),
+        (["resnet18"], "resnet18 is a model of timm's; only networks of our spaces are shown"),
+        (["darts_v2", "--space", "nao"], "darts_v2 is of the space 'darts', but the space given is 'nao'."),
+        (
+            ["darts_v2", "--space-argument", "chanels=3"],
+            "chanels: no such argument of the space; did you mean 'channels'",
+        ),
+        (["darts_v2", "--space-argument", "name=nao"], "a published architecture has a space of its own"),
+        (["nasbench201_rf_darts", "--space-argument", "nodes=3"], "no such decision"),
         (["darts_v2", "--picture", "no/such/folder/x.png"], "picture: there is no folder"),
     ],
 )

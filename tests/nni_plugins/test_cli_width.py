@@ -20,7 +20,7 @@ def test_mobile_setting(run: Cli) -> None:
 
 def test_segmentation_networks(run: Cli) -> None:
     """UnNAS on Cityscapes: 86 channels, the narrowest of those within 9.5 to 10.5 M parameters."""
-    arguments = [word for argument in CITYSCAPES for word in ("--argument", argument)]
+    arguments = [word for argument in CITYSCAPES for word in ("--space-argument", argument)]
     value = run(
         "width",
         "darts_unnas_cityscapes_col",
@@ -44,7 +44,7 @@ def test_both_limits_and_a_multiple(run: Cli) -> None:
     ] == [46]
     cell = (
         "|nor_conv_3x3~0|+|none~0|none~1|",
-        "--argument",
+        "--space-argument",
         "nodes=3",
         "--parameters",
         "0.5e6",
@@ -68,7 +68,7 @@ def test_both_limits_and_a_multiple(run: Cli) -> None:
         ),
         (["mobilenetlike_rlnas", "--macs", "1", "2"], "networks of mobilenetlike have no number of channels to choose"),
         (["recurrent_nao", "--macs", "1", "2"], "recurrent"),
-        (["darts_v2", "--argument", "chanels=3", "--macs", "1", "2"], "did you mean 'channels'"),
+        (["darts_v2", "--space-argument", "chanels=3", "--macs", "1", "2"], "did you mean 'channels'"),
     ],
 )
 def test_wrong_input(run: Cli, words: list[str], message: str) -> None:

@@ -15,19 +15,20 @@ import torch
 import yaml
 from PIL import Image
 
-from nni_plugins import cli, trial
+from nni_plugins import cli
 from nni_plugins.cli import retrain_report
 from nni_plugins.cli.retrain import pictures
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.retraining import PictureSettings, recipes
 from nni_plugins.origins.origin import origin
-from nni_plugins.requests.retrain import Request
-from nni_plugins.requests.retrain_trial import curve_point, in_trial
+from nni_plugins.portal import reporting
+from nni_plugins.requests.request import in_trial
+from nni_plugins.requests.retrain import RetrainRequest
 
 from .small import CELL, OTHER, Cli
 
 DATA = ["--data", "digits", "--limit", "200", "--test-limit", "100"]
-WORDS = [CELL, "--argument", "nodes=3", "--recipe", "digits", "--set", "epochs=3", *DATA]
+WORDS = [CELL, "--space-argument", "nodes=3", "--recipe", "digits", "--set", "epochs=3", *DATA]
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +94,13 @@ def test_the_same_command_again_trains_nothing(
     )
     assert "random" not in out, "a text comes from no search"
     again = origin(str(place))
-    assert again.text == CELL and again.about["kind"] == "retraining" and again.space is not None
-    assert [again.space.name, again.space.config()] == trained["network"]["space"]
-    one = Request(str(place), "digits", PictureSettings(path="digits"))
-    assert (
-        again.space.name in recipes.recipe("digits").network.sizes
-        and again.space.name not in one.resolved.network.sizes
-    ), "the same size again"
+    one, space = again.subject, again.subject.space
+    assert one.text == CELL and again.about["kind"] == "retraining" and space is not None
+    assert [space.name, space.config()] == trained["network"]["space"] and one.weights == place / "last.pth.tar"
+    for text in (str(place), str(place / "model_best.pth.tar")):
+        asked = RetrainRequest(architecture=text, recipe="digits", data=PictureSettings(path="digits"))
+        assert space.name in recipes.recipe("digits").network.sizes, "the same size again"
+        assert space.name not in asked.resolved.network.sizes and asked.identity["space"] == trained["network"]["space"]
 
 
 def test_stopped_and_typed_again(
@@ -154,14 +155,14 @@ def test_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert retrain_report.remaining(59.6) == "00:01:00"
 
 
-def request(**changes: Any) -> Request:
+def request(**changes: Any) -> RetrainRequest:
     given: dict[str, Any] = {
         "architecture": CELL,
         "recipe": "digits",
         "data": pictures("digits", "auto", 200, 100),
-        "arguments": {"nodes": 3},
+        "space_arguments": {"nodes": 3},
     }
-    return Request(**{**given, **changes})
+    return RetrainRequest(**{**given, **changes})
 
 
 def test_folders_are_a_function_of_what_is_trained() -> None:
@@ -183,7 +184,7 @@ def test_folders_are_a_function_of_what_is_trained() -> None:
 def test_arguments_of_the_space_precede_the_recipe() -> None:
     sizes = recipes.recipe("digits").network.sizes
     assert request().resolved.network.sizes["nasbench201"] == {**sizes["nasbench201"], "nodes": 3}
-    wider = request(arguments={"nodes": 3, "channels": 16}).resolved.network.sizes
+    wider = request(space_arguments={"nodes": 3, "channels": 16}).resolved.network.sizes
     assert wider["nasbench201"]["channels"] == 16 and wider["darts"] == sizes["darts"]
 
 
@@ -251,12 +252,13 @@ def photos(folder: Path, parts: dict[str, tuple[str, ...]], side: int = 8) -> Pa
         ([CELL, "--recipe", "digits", "--set", "epochs={"], "is not YAML"),
         ([CELL, "--recipe", "digits", "--set", "optimizer.learning_rat=1"], "learning_rate"),
         ([CELL, "--recipe", "digits"], "3 groups are needed for 4 nodes"),
-        ([CELL, "--recipe", "digits", "--argument", "node=3"], "node"),
+        ([CELL, "--recipe", "digits", "--space-argument", "node=3"], "node: no such argument of the space"),
         (["darts_v3", "--recipe", "digits"], "unknown architecture 'darts_v3'; did you mean 'darts_v2'"),
         (["resnet81", "--recipe", "digits"], "did you mean 'resnet18'"),
         (["qqqqqqqq", "--recipe", "digits"], "nothing is called like that"),
         (["darts_network", "--recipe", "digits"], "--space darts"),
-        (["resnet18", "--recipe", "digits", "--argument", "channels=3"], "has no space of ours"),
+        (["resnet18", "--recipe", "digits", "--space-argument", "channels=3"], "has no space of ours"),
+        (["resnet18", "--recipe", "digits", "--space", "darts"], "neither a published architecture nor"),
         (["resnet18", "--recipe", "digits", "--rank", "2"], "is one architecture, but got --rank 2"),
         (["recurrent_nao", "--recipe", "digits"], "whose networks take no images"),
         (["a/b.json", "--recipe", "digits"], "a/b.json: no such file or folder"),
@@ -273,7 +275,7 @@ def test_what_is_refused_before_anything_is_read(
 
 def test_images_that_do_not_fit(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [CELL, "--argument", "nodes=3", "--recipe", "digits"]
+    words = [CELL, "--space-argument", "nodes=3", "--recipe", "digits"]
     empty = tmp_path / "empty"
     empty.mkdir()
     mismatch = photos(tmp_path / "mismatch", {"train": ("cat", "dog"), "test": ("cat", "fox")})
@@ -284,7 +286,7 @@ def test_images_that_do_not_fit(run: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     status, _, err = run("retrain", *words, "--data", small, "--set", "input.size=32")
     assert status == 2 and "the smallest is 8x8 pixels" in err and "--set input.size=8" in err
     status, _, err = run(
-        "retrain", CELL, "--argument", "nodes=3", "--argument", "stem=imagenet", "--recipe", "digits", *DATA
+        "retrain", CELL, "--space-argument", "nodes=3", "--space-argument", "stem=imagenet", "--recipe", "digits", *DATA
     )
     assert status == 2 and "input.size" in err, "the network reduces images of 8 pixels to nothing"
 
@@ -292,7 +294,7 @@ def test_images_that_do_not_fit(run: Cli, tmp_path: Path, monkeypatch: pytest.Mo
 def test_folders_and_checkpoints_of_another_training(
     trained: dict[str, Any], place: Path, run: Cli, tmp_path: Path
 ) -> None:
-    status, _, err = run("retrain", OTHER, *WORDS[1:], "--out", place)
+    status, _, err = run("retrain", OTHER, *WORDS[1:], "--output", place)
     assert status == 2 and "was started with" in err
     damaged = torch.load(place / "last.pth.tar", weights_only=True)
     damaged["nni_plugins"]["description"]["timm"] = ["resnet18", {"num_classes": 10}]
@@ -315,7 +317,7 @@ class Portal:
         self.next = 0
         monkeypatch.setenv("NNI_PLATFORM", "local")
         monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(output)))
-        monkeypatch.setattr(trial, "own_parameters", lambda: parameters)
+        monkeypatch.setattr(reporting, "own_parameters", lambda: parameters)
         monkeypatch.setattr(nni, "report_intermediate_result", lambda point: self.curve.append((self.next, point)))
         monkeypatch.setattr(nni, "report_final_result", self.final.append)
         monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", lambda number: setattr(self, "next", number))
@@ -327,7 +329,7 @@ def test_a_trial_and_the_same_again(
     """The tuner's choices make it the training of the command line."""
     assert not in_trial()
     portal = Portal(monkeypatch, tmp_path / "out", {"architecture": CELL, "epochs": 3, "seed": 0})
-    words = ["retrain", OTHER, "--argument", "nodes=3", "--recipe", "digits", "--seed", "9", *DATA]
+    words = ["retrain", OTHER, "--space-argument", "nodes=3", "--recipe", "digits", "--seed", "9", *DATA]
     assert run(*words).status == 0 and in_trial()
     assert [number for number, _ in portal.curve] == [0, 1, 2]
     first, _, last = (point for _, point in portal.curve)
@@ -362,9 +364,9 @@ def test_parameters_that_are_none(
     run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: Any, message: str
 ) -> None:
     portal = Portal(monkeypatch, tmp_path, parameters)
-    status, _, err = run("retrain", "--argument", "nodes=3", "--recipe", "digits", *DATA)
+    status, _, err = run("retrain", "--space-argument", "nodes=3", "--recipe", "digits", *DATA)
     assert status == 2 and message in err and portal.final == []
-    assert "--out: a trial of NNI" in run("retrain", "--recipe", "digits", *DATA, "--out", tmp_path).err
+    assert "--output: a trial of NNI" in run("retrain", "--recipe", "digits", *DATA, "--output", tmp_path).err
 
 
 def test_the_tuners_choices_precede(tmp_path: Path) -> None:
@@ -379,7 +381,7 @@ def test_the_tuners_choices_precede(tmp_path: Path) -> None:
 
 def test_a_point_of_the_curve() -> None:
     row = {"epoch": 1, "loss": 0.5, "top1": 90.0, "images_per_second": 7.0}
-    assert curve_point(row) == {"default": 90.0, "epoch": 1, "loss": 0.5, "top1": 90.0}
+    assert request().curve_point(row) == {"default": 90.0, "epoch": 1, "loss": 0.5, "top1": 90.0}
 
 
 def test_the_example_is_one_that_nni_reads() -> None:
@@ -392,4 +394,4 @@ def test_the_example_is_one_that_nni_reads() -> None:
     assert content["maxTrialNumber"] == len(space["architecture"]["_value"]) * len(space["seed"]["_value"])
     assert content["trialCommand"].startswith("nni-plugins retrain --recipe digits --data digits")
     for text in space["architecture"]["_value"]:
-        assert Request(text, "digits", pictures("digits", "auto", None, None)).identity["architecture"]
+        assert request(architecture=text, space_arguments={}).identity["architecture"]

@@ -14,8 +14,8 @@ from typing import Any
 import nni
 import pytest
 
-from nni_plugins import trial
 from nni_plugins.evaluators.mmlab.transfer import Transfer
+from nni_plugins.portal import reporting
 from nni_plugins.requests.transfer import TransferRequest
 
 from ..evaluators.transfer_data import camvid, coco
@@ -85,11 +85,11 @@ def test_detection(run: Cli, place: Path, tmp_path: Path, trained: list[dict[str
         "transfer",
         "detection",
         CELL,
-        "--argument",
+        "--space-argument",
         "nodes=3",
         "--data",
         place / "boxes",
-        "--out",
+        "--output",
         tmp_path / "out",
         "--set",
         "epochs=4",
@@ -127,8 +127,10 @@ def test_detection(run: Cli, place: Path, tmp_path: Path, trained: list[dict[str
 
 
 def test_the_folder_is_that_of_the_same_training(place: Path) -> None:
-    request = TransferRequest("detection", "resnet18", str(place / "boxes"), "retinanet_small")
-    same = TransferRequest("detection", "resnet18", str(place / "boxes"), "retinanet_small", changes={"epochs": 12})
+    request = TransferRequest(
+        task="detection", architecture="resnet18", data=str(place / "boxes"), recipe="retinanet_small"
+    )
+    same = replace(request, changes={"epochs": 12})
     assert request.folder() == same.folder() and str(request.folder()).startswith(
         "runs/transfer/resnet18-retinanet_small-boxes-0-"
     )
@@ -145,7 +147,7 @@ def test_the_folder_is_that_of_the_same_training(place: Path) -> None:
 
 def test_dry_run(run: Cli, place: Path, tmp_path: Path) -> None:
     answer = run(
-        "transfer", "segmentation", "darts_v2", "--data", place / "labels", "--out", tmp_path, "--dry-run", "--json"
+        "transfer", "segmentation", "darts_v2", "--data", place / "labels", "--output", tmp_path, "--dry-run", "--json"
     )
     file = Path(json.loads(answer.out)["config"])
     assert answer.status == 0 and file == tmp_path / "config.py" and 'architecture="darts_v2"' in file.read_text()
@@ -167,7 +169,7 @@ def test_recipes(run: Cli) -> None:
         (["detection", "resnet18"], "which data?"),
         (["detection", "--data", "boxes"], "which architecture?"),
         (["detection", "resnet1888", "--data", "boxes"], "unknown architecture 'resnet1888'; did you mean"),
-        (["detection", "recurrent_darts", "--data", "boxes"], "networks take no images, so they have no feature maps"),
+        (["detection", "recurrent_darts", "--data", "boxes"], "whose networks take no images"),
         (["detection", "resnet18", "--data", "labels"], "no annotation file of train and val"),
         (["segmentation", "resnet18", "--data", "boxes"], "has neither a folder train nor leftImg8bit"),
         (
@@ -179,7 +181,7 @@ def test_recipes(run: Cli) -> None:
             "starts from a trained backbone, but no checkpoint was given",
         ),
         (["detection", "resnet18", "--data", "boxes", "--set", "epoch=3"], "epoch: no such key; did you mean 'epochs'"),
-        (["detection", "darts_v2", "--data", "boxes", "--argument", "chanels=3"], "chanels"),
+        (["detection", "darts_v2", "--data", "boxes", "--space-argument", "chanels=3"], "chanels"),
         (["segmentation", "resnet18", "--data", "labels", "--checkpoint", "none.pth"], "none.pth cannot be read"),
         (
             ["segmentation", "resnet18", "--data", "labels", "--set", "segmenter.auxilary=true"],
@@ -206,7 +208,7 @@ def test_what_is_refused(
 ) -> None:
     """Before anything is trained, and without OpenMMLab's packages: by ``--dry-run``."""
     monkeypatch.chdir(place)
-    answer = run("transfer", *words, "--dry-run", "--out", "out")
+    answer = run("transfer", *words, "--dry-run", "--output", "out")
     assert answer.status == 2 and message in answer.err and not Path("out").exists()
 
 
@@ -218,23 +220,23 @@ def test_a_trial(
     final: list[dict[str, Any]] = []
     monkeypatch.setenv("NNI_PLATFORM", "local")
     monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path)))
-    monkeypatch.setattr(trial, "own_parameters", lambda: {"architecture": CELL, "epochs": 4, "seed": 5})
+    monkeypatch.setattr(reporting, "own_parameters", lambda: {"architecture": CELL, "epochs": 4, "seed": 5})
     monkeypatch.setattr(nni, "report_intermediate_result", curve.append)
     monkeypatch.setattr(nni, "report_final_result", final.append)
     monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", lambda number: None)
-    words = ["transfer", "detection", OTHER, "--argument", "nodes=3", "--data", place / "boxes"]
+    words = ["transfer", "detection", OTHER, "--space-argument", "nodes=3", "--data", place / "boxes"]
     assert run(*words).status == 0
     assert (
         trained[0]["backbone"].architecture == CELL
         and trained[0]["transfer"].seed == 5
         and trained[0]["transfer"].resolved.epochs == 4
     )
-    assert [(point["default"], point["epoch"], point["loss"]) for point in curve] == [(10.0, 2, 1.0), (20.0, 4, 0.5)]
+    assert [(point["default"], point["at_epoch"], point["loss"]) for point in curve] == [(10.0, 2, 1.0), (20.0, 4, 0.5)]
     assert final == [
         {"default": 20.0, "bbox_mAP": 20.0, "bbox_mAP_50": 40.0, "backbone_parameters": 1234, "model_parameters": 5678}
     ]
     assert run(*words).status == 0 and len(curve) == 2 and len(final) == 2
-    monkeypatch.setattr(trial, "own_parameters", lambda: {"seed": "5"})
+    monkeypatch.setattr(reporting, "own_parameters", lambda: {"seed": "5"})
     answer = run(*words)
     assert answer.status == 2 and "seed: must be of type int, but the tuner gave '5'" in answer.err
-    assert "Leave them out" in run(*words, "--out", "x").err
+    assert "Leave them out" in run(*words, "--output", "x").err
