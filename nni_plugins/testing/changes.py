@@ -56,6 +56,20 @@ def with_another_value(settings: S, key: str) -> S:
     raise LookupError(f"{key} is {old!r}, and no other value could be guessed")
 
 
+def unchecked(settings: S, key: str, value: Any) -> S:
+    """``settings`` with ``value`` at the dotted ``key``, possible or not."""
+    first, _, rest = key.partition(".")
+    return settings.model_copy(update={first: unchecked(getattr(settings, first), rest, value) if rest else value})
+
+
+def with_any_other_value(settings: S, key: str) -> S:
+    """:func:`with_another_value`, or any where none is possible as long as the other keys stay as they are."""
+    try:
+        return with_another_value(settings, key)
+    except LookupError:
+        return unchecked(settings, key, 1)
+
+
 def _guesses(value: Any) -> list[Any]:
     """Values of its type near to ``value``."""
     if isinstance(value, bool):

@@ -22,6 +22,7 @@ from nni_plugins.evaluators.text.settings import LanguageModelSettings
 from nni_plugins.evaluators.text.stand_alone import LanguageModel
 from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.spaces.recurrent.network import Dropouts
+from nni_plugins.testing.training import TrainingContract
 
 WORDS = 7
 SPACE = RecurrentCell(nodes=2, hidden=5, embedding=4, classes=WORDS)
@@ -211,44 +212,34 @@ def test_chunks_fit_into_memory() -> None:
     assert chunk_size(paper, double, 10, 2**33) == chunk_size(paper, settings, 10, 2**32)
 
 
-def test_an_interrupted_run_ends_like_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: CellsResult
-) -> None:
-    settings = {**TINY, "checkpoint_seconds": 0}
-    train, steps = BatchedTraining._step, 0
+class TestBatched(TrainingContract):
+    """Two chunks."""
 
-    def interrupted(self: BatchedTraining, at: int, number: int, piece: tuple[int, int]) -> None:
-        nonlocal steps
-        if (self.seed, at, number) == (SEEDS[0], 3, 1) and not steps:
-            steps = 1
-            raise KeyboardInterrupt
-        steps += steps > 0
-        train(self, at, number, piece)
+    def settings(self) -> LanguageModelSettings:
+        return LanguageModelSettings(**{**TINY, "epochs": 3, "bptt": 24, "test_batch": 10, "checkpoint_seconds": 0})
 
-    monkeypatch.setattr(BatchedTraining, "_step", interrupted)
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> CellsResult:
+        return train_cells(CORPUS, FEW[:3], SPACE, settings, (seed,), folder=folder, report=report, chunk=2)
+
+
+def test_what_a_folder_holds_and_is_reported(tmp_path: Path, whole: CellsResult) -> None:
     rows: list[dict[str, float]] = []
-    with pytest.raises(KeyboardInterrupt):
-        train_cells(CORPUS, FEW, SPACE, settings, SEEDS, folder=tmp_path, report=rows.append)
-    same(train_cells(CORPUS, FEW, SPACE, settings, SEEDS, folder=tmp_path, report=rows.append), whole, 0)
+    same(train_cells(CORPUS, FEW, SPACE, TINY, SEEDS, folder=tmp_path, report=rows.append), whole, 0)
     assert [(row["seed"], row["epoch"]) for row in rows] == [
         (seed, number) for seed in SEEDS for number in (1, 2, 3, 4)
     ]
     for s, seed in enumerate(SEEDS):
-        lines = [
-            json.loads(line)
-            for line in (tmp_path / f"seed-{seed}" / "cells-0-3" / "metrics.jsonl").read_text().splitlines()
-        ]
+        file = tmp_path / f"seed-{seed}" / "cells-0-3" / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
         assert np.array_equal([line["valid_loss"] for line in lines], whole.curves[:, s].T)
         assert np.allclose(
             [row["valid_loss"] for row in rows if row["seed"] == seed], whole.curves[:, s].mean(0), rtol=1e-12
         )
-    trained = steps
-    again = train_cells(CORPUS, FEW, SPACE, settings, SEEDS[::-1], folder=tmp_path)
-    assert steps == trained and np.array_equal(again.test, whole.test[:, ::-1])  # finished ones are not trained again
-    with pytest.raises(ConfigChanged, match="alpha"):
-        train_cells(CORPUS, FEW, SPACE, {**settings, "alpha": 0.5}, SEEDS, folder=tmp_path)
+    count = len(rows)
+    again = train_cells(CORPUS, FEW, SPACE, TINY, SEEDS[::-1], folder=tmp_path, report=rows.append)
+    assert len(rows) == count and np.array_equal(again.test, whole.test[:, ::-1])  # finished ones are not trained again
     with pytest.raises(ConfigChanged, match="architectures"):
-        train_cells(CORPUS, FEW[::-1], SPACE, settings, SEEDS, folder=tmp_path)
+        train_cells(CORPUS, FEW[::-1], SPACE, TINY, SEEDS, folder=tmp_path)
 
 
 # -- closed forms and errors -------------------------------------------------------------------------------------------

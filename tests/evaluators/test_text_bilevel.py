@@ -11,12 +11,15 @@ import torch
 import torch.nn.functional as F
 
 from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.randomness import torch_fork
 from nni_plugins.evaluators.text.bilevel import TextBilevel, TextBilevelTraining
+from nni_plugins.evaluators.text.corpus import Corpus
 from nni_plugins.evaluators.text.settings import LanguageSearchSettings
 from nni_plugins.evaluators.text.streams import batchify
 from nni_plugins.evaluators.training import second_order
 from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.spaces.recurrent.mixed import MixedRecurrent
+from nni_plugins.testing.training import TrainingContract
 
 from .test_text_training import CORPUS, WORDS
 
@@ -131,30 +134,24 @@ def test_the_validation_text_is_read_on_and_begins_anew(monkeypatch: pytest.Monk
     assert read[1::2] == [(8, k == 0) for k in range(8)] * 2
 
 
-@pytest.mark.parametrize(("order", "epoch"), [(1, 0), (2, 1)])
-def test_an_interrupted_search_ends_like_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: int, epoch: int
-) -> None:
-    changes: dict[str, Any] = {"order": order, "precision": "32-true", "checkpoint_seconds": 0}
-    wanted = run(**changes)
-    whole, count = TextBilevelTraining._step, 0
+class TestTextBilevel(TrainingContract):
+    """15 words an epoch, in pieces of about 5."""
 
-    def interrupted(self: TextBilevelTraining, at: int, step: int, piece: tuple[int, int]) -> None:
-        nonlocal count
-        if at == epoch and step == 4 and not count:
-            count = 1
-            raise KeyboardInterrupt
-        whole(self, at, step, piece)
+    def settings(self) -> LanguageSearchSettings:
+        changes = {"epochs": 3, "bptt": 5, "length_deviation": 1.0, "order": 2, "checkpoint_seconds": 0}
+        return LanguageSearchSettings(**{**TINY, **changes})
 
-    monkeypatch.setattr(TextBilevelTraining, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, **changes)
-    for _ in range(2):  # the second time nothing is left to train
-        found = run(tmp_path, **changes)
-        assert found.history == wanted.history and found.genotypes == wanted.genotypes
-        assert all(torch.equal(found.final[name], wanted.final[name]) for name in wanted.final)
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> TextBilevel:
+        with torch_fork(0, "test"):
+            model = MixedRecurrent(RecurrentCell(nodes=1, hidden=4, classes=WORDS), dropout=0.2, dropouth=0.2)
+        corpus = Corpus("tiny", CORPUS.words, CORPUS.train[:60], CORPUS.valid[:40], CORPUS.test)
+        return TextBilevelTraining(model, corpus, settings, seed, folder=folder, report=report).run()
+
+
+def test_the_curve_in_the_folder_has_genotypes(tmp_path: Path) -> None:
+    trained = run(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["genotype"] for row in rows] == wanted.genotypes and len(rows) == 2
+    assert rows == [{**row, "genotype": g} for row, g in zip(trained.history, trained.genotypes, strict=True)]
 
 
 def test_what_cannot_be_searched() -> None:

@@ -21,8 +21,10 @@ from nni_plugins.evaluators.text.fused import hidden_states, mean_loss
 from nni_plugins.evaluators.text.loop import mean_nats
 from nni_plugins.evaluators.text.shared import DrawnPath, SharedText, SharedTextTraining
 from nni_plugins.evaluators.text.shared_settings import SharedTextSettings
+from nni_plugins.evaluators.training.settings import MAY_CHANGE
 from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.testing.training import TrainingContract
 
 WORDS = 7
 
@@ -204,35 +206,26 @@ class Counter:
         self.total, self.calls = state["total"], state["calls"]
 
 
-def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = {"checkpoint_seconds": 0, "dropout": 0.5, "averaged_epochs": 2, "length_deviation": 1.5}
-    cycle = Cycle(0, 1, 3)
-    whole = shared(tmp_path / "whole", **changes)
-    companion = Counter(whole)
-    history = whole.train(draw, cycle, companion)
-    plain, calls = SharedTextTraining._step, []
+class TestSharedText(TrainingContract):
+    """Two cycles, the second of which goes on with the weights and in the cosine of the first."""
 
-    def step(self: SharedTextTraining, *arguments: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 11:  # within the second epoch
-            raise KeyboardInterrupt
-        plain(self, *arguments)
+    harmless = MAY_CHANGE | {"epochs"}  # a cycle has its own
 
-    monkeypatch.setattr(SharedTextTraining, "_step", step)
-    killed = shared(tmp_path / "killed", **changes)
-    with pytest.raises(KeyboardInterrupt):
-        killed.train(draw, cycle, Counter(killed))
-    resumed = shared(tmp_path / "killed", **changes)
-    other = Counter(resumed)
-    assert resumed.train(draw, cycle, other) == history
-    assert same(weights(resumed), weights(whole)) and other.state_dict() == companion.state_dict()
-    assert len(calls) < 2 * 3 * 7, "finished steps are not repeated"
-    count = len(calls)
-    loaded = shared(tmp_path / "killed", **changes)
-    assert loaded.train(draw, cycle, Counter(loaded)) == history and len(calls) == count
-    assert np.array_equal(loaded.scores(ROWS), whole.scores(ROWS))
+    def settings(self) -> SharedTextSettings:
+        changes = {"bptt": 20, "schedule": "cosine", "averaged_epochs": 1, "dropout": 0.5, "length_deviation": 1.5}
+        return SharedTextSettings(**{**SMALL, **changes, "accelerator": "cpu", "checkpoint_seconds": 0})
+
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> dict[str, Any]:
+        one = SharedText(RecurrentCell(nodes=2, hidden=5), CORPUS, settings, seed=seed, folder=folder, report=report)
+        companion = Counter(one)
+        history = [one.train(draw, Cycle(number, 2, 2, "none"), companion) for number in range(2)]
+        return {"history": history, "weights": weights(one), "companion": companion.state_dict()}
+
+
+def test_another_cycle_is_refused(tmp_path: Path) -> None:
+    shared(tmp_path).train(draw, Cycle())
     with pytest.raises(CheckpointError, match=r"count: 1 -> 2"):
-        shared(tmp_path / "killed", **changes).train(draw, Cycle(0, 2, 3), Counter(loaded))
+        shared(tmp_path).train(draw, Cycle(0, 2))
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, TrainingError
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
 from nni_plugins.evaluators.text import training as module
 from nni_plugins.evaluators.text.corpus import Corpus
 from nni_plugins.evaluators.text.loop import mean_nats, perplexity
@@ -23,6 +22,7 @@ from nni_plugins.evaluators.text.stand_alone import LanguageModel
 from nni_plugins.evaluators.text.streams import batchify
 from nni_plugins.evaluators.text.training import Average, LanguageResult, LanguageTraining, non_monotone
 from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.testing.training import TrainingContract
 
 WORDS = 7
 SPACE = RecurrentCell(nodes=2, hidden=6, classes=WORDS)
@@ -159,7 +159,7 @@ def test_one_step_by_hand() -> None:
     model, copy = network().double(), network().double()
     for m in (model, copy):
         m.load_state_dict({n: 30 * p for n, p in m.state_dict().items()})  # so that the clip is reached
-    LanguageTraining(model, CORPUS, settings, 0)._loop()
+    LanguageTraining(model, CORPUS, settings, 0).run()
     stream = batchify(CORPUS.train, 4, "train")  # 65 steps: one piece of 64
     hidden = copy.hidden_of(stream[:64])
     loss = F.cross_entropy(copy.logits(hidden).flatten(0, 1), stream[1:].flatten())
@@ -172,46 +172,18 @@ def test_one_step_by_hand() -> None:
         assert torch.allclose(trained, wanted, rtol=1e-12, atol=1e-15), name
 
 
-def run(folder: Path | None, **changes: Any) -> tuple[LanguageResult, dict[str, torch.Tensor]]:
-    settings = {
-        **TINY,
-        "dropouti": 0.0,
-        "dropout": 0.3,
-        "dropoutx": 0.1,
-        "nonmono": 0,
-        "checkpoint_seconds": 0,
-        **changes,
-    }
-    model = network(dropout=0.3, dropouth=0.2, dropoutx=0.1, dropoute=0.1)
-    result = LanguageTraining(model, CORPUS, LanguageModelSettings(**settings), 3, folder=folder).run()
-    return result, model.state_dict()
+class TestLanguageTraining(TrainingContract):
+    def settings(self) -> LanguageModelSettings:
+        """With a rate that is too large, so that averaging begins; 65 words in pieces of about 32."""
+        changes = {"learning_rate": 25.0, "bptt": 32, "precision": "32-true", "nonmono": 0, "checkpoint_seconds": 0}
+        return LanguageModelSettings(**{**TINY, **changes})
 
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> LanguageResult:
+        model = network(dropout=0.3, dropouth=0.2, dropoutx=0.1, dropoute=0.1)
+        return LanguageTraining(model, CORPUS, settings, seed + 3, folder=folder, report=report).run()
 
-@pytest.mark.parametrize("epoch", [0, 3])
-def test_an_interrupted_training_ends_like_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
-) -> None:
-    changes = {"learning_rate": 25.0, "precision": "32-true"}  # too much, so that averaging begins
-    wanted, weights = run(None, **changes)
-    assert wanted.averaged_from == 4
-    whole, count = LanguageTraining._step, 0
-
-    def interrupted(self: LanguageTraining, at: int, step: int, piece: tuple[int, int]) -> None:
-        nonlocal count
-        if at == epoch and step == 3 and not count:
-            count = 1
-            raise KeyboardInterrupt
-        whole(self, at, step, piece)
-
-    monkeypatch.setattr(LanguageTraining, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, **changes)
-    found, resumed = run(tmp_path, **changes)
-    assert found == wanted and all(torch.equal(weights[name], resumed[name]) for name in weights)
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == wanted.history
-    assert run(tmp_path, **changes)[0] == wanted  # a finished one is not trained again
-    with pytest.raises(ConfigChanged, match="beta"):
-        run(tmp_path, **changes, beta=0.5)
+    def test_the_undisturbed_one_is_averaged(self) -> None:
+        assert self._whole().numbers["averaged_from"] == 4
 
 
 def test_training_learns_and_reports() -> None:
@@ -237,9 +209,20 @@ def test_divergence_is_an_error() -> None:
         ).run()
 
 
+def test_memory_that_runs_out_is_named_as_on_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    training = LanguageTraining(network(), CORPUS, LanguageModelSettings(**TINY), 0)
+    monkeypatch.setattr(F, "cross_entropy", refuse)
+    with pytest.raises(TrainingError, match=r"memory ran out with batch_size=4: .*can't allocate memory") as caught:
+        training.run()
+    assert caught.value.remedy == "Use shorter pieces (bptt), a smaller batch_size, or a smaller network."
+
+
 def test_the_evaluator() -> None:
     evaluator = LanguageModel(CORPUS, {**TINY, "epochs": 1}, space=RecurrentCell(nodes=2, hidden=6), seed=4)
-    assert evaluator.evaluate(CELL) == -evaluator.train(CELL).valid  # the same seed gives the same numbers
+    assert evaluator.train(CELL).valid == evaluator.train(CELL).valid  # the same seed gives the same numbers
     with pytest.raises(ConfigError, match="needs its space"):
         LanguageModel(CORPUS, TINY).train(CELL)
     with pytest.raises(ConfigError, match="the network has 8 words, but tiny has 7"):
@@ -250,13 +233,3 @@ def test_the_evaluator() -> None:
         LanguageModel(CORPUS, {**TINY, "evaluation_batch": 40}).train(network())
     with pytest.raises(ConfigError, match=r"settings.epochs"):
         LanguageModel(CORPUS, {"epochs": 0})
-
-
-def test_what_nni_sends_to_trials(tmp_path: Path) -> None:
-    for part in ("train", "valid", "test"):
-        (tmp_path / f"{part}.txt").write_text("a b c d e f g\n" * 20)
-    evaluator = LanguageModel({"path": str(tmp_path)}, {**TINY, "epochs": 1}, space=SPACE, seed=2)
-    copy = LanguageModel._load(**json.loads(json.dumps(evaluator._dump())))
-    assert copy.train(CELL) == evaluator.train(CELL)
-    with pytest.raises(ConfigError, match="cannot be sent to NNI's trials"):
-        LanguageModel(CORPUS)._dump()
