@@ -135,8 +135,8 @@ class StandAlonePlugin(EvaluatorPlugin):
                 f"{images.train.name}: there are no images that stand-alone trainings could be measured on.",
                 unless + "add a test part with labels (docs/data.md).",
             )
-        (example,) = self.space.decode(self.space.sample(generator(0, "prepare"), 1))
-        for network in (example, *names):
+        networks: list[Network] = [*self.space.decode(self.space.sample(generator(0, "prepare"), 1)), *names]
+        for network in networks:
             self._try(network, target, images.train)
 
     def _try(self, network: Network, target: Objective, images: ImageSet) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from nni_plugins.evaluators.base import EvaluatorPlugin
 from nni_plugins.evaluators.data import ImageData
 from nni_plugins.evaluators.errors import MissingBackend
 from nni_plugins.evaluators.mmlab.installation import check
+from nni_plugins.evaluators.mmlab.recipes import FOLDER as RECIPES
 from nni_plugins.evaluators.plugins import evaluator_plugin, read_evaluation
 from nni_plugins.evaluators.stand_alone import plugin as stand_alone
 from nni_plugins.evaluators.tables.table import Table
@@ -179,6 +181,14 @@ def needs_openmmlab() -> None:
         pytest.skip(f"needs mmcv, mmengine, mmdet and mmseg: {error.problem}")
 
 
+def slower(recipe: str, folder: Path) -> str:
+    """A file of the recipe with a smaller learning rate."""
+    values = yaml.safe_load((RECIPES / f"{recipe}.yml").read_text())
+    values["optimizer"]["learning_rate"] /= 2
+    (folder / "slower.yml").write_text(yaml.safe_dump(values))
+    return str(folder / "slower.yml")
+
+
 COMMON = {"epochs": 2, "batch_size": 4, "validate_every": 1, "backbone.sizes": {}, "schedule": {"name": "constant"}}
 BACKBONES = NASBench201(channels=8, cells_per_stage=1, stem="imagenet")
 
@@ -199,7 +209,7 @@ class TestDetection(EvaluatorContract):
         return built("detection", settings, BACKBONES)
 
     def other_values(self) -> Changes:
-        return {"recipe": "faster_rcnn_small", "changes": {**self.changes, "epochs": 3}}
+        return {"recipe": slower("retinanet_small", self.folder), "changes": {**self.changes, "epochs": 3}}
 
 
 @pytest.mark.slow
@@ -214,4 +224,4 @@ class TestSegmentation(EvaluatorContract):
         return built("segmentation", settings, BACKBONES)
 
     def other_values(self) -> Changes:
-        return {"recipe": "deeplabv3_pretrained", "changes": {**self.changes, "epochs": 3}}
+        return {"recipe": slower("deeplabv3_small", self.folder), "changes": {**self.changes, "epochs": 3}}
