@@ -112,7 +112,7 @@ class PluginStrategy(RankedStrategy):
             data = taken.images if isinstance(taken, Taken) else taken
             training = {**self._training(evaluator, taken), **self.training}
             search = {**self._split(taken), **self.search}
-        task = self._task(source)
+        task, seed = self._task(source), getattr(source, "seed", self.seed)
         return Problem(
             space,
             read(plugin.search_settings, search, "search."),
@@ -120,9 +120,10 @@ class PluginStrategy(RankedStrategy):
             None if task is None else _described(task),
             self.limits,
             self.found,
+            (seed,),
             data=data,
             task=task,
-            seed=getattr(source, "seed", self.seed),
+            seed=seed,
             folder=getattr(source, "folder", None),
             report=getattr(source, "report", None),
             ask=_answers(evaluator) if plugin.asks else None,

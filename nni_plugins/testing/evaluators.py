@@ -35,7 +35,7 @@ from nni_plugins.evaluators.settings import read
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.errors import NNIPluginsError
 
-from .changes import leaves, with_another_value
+from .changes import leaves, unchecked, with_any_other_value
 
 SEED = 3
 SLOW_TO_IMPORT = ("torch", "nni", "pytorch_lightning", "timm", "mmcv", "mmengine")
@@ -105,7 +105,7 @@ class EvaluatorContract:
         settings = self.plugin().settings
         for key in leaves(settings):
             if key in self.plugin().paths and isinstance(_value(settings, key), str):
-                yield _with(settings, key, str(self.folder / "nowhere" / "x.yml")).model_dump(mode="json")
+                yield unchecked(settings, key, str(self.folder / "nowhere" / "x.yml")).model_dump(mode="json")
 
     def hide(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make what :meth:`EvaluatorPlugin.evaluate` measures on raise when it is looked at, for evaluators that answer
@@ -157,7 +157,7 @@ class EvaluatorContract:
             if first in common:
                 continue
             settings = plugin.settings
-            other = _with(settings, key, given[key]) if key in given else _with_another_value(settings, key)
+            other = unchecked(settings, key, given[key]) if key in given else with_any_other_value(settings, key)
             with warnings.catch_warnings():  # pydantic notices values that it has not checked
                 warnings.simplefilter("ignore")
                 after = self._identities(type(plugin)(other, plugin.space, plugin.data))
@@ -294,17 +294,3 @@ def _place(cls: type) -> str:
 def _value(settings: BaseModel, key: str) -> Any:
     """What stands at the dotted ``key``."""
     return reduce(getattr, key.split("."), settings)
-
-
-def _with(settings: BaseModel, key: str, value: Any) -> Any:
-    """``settings`` with another value at the dotted ``key``; it is not checked."""
-    first, _, rest = key.partition(".")
-    return settings.model_copy(update={first: _with(getattr(settings, first), rest, value) if rest else value})
-
-
-def _with_another_value(settings: BaseModel, key: str) -> Any:
-    """The same with a possible value, or with any where none is possible as long as the other keys stay as they are."""
-    try:
-        return with_another_value(settings, key)
-    except LookupError:
-        return _with(settings, key, 1)

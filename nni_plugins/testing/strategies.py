@@ -56,7 +56,7 @@ from nni_plugins.strategies.base import Problem, SearchResult, StrategyPlugin
 from nni_plugins.strategies.plugins import strategy_plugin
 from nni_plugins.strategies.score import Score
 
-from .changes import changed, leaves, with_any_other_value
+from .changes import changed, leaves, unchecked, with_any_other_value
 from .evaluators import SLOW_TO_IMPORT
 from .training import Killed, generator_states, plain, same, seed_generators
 
@@ -178,10 +178,9 @@ class StrategyContract:
         for part, settings in self._settings().items():
             for key in leaves(settings):
                 place = f"{part}.{key}"
-                if place in given:
-                    other = changed(settings, key, given[place])
-                else:
-                    other = with_any_other_value(settings, key)
+                other = changed(settings, key, given[place]) if place in given else with_any_other_value(settings, key)
+                if other == settings:  # it can be nothing else
+                    other = unchecked(settings, key, "another")
                 with warnings.catch_warnings():  # pydantic notices values that it has not checked
                     warnings.simplefilter("ignore")
                     after = self._identity({**self._settings(), part: other})

@@ -109,7 +109,8 @@ class RecurrentNAOPlugin(SharedPlugin):
         from ..naov2.search import naov2
 
         p = problem
-        result = naov2(shared, p.search, epochs=p.training.epochs, folder=p.folder, config={"text": p.data.identity()})
+        more = {"folder": p.folder, "config": {"text": p.data.identity()}, "limits": p.limits}
+        result = naov2(shared, p.search, epochs=p.training.epochs, **more)
         trained = {p.space.canonical(a) for a in p.space.decode(result.pool.indices)}
 
         def scorable(indices: Indices) -> npt.NDArray[np.bool_]:
