@@ -12,7 +12,7 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import read_yaml
 from nni_plugins.spaces.errors import NNIPluginsError, closest
 
-from .base import Experiment
+from .base import WHOLE_SPACE, Experiment
 from .kinds import experiment_class, load_experiment
 from .names import one_line
 
@@ -160,6 +160,8 @@ def render(
         lines += [f"  trialGpuNumber: {gpus}", "  useActiveGpu: true"]
     lines += ["tuner:", f"  name: {experiment.name}", "  classArgs:"]
     lines += ["    " + line for line in flow(arguments)]
-    lines += ["# The axes of the portal's graph; `all` is the place of a search, which has every operation at once."]
-    lines += ["searchSpace:", *("  " + line for line in flow(experiment.axes()))]
+    axes = experiment.axes()
+    whole = any(WHOLE_SPACE in axis["_value"] for axis in axes.values())
+    more = f"; `{WHOLE_SPACE}` is the place of a search, which has every operation at once" if whole else ""
+    lines += [f"# The axes of the portal's graph{more}.", "searchSpace:", *("  " + line for line in flow(axes))]
     return "\n".join(lines) + "\n"
