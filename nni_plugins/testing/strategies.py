@@ -173,7 +173,8 @@ class StrategyContract:
             assert read(type(settings), json.loads(json.dumps(settings.model_dump(mode="json")))) == settings
 
     def test_every_key_changes_the_identity_or_is_harmless(self) -> None:
-        before, given = self._identity(self._settings()), self.other_values()
+        whole, given = self._experiment_settings(), self.other_values()
+        before = self._identity(whole)
         assert json.loads(json.dumps(before)) == before
         for part, settings in self._settings().items():
             for key in leaves(settings):
@@ -183,7 +184,7 @@ class StrategyContract:
                     other = unchecked(settings, key, "another")
                 with warnings.catch_warnings():  # pydantic notices values that it has not checked
                     warnings.simplefilter("ignore")
-                    after = self._identity({**self._settings(), part: other})
+                    after = self._identity(whole.model_copy(update={part: other}))
                 if key.rpartition(".")[2] in MAY_CHANGE:
                     assert after == before, f"{place} is harmless, but changes the identity"
                 else:
@@ -305,8 +306,8 @@ class StrategyContract:
         problem = self.problem()
         return {part: getattr(problem, part) for part in PARTS}
 
-    def _identity(self, settings: Mapping[str, Settings]) -> dict[str, Any]:
-        """Of an experiment's search with ``settings``, which are not checked."""
+    def _experiment_settings(self) -> Any:
+        """Of an experiment that searches as :meth:`problem` says."""
         plugin, problem = self.plugin(), self.problem()
         values = {
             "space": space_settings(problem.space),
@@ -316,8 +317,11 @@ class StrategyContract:
             **({"data": {"path": "/"}} if plugin.data == "text" else {}),
             **self._settings(),
         }
-        whole: Any = read(experiment_of(plugin).settings_class, values).model_copy(update=settings)
-        return search_identity(whole, Evaluations(whole, whole.data), problem.seed)
+        return read(experiment_of(plugin).settings_class, values)
+
+    def _identity(self, settings: Any) -> dict[str, Any]:
+        """All that decides what such an experiment finds."""
+        return search_identity(settings, Evaluations(settings, settings.data), 0)
 
     def _search(self, folder: Path | None, report: Report | None = None) -> tuple[SearchResult, list[dict[str, float]]]:
         """A search, and what it reported unless to ``report``."""
