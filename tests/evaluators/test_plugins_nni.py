@@ -7,6 +7,7 @@ from typing import Any
 
 import nni
 import pytest
+from nni.nas.space import SimplifiedModelSpace
 
 from nni_plugins.evaluators.base import digest
 from nni_plugins.evaluators.data.settings import DataSettings
@@ -74,3 +75,11 @@ def test_smaller_values_are_turned_round(tmp_path: Path) -> None:
     assert value == -evaluator.plugin.evaluate(cell, 0, None, None).value < -1
     again = nni.load(nni.dump(evaluator))
     assert again.evaluate(space.to_string(cell)) == value
+
+
+def test_what_nni_sends_to_a_trial_of_its_own() -> None:
+    """A frozen model space with its evaluator, as NNI's engine writes it down for another process."""
+    evaluator = PluginEvaluator("table", space=NASBench201(nodes=3, channels=8, cells_per_stage=1))
+    frozen = SimplifiedModelSpace.from_model(SPACE.supernet(), evaluator).freeze(CELL.as_dict())
+    sent = nni.load(nni.dump(frozen))
+    assert type(sent.evaluator) is PluginEvaluator and sent.execute() == evaluator.evaluate(CELL)
