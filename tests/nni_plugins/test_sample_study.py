@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,24 +12,26 @@ import nni
 import numpy as np
 import pytest
 
-from nni_plugins import cli, trial
-from nni_plugins.cli import app as application
+from nni_plugins import trial
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, LabelError
-from nni_plugins.evaluators.reports.sample_study.measurements import correlation
-from nni_plugins.experiment.plan import Plan
-from nni_plugins.experiment.run import run_experiment
-from nni_plugins.experiment.settings import SampleStudyExperiment, check
-from nni_plugins.portal.axes import expected_trials, search_space
+from nni_plugins.evaluators.reports.sample_study.report import write_study
+from nni_plugins.evaluators.statistics.correlation import correlation
+from nni_plugins.experiment.jobs import Job, Plan
+from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.experiment.runner import run_experiment
 from nni_plugins.portal.tuner import job_of
-from nni_plugins.portal.tuners import SampleStudyTuner
-from nni_plugins.studies.sample import trials
+from nni_plugins.portal.tuners import tuner_class
+from nni_plugins.studies.sample import experiment as module
+from nni_plugins.studies.sample.comparison import measurements, study_of
 from nni_plugins.studies.sample.draw import draw_samples
-from nni_plugins.studies.sample.result import measurements, study_of, write_study
-from nni_plugins.studies.sample.settings import AnalysisSettings
+from nni_plugins.studies.sample.experiment import SampleStudyExperiment
+from nni_plugins.studies.sample.settings import AnalysisSettings, SampleStudySettings
 from nni_plugins.studies.sample.summaries import analyse, read_summaries, read_summary
+from nni_plugins.studies.sample.training import parts_of
+from nni_plugins.testing.changes import with_another_value
 
-from .small import content as experiment_file
-from .small import load, write
+from .identities import check_every_key, identities, variable
+from .small import Cli, content, file_of, load, write
 
 TRAINING = {
     "epochs": 2,
@@ -55,21 +56,28 @@ def arguments(**changes: Any) -> dict[str, Any]:
     return small | changes
 
 
-def settings(**changes: Any) -> SampleStudyExperiment:
-    return check(SampleStudyExperiment, arguments(**changes))
+def study(**changes: Any) -> SampleStudyExperiment:
+    loaded = load_experiment("samplestudy", arguments(**changes))
+    assert isinstance(loaded, SampleStudyExperiment)
+    return loaded
 
 
-def pretend(plan: Plan, missing: tuple[str, ...] = ()) -> None:
+def settings(**changes: Any) -> SampleStudySettings:
+    return study(**changes).settings
+
+
+def finished(experiment: SampleStudyExperiment, missing: tuple[str, ...] = ()) -> Plan:
     """Results for all jobs but ``missing``, which fail: the pretext accuracy of architecture i is its supervised one,
     times ten.
     """
+    plan = Plan(experiment)
     while (job := plan.next()) is not None:
         if job.name in missing:
             plan.jobs[job.name].status = "failed"
             continue
-        number = float(job.name.split("-")[1]) + job.seed
-        last = number * (1 if job.objective == "supervised" else 10)
+        last = float(job.rank + job.seed) * (1 if job.variant == "supervised" else 10)
         plan.done(job.name, {"default": last, "last": last, "best": 99 - last, "accuracy": last, "loss": 1.0})
+    return plan
 
 
 # -- settings and draws ------------------------------------------------------------------------------------------------
@@ -89,7 +97,9 @@ def pretend(plan: Plan, missing: tuple[str, ...] = ()) -> None:
         ),
         ({"reference": "supervisd"}, "reference: 'supervisd' is none of objectives; did you mean 'supervised'"),
         ({"seeds": [1, 1]}, r"seeds: each may stand there once, but got \[1, 1\]"),
-        ({"stand_alone": {"epochs": 3}}, "stand_alone: a sample study trains each of objectives"),
+        ({"evaluations": {}}, "evaluations: no such key"),
+        ({"space": {"name": "recurrent"}}, "take no images, and this study trains on images"),
+        ({"optimize_mode": "minimize"}, "optimize_mode: input should be 'maximize'"),
         (
             {"limits": {"min_parameters": 9, "max_parameters": 8}},
             "min_parameters <= max_parameters must hold, but got 9 and 8",
@@ -108,7 +118,7 @@ def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    paper = check(SampleStudyExperiment, {})
+    paper = SampleStudySettings()
     rates = {name: (one.training.batch_size, one.training.learning_rate) for name, one in paper.objectives.items()}
     assert rates == {
         "supervised": (128, 0.1),
@@ -153,9 +163,9 @@ def test_more_than_the_space_has() -> None:
         ConfigError,
         match=rf"random: {len(forms) + 1} distinct architectures are wanted, but .* has only {len(forms)}\.[\s\S]*Lower",
     ):
-        Plan(settings(random=len(forms) + 1))
+        Plan(study(random=len(forms) + 1))
     with pytest.raises(ConfigError, match=r"has only 0 within the limits[\s\S]*widen tuner.classArgs.limits"):
-        Plan(settings(limits={"max_parameters": 10}))
+        Plan(study(limits={"max_parameters": 10}))
     darts = settings(space={"name": "darts", "channels": 4, "cells": 5}, limits={"max_parameters": 10})
     with pytest.raises(ConfigError, match="has only 0 within the limits"):
         draw_samples(darts)
@@ -163,19 +173,47 @@ def test_more_than_the_space_has() -> None:
 
 # -- plan and tuner ----------------------------------------------------------------------------------------------------
 def test_the_plan_in_miniature() -> None:
-    study = settings(seeds=[0, 7])
-    plan = Plan(study)
-    assert len(plan.jobs) == expected_trials(study) == 3 * 2 * 2
+    small = study(seeds=[0, 7])
+    plan, axes = Plan(small), small.axes()
+    assert len(plan.jobs) == small.trials == 3 * 2 * 2
     assert list(plan.jobs)[:3] == ["sample-1-supervised-0", "sample-1-rotation-0", "sample-2-supervised-0"]
-    axes = search_space(study)
-    job = plan.next()
-    assert job is not None
-    parameters = plan.parameters(job)
-    assert list(parameters) == [*axes, "trial"] == ["phase", "objective", *study.search_space.labels, "trial"]
-    assert all(parameters[axis] in described["_value"] for axis, described in axes.items())
-    restored = Plan(study)
-    restored.restore(json.loads(json.dumps(plan.state())))
-    assert restored.jobs == plan.jobs and restored.remaining == 11
+    assert list(axes) == ["objective", "seed", *small.settings.search_space.labels]
+    for job in plan.jobs.values():
+        parameters = small.parameters(job)
+        assert list(parameters) == list(axes) and all(parameters[axis] in axes[axis]["_value"] for axis in axes)
+    assert small.optimize_mode == "maximize" and small.objectives["objectives.rotation.objective"] == {
+        "name": "rotation"
+    }
+
+
+def test_every_key_is_of_some_consequence() -> None:
+    """A training is done again, or others are done; but for what only the comparison looks at."""
+    whole = study(random=4, seeds=[0], truth={"table": "digits"}, limits={"min_parameters": 2000})
+    space = whole.settings.search_space
+    sizes = space.cost_table(32)(space.encode(whole.architectures)).parameters.tolist()
+    check_every_key(
+        whole,
+        {
+            "space": {**arguments()["space"], "channels": 5},
+            "data": {"source": "digits", "limit": 100},
+            "objectives": {"supervised": QUICK, "jigsaw": {"objective": {"name": "jigsaw", "grid": 2}, **QUICK}},
+            "reference": "rotation",
+            "seeds": [1],
+            "limits.min_parameters": min(sizes) + 1,
+            "limits.max_parameters": max(sizes) - 1,
+            "run_folder": "/elsewhere",
+        },
+    )
+    for key in variable(whole.settings.objectives["rotation"]):
+        one = whole.settings.objectives["rotation"]
+        other = one.model_copy(update={"objective": {"name": "jigsaw", "grid": 2}})
+        if key != "objective":
+            other = with_another_value(one, key)
+        objectives = {**whole.settings.objectives, "rotation": other}
+        changed = SampleStudyExperiment(whole.settings.model_copy(update={"objectives": objectives}))
+        assert (identities(changed) == identities(whole)) == (
+            key.split(".")[-1] in ("checkpoint_seconds", "accelerator")
+        )
 
 
 def test_the_tuner_hands_out_all_trainings_and_writes_the_study(
@@ -183,34 +221,39 @@ def test_the_tuner_hands_out_all_trainings_and_writes_the_study(
 ) -> None:
     (tmp_path / "checkpoint").mkdir()
     monkeypatch.setenv("NNI_CHECKPOINT_DIRECTORY", str(tmp_path / "checkpoint"))
-    tuner = SampleStudyTuner(**arguments())
+    tuner = tuner_class("samplestudy")(**arguments())
     given = tuner.generate_multiple_parameters(list(range(6)), st_callback=lambda number, parameters: None)
-    assert [job_of(parameters) for parameters in given] == list(tuner.plan.jobs) and given[0]["trial"][
-        "experiment"
-    ] == "samplestudy"
+    assert [job_of(parameters) for parameters in given] == list(tuner.plan.jobs)
+    assert given[0]["trial"]["experiment"] == "SampleStudy" and given[1]["objective"] == "rotation"
     for number, parameters in enumerate(given):
         value = 10.0 * number
         tuner.receive_trial_result(number, parameters, {"default": value, "last": value, "best": value, "loss": 1.0})
         tuner.trial_end(number, True)
-    study = load(tmp_path / "run" / "study.json")
-    assert study["compared"] == 3 and study["correlations"][0]["spearman"]["value"] == 1
-    assert (tmp_path / "run" / "scatter.png").stat().st_size > 1000
+    value = load(tmp_path / "run" / "study.json")
+    assert value["compared"] == 3 and value["correlations"][0]["spearman"]["value"] == 1
+    page = (tmp_path / "run" / "report" / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 2 and "Rank agreement" in page
 
 
 # -- results -----------------------------------------------------------------------------------------------------------
+def written(experiment: SampleStudyExperiment, plan: Plan, folder: Path) -> dict[str, Any]:
+    assert experiment.conclude(plan, folder) == load(folder / "study.json")
+    value: dict[str, Any] = load(folder / "study.json")
+    return value
+
+
 def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
-    study = settings(
+    whole = study(
         random=8,
         seeds=[0, 2],
         truth={"table": "digits"},
         space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1},
     )
-    plan = Plan(study)
-    pretend(plan, missing=("sample-4-rotation-2",))
-    measured = measurements(study, plan)
+    plan = finished(whole, missing=("sample-4-rotation-2",))
+    measured = measurements(whole.settings, whole.architectures, plan)
     assert measured.column("supervised").tolist() == [2, 3, 4, 5, 6, 7, 8, 9], "the mean of the two seeds"
     assert np.isnan(measured.column("rotation")[3]) and len(measured.complete().architectures) == 7
-    value = load(write_study(study, plan, tmp_path))
+    value = written(whole, plan, tmp_path)
     found = {(row["score"], row["truth"]): row for row in value["correlations"]}
     assert list(found) == [("rotation", "supervised"), ("rotation", "table accuracy"), ("supervised", "table accuracy")]
     assert found["rotation", "supervised"]["kendall"] == {
@@ -228,22 +271,32 @@ def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
     assert value["failed"] == ["sample-4-rotation-2"] and (value["compared"], len(value["accuracies"])) == (7, 8)
     rows = list(csv.DictReader((tmp_path / "study.csv").open()))
     assert [row["rotation"] for row in rows] == ["20.0", "30.0", "40.0", "", "60.0", "70.0", "80.0", "90.0"]
-    report = (tmp_path / "report.md").read_text()
-    assert "| rotation | supervised | 1.00 [1.00, 1.00] |" in report and "7 of 8 architectures" in report
-    best = study_of(settings(**{**arguments(), **study.model_dump(), "measure": "best"}), plan)
-    assert best.measured.column("supervised")[0] == 99 - 2
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert r"| rotation | supervised | 1.00 \[1.00, 1.00\] |" in report and "7 of 8 architectures" in report
+    assert "failed: sample-4-rotation-2" in report and "## Setting" in report and "torch" in report
+    best = study(**{**whole.settings.model_dump(), "measure": "best"})
+    assert study_of(best.settings, best.architectures, plan).measured.column("supervised")[0] == 99 - 2
 
 
 def test_fewer_than_three_architectures_are_not_correlated(tmp_path: Path) -> None:
-    plan = Plan(settings())
-    pretend(plan, missing=("sample-2-rotation-0",))
-    value = load(write_study(settings(), plan, tmp_path))
-    assert value["correlations"] == value["efficiency"] == value["pictures"] == []
+    value = written(study(), finished(study(), missing=("sample-2-rotation-0",)), tmp_path)
+    assert value["correlations"] == value["efficiency"] == []
     assert value["note"] == "no correlation: it needs 3 architectures with all accuracies, but there are 2"
-    assert (
-        "No correlation: it needs 3 architectures" in (tmp_path / "report.md").read_text()
-        and not (tmp_path / "scatter.png").exists()
-    )
+    assert "No correlation: it needs 3 architectures" in (tmp_path / "report" / "report.md").read_text()
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.md"]
+
+
+def test_the_numbers_stand_there_before_a_figure_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nni_plugins.evaluators.reports.sample_study import figures
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(figures, "scatter_figure", broken)
+    small = study()
+    with pytest.raises(RuntimeError, match="no fonts"):
+        write_study(study_of(small.settings, small.architectures, finished(small)), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.csv", "study.json"]
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
@@ -252,22 +305,19 @@ class Stopped(Exception):
 
 
 def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path) -> None:
-    whole = run_experiment(settings(), tmp_path / "whole")
+    whole = run_experiment(study(), tmp_path / "whole")
     seen: list[tuple[str, int | None]] = []
 
-    def stop(job: Any, row: dict[str, float] | None) -> None:
+    def stop(job: Job, row: dict[str, float] | None, plan: Plan) -> None:
         seen.append((job.name, None if row is None else int(row["epoch"])))
         if seen[-1] == ("sample-2-rotation-0", 1):
             raise Stopped
 
     folder = tmp_path / "killed"
     with pytest.raises(Stopped):
-        run_experiment(settings(), folder, stop)
+        run_experiment(study(), folder, stop)
     before = len(seen)
-    (
-        folder / "plan.json"
-    ).unlink()  # as if it had been killed before the plan was written: what the trainings left suffices
-    resumed = run_experiment(settings(), folder, stop)
+    resumed = run_experiment(study(), folder, stop)
     epochs = [(name, epoch) for name, epoch in seen[before:] if epoch is not None]
     assert epochs == [
         ("sample-2-rotation-0", 2),
@@ -279,28 +329,30 @@ def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path) -> N
         for training in whole["trainings"]
     )
     left = {path.name for path in (folder / "sample-1-rotation-0").iterdir()}
-    assert left == {"lock", "metrics.jsonl", "run.json", "sample.json"}, "weights of finished trainings are deleted"
+    assert left == {"lock", "metrics.jsonl", "run.json"}, "weights of finished trainings are deleted"
     assert len((folder / "sample-2-rotation-0" / "metrics.jsonl").read_text().splitlines()) == 2
 
-    again = run_experiment(settings(measure="best", truth=None, analysis={"seed": 1}), folder, stop)
-    assert len(seen) == before + 5 + len([1 for name, epoch in seen[before:] if epoch is None]), (
-        "only the comparison is made anew"
-    )
+    after = len(seen)
+    again = run_experiment(study(measure="best", truth=None, analysis={"seed": 1}), folder, stop)
+    assert len(seen) == after, "only the comparison is made anew"
     assert [row["supervised"] for row in again["accuracies"]] == [
         t["best"] for t in whole["trainings"] if t["objective"] == "supervised"
     ]
-    with pytest.raises(ConfigChanged, match="random: 3 -> 4"):
-        run_experiment(settings(random=4), folder)
-    (folder / "sample-1-rotation-0" / "sample.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"sample\.json is damaged"):
-        trials.run_sample(
-            settings(),
-            "rotation",
-            0,
-            Plan(settings()).jobs["sample-1-rotation-0"].choices or {},
-            folder / "sample-1-rotation-0",
-            None,
-        )
+    with pytest.raises(
+        ConfigChanged, match=r"sample-1-supervised-0\.json was made with other settings: .*limit: 64 -> 63"
+    ):
+        run_experiment(study(objectives={"supervised": {**QUICK, "limit": 63}, "rotation": QUICK}), folder)
+    more = run_experiment(study(random=4), folder)
+    assert more["trainings"][:4] == whole["trainings"][:4] and len(more["trainings"]) == 8, "a study may grow"
+    (folder / "jobs" / "sample-1-rotation-0.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"sample-1-rotation-0\.json is damaged"):
+        run_experiment(study(), folder)
+
+
+@pytest.mark.slow
+def test_processes_compute_the_same(tmp_path: Path) -> None:
+    one, two = (run_experiment(study(), tmp_path / str(n), processes=n) for n in (1, 2))
+    assert one == two
 
 
 @pytest.mark.parametrize(
@@ -313,41 +365,38 @@ def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path) -> N
 )
 def test_images_that_cannot_serve_are_refused_before_any_training(tmp_path: Path, name: Any, message: str) -> None:
     described = {"objective": name if isinstance(name, dict) else {"name": name}, **QUICK}
-    study = settings(objectives={"supervised": QUICK, name if isinstance(name, str) else "other": described})
+    other = study(objectives={"supervised": QUICK, name if isinstance(name, str) else "other": described})
     seen: list[Any] = []
     with pytest.raises(ConfigError, match=message):
-        run_experiment(study, tmp_path, lambda job, row: seen.append(row))
+        run_experiment(other, tmp_path, lambda job, row, plan: seen.append(row))
     assert not seen and not list(tmp_path.glob("sample-*/metrics.jsonl"))
 
 
 def test_images_without_labels_or_held_out_part(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, size=(20, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "unlabelled.npz", images=pixels)
-    study = settings(data={"source": "npz", "path": str(tmp_path / "unlabelled.npz")})
     with pytest.raises(DataError, match="held-out images, and there are none"):
-        trials.images_of(study)
+        parts_of(settings(data={"source": "npz", "path": str(tmp_path / "unlabelled.npz")}))
     np.savez(tmp_path / "half.npz", images=pixels, test_images=pixels)
     with pytest.raises(LabelError, match="have no labels"):
-        trials.images_of(settings(data={"source": "npz", "path": str(tmp_path / "half.npz")}))
+        parts_of(settings(data={"source": "npz", "path": str(tmp_path / "half.npz")}))
 
 
 def test_a_trial_reports_every_epoch_and_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = settings()
-    plan = Plan(study)
-    job = next(job for job in plan.jobs.values() if job.objective == "rotation")
-    parameters = plan.parameters(job)
-    parameters["trial"] |= {"experiment": "samplestudy", "settings": study.model_dump(mode="json")}
+    small = study()
+    job = next(job for job in small.first_jobs() if job.variant == "rotation")
+    about = {"experiment": "samplestudy", "settings": small.settings.model_dump(mode="json")}
+    told = {"job": job.name, "described": job.described(), "known": None, **about}
     points: list[dict[str, Any]] = []
     final: list[dict[str, Any]] = []
-    monkeypatch.setattr(trial, "own_parameters", lambda: parameters)
+    monkeypatch.setattr("nni_plugins.portal.reporting.own_parameters", lambda: {**small.parameters(job), "trial": told})
     monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path)))
     monkeypatch.setattr(nni, "report_intermediate_result", points.append)
     monkeypatch.setattr(nni, "report_final_result", final.append)
     monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", lambda number: None)
     assert trial.main() == 0
-    assert [point["epoch"] for point in points] == [1, 2] and all(
-        point["default"] == point["test_accuracy"] for point in points
-    )
+    assert [point["epoch"] for point in points] == [1, 2]
+    assert all(point["default"] == point["test_accuracy"] for point in points)
     assert final[0]["default"] == final[0]["last"] == points[-1]["default"] and final[0]["parameters"] > 0
     assert (
         final[0]["best"] == max(point["default"] for point in points) == points[final[0]["best_epoch"] - 1]["default"]
@@ -407,7 +456,8 @@ def test_published_summaries(tmp_path: Path) -> None:
     assert (
         read_summary(folder / "cifar10/rot/run0/sweep_summary.json")[json.dumps(genotype(0), sort_keys=True)] == 91
     ), "the last of a list"
-    assert (tmp_path / "out" / "efficiency.png").exists() and studies["summaries"]["cifar10/cls"]["runs"] == 2
+    assert (tmp_path / "out" / "report" / "efficiency.svg").exists()
+    assert studies["summaries"]["cifar10/cls"]["runs"] == 2
 
 
 def test_summaries_of_several_spaces_and_without_genotypes(tmp_path: Path) -> None:
@@ -465,49 +515,31 @@ def test_folders_that_hold_no_summaries(tmp_path: Path) -> None:
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
-def command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(application.console, "_width", 250)
-    monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0), *capsys.readouterr()
+def test_the_command(tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = ("sample-study", "--summaries", summaries(tmp_path / "in", "cifar10", ERRORS))
+    answer = run(*published, "--output", tmp_path / "out")
+    assert answer.status == 0 and "cifar10/rot" in answer.out and "4 of 4 architectures have all" in answer.out
+    assert "report.html" in answer.out and (tmp_path / "out" / "report" / "report.html").exists()
+    answer = run(*published, "--output", tmp_path / "out", "--json")
+    assert answer.status == 0 and answer.json[""] == load(tmp_path / "out" / "study.json")
 
-
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = summaries(tmp_path / "in", "cifar10", ERRORS)
-    status, out, _ = command(
-        capsys, monkeypatch, "sample-study", "--summaries", folder, "--output", tmp_path / "out", "--pictures", "svg"
-    )
-    assert (
-        status == 0
-        and "cifar10/rot" in out
-        and "4 of 4 architectures compared" in out
-        and (tmp_path / "out" / "scatter.svg").exists()
-    )
-    status, out, _ = command(
-        capsys, monkeypatch, "sample-study", "--summaries", folder, "--output", tmp_path / "out", "--json"
-    )
-    assert status == 0 and json.loads(out)[""] == load(tmp_path / "out" / "study.json")
-
-    study = settings()
-    file = experiment_file() | {"maxTrialNumber": 6, "searchSpace": search_space(study)}
-    path = write(tmp_path / "study.yml", {**file, "tuner": {"name": "SampleStudy", "classArgs": arguments()}})
-    monkeypatch.setattr(
-        "nni_plugins.experiment.run.run_sample", lambda *given: {"last": 50.0, "best": 60.0, "default": 50.0}
-    )
-    status, out, err = command(capsys, monkeypatch, "sample-study", path, "--output", tmp_path / "run", "--json")
-    assert status == 0 and [row["supervised"] for row in json.loads(out)["accuracies"]] == [50.0] * 3, err
-    assert json.loads(out)["correlations"][0]["spearman"] == {"value": None, "low": None, "high": None}, (
+    path = write(tmp_path / "study.yml", file_of(study(), arguments()))
+    monkeypatch.setattr(module.SampleStudyExperiment, "run", lambda *_: {"last": 50.0, "best": 60.0, "default": 50.0})
+    answer = run("sample-study", path, "--output", tmp_path / "run", "--json")
+    assert answer.status == 0 and [row["supervised"] for row in answer.json["accuracies"]] == [50.0] * 3, answer.err
+    assert answer.json["correlations"][0]["spearman"] == {"value": None, "low": None, "high": None}, (
         "undefined where all are equal"
     )
 
     for words, message in (
         (("sample-study",), "either CONFIG or --summaries"),
-        (("sample-study", path, "--seed", 3), "--pictures and --seed go with --summaries"),
+        (("sample-study", path, "--summaries", tmp_path), "either CONFIG or --summaries"),
+        (("sample-study", path, "--seed", 3), "--seed goes with --summaries"),
         (("search", path), f"nni-plugins sample-study {path}"),
-        (("sample-study", write(tmp_path / "search.yml", experiment_file())), "tuner rlnas is no sample study"),
+        (
+            ("sample-study", write(tmp_path / "search.yml", content())),
+            "tuner RLNAS are not run by nni-plugins sample-study",
+        ),
     ):
-        status, _, err = command(capsys, monkeypatch, *words)
-        assert status == 2 and message in err, err
+        answer = run(*words)
+        assert answer.status == 2 and message in answer.err, answer.err
