@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from nni_plugins import cli
-from nni_plugins.cli import app as application
+from nni_plugins.cli.console import console
 from nni_plugins.evaluators.errors import CheckpointError, ExportError, MissingBackend
 from nni_plugins.evaluators.interchange.export import BATCHES, Exported, export_onnx, export_torch
 from nni_plugins.evaluators.interchange.weights import load_into, settle
@@ -44,7 +44,7 @@ TINY: dict[str, tuple[ImageSpace, str]] = {
 }
 FORMATS: dict[str, Callable[[nn.Module, torch.Tensor, Path], Exported]] = {"onnx": export_onnx, "torch": export_torch}
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|"
-SMALL = ("--set", "nodes=3", "--set", "channels=4", "--set", "cells_per_stage=1")
+SMALL = ("--space-argument", "nodes=3", "--space-argument", "channels=4", "--space-argument", "cells_per_stage=1")
 
 
 def network(name: str) -> StagedNetwork:
@@ -237,7 +237,7 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 # -- command line ------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setattr(application.console, "_width", 250)
+    monkeypatch.setattr(console, "_width", 250)
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["nni-plugins", "export", *map(str, words)])
@@ -257,7 +257,7 @@ def test_command(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> No
     words = (
         CELL,
         *SMALL,
-        "--set",
+        "--space-argument",
         "classes=7",
         "--image-size",
         16,
@@ -286,11 +286,11 @@ def test_command_on_a_published_name_twice_gives_the_same(
     for name in ("a", "b"):
         status, out, _ = run(
             "darts_v2",
-            "--set",
+            "--space-argument",
             "channels=4",
-            "--set",
+            "--space-argument",
             "cells=3",
-            "--set",
+            "--space-argument",
             "stem=cifar",
             "--torch-export",
             tmp_path / name,
@@ -306,7 +306,14 @@ def test_command_on_json_knows_its_space(run: Callable[..., tuple[int, str, str]
     space = NASBench101(channels=8, cells_per_stack=1)
     text = space.decode(space.sample(np.random.default_rng(1), 1))[0].to_json()
     status, _, err = run(
-        text, "--set", "channels=8", "--set", "cells_per_stack=1", "--torch-export", tmp_path / "a", "--json"
+        text,
+        "--space-argument",
+        "channels=8",
+        "--space-argument",
+        "cells_per_stack=1",
+        "--torch-export",
+        tmp_path / "a",
+        "--json",
     )
     assert status == 0, err
 
@@ -315,13 +322,17 @@ def test_command_on_json_knows_its_space(run: Callable[..., tuple[int, str, str]
     ("words", "message"),
     [
         (["darts_v2"], "nothing to write.\nPass --onnx FILE, --torch-export FILE, or both."),
-        (["darts_v3", "--onnx", "a"], "unknown published architecture 'darts_v3'; did you mean"),
-        (["darts_v2", "--onnx", "a", "--space", "nao"], "darts_v2 is an architecture of darts, but --space is nao"),
+        (["darts_v3", "--onnx", "a"], "unknown architecture 'darts_v3'; did you mean"),
         (
-            ["darts_v2", "--onnx", "a", "--set", "chanels=3"],
-            "'chanels': no such argument of darts; did you mean 'channels'",
+            ["darts_v2", "--onnx", "a", "--space", "nao"],
+            "darts_v2 is of the space 'darts', but the space given is 'nao'",
         ),
-        (["recurrent_nao", "--onnx", "a"], "only networks of images are exported, but recurrent has none"),
+        (
+            ["darts_v2", "--onnx", "a", "--space-argument", "chanels=3"],
+            "chanels: no such argument of the space; did you mean 'channels'",
+        ),
+        (["recurrent_nao", "--onnx", "a"], "recurrent_nao is of the space 'recurrent', whose networks take no images"),
+        (["resnet18", "--onnx", "a"], "resnet18 is a model of timm's; only networks of our spaces, and trained ones"),
         ([CELL, "--onnx", "a"], "nodes"),
         ([CELL, "--onnx", "a", "--space", "nasbench"], "nasbench201"),
         ([CELL, *SMALL, "--onnx", "a", "--weights", "no.pt"], "no.pt cannot be read (No such file or directory)"),

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nni_plugins import cli
-from nni_plugins.cli import app as application
+from nni_plugins.cli.console import console
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError, DataError
 from nni_plugins.evaluators.retraining import batches as pipeline
 from nni_plugins.evaluators.retraining import checkpoints, recipes
@@ -471,7 +471,7 @@ def test_vision_transformers_take_one_size(tmp_path: Path) -> None:
 # -- nni-plugins export ------------------------------------------------------------------------------------------------
 @pytest.fixture
 def export(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setattr(application.console, "_width", 250)
+    monkeypatch.setattr(console, "_width", 250)
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["nni-plugins", "export", *map(str, words)])
@@ -489,7 +489,7 @@ def test_onnx_of_a_checkpoint_agrees(digits: Run, tmp_path: Path, export: Callab
     status, out, _ = export(digits.path, "--onnx", tmp_path / "a.onnx", "--json")
     value = json.loads(out)
     assert status == 0 and (value["architecture"], value["weights"], value["image_size"]) == (CELL, str(digits.path), 8)
-    assert value["space"].startswith("nasbench201(") and "channels=8" in value["space"]
+    assert value["space"].startswith("NASBench201(") and "channels=8" in value["space"]
     session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"images": digits.images[0].numpy()})
     expected = outputs(digits.network, digits.images[0])
@@ -512,11 +512,11 @@ def test_export_of_timms_own_network_at_another_size(
 
 def test_export_that_is_refused(digits: Run, tmp_path: Path, export: Callable[..., tuple[int, str, str]]) -> None:
     file = tmp_path / "a.onnx"
-    status, _, err = export(digits.path, "--onnx", file, "--set", "channels=3", "--space", "darts")
-    assert status == 2 and "--space, --set: a checkpoint says that itself.\nLeave them out." in err
+    status, _, err = export(digits.path, "--onnx", file, "--space-argument", "channels=3")
+    assert status == 2 and "--space-argument: a checkpoint says that itself.\nLeave it out." in err
     torch.save({"state_dict": {}}, tmp_path / "plain.pth.tar")
     status, _, err = export(tmp_path / "plain.pth.tar", "--onnx", file)
-    assert status == 2 and "without nni-plugins' description" in err and not file.exists()
+    assert status == 2 and "its network is not described" in err and not file.exists()
 
 
 # -- the card ----------------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_the_installed_script() -> None:
     """Once as a process of its own: what the other tests call is what is installed."""
     script = Path(sys.executable).with_name("nni-plugins")
     result = subprocess.run(
-        [script, "show", "|nor_conv_3x4~0|+|none~0|none~1|", "--set", "nodes=3"],
+        [script, "show", "|nor_conv_3x4~0|+|none~0|none~1|", "--space-argument", "nodes=3"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -245,17 +245,36 @@ def test_an_entry_point_of_another_name(run: Cli, install: Install) -> None:
 
 # -- show --------------------------------------------------------------------------------------------------------------
 def test_show(run: Cli, tmp_path: Path) -> None:
-    value = run("show", CELL, "--set", "nodes=3", "--picture", tmp_path / "cell.png", "--json").json
+    value = run("show", CELL, "--space-argument", "nodes=3", "--picture", tmp_path / "cell.png", "--json").json
     assert value["architecture"] == CELL and value["paths"] == 1 and value["parameters"] > 0 and value["macs"] > 0
     with Image.open(tmp_path / "cell.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 200
-    assert f"{value['parameters']:,}" in run("show", CELL, "--set", "nodes=3").out
+    assert f"{value['parameters']:,}" in run("show", CELL, "--space-argument", "nodes=3").out
     assert (
         run(
-            "show", '{"e_0_1": "nor_conv_3x3", "e_0_2": "skip_connect", "e_1_2": "none"}', "--set", "nodes=3", "--json"
+            "show",
+            '{"e_0_1": "nor_conv_3x3", "e_0_2": "skip_connect", "e_1_2": "none"}',
+            "--space-argument",
+            "nodes=3",
+            "--json",
         ).json["architecture"]
         == CELL
     )
+
+
+def test_show_what_export_takes(run: Cli, finished: Path, tmp_path: Path) -> None:
+    """JSON that names its space, a file of it, and the best of a search, with the networks that were searched."""
+    (row,) = [row for row in load(finished / "result.json")["architectures"] if row["source"] == "found"]
+    text = json.dumps({"schema": 1, "space": "nasbench201", "choices": row["choices"]})
+    (tmp_path / "a.json").write_text(text)
+    for word in (text, tmp_path / "a.json"):
+        shown = run("show", word, "--space-argument", "nodes=3", "--json").json
+        assert shown["architecture"] == row["architecture"] and "channels=16" in shown["space"]
+    best = run("show", finished, "--json").json
+    assert best["architecture"] == row["architecture"] and "channels=4" in best["space"]
+    assert best["origin"]["job"] == "stand_alone-found-0-1" and str(finished) in run("show", finished).out
+    drawn = run("show", finished, "--job", "random", "--json").json
+    assert drawn["origin"]["group"] == "random"
 
 
 @pytest.mark.parametrize(
@@ -263,10 +282,10 @@ def test_show(run: Cli, tmp_path: Path) -> None:
     [
         (["|nor_conv_3x3~0|"], "error: "),
         (['{"e_0_1": 3'], "error: "),
-        (["|nor_conv_3x3~0|+|skip_conect~0|none~1|", "--set", "nodes=3"], "skip_connect"),
+        (["|nor_conv_3x3~0|+|skip_conect~0|none~1|", "--space-argument", "nodes=3"], "skip_connect"),
         ([CELL], "error: "),
         ([CELL, "--space", "nasbench21"], "unknown space 'nasbench21'; did you mean 'nasbench201' or"),
-        ([CELL, "--set", "nodes=1"], "nodes"),
+        ([CELL, "--space-argument", "nodes=1"], "nodes"),
     ],
 )
 def test_show_what_is_none(run: Cli, words: list[str], message: str) -> None:
@@ -541,10 +560,11 @@ def test_score_agrees_with_the_search(run: Cli, config: Path, finished: Path) ->
     texts = [row["architecture"] for row in result["architectures"]]
     rows = run("score", config, *texts, "--supernet", finished / "search-0", "--json").json
     for row, scored in zip(result["architectures"], rows, strict=True):
-        assert (
-            scored["angle"] == pytest.approx(row["angle"], abs=1e-12) and scored["architecture"] == row["architecture"]
-        )
+        assert scored["angle"] == pytest.approx(row["score"], abs=1e-12)
+        assert scored["architecture"] == row["architecture"]
         assert scored["initial_sha256"] == result["searches"][0]["result"]["initial_sha256"]
+    (found,) = [row for row, source in zip(rows, result["architectures"], strict=True) if source["source"] == "found"]
+    assert run("score", config, finished, "--supernet", finished / "search-0", "--json").json == [found]
     assert f"{rows[0]['angle']:.6f}" in run("score", config, texts[0], "--supernet", finished / "search-0").out
 
 
@@ -559,6 +579,8 @@ def test_score_what_is_none(run: Cli, config: Path, finished: Path, tmp_path: Pa
     four = f"{OTHER}+|none~0|none~1|skip_connect~2|"
     status, _, err = run("score", larger, four, "--supernet", finished / "search-0")
     assert status == 2 and "is a supernet of another space" in err
+    status, _, err = run("score", config, "resnet18", "--supernet", finished / "search-0")
+    assert status == 2 and "resnet18 is neither a published architecture nor an architecture of nasbench201" in err
 
 
 class Hostile:
