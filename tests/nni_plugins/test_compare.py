@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nni_plugins import trial
@@ -279,6 +280,73 @@ def test_another_packages_space_strategy_and_evaluator(tmp_path: Path, monkeypat
     runs = read_comparison(tmp_path / "report" / "trained" / "comparison.json").runs
     assert all(len(run.curve) == 1 for run in runs), "of trainings"
     assert {run.policy: len(run.search_curve) for run in runs if run.policy != "annealing"} == {"rlnas": 1, "random": 0}
+
+
+SEQUENCES: dict[str, Any] = {"epochs": 1, "batch_size": 4, "bptt": 6, "accelerator": "cpu"}
+SHARED = {**SEQUENCES, "evaluation_batch": 4, "reward_batch": 4}
+RECURRENT: dict[str, dict[str, Any]] = {
+    "DARTS": {"training": SEQUENCES},
+    "NAO": {
+        "training": SHARED,
+        "search": {
+            "iterations": 2,
+            "initial": 6,
+            "kept": 2,
+            "proposals": {"seeds": 2, "new": 2},
+            "controller": {"epochs": 1, "embedding": 4, "hidden": 8, "predictor": []},
+        },
+    },
+    "ENAS": {"training": SHARED, "search": {"controller_steps": 1, "samples": 2, "hidden": 4, "candidates": 4}},
+    "RandomNAS": {"training": SHARED, "search": {"candidates": 5}},
+}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_recurrent_policies(tmp_path: Path) -> None:
+    """They search on the text of the evaluation, whose perplexities are better when they are smaller."""
+    rng = np.random.default_rng(0)
+    for part, lines in (("train", 16), ("valid", 14), ("test", 8)):
+        text = "".join(" ".join(rng.choice(list("abcdef"), 8)) + "\n" for _ in range(lines))
+        (tmp_path / f"{part}.txt").write_text(text + ("a b c d e f\n" if part == "train" else ""))
+    language = {"evaluator": "language_model", "training": {**SEQUENCES, "evaluation_batch": 2}}
+    whole = comparison(
+        space={"name": "recurrent", "nodes": 2, "hidden": 4},
+        evaluations={
+            "perplexity": {**language, "text": {"path": str(tmp_path)}},
+            "valid": {**language, "measure": "valid"},
+        },
+        policies={name: {"strategy": f"Recurrent{name}", **given} for name, given in RECURRENT.items()},
+        optimize_mode="minimize",
+    )
+    result = run_experiment(whole, tmp_path / "run")
+    rows = rows_of(tmp_path / "run", "perplexity")
+    assert len(rows) == 10 and all(float(row["value"]) == float(row["test_perplexity"]) > 1 for row in rows)
+    budget = {"DARTS": "1.0", "NAO": "2.0", "ENAS": "1.0", "RandomNAS": "1.0", "random": "0.0"}
+    assert {row["policy"]: row["cost_search_epochs"] for row in rows} == budget
+    statistics = result["statistics"]["perplexity"]
+    assert statistics["larger_is_better"] is False and statistics["metric"] == "test perplexity"
+    valid = rows_of(tmp_path / "run", "valid")
+    assert [float(row["value"]) for row in valid] == [float(row["valid_perplexity"]) for row in rows], "the same text"
+
+
+# -- architectures from elsewhere --------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("no_pictures")
+def test_architectures_of_a_finished_search(tmp_path: Path) -> None:
+    first = [a.as_dict() for a in digits_table().architectures[40:44]]
+    searches = [{"seed": s, "result": {"found": [{"choices": c} for c in first[2 * s : 2 * s + 2]]}} for s in (0, 1)]
+    (tmp_path / "result.json").write_text(json.dumps({"searches": searches}))
+    earlier = {"strategy": "Precomputed", "search": {"file": str(tmp_path / "result.json")}}
+    given = {"policies": {"earlier": earlier}, "per_search": 2}
+    result = run_experiment(comparison(**given), tmp_path / "run")
+    true = digits_table().metric("accuracy")
+    values = [float(row["value"]) for row in rows_of(tmp_path / "run") if row["policy"] == "earlier"]
+    assert values == true[40:44].tolist()
+    assert result["statistics"]["table"]["summaries"]["earlier"]["mean"] == np.mean(true[[40, 42]])
+    with pytest.raises(ConfigError, match=r"policies\.earlier: search\.file: .* lacks 2 architectures of seed 7"):
+        comparison(**given, seeds=[0, 7]).check()
+    (tmp_path / "result.json").write_text(json.dumps({"searches": [*searches[::-1], {"seed": 2}]}))
+    with pytest.raises(ConfigChanged, match=r"search-earlier-0\.json was made with other settings: contents"):
+        run_experiment(comparison(**given), tmp_path / "run")
 
 
 # -- under NNI ---------------------------------------------------------------------------------------------------------

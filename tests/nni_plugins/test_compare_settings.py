@@ -172,6 +172,15 @@ def test_what_is_only_seen_in_files(tmp_path: Path, run: Cli, changes: dict[str,
     assert status == 2 and said in err and not (tmp_path / "run").exists()
 
 
+def test_a_text_that_is_missing(tmp_path: Path, run: Cli) -> None:
+    evaluations = {"perplexity": {"evaluator": "language_model", "text": {"path": "nowhere"}}}
+    policies = {"darts": {"strategy": "RecurrentDARTS"}}
+    given = arguments(space={"name": "recurrent", "nodes": 2}, evaluations=evaluations, policies=policies)
+    status, _, err = run("compare", write(tmp_path / "x.yml", given), "--output", tmp_path / "run")
+    assert status == 2 and "evaluations.perplexity: no train text: there is no file" in err
+    assert str(tmp_path / "nowhere") in err and not (tmp_path / "run").exists()
+
+
 def test_a_file_with_the_settings_alone_names_their_keys(tmp_path: Path, run: Cli) -> None:
     status, _, err = run("compare", write(tmp_path / "x.yml", arguments(seeds=[1], polices={})))
     assert status == 2 and "seeds: at least two" in err and "polices: no such key; did you mean 'policies'" in err

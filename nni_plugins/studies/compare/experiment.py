@@ -38,7 +38,7 @@ class CompareExperiment(Experiment):
     about = "search policies against random architectures and baselines, over several seeds"
     command = "compare"
     settings_class = CompareSettings
-    paths = ("policies.*.search.file", "policies.*.data.path")
+    paths = ("limits.latency_table", "policies.*.search.file", "policies.*.data.path")
     settings: CompareSettings
 
     @classmethod

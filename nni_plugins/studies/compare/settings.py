@@ -161,8 +161,8 @@ class CompareSettings(EvaluatedSettings):
 
     # -- what follows from the settings --------------------------------------------------------------------------------
     def named_evaluations(self) -> Evaluations:
-        """The evaluations; those without images of their own have those of the first that has some."""
-        return Evaluations(self, self.data_of_evaluations(DataSettings))
+        """The evaluations; those without images or texts of their own have those of the first that has some."""
+        return Evaluations(self, self.data_of_evaluations(DATA["images" if self.search_space.takes_images else "text"]))
 
     def data_of_evaluations(self, kind: type[Settings]) -> Settings | None:
         """The first settings of this kind that an evaluation has, such as its images."""
