@@ -161,7 +161,7 @@ def render(
     lines += ["tuner:", f"  name: {experiment.name}", "  classArgs:"]
     lines += ["    " + line for line in flow(arguments)]
     axes = experiment.axes()
-    whole = any(WHOLE_SPACE in axis["_value"] for axis in axes.values())
-    more = f"; `{WHOLE_SPACE}` is the place of a search, which has every operation at once" if whole else ""
+    searches = "search" in axes.get("phase", {}).get("_value", ())
+    more = f"; `{WHOLE_SPACE}` is the place of a search, which has every operation at once" if searches else ""
     lines += [f"# The axes of the portal's graph{more}.", "searchSpace:", *("  " + line for line in flow(axes))]
     return "\n".join(lines) + "\n"

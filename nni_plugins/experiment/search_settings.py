@@ -40,7 +40,7 @@ class SearchSettings(EvaluatedSettings):
     def _nothing_to_compare_with(cls, values: Any) -> Any:
         """Without evaluations, ``random`` is 0 unless it is given."""
         without = isinstance(values, Mapping) and "evaluations" in values and not values["evaluations"]
-        return {"random": 0, **values} if without else values
+        return {"random": 0, **values} if without and cls.strategy.searches else values
 
     @field_validator("objective")
     @classmethod
