@@ -18,25 +18,26 @@ def identities(experiment: Experiment) -> dict[str, dict[str, Any]]:
 
 
 def variable(settings: BaseModel) -> Iterator[str]:
-    """Dotted keys that may have more than one value."""
+    """Dotted keys that a file may have, and that may have more than one value."""
     for key in leaves(settings):
         *path, last = key.split(".")
         holder: Any = settings
         for name in path:
             holder = getattr(holder, name)
-        annotation = type(holder).model_fields[last].annotation
-        if not (get_origin(annotation) is Literal and len(get_args(annotation)) == 1):
+        field = type(holder).model_fields[last]
+        if not field.exclude and not (get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1):
             yield key
 
 
-def check_every_key(experiment: Experiment, alternatives: Mapping[str, Any]) -> None:
+def check_every_key(experiment: Experiment, alternatives: Mapping[str, Any], impossible: str = "") -> None:
     """Keys that change nothing must be those that are said to, no more and no less.
 
     Args:
         alternatives: other values of keys for which none can be guessed; they stand for all keys below them.
+        impossible: a key that can have no other value beside the others.
     """
-    settings, before = experiment.settings, identities(experiment)
-    guessed = [key for key in variable(settings) if not any(f"{key}.".startswith(f"{one}.") for one in alternatives)]
+    settings, before, known = experiment.settings, identities(experiment), {*alternatives, impossible}
+    guessed = [key for key in variable(settings) if not any(f"{key}.".startswith(f"{one}.") for one in known)]
     for key in (*guessed, *alternatives):
         other = changed(settings, key, alternatives[key]) if key in alternatives else with_another_value(settings, key)
         harmless = key.split(".")[0] in experiment.harmless or key.split(".")[-1] in MAY_CHANGE

@@ -13,24 +13,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nni_plugins.cli import app as application
-from nni_plugins.cli.rank_study import _shown
-from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, TrainingError
-from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.data import ImageData
+from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, DataError
 from nni_plugins.evaluators.stand_alone.training import StandAlone
 from nni_plugins.evaluators.statistics.ranking import kendall_tau
 from nni_plugins.evaluators.statistics.ranking_metrics import pairwise_accuracy
 from nni_plugins.evaluators.supernets.shared_images import SharedImages
 from nni_plugins.evaluators.tables.table import digits_table
-from nni_plugins.studies.rank import run as runner
+from nni_plugins.experiment.file import read_experiment
+from nni_plugins.experiment.jobs import Job, Plan
+from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.experiment.runner import run_experiment
+from nni_plugins.presets import preset
+from nni_plugins.studies.rank import training
 from nni_plugins.studies.rank.draw import draw
-from nni_plugins.studies.rank.run import rank_study
-from nni_plugins.studies.rank.settings import RankStudySettings, from_yaml
-from nni_plugins.studies.rank.store import once
+from nni_plugins.studies.rank.experiment import RankStudyExperiment
+from nni_plugins.studies.rank.settings import RankStudySettings
 
-from .small import Cli, content, load, write
+from .identities import check_every_key
+from .small import Cli, file_of, load, write
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TRAINING = {"batch_size": 64, "drop_path": 0.0, "accelerator": "cpu"}
 OWN = {"training": {"epochs": 1, "batch_size": 64, "accelerator": "cpu"}, "seeds": [0, 1]}
 
@@ -51,8 +53,14 @@ def arguments(**changes: Any) -> dict[str, Any]:
     return small | changes
 
 
+def study(**changes: Any) -> RankStudyExperiment:
+    loaded = load_experiment("rankstudy", arguments(**changes))
+    assert isinstance(loaded, RankStudyExperiment)
+    return loaded
+
+
 def settings(**changes: Any) -> RankStudySettings:
-    return read(RankStudySettings, arguments(**changes))
+    return study(**changes).settings
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -78,7 +86,7 @@ def settings(**changes: Any) -> RankStudySettings:
             "random labels of held-out images cannot be predicted",
         ),
         ({"objective": {"name": "rotatoin"}}, "unknown objective 'rotatoin'; did you mean 'rotation'"),
-        ({"space": {"name": "recurrent"}}, "space: "),
+        ({"space": {"name": "recurrent"}}, "space: networks of .* take no images"),
         ({"analysis": {"bin": 0}}, "analysis.bin"),
     ],
 )
@@ -88,7 +96,7 @@ def test_refused_settings(changes: dict[str, Any], message: str) -> None:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    study = read(RankStudySettings, {"truth": {}})
+    study = RankStudySettings.model_validate({"truth": {}})
     assert (study.space, study.architectures, study.epochs, study.sampling) == (
         {"name": "nao"},
         50,
@@ -106,42 +114,91 @@ def test_the_defaults_are_the_papers() -> None:
     assert (e.portion, e.evaluation_images, e.statistics) == (0.9, None, "batch")
 
 
-def test_examples(tmp_path: Path) -> None:
-    digits, paper = (from_yaml(EXAMPLES / f"rank_study_{name}.yml") for name in ("digits", "cifar10"))
-    assert len(digits.conditions) == 2 * 2 * 4 * 3 and digits.search_space.decisions == digits_table().space.decisions
-    assert len(paper.conditions) == 2 * 2 * 5 * 3 and paper.data.path == str((EXAMPLES / "data").resolve()), (
-        "paths are relative to the file"
+def test_presets() -> None:
+    digits, paper = (
+        load_experiment("rankstudy", preset(f"rank_study_{name}").classArgs) for name in ("digits", "cifar10")
     )
-    assert (
-        paper.search_space.cost_table(32)(paper.search_space.sample(np.random.default_rng(0), 2)).parameters.max() < 2e6
-    )
-    default = read(RankStudySettings, {"truth": {}})
-    assert paper.training == default.training and paper.evaluation == default.evaluation, (
+    assert len(list(digits.first_jobs())) == digits.trials == 2 * 2 * 4 * 3
+    assert digits.settings.search_space.decisions == digits_table().space.decisions
+    space, default = paper.settings.search_space, RankStudySettings.model_validate({"truth": {}})
+    assert len(paper.settings.conditions) == 2 * 2 * 5 * 3
+    assert space.cost_table(32)(space.sample(np.random.default_rng(0), 2)).parameters.max() < 2e6
+    assert paper.settings.training == default.training and paper.settings.evaluation == default.evaluation, (
         "the file only spells them out"
     )
-    assert paper.stand_alone is not None and paper.stand_alone.training.epochs == 600
-    with pytest.raises(ConfigError, match="is an NNI experiment, not a ranking study"):
-        from_yaml(write(tmp_path / "x.yml", content()))
+    assert paper.settings.stand_alone.training.epochs == 600
 
 
-def test_settings_and_report_need_no_torch() -> None:
-    code = "import sys, nni_plugins.studies.rank.settings, nni_plugins.studies.rank.report; print(sorted({'torch', 'nni', 'matplotlib'} & set(sys.modules)))"
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=60
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    own = arguments(truth=None, stand_alone=OWN, data={"source": "npz", "path": "images.npz"})
+    loaded = load_experiment("rankstudy", own)
+    experiment = read_experiment(write(tmp_path / "study.yml", file_of(loaded, own)))
+    assert experiment.settings.data.path == str(tmp_path / "images.npz")
+
+
+def test_description_needs_no_torch() -> None:
+    code = (
+        "import sys, nni_plugins.studies.rank.experiment, nni_plugins.studies.sample.experiment, "
+        "nni_plugins.studies.sharing.experiment, nni_plugins.studies.diagnose.experiment\n"
+        "from nni_plugins.experiment.kinds import load_experiment\n"
+        "from nni_plugins.experiment.jobs import Plan\n"
+        f"for experiment in (load_experiment('rankstudy', {arguments()!r}), load_experiment('samplestudy', {{'random': 3}}), "
+        "load_experiment('sharingstudy', {'text': {'path': 'penn'}}), load_experiment('diagnose', {'study': 'eta'})):\n"
+        "    plan = Plan(experiment)\n"
+        "    assert [experiment.axes() and experiment.parameters(job) and plan.identity(job) for job in plan.jobs.values()]\n"
+        "print(sorted({'torch', 'nni', 'matplotlib', 'sklearn'} & set(sys.modules)))"
     )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert answer.stdout.strip() == "[]", answer.stderr
+
+
+def test_every_key_is_of_some_consequence() -> None:
+    """Of supernets and truths, but for what only the comparison looks at."""
+    alternatives = {
+        "space": {**arguments()["space"], "channels": 5},
+        "data": {"source": "digits", "limit": 100},
+        "objective": {"name": "rotation"},
+        "pool": 6,
+        "epochs": [1, 3],
+        "seeds": [0, 2],
+        "schedules": ["dependent"],
+        "evaluation.evaluation_images": 20,
+        "truth.table": str(Path(digits_table.__code__.co_filename).with_name("digits_3nodes.csv")),
+        "truth.metric": "accuracy_seed0",
+        "run_folder": "/elsewhere",
+    }
+    of_supernets = {**alternatives, "sizes": ["random", "similar"]}
+    check_every_key(study(sizes=["similar"], pool=20), of_supernets, impossible="stand_alone")
+    of_truths = {key: value for key, value in of_supernets.items() if not key.startswith("truth")}
+    of_truths |= {"stand_alone.space": {"channels": 3}, "stand_alone.seeds": [0, 2]}
+    alone = study(sizes=["similar"], pool=20, truth=None, stand_alone=OWN)
+    check_every_key(alone, of_truths, impossible="truth")
+
+
+def test_where_trainings_stand_in_the_portal() -> None:
+    table, alone = study(), study(truth=None, stand_alone=OWN, architectures=3, epochs=[1])
+    assert list(table.axes()) == ["sizes", "epochs", "schedule", "seed"] and table.phases == ("supernet",)
+    assert len(list(alone.first_jobs())) == alone.trials == 3 * 2 + 2 and alone.phases == ("truth", "supernet")
+    for experiment in (table, alone):
+        axes = experiment.axes()
+        for job in experiment.first_jobs():
+            place = experiment.parameters(job)
+            assert list(place) == list(axes) and all(place[axis] in axes[axis]["_value"] for axis in axes)
+            assert experiment.is_essential(job) == (job.phase == "truth")
+    first, *_, last = [alone.parameters(job) for job in alone.first_jobs()]
+    assert (first["phase"], first["epochs"]) == ("truth", "all") and (last["epochs"], last["e_0_1"]) == ("1", "all")
 
 
 # -- draws -------------------------------------------------------------------------------------------------------------
 def test_random_similar_and_diverse_draws() -> None:
-    study = settings(
+    small = settings(
         space={"name": "nasbench201", "channels": 4, "cells_per_stage": 1},
         architectures=20,
         truth=None,
         stand_alone=OWN,
     )
-    groups = {sizes: draw(study, sizes, (8, 8)) for sizes in ("random", "similar", "diverse")}
-    space = study.search_space
+    groups = {sizes: draw(small, sizes) for sizes in ("random", "similar", "diverse")}
+    space = small.search_space
     for drawn in groups.values():
         assert (
             drawn.pool == 400
@@ -150,25 +207,25 @@ def test_random_similar_and_diverse_draws() -> None:
         )
         assert drawn.parameters.tolist() == space.cost_table((8, 8))(drawn.rows).parameters.tolist()
         assert sum(p.numel() for p in space.network(drawn.architectures[0]).parameters()) == drawn.parameters[0]
-    assert groups["random"].rows.tolist() == draw(study, "random", (8, 8)).rows.tolist()
-    pool = np.sort(draw(study.model_copy(update={"architectures": 400, "pool": 400}), "random", (8, 8)).parameters)
+    assert groups["random"].rows.tolist() == draw(small, "random").rows.tolist()
+    pool = np.sort(draw(small.model_copy(update={"architectures": 400, "pool": 400}), "random").parameters)
     similar, diverse = np.sort(groups["similar"].parameters), np.sort(groups["diverse"].parameters)
     assert (np.abs(similar - np.median(pool)).max() <= np.sort(np.abs(pool - np.median(pool)))[19]) and np.ptp(
         similar
     ) < np.ptp(diverse) / 4
     assert diverse.tolist() == pool[10::20].tolist(), "the middle one of each twentieth"
-    other = draw(study.model_copy(update={"random_seed": 1}), "random", (8, 8))
+    other = draw(small.model_copy(update={"random_seed": 1}), "random")
     assert other.rows.tolist() != groups["random"].rows.tolist()
 
 
 def test_a_table_limits_the_draw() -> None:
-    study = settings(architectures=30)
-    drawn = draw(study, "diverse", (8, 8), digits_table())
+    small = settings(architectures=30)
+    drawn = draw(small, "diverse", digits_table())
     assert len(set(drawn.architectures)) == 30 and drawn.pool == 60, "125 cells, twins left out"
     with pytest.raises(ConfigError, match="61 distinct ones are wanted, but the table has only 60"):
-        draw(settings(architectures=61), "random", (8, 8), digits_table())
+        draw(settings(architectures=61), "random", digits_table())
     with pytest.raises(ConfigError, match="61 distinct ones are wanted, but NASBench201"):
-        draw(settings(architectures=61, truth=None, stand_alone=OWN), "random", (8, 8))
+        draw(settings(architectures=61, truth=None, stand_alone=OWN), "random")
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
@@ -176,24 +233,23 @@ class Finished:
     """A study that was interrupted in its third supernet, after the first of two epochs, and resumed."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = write(
-            folder / "study.yml", arguments(sizes=["random", "similar"], training={**TRAINING, "checkpoint_seconds": 0})
-        )
+        given = arguments(sizes=["random", "similar"], training={**TRAINING, "checkpoint_seconds": 0})
+        self.config = write(folder / "study.yml", file_of(load_experiment("rankstudy", given), given))
         self.folder, self.before, self.after = folder / "run", list[tuple[str, float]](), list[tuple[str, float]]()
 
-        def stop(name: str, row: dict[str, float] | None) -> None:
+        def stop(job: Job, row: dict[str, float] | None, plan: Plan) -> None:
             if row is not None:
-                self.before.append((name, row["epoch"]))
-                if name == "random-2-independent-0":
+                self.before.append((job.variant, row["epoch"]))
+                if job.variant == "random-2-independent-0":
                     raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            rank_study(from_yaml(self.config), self.folder, stop)
-        self.left = sorted(path.name for path in (self.folder / "supernets").glob("*/finished.json"))
-        self.value = rank_study(
-            from_yaml(self.config),
+            run_experiment(read_experiment(self.config), self.folder, stop)
+        self.left = sorted(path.name for path in (self.folder / "jobs").iterdir())
+        self.value = run_experiment(
+            read_experiment(self.config),
             self.folder,
-            lambda name, row: self.after.append((name, row["epoch"])) if row else None,
+            lambda job, row, plan: self.after.append((job.variant, row["epoch"])) if row else None,
         )
 
 
@@ -208,7 +264,7 @@ def test_nothing_is_repeated(finished: Finished, tmp_path: Path) -> None:
         ("random-1-independent-1", 1),
         ("random-2-independent-0", 1),
     ]
-    assert finished.left == ["finished.json"] * 2
+    assert finished.left == [f"supernet-random-1-independent-{seed}.json" for seed in (0, 1)]
     assert finished.after[:3] == [
         ("random-2-independent-0", 2),
         ("random-2-independent-1", 1),
@@ -216,7 +272,10 @@ def test_nothing_is_repeated(finished: Finished, tmp_path: Path) -> None:
     ]
     assert len(finished.after) == 9, "the second epoch of the interrupted one, and five others"
     assert not list(finished.folder.rglob("*.pt")), "the weights of finished trainings are deleted"
-    alone = rank_study(settings(epochs=[2], seeds=[0]), tmp_path / "run")
+    curve = finished.folder / "supernet-random-2-independent-0" / "cycle-0" / "metrics.jsonl"
+    assert len(curve.read_text().splitlines()) == 2, "their curves stay where the portal's trials look for them"
+    assert study().curve_file(Job("x", "supernet", 0)) == "cycle-0/metrics.jsonl"
+    alone = run_experiment(study(epochs=[2], seeds=[0]), tmp_path / "run")
     (undisturbed,) = alone["rows"]
     resumed = next(
         row for row in finished.value["rows"] if list(row["condition"].values()) == ["random", 2, "independent", 0]
@@ -251,20 +310,24 @@ def test_what_is_written(finished: Finished) -> None:
         0 <= float(r["score-1-independent-0"]) <= 100 and sum(float(x["change-1-independent-0"]) for x in scores) == 0
         for r in scores
     )
-    report = (finished.folder / "report.md").read_text()
+    job = load(finished.folder / "jobs" / "supernet-similar-2-independent-1.json")
+    assert job["value"]["result"]["scores"] == given and job["value"]["default"] == pytest.approx(np.mean(given))
+    report = (finished.folder / "report" / "report.md").read_text()
     assert (
         "5 architectures would give PA 0.5 ± 0.204" in report
         and "## Table 3, by sizes of the architectures (independent schedule)" in report
     )
-    assert "| epochs | PA | rho | tau-b |\n|---|---|---|---|\n| 1 |" in report, "the paper has neither 1 nor 2 epochs"
-    assert all((finished.folder / name).read_bytes()[:4] == b"\x89PNG" for name in ("epochs.png", "scatter.png"))
+    assert "| epochs | PA | rho | tau-b |\n| --- | ---: | ---: | ---: |\n| 1 |" in report, (
+        "the paper has neither 1 nor 2 epochs"
+    )
+    page = (finished.folder / "report" / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 2 and "Versions" in page
 
 
-def test_the_command(finished: Finished, run: Cli, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = run("rank-study", finished.config, "--run-folder", finished.folder, "--json")
+def test_the_command(finished: Finished, run: Cli) -> None:
+    answer = run("rank-study", finished.config, "--output", finished.folder, "--json")
     assert answer.status == 0 and answer.json == finished.value, "read back, not trained again"
-    application.console.print(*_shown(finished.value, finished.folder))
-    shown = capsys.readouterr().out
+    shown = run("rank-study", finished.config, "--output", finished.folder, "--processes", 2).out
     assert (
         "Table 2, by training epochs (random sizes, independent schedule)" in shown
         and "rows.csv" in shown
@@ -274,24 +337,36 @@ def test_the_command(finished: Finished, run: Cli, capsys: pytest.CaptureFixture
 
 
 def test_other_settings_are_refused(finished: Finished) -> None:
+    whole = read_experiment(finished.config).settings
     for changes, message in (
         ({"random_seed": 1}, "random_seed: 0 -> 1"),
         ({"sampling": "proportional"}, "sampling: 'uniform' -> 'proportional'"),
+        ({"evaluation": {"evaluation_batch": 50}}, "evaluation.evaluation_batch: 500 -> 50"),
     ):
-        study = from_yaml(finished.config).model_copy(update=changes)
         with pytest.raises(ConfigChanged, match=message):
-            rank_study(study, finished.folder)
-    more = from_yaml(finished.config).model_copy(
-        update={"analysis": settings(analysis={"resamples": 200, "top": [3]}).analysis}
-    )
-    rows = rank_study(more, finished.folder)["rows"]
+            run_experiment(study(**{**whole.model_dump(), **changes}), finished.folder)
+    more = study(**{**whole.model_dump(), "analysis": {"resamples": 200, "top": [3]}})
+    rows = run_experiment(more, finished.folder)["rows"]
     assert list(rows[0]["overlap"]) == ["3"], "how it is compared may be changed afterwards"
 
 
+def test_a_supernet_that_failed_is_left_out(finished: Finished, tmp_path: Path) -> None:
+    experiment = read_experiment(finished.config)
+    plan = Plan(experiment)
+    for job in plan.jobs.values():
+        job.status = "running"
+        if job.variant == "random-1-independent-0":
+            job.status = "failed"
+        else:
+            plan.done(job.name, load(finished.folder / "jobs" / f"{job.name}.json")["value"])
+    value = experiment.conclude(plan, tmp_path)
+    assert value["failed"] == ["supernet-random-1-independent-0"] and len(value["rows"]) == 7
+    assert value["tables"][0]["lines"][0]["pairwise"]["seeds"] == 1
+    assert "failed: supernet-random-1-independent-0" in (tmp_path / "report" / "report.md").read_text()
+
+
 def test_stand_alone_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seeds of three architectures, shared by both draws where they have the same ones; then a truth that fails
-    does so before supernets.
-    """
+    """Two seeds of three architectures, shared by both draws where they have the same ones."""
     trained: list[tuple[str, int]] = []
     whole = StandAlone.train
 
@@ -302,7 +377,7 @@ def test_stand_alone_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(StandAlone, "train", noted)
     own = {**OWN, "space": {"channels": 2}}
-    study = settings(
+    alone = study(
         architectures=3,
         sizes=["random", "diverse"],
         epochs=[1],
@@ -311,18 +386,17 @@ def test_stand_alone_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         stand_alone=own,
         sampling="proportional",
     )
-    value = rank_study(study, tmp_path)
+    value = run_experiment(alone, tmp_path)
     groups = value["groups"]
     texts = {row["architecture"] for group in groups.values() for row in group["architectures"]}
-    assert len(trained) == len(set(trained)) == 2 * len(texts) and len(
-        list((tmp_path / "truth").glob("*/finished.json"))
-    ) == 2 * len(texts)
+    jobs = [load(path) for path in (tmp_path / "jobs").glob("truth-*.json")]
+    assert len(trained) == len(set(trained)) == 2 * len(texts) == len(jobs)
     assert groups["random"]["truth_seeds"] == 2 and 0 <= groups["random"]["truth_reliability"] <= 1
-    first = groups["random"]["architectures"][0]
+    first, space = groups["random"]["architectures"][0], alone.settings.search_space
     stored = [
-        load(p)["value"]["metric"]
-        for p in (tmp_path / "truth").glob("*/finished.json")
-        if load(p)["identity"]["architecture"] == first["architecture"]
+        job["value"]["default"]
+        for job in jobs
+        if space.to_string(space.architecture(job["job"]["choices"])) == first["architecture"]
     ]
     assert first["truth"] == pytest.approx(np.mean(stored)) and len(stored) == 2
 
@@ -334,40 +408,13 @@ def test_what_does_not_fit_is_refused_before_any_training(tmp_path: Path, monkey
     monkeypatch.setattr(SharedImages, "train", never)
     monkeypatch.setattr(StandAlone, "train", never)
     with pytest.raises(ConfigError, match="has no drop-path"):
-        rank_study(settings(training={**TRAINING, "drop_path": 0.1}), tmp_path)
+        run_experiment(study(training={**TRAINING, "drop_path": 0.1}), tmp_path)
     with pytest.raises(ConfigError, match=r"truth\.table: digits_3nodes\.csv is of NASBench201"):
-        rank_study(settings(space={"name": "nasbench201", "channels": 4}), tmp_path)
+        run_experiment(study(space={"name": "nasbench201", "channels": 4}), tmp_path)
     with pytest.raises(DataError, match="colorization needs colours"):
-        rank_study(settings(objective={"name": "colorization"}), tmp_path)
-    data = runner.load(settings().data)
-    monkeypatch.setattr(runner, "load", lambda _: type(data)(data.train, None))
+        run_experiment(study(objective={"name": "colorization"}), tmp_path)
+    data = training.load(settings().data)
+    monkeypatch.setattr(training, "load", lambda _: ImageData(data.train, None))
     with pytest.raises(DataError, match=r"needs labelled test images\.\n.*or give a table as truth"):
-        rank_study(settings(truth=None, stand_alone=OWN), tmp_path)
+        run_experiment(study(truth=None, stand_alone=OWN), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_finished_trainings(tmp_path: Path) -> None:
-    def work(folder: Path) -> dict[str, Any]:
-        folder.mkdir(parents=True)
-        (folder / "weights").write_text("large")
-        return {"score": 1.5}
-
-    assert (
-        once(tmp_path / "a", {"seed": (0, 1)}, work) == {"score": 1.5} and not (tmp_path / "a" / "checkpoints").exists()
-    )
-    assert once(tmp_path / "a", {"seed": [0, 1]}, lambda _: {}) == {"score": 1.5}, "read back"
-    with pytest.raises(ConfigChanged, match=r"holds another training: seed: \[0, 1\] -> 2"):
-        once(tmp_path / "a", {"seed": 2}, work)
-    (tmp_path / "a" / "finished.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"finished.json is damaged"):
-        once(tmp_path / "a", {"seed": [0, 1]}, work)
-
-    def broken(folder: Path) -> dict[str, Any]:
-        folder.mkdir(parents=True)
-        raise TrainingError("the loss became nan in epoch 1.")
-
-    with pytest.raises(TrainingError):
-        once(tmp_path / "b", {}, broken)
-    assert [p.name for p in (tmp_path / "b").iterdir()] == ["checkpoints"], (
-        "what an interrupted training continues from is kept"
-    )

@@ -38,7 +38,7 @@ class RankStudyExperiment(Experiment):
     command = "rank-study"
     settings_class = RankStudySettings
     paths = ("data.path", "truth.table")
-    harmless = HARMLESS | {"analysis"}
+    harmless = HARMLESS | {"truth", "analysis"}
     keeps_weights = False
     settings: RankStudySettings
 
@@ -103,7 +103,7 @@ class RankStudyExperiment(Experiment):
                 "seed": job.seed,
             }
         condition = self._conditions[job.variant]
-        training = settings.training.model_dump(mode="json", exclude={"epochs"})
+        training = settings.training.model_dump(mode="json")
         return {
             "space": settings.space,
             "data": data,

@@ -26,8 +26,9 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class SupernetOfStudy(NAOV2Training):
-    """NAO-V2's supernet; ``epochs`` stands above, for there are several."""
+    """NAO-V2's supernet."""
 
+    epochs: int = Field(1, exclude=True, description="stands above, for there are several")
     devices: Literal[1] = Field(1, description="a supernet is trained on one device")
 
 
