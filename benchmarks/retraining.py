@@ -32,8 +32,9 @@ from timm.utils import ModelEmaV3
 
 from nni_plugins.evaluators.retraining import recipes
 from nni_plugins.evaluators.retraining.evaluator import TimmRetrain
-from nni_plugins.evaluators.retraining.network import build, subject
+from nni_plugins.evaluators.retraining.network import build
 from nni_plugins.evaluators.retraining.settings import Recipe
+from nni_plugins.evaluators.subjects.resolver import image_subject
 
 
 def images(folder: Path, count: int, side: int, classes: int = 10) -> Path:
@@ -58,7 +59,7 @@ def ours(model: str, recipe: Recipe, data: Path, count: int) -> float:
 def plain(model: str, recipe: Recipe, data: Path, count: int, classes: int) -> float:
     """The same of timm's own steps."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network: Any = build(subject(model), recipe, classes, 0).to(device)
+    network: Any = build(image_subject(model), recipe, classes, 0).to(device)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)
     dataset = create_dataset("", str(data), split="train")

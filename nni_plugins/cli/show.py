@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from nni_plugins.spaces.base import ImageSize
+
 from .console import AsJson, app, emit, grid
 from .options import Architecture, Job, Rank, Space, SpaceArgument, origin_line, origin_of
 
@@ -37,7 +39,7 @@ def show(
     found = origin_of(architecture, space, space_argument, rank, job)
     built, chosen = found.subject.in_space("only networks of our spaces are shown")
     about: dict[str, Any] = {}
-    size = image_size or USUAL_SIZE
+    size: ImageSize = image_size or USUAL_SIZE
     if found.subject.name in names():
         entry = published(found.subject.name)
         size = image_size or entry.image_size
