@@ -80,11 +80,11 @@ class Rows:
         return Subject(space.name, space, space.architecture(row.choices))
 
     def about(self, row: Row, rank: int | None) -> dict[str, Any]:
-        """Where ``row`` stands, as JSON; ``means``: of every group."""
+        """Where ``row`` stands, as JSON; ``means``: of every group, found ones first, then random ones."""
         metric = None if self.metric is None else {"name": self.metric.name, "unit": self.metric.unit}
-        values: dict[str, list[float]] = {one.group: [] for one in self.rows}
-        for one in self.rows:
-            values[one.group] += [] if one.value is None else [one.value]
+        values: dict[str, list[float]] = {}
+        for one in sorted(self.rows, key=lambda one: (one.source != "found", one.source != "random")):
+            values.setdefault(one.group, []).extend([] if one.value is None else [one.value])
         means = {group: {"mean": sum(v) / len(v), "count": len(v)} for group, v in values.items() if v}
         random = next((one.group for one in self.rows if one.source == "random" and one.group in means), None)
         found = {"group": row.group, "job": next(iter(row.jobs), None), "rank": rank}

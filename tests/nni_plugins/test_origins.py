@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from nni_plugins.cli.retrain_report import beside
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
 from nni_plugins.evaluators.files import write_json
 from nni_plugins.evaluators.subjects.subject import Subject
@@ -27,6 +28,8 @@ from nni_plugins.spaces.published import published
 from .small import CELL, OTHER, experiment, load, value_of
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
+COUNTS = {"found": 6, "random": 2, "largest_parameters": 1, "resnet18": 1}
+"""How many architectures of each source the search has."""
 
 
 def finished(searched: SearchExperiment, folder: Path) -> dict[str, Any]:
@@ -188,6 +191,23 @@ def test_random_search(tmp_path: Path) -> None:
     result = finished(experiment("randomsearch", random=3, baselines=["largest_macs"]), tmp_path)
     drawn = sorted((row for row in result["architectures"] if row["source"] == "random"), key=lambda row: -value(row))
     assert [choices(str(tmp_path), rank=rank) for rank in (1, 2, 3)] == [row["choices"] for row in drawn]
+
+
+def test_what_is_said_beside_it(search: Path, comparison: Path, tmp_path: Path) -> None:
+    means = origin(str(search)).about["means"]
+    assert list(means)[:2] == ["found", "random"] and {name: one["count"] for name, one in means.items()} == COUNTS
+    listed = ", ".join(f"{name} {one['mean']:.2f} ({one['count']})" for name, one in means.items())
+    assert beside(origin(str(search)).about) == [
+        f"RLNAS with 2 seeds: mean accuracy of its own evaluations (how many): {listed}."
+    ]
+    assert beside(origin(str(comparison)).about)[0].startswith("the comparison: mean accuracy of its own evaluations")
+    finished(experiment(evaluations={}, found=2, random=0), tmp_path / "none")
+    assert beside(origin(str(tmp_path / "none")).about) == [
+        "RLNAS with 1 seed evaluated nothing, so no random architectures stand beside this one."
+    ]
+    finished(experiment(found=2, random=0), tmp_path / "found")
+    assert beside(origin(str(tmp_path / "found")).about)[1] == "There are no random architectures to compare it with."
+    assert beside(origin(CELL, None, {"nodes": 3}).about) == []
 
 
 @pytest.mark.parametrize(
