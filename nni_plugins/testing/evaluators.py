@@ -73,6 +73,9 @@ class Untouchable:
     def __getattr__(self, key: str) -> NoReturn:
         raise AssertionError(f"{self._name} was looked at: {key}")
 
+    def __len__(self) -> NoReturn:
+        raise AssertionError(f"{self._name} was looked at: its length")
+
 
 class EvaluatorContract:
     """Inherit, define :meth:`plugin`, and let pytest collect the tests."""

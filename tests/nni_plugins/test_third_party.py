@@ -87,6 +87,7 @@ def test_a_search(installed: dict[str, str], tmp_path: Path) -> None:
     file = experiment_file(installed, tmp_path / "x.yml", "Annealing", ARGUMENTS)
     content = yaml.safe_load(file.read_text())
     assert content["tuner"]["name"] == "Annealing" and content["maxTrialNumber"] == 1 + 2 + 2 + 1
+    run(installed, "nni-plugins", "register")
     findings = json.loads(run(installed, "nni-plugins", "doctor", str(file), "--json"))
     assert {"subject": str(file), "state": "ok"}.items() <= next(
         f for f in findings if f["subject"] == str(file)
@@ -127,4 +128,4 @@ def test_the_tuner(installed: dict[str, str]) -> None:
 
 def test_from_python(installed: dict[str, str], tmp_path: Path) -> None:
     printed = run(installed, "python", "-c", PROGRAM, folder=tmp_path)
-    assert printed.strip().splitlines()[-1] == "found 2"
+    assert "found 2" in printed.splitlines()

@@ -32,6 +32,7 @@ class LinearProbe(EvaluatorPlugin):
     name = "linear_probe"
     about = "a ridge classifier on the features of an untrained network"
     settings_class = ProbeSettings
+    looks_up = True  # it is done in a second: nothing to resume, and no curve
     curve_file = None
     settings: ProbeSettings
 
@@ -60,7 +61,7 @@ class LinearProbe(EvaluatorPlugin):
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
         images = self.images()
         assert images.test is not None
-        return self._probe(network, seed, images.train, images.test, report)
+        return self._probe(network, seed, images.train, images.test)
 
     def ask(self, architecture: Architecture, seed: int, folder: Path | None) -> float:
         """On every fifth training image, fitted on the others."""
@@ -69,17 +70,15 @@ class LinearProbe(EvaluatorPlugin):
         train = self.images().train
         held_out = np.arange(len(train)) % 5 == 0
         fit, rest = train.subset(np.flatnonzero(~held_out)), train.subset(np.flatnonzero(held_out))
-        return self._probe(architecture, seed, fit, rest, None).value
+        return self._probe(architecture, seed, fit, rest).value
 
-    def _probe(self, network: Network, seed: int, fit: ImageSet, rest: ImageSet, report: Report | None) -> Measured:
+    def _probe(self, network: Network, seed: int, fit: ImageSet, rest: ImageSet) -> Measured:
         from nni_plugins.evaluators.randomness import torch_fork
 
         assert isinstance(network, Architecture)
         with torch_fork(seed, "initialisation"):
             built = self.space.with_classes(64).network(network)
         accuracy = _ridge_accuracy(built, fit, rest, self.settings.ridge)
-        if report is not None:
-            report({"epoch": 1.0, "loss": 100.0 - accuracy})
         costs = self.space.cost_table(fit.input_size)(self.space.encode([network]))
         return Measured(accuracy, cost={"parameters": float(costs.parameters[0]), "macs": float(costs.macs[0])})
 
