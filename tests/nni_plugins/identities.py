@@ -29,14 +29,14 @@ def variable(settings: BaseModel) -> Iterator[str]:
             yield key
 
 
-def check_every_key(experiment: Experiment, alternatives: Mapping[str, Any], impossible: str = "") -> None:
+def check_every_key(experiment: Experiment, alternatives: Mapping[str, Any], impossible: tuple[str, ...] = ()) -> None:
     """Keys that change nothing must be those that are said to, no more and no less.
 
     Args:
         alternatives: other values of keys for which none can be guessed; they stand for all keys below them.
-        impossible: a key that can have no other value beside the others.
+        impossible: keys that can have no other value beside the others.
     """
-    settings, before, known = experiment.settings, identities(experiment), {*alternatives, impossible}
+    settings, before, known = experiment.settings, identities(experiment), {*alternatives, *impossible}
     guessed = [key for key in variable(settings) if not any(f"{key}.".startswith(f"{one}.") for one in known)]
     for key in (*guessed, *alternatives):
         other = changed(settings, key, alternatives[key]) if key in alternatives else with_another_value(settings, key)

@@ -14,7 +14,7 @@ import pytest
 
 from nni_plugins import trial
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, LabelError
-from nni_plugins.evaluators.reports.sample_study.report import write_study
+from nni_plugins.evaluators.reports.sample_study import report
 from nni_plugins.evaluators.statistics.correlation import correlation
 from nni_plugins.experiment.jobs import Job, Plan
 from nni_plugins.experiment.kinds import load_experiment
@@ -271,9 +271,9 @@ def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
     assert value["failed"] == ["sample-4-rotation-2"] and (value["compared"], len(value["accuracies"])) == (7, 8)
     rows = list(csv.DictReader((tmp_path / "study.csv").open()))
     assert [row["rotation"] for row in rows] == ["20.0", "30.0", "40.0", "", "60.0", "70.0", "80.0", "90.0"]
-    report = (tmp_path / "report" / "report.md").read_text()
-    assert r"| rotation | supervised | 1.00 \[1.00, 1.00\] |" in report and "7 of 8 architectures" in report
-    assert "failed: sample-4-rotation-2" in report and "## Setting" in report and "torch" in report
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert r"| rotation | supervised | 1.00 \[1.00, 1.00\] |" in text and "7 of 8 architectures" in text
+    assert "failed: sample-4-rotation-2" in text and "## Setting" in text and "torch" in text
     best = study(**{**whole.settings.model_dump(), "measure": "best"})
     assert study_of(best.settings, best.architectures, plan).measured.column("supervised")[0] == 99 - 2
 
@@ -295,7 +295,7 @@ def test_the_numbers_stand_there_before_a_figure_is_drawn(tmp_path: Path, monkey
     monkeypatch.setattr(figures, "scatter_figure", broken)
     small = study()
     with pytest.raises(RuntimeError, match="no fonts"):
-        write_study(study_of(small.settings, small.architectures, finished(small)), tmp_path)
+        report.write_study(study_of(small.settings, small.architectures, finished(small)), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study.csv", "study.json"]
 
 
@@ -304,7 +304,8 @@ class Stopped(Exception):
     pass
 
 
-def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path) -> None:
+def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "svg", lambda figure: b"<svg/>")
     whole = run_experiment(study(), tmp_path / "whole")
     seen: list[tuple[str, int | None]] = []
 
