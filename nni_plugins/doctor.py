@@ -185,9 +185,9 @@ def _file(config: Path) -> Iterator[Finding]:
         yield _broken(subject, error)
         return
     yield Finding(subject, "ok", f"a valid experiment for tuner {experiment.name}, {experiment.trials} trials")
-    if _needs_torch(experiment):
-        problem, remedy = TORCH_FREE
-        yield Finding(f"tuner of {config.name}", "broken", f"it imports torch; {problem}", remedy)
+    told = _start_tuner(experiment)
+    if told is not None:
+        yield Finding(f"tuner of {config.name}", "broken", *told)
     yield from _needed(experiment)
 
 
@@ -217,19 +217,28 @@ _PROBE = """
 import json, sys
 from nni_plugins.experiment.jobs import Plan
 from nni_plugins.experiment.kinds import load_experiment
-experiment = load_experiment(sys.argv[1], json.load(sys.stdin))
-experiment.check()
-Plan(experiment).next()
+try:
+    experiment = load_experiment(sys.argv[1], json.load(sys.stdin))
+    experiment.check()
+    Plan(experiment).next()
+except Exception as error:
+    sys.exit(" ".join(f"{type(error).__name__}: {error}".split())[:300])
 print("torch" in sys.modules)
 """
 
 
-def _needs_torch(experiment: Experiment) -> bool:
-    """Whether what NNI's tuner does first imports torch; in a process that has not imported it yet."""
+def _start_tuner(experiment: Experiment) -> tuple[str, str] | None:
+    """(problem, remedy) of what NNI's tuner does first, in a process that has not imported torch; None if there is none."""
     command = [sys.executable, "-c", _PROBE, experiment.name]
     settings = experiment.settings.model_dump_json()
     answer = subprocess.run(command, input=settings, capture_output=True, text=True, check=False)
-    return answer.stdout.split()[-1:] == ["True"]
+    if answer.returncode:
+        words = answer.stderr.strip().splitlines()[-1:] or ["no message"]
+        return f"it would end at its start: {words[0]}", "Mend the package of the strategy or evaluator."
+    if answer.stdout.split()[-1:] == ["True"]:
+        problem, remedy = TORCH_FREE
+        return f"it imports torch; {problem}", remedy
+    return None
 
 
 def _paths(experiment: Experiment) -> Iterator[tuple[str, str]]:

@@ -166,11 +166,16 @@ class Theirs(StrategyPlugin):
     name, about, score = "Theirs", "somebody's", ANGLE
     def search(self, problem): ...
 """
-CHECK = """
+TORCH = """
     def check(self, setup):
         import torch
 """
-NEEDS_TORCH = doctor._needs_torch
+CRASH = """
+    def check(self, setup):
+        import sys
+        assert "nni_plugins.doctor" in sys.modules, "only where doctor runs"
+"""
+START_TUNER = doctor._start_tuner
 
 
 @pytest.fixture
@@ -214,15 +219,18 @@ def test_a_plugin_that_takes_torch_into_the_tuner(install: Install) -> None:
     assert [plugin.name for plugin in plugins_with_torch([*plugins, plugins[0]])] == ["theirs"], "the others do not"
 
 
-def test_a_check_that_takes_torch_into_the_tuner(
-    run: Cli, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_probes: None
+@pytest.mark.parametrize(
+    ("check", "told"), [(TORCH, "ten seconds"), (CRASH, "only where doctor runs")], ids=["torch", "crash"]
+)
+def test_a_strategy_with_which_the_tuner_does_not_start(
+    run: Cli, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_probes: None, check: str, told: str
 ) -> None:
-    install(STRATEGY + CHECK, "[nni_plugins.strategies]\ntheirs = theirs:Theirs\n")
-    monkeypatch.setattr(doctor, "_needs_torch", NEEDS_TORCH)
+    install(STRATEGY + check, "[nni_plugins.strategies]\ntheirs = theirs:Theirs\n")
+    monkeypatch.setattr(doctor, "_start_tuner", START_TUNER)
     path = write(tmp_path / "x.yml", content("theirs"))
     known = findings(run("doctor", path, "--json"))
     assert known[str(path)]["state"] == "ok" and "strategies: theirs" not in known
-    assert known["tuner of x.yml"]["state"] == "broken" and "ten seconds" in known["tuner of x.yml"]["detail"]
+    assert known["tuner of x.yml"]["state"] == "broken" and told in known["tuner of x.yml"]["detail"]
 
 
 def test_two_plugins_of_one_name(run: Cli, install: Install, no_probes: None) -> None:
@@ -297,7 +305,7 @@ def no_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without OpenMMLab's packages, and the processes that see whether plugins import torch: both take seconds."""
     monkeypatch.setattr(doctor, "_mmlab", list)
     monkeypatch.setattr(doctor, "plugins_with_torch", lambda plugins: [])
-    monkeypatch.setattr(doctor, "_needs_torch", lambda experiment: False)
+    monkeypatch.setattr(doctor, "_start_tuner", lambda experiment: None)
 
 
 def findings(answer: Answer) -> dict[str, dict[str, str]]:
