@@ -6,12 +6,28 @@ are then answered from memory. NNI is imported when a method runs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 from .questions import Questions
 from .settings import EvolutionSearchSettings, NAOSearchSettings, TPESearchSettings
+
+
+@contextmanager
+def quiet_nni() -> Iterator[None]:
+    """Within the block NNI's tuners and strategies keep their progress to themselves: a line for every question."""
+    import nni  # which sets its logger's level
+
+    logger = logging.getLogger(nni.__name__)
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def ask_at_random(questions: Questions, seed: int) -> None:
@@ -43,14 +59,17 @@ def _drive(tuner: Any, questions: Questions, told_after: int | None) -> None:
         given = tuner.generate_multiple_parameters([number])
         if not given:  # every architecture has been suggested
             return
-        architecture = questions.admitted(given[0])
-        if architecture is not None:
-            value: float | None = questions.ask(architecture)
-        else:
-            value = questions.worst if told_after is not None and len(questions.curve) >= told_after else None
+        architecture, value = questions.admitted(given[0]), None
+        replaced = architecture is not None and architecture.as_dict() != given[0]
+        if architecture is not None and not replaced:
+            value = questions.ask(architecture)
+        elif told_after is not None and len(questions.curve) >= told_after:
+            value = questions.worst
         if value is not None:
             tuner.receive_trial_result(number, given[0], value)
         tuner.trial_end(number, value is not None)
+        if architecture is not None and replaced:
+            tuner.import_data([{"parameter": architecture.as_dict(), "value": questions.ask(architecture)}])
 
 
 def ask_by_nao(questions: Questions, settings: NAOSearchSettings, seed: int) -> None:
@@ -76,8 +95,8 @@ def ask_by_nao(questions: Questions, settings: NAOSearchSettings, seed: int) -> 
 def ask_by_evolution(questions: Questions, settings: EvolutionSearchSettings, seed: int) -> None:
     """NNI's RegularizedEvolution on a space that is a dictionary and an engine that asks.
 
-    A random individual is drawn until one is not refused. NNI tries a mutation that is refused or known again, 500 times,
-    and ends the search when none is new.
+    NNI draws a refused individual again, and gives up after 500 times in which every mutation was refused or known: then
+    the search ends early.
     """
     from nni.mutable import Categorical, MutableDict, SampleValidationError
     from nni.nas.execution.engine import ExecutionEngine
@@ -96,21 +115,20 @@ def ask_by_evolution(questions: Questions, settings: EvolutionSearchSettings, se
         inner = MutableDict({key: Categorical(axis["_value"], label=key) for key, axis in axes.items()})
 
         def random(self, memo: dict[str, str], random_state: Any) -> Model:
-            while questions.open:
-                memo.clear()
-                self.inner.random(memo=memo, random_state=random_state)
-                if questions.admitted(memo) is not None:
-                    return Model(memo)
-            raise SampleValidationError("no more architectures can be expected to meet the limits")
+            self.inner.random(memo=memo, random_state=random_state)
+            model = self.freeze(memo)
+            memo.update(model.sample)
+            return model
 
         def simplify(self) -> Any:
             return self.inner.simplify()
 
         def freeze(self, sample: dict[str, str]) -> Model:
             self.inner.validate(sample)
-            if questions.admitted(sample) is None:
+            architecture = questions.admitted(sample)
+            if architecture is None:
                 raise SampleValidationError("not an architecture of the space, or beyond the limits")
-            return Model(sample)
+            return Model(architecture.as_dict())
 
     class Engine(ExecutionEngine):
         def submit_models(self, *models: Any) -> None:

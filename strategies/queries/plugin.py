@@ -27,10 +27,13 @@ class QueriesPlugin(StrategyPlugin):
 
     def search(self, problem: Problem) -> SearchResult:
         """Ask, and rank."""
+        from .methods import quiet_nni
+
         questions = Questions(problem, problem.search.queries)
-        self.ask(questions, problem)
+        with quiet_nni():
+            self.ask(questions, problem)
         cost = {"queries": float(len(questions.curve)), "search_epochs": 0.0}
-        details = {"refused_suggestions": questions.refused}
+        details = {"refused_suggestions": questions.refused, "replaced_suggestions": questions.replaced}
         return SearchResult(questions.ranked(), questions.curve, details=details, cost=cost)
 
     @abstractmethod

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.errors import SpaceError
 
 from ..base import Problem
+from ..drawing import draw
 from ..ranking import Ranked
 
-PATIENCE = 10_000
-"""So many refused suggestions in a row end a search: no more architectures can be expected to meet the limits."""
+PATIENCE = 20
+"""After so many refused suggestions in a row a random architecture takes the place of the next one."""
 
 
 class Questions:
@@ -33,14 +35,15 @@ class Questions:
         self.problem, self.queries, self._ask = problem, queries, problem.ask
         self.answers: dict[Architecture, float] = {}
         self.curve: list[dict[str, float]] = []
-        self.refused = 0
-        """Suggestions in all that were refused."""
-        self.refused_in_a_row = 0
+        self.refused = self.replaced = 0
+        """Suggestions that were refused, and those that random architectures took the place of."""
+        self._refused_in_a_row = 0
+        self._exhausted = False
 
     @property
     def open(self) -> bool:
         """Whether another question may be asked."""
-        return len(self.curve) < self.queries and self.refused_in_a_row < PATIENCE
+        return len(self.curve) < self.queries and not self._exhausted
 
     @property
     def worst(self) -> float | None:
@@ -48,20 +51,38 @@ class Questions:
         return min(self.answers.values(), default=None)
 
     def admitted(self, choices: Mapping[str, Any]) -> Architecture | None:
-        """The architecture of a suggestion; None where it is refused."""
-        space, limits = self.problem.space, self.problem.limits
+        """The architecture to ask for: that of the suggestion, or after :data:`PATIENCE` refused ones a random one that
+        was not asked for. None where it is refused, or nothing is left.
+        """
+        architecture = self._architecture(choices)
+        if architecture is None:
+            self.refused += 1
+            self._refused_in_a_row += 1
+            if self._refused_in_a_row <= PATIENCE:
+                return None
+            architecture = self._replacement()
+        self._refused_in_a_row = 0
+        return architecture
+
+    def _architecture(self, choices: Mapping[str, Any]) -> Architecture | None:
+        """None: there is no such architecture, or it is beyond the limits."""
+        space = self.problem.space
         try:
             architecture = space.architecture(choices)
         except SpaceError:
-            return self._refused()
-        if not limits.mask(space, space.encode([architecture]))[0]:
-            return self._refused()
-        self.refused_in_a_row = 0
-        return architecture
+            return None
+        within = self.problem.limits.mask(space, space.encode([architecture]))
+        return architecture if within[0] else None
 
-    def _refused(self) -> None:
-        self.refused += 1
-        self.refused_in_a_row += 1
+    def _replacement(self) -> Architecture | None:
+        p, rng = self.problem, generator(self.problem.seed, "replaced suggestion", self.replaced)
+        try:
+            (architecture,) = draw(p.space, 1, rng, self.answers, p.limits)
+        except ConfigError:  # as far as random draws tell, all that meet the limits were asked for
+            self._exhausted = True
+            return None
+        self.replaced += 1
+        return architecture
 
     def ask(self, architecture: Architecture) -> float:
         """The value of an admitted architecture; larger is better."""
