@@ -30,7 +30,12 @@ import torch
 from nni_plugins.evaluators.files import atomic_write
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.evaluators.tables.table import Table, nasbench201_table
-from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces import Architecture, NASBench201
+from nni_plugins.strategies.base import Problem
+from nni_plugins.strategies.limits import Limits
+from nni_plugins.strategies.queries.methods import ask_by_evolution
+from nni_plugins.strategies.queries.questions import Questions
+from nni_plugins.strategies.queries.settings import EvolutionSearchSettings
 
 CHECKPOINTS = (50, 100, 200, 500)
 NAO_SMALL: dict[str, Any] = {"initial": 50, "proposals": {"seeds": 25, "new": 25}}
@@ -51,11 +56,6 @@ class Queries:
         self.labels = table.space.labels
         self.rows: list[int] = []
 
-    @property
-    def curve(self) -> list[int]:
-        """One entry a query, as ``nni_plugins.studies.compare`` counts them."""
-        return self.rows
-
     def __call__(self, parameters: dict[str, str]) -> float:
         row = self.numbers[tuple(parameters[label] for label in self.labels)]
         self.rows.append(row)
@@ -75,13 +75,30 @@ def drive(tuner: Any, space: dict[str, Any], look: Queries, queries: int) -> Non
         tuner.trial_end(number, True)
 
 
+class LookedUp(Questions):
+    """Questions of which each is looked up, those that were asked before too."""
+
+    def __init__(self, look: Queries, queries: int) -> None:
+        space = look.table.space
+        problem = Problem(space, None, None, None, Limits(), 1, ask=lambda architecture: look(architecture.as_dict()))
+        super().__init__(problem, queries)
+
+    def ask(self, architecture: Architecture) -> float:
+        self.answers.pop(architecture, None)
+        return super().ask(architecture)
+
+
+def evolve(look: Queries, queries: int, seed: int, **arguments: Any) -> None:
+    """NNI's RegularizedEvolution."""
+    ask_by_evolution(LookedUp(look, queries), EvolutionSearchSettings(queries=queries, **arguments), seed)
+
+
 def run(method: str, seed: int, look: Queries, queries: int) -> None:
     """``queries`` look-ups by ``method``."""
     from nni.algorithms.hpo.random_tuner import RandomTuner
     from nni.algorithms.hpo.tpe_tuner import TpeTuner
 
     from nni_plugins.portal.nao_tuner import NAOTuner
-    from nni_plugins.studies.compare.queries import evolution
 
     space = look.table.space.nni_search_space()
     if method == "Random":
@@ -89,11 +106,9 @@ def run(method: str, seed: int, look: Queries, queries: int) -> None:
     elif method == "TPE":
         drive(TpeTuner(optimize_mode="maximize", seed=seed), space, look, queries)
     elif method == "RegularizedEvolution":
-        evolution(look.table.space, look, queries, seed, {})  # type: ignore[arg-type]
+        evolve(look, queries, seed)
     elif method == "RegularizedEvolution, small":
-        evolution(
-            look.table.space, look, queries, seed, {"population_size": 20, "sample_size": 5, "mutation_prob": 1 / 6}
-        )  # type: ignore[arg-type]
+        evolve(look, queries, seed, population_size=20, sample_size=5, mutation_prob=1 / 6)
     else:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["NNI_CHECKPOINT_DIRECTORY"] = folder
