@@ -49,7 +49,7 @@ class Limits(Settings):
             costs = cost_model(space, self.image_size)(indices)
             mask &= costs.parameters <= (self.max_parameters or np.inf)
             mask &= costs.macs <= (self.max_macs or np.inf)
-        if self.latency_table is not None and mask.any():
+        if self.latency_table is not None and self.max_latency is not None and mask.any():
             mask[mask] = latency_of(self.latency_table, space)(indices[mask]) <= self.max_latency
         return mask
 

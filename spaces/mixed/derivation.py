@@ -79,9 +79,7 @@ def _nodes(space: EdgeSpace, cell: str, table: Floats, none: bool) -> tuple[list
     return sums, columns
 
 
-def independent_choices(
-    space: SearchSpace, tables: Mapping[str, Floats]
-) -> tuple[list[Floats], list[list[list[int]]]]:
+def independent_choices(space: SearchSpace, tables: Mapping[str, Floats]) -> tuple[list[Floats], list[list[list[int]]]]:
     """What is chosen independently of all else, an edge's operation on NAS-Bench-201, otherwise a node's two edges with
     theirs: for each the sum of ``tables`` (kind of cell -> (edges, operations)) over every choice, and that choice's
     index columns. One choice from each, their columns one after the other, is an architecture.
@@ -89,7 +87,7 @@ def independent_choices(
     if isinstance(space, NASBench201):
         sums = list(tables["cell"])
         return sums, [[[v] for v in range(len(row))] for row in sums]
-    sums, columns = [], []
+    sums, columns = list[Floats](), list[list[list[int]]]()
     cells = cast(EdgeSpace, space)
     for cell in CELLS:
         none = tables[cell].shape[1] > len(cells.sets[cell][EDGES[0]])

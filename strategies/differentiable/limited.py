@@ -94,7 +94,8 @@ def _costs(space: SearchSpace, tables: Mapping[str, Floats], limits: Limits) -> 
     Latencies are those of the table's additive model: an architecture that it says to be too slow is left out even if it
     was measured to be fast.
     """
-    bounds, counted = [], cast(CostTable, cost_model(space, limits.image_size))
+    bounds: list[tuple[float, Floats]] = []
+    counted = cast(CostTable, cost_model(space, limits.image_size))
     if limits.max_parameters is not None:
         bounds.append((limits.max_parameters - counted.fixed_parameters, counted.parameters.astype(np.float64)))
     if limits.max_macs is not None:

@@ -53,7 +53,8 @@ class DifferentiablePlugin(StrategyPlugin):
         """The search itself."""
         from .search import search
 
-        p, more = problem, {"folder": problem.folder, "report": problem.report, "limits": problem.limits}
+        p = problem
+        more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
         return search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
 
     def scorer(self, problem: Problem) -> Scorer:
@@ -168,7 +169,8 @@ class GDASPlugin(DifferentiablePlugin):
         """The search itself."""
         from .gdas import search
 
-        p, more = problem, {"folder": problem.folder, "report": problem.report, "limits": problem.limits}
+        p = problem
+        more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
         return search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
 
 
@@ -196,7 +198,8 @@ class SETNPlugin(DifferentiablePlugin):
         """Train both, and rank the most probable architectures by their accuracy with the shared weights."""
         from .setn import search
 
-        p, more = problem, {"folder": problem.folder, "report": problem.report, "limits": problem.limits}
+        p = problem
+        more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
         result = search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
         common = described(problem, result)
         return replace(common, score=result.score, details={**common.details, "scored": len(result.candidates)})

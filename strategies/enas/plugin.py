@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from ..base import Problem, Scorer, SearchResult, Setup
 from ..one_shot import OneShotPlugin
@@ -34,7 +35,8 @@ class ENASPlugin(OneShotPlugin):
         """Train supernet and controller in turns, and rank what the controller samples."""
         from .search import search
 
-        p, more = problem, {"folder": problem.folder, "report": problem.report, "limits": problem.limits}
+        p = problem
+        more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
         result = search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
         last = result.history[-1]
         return SearchResult(

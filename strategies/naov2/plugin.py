@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,8 @@ class NAOV2Plugin(OneShotPlugin):
         """Train, evaluate and propose pools. Only what the last pool has can be scored."""
         from .search import search
 
-        p, more = problem, {"folder": problem.folder, "report": problem.report, "limits": problem.limits}
+        p = problem
+        more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
         result = search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
         pool = {p.space.canonical(a) for a in p.space.decode(result.pool.indices)}
 

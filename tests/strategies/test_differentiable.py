@@ -22,6 +22,7 @@ from torch.utils.data import TensorDataset
 
 from nni_plugins.evaluators import ConfigError, ImageSet, RandomLabels, Supervised, TrainingError, load
 from nni_plugins.evaluators.data.settings import DataSettings
+from nni_plugins.evaluators.errors import CheckpointError
 from nni_plugins.evaluators.settings import read
 from nni_plugins.evaluators.training.settings import BilevelSettings
 from nni_plugins.spaces import DARTS as DARTSSpace
@@ -351,7 +352,9 @@ def test_a_search_is_a_function_of_its_seed(images: ImageSet, tmp_path: Path) ->
         report=lambda row: pytest.fail("trained again"),
     )
     assert finished.ranked == first.ranked and finished.mixture == first.mixture
-    assert restored(SPACE, RFDARTSSettings(), finished.trained.final) == first.mixture
+    assert restored(SPACE, RFDARTSSettings(), tmp_path) == first.mixture
+    with pytest.raises(CheckpointError, match=r"is a supernet of another space: alphas\.cell is \(3, 5\) instead of"):
+        restored(NASBench201(), RFDARTSSettings(), tmp_path)
 
 
 @pytest.mark.parametrize("option", ["A", "B", "C", "D"])

@@ -144,7 +144,7 @@ def test_more_offspring_than_the_population_are_all_scored() -> None:
 def test_impossible_limits() -> None:
     space = NASBench201(nodes=4)
     with pytest.raises(
-        ConfigError, match=r"no architecture of NASBench201[\s\S]*max_parameters=1[\s\S]*Raise max_parameters"
+        ConfigError, match=r"no architecture of NASBench201[\s\S]*max_parameters=1[\s\S]*Raise the limits"
     ):
         evolve(
             space, lambda i: np.zeros(len(i)), EvolutionSettings(), Limits(max_parameters=1), np.random.default_rng(0)

@@ -40,8 +40,8 @@ from nni_plugins.strategies import (
     EvolutionSettings,
     Limits,
     RandomSearch,
+    RLNASResult,
     RLNASSettings,
-    SearchResult,
 )
 from nni_plugins.strategies.drawing import draw
 from nni_plugins.strategies.nni_evaluators import from_classification
@@ -70,7 +70,7 @@ def training(images: ImageSet, seed: int = 0, **settings: Any) -> SupernetTraini
 
 
 @functools.cache
-def small_result(images: ImageSet, seed: int) -> SearchResult:
+def small_result(images: ImageSet, seed: int) -> RLNASResult:
     return search(initialise(SPACE, seed), training(images, seed), RLNASSettings(), 10)
 
 
@@ -116,10 +116,10 @@ def test_the_chosen_angle_is_used(images: ImageSet, variant: str) -> None:
 def test_limits_hold(images: ImageSet) -> None:
     bound = int(np.median(SPACE.cost_table(8)(SPACE.enumerate()).macs))
     limits = Limits(max_macs=bound, image_size=8)
-    result = search(initialise(SPACE, 0), training(images), RLNASSettings(limits=limits), 5)
+    result = search(initialise(SPACE, 0), training(images), RLNASSettings(), 5, limits)
     assert 0 < len(result.indices) < 125 and SPACE.cost_table(8)(result.indices).macs.max() <= bound
     with pytest.raises(ConfigError, match=r"no architecture of [\s\S]*max_parameters=1"):
-        search(initialise(SPACE, 0), training(images), RLNASSettings(limits=Limits(max_parameters=1)), 5)
+        search(initialise(SPACE, 0), training(images), RLNASSettings(), 5, Limits(max_parameters=1))
 
 
 def test_evolution_finds_the_exhaustive_optimum(images: ImageSet) -> None:

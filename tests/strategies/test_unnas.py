@@ -27,9 +27,9 @@ from nni_plugins.evaluators.objectives import (
     Supervised,
     fitted,
 )
+from nni_plugins.evaluators.objectives.registered import build_objective
 from nni_plugins.evaluators.training.settings import BilevelSettings, SupernetSettings
-from nni_plugins.experiment.objectives import build_objective
-from nni_plugins.presets.unnas import TABLE, UNNAS, Row
+from nni_plugins.presets import preset, preset_names
 from nni_plugins.spaces import DARTS, NASBench201
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.mixed import MixedSupernet
@@ -214,14 +214,13 @@ WEIGHTS = {
 CLASSES = {"imagenet": 1000, "imagenet22k": 21_841, "cityscapes": 19}
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.data}_{row.task}")
-def test_weights_of_the_supernets(row: Row) -> None:
+@pytest.mark.parametrize("name", [n for n in preset_names() if n.startswith("unnas_") and n != "unnas_photos"])
+def test_weights_of_the_supernets(name: str) -> None:
     """ImageNet-22K's are those of ImageNet-1K where no label is used."""
-    arguments = UNNAS[f"unnas_{row.data}_{row.task}"].arguments
-    pixels, classes = noise(2, row.size), tuple(str(c) for c in range(CLASSES[row.data]))
-    images = ImageSet(
-        "two", pixels, torch.tensor([0, 1]), classes, maps=torch.zeros(2, row.size, row.size, dtype=torch.uint8)
-    )
+    (_, data, task), arguments = name.split("_"), preset(name).classArgs
+    size = arguments["data"]["augmentation"]["size"]
+    pixels, classes = noise(2, size), tuple(str(c) for c in range(CLASSES[data]))
+    images = ImageSet("two", pixels, torch.tensor([0, 1]), classes, maps=torch.zeros(2, size, size, dtype=torch.uint8))
     space = DARTS(**{key: value for key, value in arguments["space"].items() if key != "name"})
     with torch.device("meta"):
         supernet = MixedSupernet(
@@ -231,9 +230,9 @@ def test_weights_of_the_supernets(row: Row) -> None:
     architecture = supernet.architecture_parameters()
     ours = {id(parameter) for parameter in architecture.values()}
     counted = sum(p.numel() for p in supernet.parameters() if id(p) not in ours)
-    known = WEIGHTS.get(f"{row.data}_{row.task}") or WEIGHTS[f"imagenet_{row.task}"]
+    known = WEIGHTS.get(f"{data}_{task}") or WEIGHTS[f"imagenet_{task}"]
     assert counted == known and sum(p.numel() for p in architecture.values()) == 2 * 14 * 8
-    assert space.macro.strides()[-1] == (16 if row.task == "seg" else 32) and space.macro.stem.stride == 8
+    assert space.macro.strides()[-1] == (16 if task == "seg" else 32) and space.macro.stem.stride == 8
 
 
 # -- supervised segmentation search ------------------------------------------------------------------------------------
