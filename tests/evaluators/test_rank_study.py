@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +13,10 @@ import numpy.typing as npt
 import pytest
 
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.reports.rank_study import figures
 from nni_plugins.evaluators.reports.rank_study.figures import epochs_figure, scatter_figure
 from nni_plugins.evaluators.reports.rank_study.published import ARCHITECTURES, EPOCHS, SCHEDULES, SIZES
+from nni_plugins.evaluators.reports.rank_study.report import Group, RankStudy, write_rank_study
 from nni_plugins.evaluators.reports.rank_study.rows import (
     Condition,
     Row,
@@ -201,3 +206,56 @@ def test_figures() -> None:
     assert len(rest.get_offsets()) == 19 and outside.get_offsets().tolist() == [[4.75 - 4 * 9.5, 0]], (
         "one far below the rest is at the border"
     )
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+def planted_study(conditions: list[Condition]) -> RankStudy:
+    """Three architectures of each of two sizes, ranked rightly by every supernet."""
+    truth = np.array([1.0, 2.0, 4.0])
+    names, parameters = ("a", "b", "c"), np.array([7, 5, 6])
+    return RankStudy(
+        title="Planted",
+        groups={
+            "random": Group(names, parameters, 60, [truth - 1, truth + 1]),
+            "similar": Group(names, parameters, 60, [truth]),
+        },
+        scores=dict.fromkeys(conditions, truth * 10),
+        curves={condition: [{"epoch": 1.0, "loss": math.nan}] for condition in conditions},
+        settings={"architectures": 3},
+        failed=["supernet-random-9-dependent-0"],
+        versions={"torch": "2"},
+        resamples=5,
+        seed=0,
+        bin=0.1,
+        top=(1, 2),
+    )
+
+
+def test_a_study_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conditions = [Condition(sizes, 5, "dependent", 0) for sizes in ("random", "similar")]  # type: ignore[arg-type]
+    value = write_rank_study(planted_study(conditions), tmp_path)
+    assert value == json.loads((tmp_path / "rank_study.json").read_text())
+    assert value["groups"]["random"]["parameters"] == {"least": 5, "median": 6, "largest": 7}
+    assert (value["groups"]["random"]["truth_reliability"], value["groups"]["similar"]["truth_reliability"]) == (
+        1,
+        None,
+    )
+    assert value["rows"][0]["curve"] == [{"epoch": 1.0, "loss": None}], "JSON has no NaN"
+    assert [table["number"] for table in value["tables"]] == [2, 3]
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert [row["truth"] for row in rows] == ["1.0", "2.0", "4.0"] * 2 and rows[0]["score-5-dependent-0"] == "10.0"
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| 5 | similar | 1.000 \\[1.00, 1.00\\] |" in text and "| 0.502 | 0.103 |" in text, "beside the paper's"
+    assert "failed: supernet-random-9-dependent-0" in text and "architectures: 3" in text and "torch 2" in text
+    assert "random: 5 to 7 parameters, median 6; chosen from 60. PA between two stand-alone seeds: 1.000." in text
+    assert (tmp_path / "report" / "report.html").read_text().count("data:image/svg+xml") == 2
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(figures, "epochs_figure", broken)
+    with pytest.raises(RuntimeError, match="no fonts"):
+        write_rank_study(planted_study(conditions), tmp_path / "broken")
+    left = sorted(path.name for path in (tmp_path / "broken").iterdir())
+    assert left == ["rank_study.json", "rows.csv", "scores.csv"], "the numbers stand there before a figure is drawn"
+    assert write_rank_study(planted_study([]), tmp_path / "none")["tables"] == [], "all supernets failed"

@@ -21,12 +21,13 @@ from nni_plugins.evaluators.reports.sharing_study import (
     amounts,
     ceiling,
     content,
+    figures,
     key_agreement,
     run_agreements,
     shared_run,
     twin_gaps,
     whole_space,
-    write,
+    write_sharing_study,
 )
 from nni_plugins.evaluators.reports.sharing_study.cells import Cells
 from nni_plugins.evaluators.reports.sharing_study.figures import short
@@ -179,15 +180,16 @@ def test_groups_by_hand() -> None:
 
 
 # -- report ------------------------------------------------------------------------------------------------------------
+def about(title: str) -> dict[str, Any]:
+    return {"title": title, "settings": {"study": "whole"}, "failed": ["node-7"], "versions": {"torch": "2"}}
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     planted = study(TRUTH, -TRUTH)
-    value = write(planted, folder, {"title": "Planted"}, resamples=100, permutations=100)
-    assert value == json.loads((folder / "study.json").read_text())
-    assert {name: number for name, number in value.items() if name != "pictures"} == content(
-        planted, {"title": "Planted"}, 100, 100
-    )
+    value = write_sharing_study(planted, folder, about("Planted"), resamples=100, permutations=100)
+    assert value == json.loads((folder / "study.json").read_text()) == content(planted, about("Planted"), 100, 100)
     return folder
 
 
@@ -214,29 +216,40 @@ def test_the_files_say_the_same(written: Path) -> None:
 
 
 def test_the_report_by_hand(written: Path) -> None:
-    report = (written / "report.md").read_text()
+    report = (written / "report" / "report.md").read_text()
     assert "32 cells. Stand-alone: 2 seeds" in report and "Shared weights: 2 runs a sharing key" in report
-    assert "| node | 2 | 0.000 | [-12.706, 12.706] | 1.414 | 1.0000 | 1.000 | 1.000 | -1.000 |" in report
+    assert r"| node | 2 | 0.000 | \[-12.706, 12.706\] | 1.414 | 1.0000 | 1.000 | 1.000 | -1.000 |" in report
     assert (
         "standard deviation of 0.124" in report and "against the mean of the others: 1.000 (1.000 to 1.000)" in report
     )
     assert (
         "| node | 0.000 | " in report and "| 50.000 | 3.875 |" in report and "| chance | stand-alone | node |" in report
     )
+    assert "failed: node-7" in report and "study: whole" in report and "torch 2" in report
 
 
-def test_pictures(written: Path, tmp_path: Path) -> None:
-    names = json.loads((written / "study.json").read_text())["pictures"]
-    assert names == ["rank_changes.png", "rank_lines.png", "truth.png"]
-    assert all((written / name).read_bytes().startswith(b"\x89PNG") for name in names)
+def test_pictures(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = sorted(path.name for path in (written / "report").glob("*.svg"))
+    assert names == ["rank_changes.svg", "rank_lines.svg", "truth.svg"]
+    page = (written / "report" / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 3 and "colour and number" in page
     grouped = study(np.arange(12.0), truth=np.arange(12.0)[::-1], cells=AMOUNT)
-    value = write(grouped, tmp_path, {"title": "Amounts"}, pictures="svg", resamples=100, permutations=100)
-    assert value["pictures"][-1] == "amounts.svg" and "<svg" in (tmp_path / "amounts.svg").read_text()
-    drawn = (tmp_path / "rank_changes.svg").read_text()
+    write_sharing_study(grouped, tmp_path, about("Amounts"), resamples=100, permutations=100)
+    assert "<svg" in (tmp_path / "report" / "amounts.svg").read_text()
+    drawn = (tmp_path / "report" / "rank_changes.svg").read_text()
     assert (
         drawn.count("<!-- 11 -->") >= 3 and "<!-- 7 -->" in drawn
     )  # the best cell is eleven positions too low, the third seven
-    assert "| 0 | 4 | 9.50 | 1.50 | 10.50 | 2.50 | -8.00 ± - |" in (tmp_path / "report.md").read_text()
+    assert "| 0 | 4 | 9.50 | 1.50 | 10.50 | 2.50 | -8.00 ± - |" in (tmp_path / "report" / "report.md").read_text()
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(figures, "truth_figure", broken)
+    with pytest.raises(RuntimeError, match="no fonts"):
+        write_sharing_study(grouped, tmp_path / "broken", about("Amounts"), resamples=100, permutations=100)
+    left = sorted(path.name for path in (tmp_path / "broken").iterdir())
+    assert left == ["cells.csv", "runs.csv", "study.json"], "the numbers stand there before a figure is drawn"
 
 
 # -- a run -------------------------------------------------------------------------------------------------------------
