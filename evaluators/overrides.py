@@ -56,10 +56,10 @@ def changed_values(values: Mapping[str, Any], changes: Mapping[str, Any], remedy
 
 
 def laid_over(below: Any, above: Any) -> Any:
-    """``above``, or where both are mappings ``below`` with the values of ``above``, key by key. A mapping of another
-    kind (see :data:`KINDS`) replaces the one that was there.
+    """``above``, or where both are mappings ``below`` with the values of ``above``, key by key. An empty mapping, and one
+    of another kind (see :data:`KINDS`), replaces the one that was there.
     """
-    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping) and above):
         return above
     if any(key in above and above[key] != below.get(key, above[key]) for key in KINDS):
         return above

@@ -31,7 +31,13 @@ except MissingBackend as error:
 
 SPACE = NASBench201(channels=8, cells_per_stage=1, stem="imagenet")
 CELL = SPACE.parse("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|")
-COMMON = {"epochs": 2, "batch_size": 4, "validate_every": 1, "backbone.sizes": {}, "schedule": {"name": "constant"}}
+COMMON = {
+    "epochs": 2,
+    "batch_size": 4,
+    "validate_every": 1,
+    "backbone.sizes": {},
+    "schedule": {"name": "constant", "warmup_iterations": 0},
+}
 DETECTION = {
     **COMMON,
     "images.size": [96, 64],

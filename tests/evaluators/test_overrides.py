@@ -28,6 +28,7 @@ def test_what_is_laid_over() -> None:
     assert laid_over({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}, "d": [4]}) == {"a": {"b": 1, "c": 3}, "d": [4]}
     assert laid_over({"a": {"type": "x", "b": 1}}, {"a": {"type": "y"}}) == {"a": {"type": "y"}}, "of another kind"
     assert laid_over({"a": {"type": "x", "b": 1}}, {"a": {"type": "x"}}) == {"a": {"type": "x", "b": 1}}
+    assert laid_over({"a": {"b": 1}, "c": 2}, {"a": {}}) == {"a": {}, "c": 2}, "emptied"
     assert laid_over([1, 2], [3]) == [3] and laid_over({"a": 1}, None) is None
 
 
