@@ -71,10 +71,15 @@ class CheckpointStore:
             ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._lock.close()
             raise CheckpointError(
                 f"{self.folder} is in use by another process.", "Wait for it, stop it, or choose another folder."
+            ) from None
+        except OSError as error:  # such as that of a network's file system without locks
+            self._lock.close()
+            raise CheckpointError(
+                f"cannot lock {self.folder}: {error.strerror}.", "Choose a folder on a local disk."
             ) from None
         try:
             self._check_config()

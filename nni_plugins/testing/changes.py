@@ -11,12 +11,12 @@ S = TypeVar("S", bound=BaseModel)
 
 
 def leaves(settings: BaseModel, before: str = "") -> Iterator[str]:
-    """Dotted keys of all of ``settings`` that hold no more settings."""
-    for name in type(settings).model_fields:
+    """Dotted keys of all of ``settings`` that hold no more settings, but for those that only say of what kind they are."""
+    for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             yield from leaves(value, f"{before}{name}.")
-        else:
+        elif len([*_literals(field.annotation)]) != 1:
             yield f"{before}{name}"
 
 

@@ -33,7 +33,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nni_plugins.evaluators.data import Augmentation, ImageSet
 from nni_plugins.evaluators.errors import ConfigError, TrainingError
-from nni_plugins.evaluators.objectives import RandomLabels
+from nni_plugins.evaluators.objectives import RandomLabels, Supervised
 from nni_plugins.evaluators.randomness import generator, torch_fork
 from nni_plugins.evaluators.settings import read
 from nni_plugins.evaluators.training import bilevel as module
@@ -41,6 +41,7 @@ from nni_plugins.evaluators.training.bilevel import Bilevel, BilevelTraining
 from nni_plugins.evaluators.training.loop import cosine
 from nni_plugins.evaluators.training.second_order import unrolled_gradients
 from nni_plugins.evaluators.training.settings import BilevelSettings
+from nni_plugins.testing.training import TrainingContract
 
 from .resume_job import hold
 from .test_resume import FORKS, step, wait
@@ -513,6 +514,15 @@ def test_halves_that_do_not_fill_a_batch() -> None:
         bilevel(portion=0.01)
 
 
+def test_sorted_images_whose_halves_lack_classes() -> None:
+    pixels, labels = images(100).images, torch.arange(CLASSES).repeat_interleave(25)
+    data, s = ImageSet("photos", pixels, labels, tuple("abcd")), settings()
+    with pytest.raises(ConfigError, match="photos: 2 of 4 classes have no image in the first part"):
+        BilevelTraining(Toy(), Supervised(), data, s, 0)
+    BilevelTraining(Toy(), Supervised(), data, s.model_copy(update={"shuffle_split": True}), 0)
+    BilevelTraining(Toy(), RandomLabels(CLASSES), data, s, 0)
+
+
 def test_networks_that_cannot_be_searched() -> None:
     def refused(model: nn.Module, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
@@ -563,7 +573,6 @@ def test_an_architecture_loss_that_is_not_finite_is_the_one_that_is_named(monkey
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "first order": {"drop": 0.5},
-    "second order": {"order": 2, "drop": 0.5, "warmup_epochs": 1},
     "weights first": {
         "first": "weights",
         "portion": 0.6,
@@ -588,6 +597,18 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, va
     resumed = bilevel(tmp_path, data=data, **VARIANTS[variant]).run()
     assert same(resumed, whole) and torch.equal(torch.get_rng_state(), state)
     assert lines(tmp_path) == [{**row, "genotype": g} for row, g in zip(whole.history, whole.genotypes, strict=True)]
+
+
+class TestBilevel(TrainingContract):
+    other_values = {"stability": {"method": "early_stop", "window": 1, "start_epoch": 0, "delta": 1}}
+
+    def settings(self) -> BilevelSettings:
+        return settings(order=2, warmup_epochs=1, hessian_every=1)
+
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> Bilevel:
+        data = images(24, augmentation=Augmentation(1, True))
+        objective = RandomLabels(CLASSES)
+        return BilevelTraining(Toy(0.5), objective, data, settings, seed, folder=folder, report=report).run()
 
 
 def test_a_checkpoint_holds_optimizers_by_name(tmp_path: Path) -> None:

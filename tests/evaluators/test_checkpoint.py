@@ -344,6 +344,15 @@ def test_one_store_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(checkpoint.fcntl, "flock", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot lock .*: No locks available[\s\S]*local disk"), opened(tmp_path):
+        pass
+
+
 # Full and read-only disks, crashes
 
 

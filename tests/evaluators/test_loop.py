@@ -18,15 +18,23 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from nni_plugins.evaluators import files
-from nni_plugins.evaluators.data import Augmentation, ImageSet
+from nni_plugins.evaluators.data import Augmentation, ImageData, ImageSet
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError, LabelError, TrainingError
-from nni_plugins.evaluators.objectives import RandomLabels, Supervised
-from nni_plugins.evaluators.randomness import generator
+from nni_plugins.evaluators.objectives import RandomLabels, Rotation, Supervised
+from nni_plugins.evaluators.randomness import generator, torch_fork
+from nni_plugins.evaluators.stand_alone.training import StandAlone, StandAloneResult
+from nni_plugins.evaluators.supernets.shared_images import SharedImages
+from nni_plugins.evaluators.supernets.shared_weights import Cycle
+from nni_plugins.evaluators.supernets.training import SupernetTraining
 from nni_plugins.evaluators.training import CheckpointStore, Trained, Training, accuracy
 from nni_plugins.evaluators.training.loop import cosine
-from nni_plugins.evaluators.training.settings import TrainingSettings
+from nni_plugins.evaluators.training.settings import StandAloneSettings, SupernetSettings, TrainingSettings
+from nni_plugins.spaces import Indices, NASBench201
+from nni_plugins.testing.training import TrainingContract
 
 from .tiny import CLASSES, Interrupted, TwoPaths, at, images, linear, settings, training
+
+SPACE = NASBench201(nodes=3, channels=2, cells_per_stage=1, classes=CLASSES)
 
 # Closed forms
 
@@ -316,19 +324,53 @@ def test_report_and_metrics_have_a_row_for_every_epoch(tmp_path: Path) -> None:
     assert all(0 <= row["accuracy"] <= 100 and row["loss"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize("step", range(1, 10))
-def test_an_interrupted_training_ends_like_an_undisturbed_one(tmp_path: Path, step: int) -> None:
-    whole = training().run()
-    with pytest.raises(Interrupted):
-        training(tmp_path, at(step)).run()
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"epoch": 2, "lo')
-    resumed = training(tmp_path).run()
-    assert resumed.history == whole.history == lines(tmp_path)
-    for name in whole.final:
-        assert torch.equal(resumed.final[name], whole.final[name]) and torch.equal(
-            resumed.initial[name], whole.initial[name]
-        )
+class TestTraining(TrainingContract):
+    def settings(self) -> TrainingSettings:
+        return settings()
+
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> Trained:
+        data = images(14, augmentation=Augmentation(1, True))
+        return Training(linear(), RandomLabels(CLASSES), data, settings, seed, folder=folder, report=report).run()
+
+
+class TestSupernet(TrainingContract):
+    def settings(self) -> SupernetSettings:
+        return SupernetSettings(epochs=3, batch_size=8, accelerator="cpu", checkpoint_seconds=0)
+
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> Trained:
+        with torch_fork(seed, "initialisation"):
+            supernet = SPACE.supernet()
+        data = images(24, 8, augmentation=Augmentation(1, True))
+        training = SupernetTraining(data, RandomLabels(CLASSES), settings, seed=seed, folder=folder, report=report)
+        return training.evaluate(supernet)
+
+
+class TestCycles(TrainingContract):
+    """The second cycle goes on with weights, momentum and cosine of the first."""
+
+    def settings(self) -> SupernetSettings:
+        return SupernetSettings(epochs=2, batch_size=8, accelerator="cpu", checkpoint_seconds=0)
+
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> dict[str, Any]:
+        data, rows = images(26, 8, augmentation=Augmentation(1, True)), SPACE.enumerate()
+        shared = SharedImages(SPACE, data, Rotation(), settings, seed=seed, folder=folder, report=report)
+
+        def draw(epoch: int, steps: int) -> Indices:
+            return np.asarray(rows[generator(seed, "draw", epoch).integers(len(rows), size=steps)])
+
+        history = [shared.train(draw, Cycle(number, 2, 2, "none")) for number in range(2)]
+        return {"history": history, "weights": shared.supernet.state_dict(), "scores": shared.scores(rows[:5])}
+
+
+class TestStandAlone(TrainingContract):
+    def settings(self) -> StandAloneSettings:
+        return StandAloneSettings(epochs=3, batch_size=8, accelerator="cpu", checkpoint_seconds=0)
+
+    def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> StandAloneResult:
+        data, labels = [images(24, 8, n, augmentation=Augmentation(1, True)) for n in range(2)], torch.arange(24) % 4
+        train, test = (ImageSet(part.name, part.images, labels, tuple("abcd")) for part in data)
+        evaluator = StandAlone(ImageData(train, test), settings, space=SPACE, seed=seed, folder=folder, report=report)
+        return evaluator.train(SPACE.decode(SPACE.enumerate()[33:34])[0])
 
 
 def test_a_resumed_training_starts_from_the_stored_initial_weights(tmp_path: Path) -> None:

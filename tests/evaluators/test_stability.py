@@ -316,6 +316,27 @@ def test_a_roll_back_restores_the_very_state_of_the_stop_epoch() -> None:
     assert compared == [(False, True, [0.003]), (False, True, [0.03])]
 
 
+class Stubborn(Scripted):
+    """The middle decay does not help: the search is rolled back to the same epoch once more."""
+
+    def _eigenvalue(self) -> float:
+        return 10.0 ** max(0, len(self.history) - 5) if self.weight_decay < 0.03 else 1.0
+
+
+class RaisedAtOnce(Raised):
+    """What that should come to."""
+
+    @property
+    def weight_decay(self) -> float:
+        return 3e-4 if len(self.history) < 4 else 0.03
+
+
+def test_the_state_of_a_stop_epoch_survives_the_training_that_goes_on_from_it() -> None:
+    trained = scripted("adaptive", kind=Stubborn).run()
+    assert [(r["epoch"], r["found"], r["weight_decay"]) for r in trained.rollbacks] == [(4, 6, 0.003), (4, 6, 0.03)]
+    assert same(trained, scripted(None, kind=RaisedAtOnce).run())
+
+
 def test_the_unrolled_step_takes_the_new_decay(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     whole = module.unrolled_gradients

@@ -136,6 +136,19 @@ def test_weights_that_did_not_move() -> None:
     assert turned[alive] == pytest.approx(math.pi, abs=1e-7) and (turned[~alive] == 0).all()
 
 
+@pytest.mark.parametrize("factor", [1 / 3, 0.7, 1.1, 3.0])
+def test_weights_that_only_grew_or_shrank(factor: float) -> None:
+    """Their cosine is 1, and by rounding at times a little more, of which there is no angle."""
+    space = NASBench201(channels=4, cells_per_stage=1)
+    supernet = space.supernet()
+    state = random_state(supernet, 1)
+    alive = space.path_counts(space.enumerate()).any(axis=1)
+    for sign, wanted in ((1, 0.0), (-1, math.pi)):
+        final = {n: sign * factor * v.double() for n, v in state.items()}
+        angles = AngleTable.build(space, supernet.weight_blocks(), state, final, VARIANTS["weights"])(space.enumerate())
+        assert angles[alive] == pytest.approx(wanted, abs=1e-7) and (angles[~alive] == 0).all()
+
+
 def test_weights_that_are_all_zero() -> None:
     space = NASBench201(nodes=3, channels=4, cells_per_stage=1)
     supernet = space.supernet()

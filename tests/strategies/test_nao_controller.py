@@ -237,6 +237,16 @@ def test_what_fills_a_round_is_said(fill: str, origins: set[str]) -> None:
     assert len(found.rows) == (30 if origins else len(found.origins))
 
 
+@pytest.mark.parametrize(("last_step", "moves"), [(0.3, 3), (0.29, 2), (0.39, 3)])
+def test_the_last_step_is_taken_though_steps_add_up_to_a_little_more(last_step: float, moves: int) -> None:
+    assert 0.1 + 0.1 + 0.1 > 0.3
+    codec, rows, _ = pool()
+    sizes = {"first_step": 0.1, "step": 0.1, "last_step": last_step}
+    settings = ProposalSettings.model_validate({"new": 10_000, "fill": "none", **sizes})
+    found = propose(codec, build(codec, SMALL, 0), rows[:4], (), settings, 0)
+    assert found.largest_step == pytest.approx(0.1 * moves) and found.decoded == 4 * moves
+
+
 def test_a_space_that_is_used_up() -> None:
     codec = SpaceCodec(NASBench201(nodes=3))
     everything = codec.space.enumerate().astype(np.int64)

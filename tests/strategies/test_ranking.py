@@ -41,6 +41,17 @@ def test_a_few_of_many_are_the_first_of_all() -> None:
     assert best(space, indices, scores, 3) == everything[:3] and best(space, indices, scores, 100) == everything[:100]
 
 
+def test_the_first_of_many_ties_may_have_the_least_score_by_rounding() -> None:
+    """The best one is looked for among the 64 largest scores and all that tie with them."""
+    indices = SPACE.enumerate()
+    scores = np.ones(len(indices))
+    [first] = best(SPACE, indices, scores, 1)
+    place = int(np.flatnonzero((indices == SPACE.encode([first.architecture])).all(axis=1))[0])
+    for less, wins in ((1e-13, True), (1e-11, False)):
+        scores[place] = 1 - less
+        assert (best(SPACE, indices, scores, 1)[0].architecture == first.architecture) == wins
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_arrival_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
