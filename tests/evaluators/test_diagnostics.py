@@ -34,6 +34,7 @@ from nni_plugins.evaluators.diagnostics import (
 )
 from nni_plugins.evaluators.diagnostics.figures import depth_figure, eta_figure, lambda_figure, option_figure
 from nni_plugins.evaluators.diagnostics.recorded import Recorded, settle_on
+from nni_plugins.evaluators.diagnostics.report import write_diagnosis
 from nni_plugins.evaluators.diagnostics.search_figures import (
     eigenvalue_figure,
     entropy_figure,
@@ -453,3 +454,30 @@ def test_every_operation_of_darts_looks_different() -> None:
     looks = look(["none", *DARTS().parts[0].values[1:]])
     assert len({(str(style["color"]), str(style["linestyle"])) for style in looks.values()}) == 8
     assert max(looks, key=lambda name: float(str(looks[name]["linewidth"]))) == "skip_connect"
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+def test_a_diagnosis_is_written(tmp_path: Path) -> None:
+    about = {
+        "study": "options",
+        "title": "Diagnosis: options",
+        "settings": {"seeds": [0]},
+        "parts": [{"option": "A"}],
+        "reading": ["option A found nothing."],
+        "failed": ["C-0"],
+        "versions": {"torch": "2"},
+    }
+    rows = [{"option": "A", "accuracy": 50.0, "test_error": None}]
+    value = write_diagnosis(tmp_path, about, rows, lambda: {"options": option_figure({"A": [(90.0, 50.0)]})})
+    assert value == {"schema": 1, **about} == json.loads((tmp_path / "diagnosis.json").read_text())
+    assert (tmp_path / "parts.csv").read_text() == "option,accuracy,test_error\nA,50.0,\n"
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "- option A found nothing." in text and "| A | 50 | - |" in text and "failed: C-0" in text
+    assert (tmp_path / "report" / "report.html").read_text().count("data:image/svg+xml") == 1
+
+    def broken() -> Any:
+        raise RuntimeError("no fonts")
+
+    with pytest.raises(RuntimeError, match="no fonts"):
+        write_diagnosis(tmp_path / "broken", about, rows, broken)
+    assert sorted(path.name for path in (tmp_path / "broken").iterdir()) == ["diagnosis.json", "parts.csv"]

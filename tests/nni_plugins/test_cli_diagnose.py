@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from nni_plugins.studies.diagnose.presets import PRESETS, content
-from nni_plugins.studies.diagnose.settings import STUDIES, from_yaml
+from nni_plugins.evaluators.diagnostics import report
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.experiment.jobs import Plan
+from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.presets import preset
+from nni_plugins.studies.diagnose.experiment import QUESTIONS, DiagnoseExperiment
+from nni_plugins.testing.changes import changed
 
-from .small import Cli, write
+from .identities import check_every_key, identities
+from .small import Cli, file_of, load, write
 
 NETWORK = {"block": "basic", "blocks": [1, 1], "width": 4}
 TRAINING = {"epochs": 2, "batch_size": 32, "accelerator": "cpu"}
@@ -44,56 +47,116 @@ def run(run: Cli) -> Cli:
     return lambda *words: run("diagnose", *words)
 
 
-def tiny(folder: Path, command: str, **changes: Any) -> Path:
-    return write(folder / f"{command}.yml", {"study": command, **COMMON, **TINY[command], **changes})
+def study(name: str, **changes: Any) -> DiagnoseExperiment:
+    loaded = load_experiment("diagnose", {"study": name, **COMMON, **TINY[name], **changes})
+    assert isinstance(loaded, DiagnoseExperiment)
+    return loaded
+
+
+def tiny(folder: Path, name: str, **changes: Any) -> Path:
+    """The experiment file of a diagnosis, valid or not."""
+    whole = file_of(study(name), {"study": name, **COMMON, **TINY[name], **changes})
+    try:
+        changed = study(name, **changes)
+        whole |= {"maxTrialNumber": changed.trials, "searchSpace": changed.axes()}
+    except ConfigError:
+        pass
+    return write(folder / f"{name}.yml", whole)
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------
 def test_alone_it_lists_what_there_is(run: Cli) -> None:
     status, out, _ = run()
-    assert status == 0 and all(name in out for name in ("search", *STUDIES))
-    assert set(run("--json").json) == {"search", *STUDIES}
-    status, _, err = run("--json", "lambda", "x.yml")
-    assert status == 2 and "--json stands before the command" in err and "nni-plugins diagnose lambda ... --json" in err
+    assert status == 0 and all(name in out for name in ("search", *QUESTIONS)) and "diagnose_lambda" in out
+    assert set(run("--json").json) == {"search", *QUESTIONS}
+    status, _, err = run("--json", "x.yml")
+    assert status == 2 and "--json stands before the command" in err
 
 
-@pytest.mark.parametrize("command", ["search", "init", *STUDIES])
-def test_help(run: Cli, command: str) -> None:
+@pytest.mark.parametrize(("command", "example"), [("search", "search runs/search"), ("run", "x.yml")])
+def test_help(run: Cli, command: str, example: str) -> None:
     status, out, _ = run(command, "--help")
-    assert status == 0 and f"Example: nni-plugins diagnose {command}" in " ".join(out.split()) and "--json" in out
+    assert status == 0 and f"Example: nni-plugins diagnose {example}" in " ".join(out.split()) and "--json" in out
 
 
-@pytest.mark.parametrize("study", STUDIES)
-def test_init_writes_what_runs(run: Cli, tmp_path: Path, study: str) -> None:
-    file = tmp_path / f"{study}.yml"
-    assert run("init", file, "--study", study, "--json").json == {"file": str(file), "study": study}
-    assert yaml.safe_load(file.read_text()) == content(study) and set(PRESETS) == set(STUDIES)
-    assert file.read_text().startswith("# ") and f"nni-plugins diagnose {study} THIS_FILE" in file.read_text()
-    assert from_yaml(file, study).data.source == "digits"
-    status, _, err = run("init", file, "--study", study)
-    assert status == 2 and "exists" in err and run("init", file, "--study", study, "--force").status == 0
-    assert "did you mean" in run("init", tmp_path / "x.yml", "--study", "lamda").err
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_presets(name: str) -> None:
+    experiment = load_experiment("diagnose", preset(f"diagnose_{name}").classArgs)
+    assert experiment.phases == (name,) and experiment.settings.data.source == "digits"
+    axes = experiment.axes()
+    for job in experiment.first_jobs():
+        place = experiment.parameters(job)
+        assert list(place) == list(axes) and all(place[axis] in axes[axis]["_value"] for axis in axes)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_key_is_of_some_consequence(name: str) -> None:
+    alternatives: dict[str, Any] = {
+        "data": {"source": "digits", "limit": 90},
+        "objective": {"name": "random_labels", "classes": 3},
+        "run_folder": "/elsewhere",
+    }
+    own: dict[str, dict[str, Any]] = {
+        "lambda": {"trainable": ["norms"], "initial": [0.0, 0.5]},
+        "eta": {"trainable": ["norms"]},
+        "depth": {"trainable": ["all"], "networks": {"4 layers": {**NETWORK, "blocks": [2]}, "6 layers": NETWORK}},
+        "options": {
+            "space": {**SPACE, "channels": 5},
+            "options": ["B", "D"],
+            "training.stability": {"method": "early_stop"},
+        },
+    }
+    longer = {**TRAINING, "epochs": 30, **({"hessian_every": 2} if name == "options" else {})}
+    check_every_key(study(name, training=longer), alternatives | own[name], impossible=("training.devices", "truth"))
+    if name == "options":
+        judged = study(name, truth={"table": "digits"}, stand_alone=None)
+        for key, value in (("truth.metric", "loss"), ("stand_alone_seed", 1)):
+            other = DiagnoseExperiment(changed(judged.settings, key, value))
+            assert identities(other) != identities(judged)
 
 
 # -- studies -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("study", "parts", "key"),
+    ("name", "parts", "key"),
     [("lambda", 2, "values"), ("eta", 2, "eta"), ("depth", 2, "test_error"), ("options", 2, "accuracy")],
 )
-def test_a_study_from_its_file(run: Cli, tmp_path: Path, study: str, parts: int, key: str) -> None:
-    config, output = tiny(tmp_path, study), tmp_path / "out"
-    value = run(study, config, "--output", output, "--json").json
-    assert value == json.loads((output / "diagnosis.json").read_text()) and value["study"] == study
+def test_a_study_from_its_file(
+    run: Cli, tmp_path: Path, name: str, parts: int, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, output = tiny(tmp_path, name), tmp_path / "out"
+    value = run(config, "--output", output, "--json").json
+    assert value == load(output / "diagnosis.json") and value["study"] == name
     assert len(value["parts"]) == parts and all(key in part for part in value["parts"]) and value["reading"]
-    assert value["pictures"] == [f"{study}.png"] and (output / f"{study}.png").read_bytes()[:4] == b"\x89PNG"
+    assert (output / "parts.csv").read_text().count("\n") == parts + 1
+    page = (output / "report" / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 1 and (output / "report" / f"{name}.svg").exists()
     trained = {path: path.stat().st_mtime_ns for path in output.rglob("step-*.pt")}
     assert len(trained) >= parts
+    assert all((output / job.name / str(study(name).curve_file(job))).exists() for job in study(name).first_jobs())
     (output / "diagnosis.json").unlink()
-    answer = run(study, config, "--output", output, "--format", "svg")  # the second time nothing is trained
-    assert answer.status == 0 and f"{study}.svg" in answer.out and value["reading"][0].split(":")[0] in answer.out
-    again = json.loads((output / "diagnosis.json").read_text())
-    assert {k: v for k, v in again.items() if k != "pictures"} == {k: v for k, v in value.items() if k != "pictures"}
+    monkeypatch.setattr(report, "svg", lambda figure: b"<svg/>")
+    answer = run("run", config, "--output", output)  # the second time nothing is trained
+    assert answer.status == 0 and "report.html" in answer.out and value["reading"][0].split(":")[0] in answer.out
+    assert load(output / "diagnosis.json") == value
     assert {path: path.stat().st_mtime_ns for path in output.rglob("step-*.pt")} == trained
+
+    experiment = study(name)  # what has failed is left out, and said
+    plan = Plan(experiment)
+    first, *others = plan.jobs.values()
+    with pytest.raises(TrainingError, match="no training of the diagnosis has finished"):
+        experiment.conclude(plan, tmp_path / "none")
+    first.status = "failed"
+    for job in others:
+        plan.done(job.name, load(output / "jobs" / f"{job.name}.json")["value"])
+    less = experiment.conclude(plan, tmp_path / "less")
+    assert less["failed"] == [first.name] and less["parts"] == value["parts"][1:]
+
+
+def test_equal_networks_are_trained_once(run: Cli, tmp_path: Path) -> None:
+    config = tiny(tmp_path, "depth", networks={"one": NETWORK, "the same": NETWORK})
+    value = run(config, "--output", tmp_path / "out", "--json").json
+    one, same = value["parts"]
+    assert {**one, "network": "the same"} == same and not (tmp_path / "out" / "norms-the_same-0").exists()
 
 
 def test_options_from_a_table(run: Cli, tmp_path: Path) -> None:
@@ -106,30 +169,30 @@ def test_options_from_a_table(run: Cli, tmp_path: Path) -> None:
         "stand_alone": None,
         "options": ["D"],
     }
-    [row] = run("options", tiny(tmp_path, "options", **changes), "--output", tmp_path / "out", "--json").json["parts"]
+    [row] = run(tiny(tmp_path, "options", **changes), "--output", tmp_path / "out", "--json").json["parts"]
     table = digits_table()
     assert row["accuracy"] == table.value(table.space.parse(row["architecture"]), "accuracy")
     assert row["skips"] == row["architecture"].count("skip_connect") and 0 <= row["supernet_accuracy"] <= 100
 
 
 def test_other_settings_in_the_same_folder(run: Cli, tmp_path: Path) -> None:
-    assert run("eta", tiny(tmp_path, "eta", trainable=["norms"]), "--output", tmp_path / "out").status == 0
-    status, _, err = run(
-        "eta", tiny(tmp_path, "eta", trainable=["norms"], network={**NETWORK, "width": 5}), "--output", tmp_path / "out"
-    )
+    assert run(tiny(tmp_path, "eta", trainable=["norms"]), "--output", tmp_path / "out").status == 0
+    other = tiny(tmp_path, "eta", trainable=["norms"], network={**NETWORK, "width": 5})
+    status, _, err = run(other, "--output", tmp_path / "out")
     assert status == 2 and "network.width: 4 -> 5" in err
 
 
 @pytest.mark.parametrize(
-    ("study", "changes", "message"),
+    ("name", "changes", "message"),
     [
         ("lambda", {"initial": [0.5, 1.5]}, "less than or equal to 1"),
-        ("lambda", {"initial": [0.5, 0.5]}, "initial: each value may stand there once"),
+        ("lambda", {"initial": [0.5, 0.5]}, "initial: each may stand there once"),
         ("lambda", {"netwrok": NETWORK}, "did you mean 'network'?"),
         ("eta", {"training": {**TRAINING, "devices": 2}}, "a diagnosis trains on one device"),
         ("eta", {"objective": {"name": "random_label"}}, "did you mean 'random_labels'?"),
         ("options", {"truth": {"table": "digits"}}, "either truth or stand_alone"),
         ("options", {"stand_alone": None}, "but got neither"),
+        ("options", {"search": {"option": "C"}}, "search.option: there is a search for each of `options`"),
         ("options", {"space": {"name": "mobilenetlike"}}, "no mixture over edges"),
         ("depth", {"networks": {"x": {"blocks": []}}}, "networks.x.blocks"),
         (
@@ -144,28 +207,21 @@ def test_other_settings_in_the_same_folder(run: Cli, tmp_path: Path) -> None:
             {"networks": {"a b": NETWORK, "a_b": NETWORK}},
             "names must differ in more than blanks and underscores",
         ),
-        ("depth", {"study": "lambda"}, "Run: nni-plugins diagnose lambda"),
-        ("depth", {"study": None}, "Set study: depth"),
+        ("depth", {"study": "lamda"}, "study: unknown 'lamda'; did you mean 'lambda'?"),
+        ("depth", {"study": None}, "study: unknown None"),
+        ("eta", {"study": "lambda", "seeds": [0]}, "seeds: no such key"),
         ("lambda", {"data": {"source": "npz", "path": "missing.npz"}}, "missing.npz"),
     ],
 )
-def test_wrong_files(run: Cli, tmp_path: Path, study: str, changes: dict[str, Any], message: str) -> None:
-    status, out, err = run(study, tiny(tmp_path, study, **changes), "--output", tmp_path / "out", "--json")
+def test_wrong_files(run: Cli, tmp_path: Path, name: str, changes: dict[str, Any], message: str) -> None:
+    status, out, err = run(tiny(tmp_path, name, **changes), "--output", tmp_path / "out", "--json")
     assert status == 2 and out == "" and message in " ".join(err.split()) and not (tmp_path / "out").exists()
 
 
-def test_missing_and_broken_files(run: Cli, tmp_path: Path) -> None:
-    assert "cannot read" in run("lambda", tmp_path / "none.yml").err
-    (tmp_path / "broken.yml").write_text("a: [")
-    assert "is not YAML" in run("lambda", tmp_path / "broken.yml").err
-    (tmp_path / "list.yml").write_text("- a")
-    assert "must be a mapping" in run("lambda", tmp_path / "list.yml").err
-
-
-def test_settings_import_no_torch() -> None:
-    code = "import nni_plugins.studies.diagnose.settings, nni_plugins.studies.diagnose.presets, nni_plugins.cli.diagnose, sys\nprint('torch' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (answer.stdout.strip(), answer.returncode) == ("False", 0), answer.stderr
+def test_missing_files_and_those_of_other_commands(run: Cli, tmp_path: Path) -> None:
+    assert "cannot read" in run(tmp_path / "none.yml").err
+    answer = run(write(tmp_path / "rank.yml", file_of(load_experiment("rankstudy", {"truth": {}, "space": SPACE}), {})))
+    assert answer.status == 2
 
 
 # -- a search that has run ---------------------------------------------------------------------------------------------
@@ -190,19 +246,19 @@ def searched(folder: Path, seeds: int = 2) -> Path:
 def test_a_search_that_has_run(run: Cli, tmp_path: Path) -> None:
     folder = searched(tmp_path / "run")
     value = run("search", folder, "--json").json
+    pictures = {path.name for path in (folder / "diagnosis" / "report").glob("*.svg")}
     assert value == json.loads((folder / "diagnosis" / "diagnosis.json").read_text())
     assert [part["search"] for part in value["parts"]] == ["search-0", "search-1"]
     assert [len(part["eigenvalues"]) for part in value["parts"]] == [2, 2]
     assert set(value["parts"][0]["entropy"]) == {"cell 0→1", "cell 0→2", "cell 1→2"}
     assert all("collapse" in line for line in value["reading"][:2])
     expected = {
-        "skips.png",
-        "eigenvalue.png",
-        *(f"{kind}-search-{seed}.png" for kind in ("alphas", "entropy") for seed in (0, 1)),
+        "skips.svg",
+        "eigenvalue.svg",
+        *(f"{kind}-search-{seed}.svg" for kind in ("alphas", "entropy") for seed in (0, 1)),
     }
-    assert set(value["pictures"]) == expected and all(
-        (folder / "diagnosis" / name).stat().st_size > 1000 for name in expected
-    )
+    assert pictures == expected
+    assert (folder / "diagnosis" / "parts.csv").read_text().startswith("search,epochs,result_epoch,skips,collapsed")
     assert value["parts"][0]["skips"][-1] == value["parts"][0]["architecture"].count("skip_connect")
 
     # One search alone; with what R-DARTS did, from the experiment's result; without probabilities, which is said.
@@ -211,8 +267,9 @@ def test_a_search_that_has_run(run: Cli, tmp_path: Path) -> None:
         json.dumps({"searches": [{"seed": 0, "result": {"rollbacks": [back]}}, {"seed": 1}]})
     )
     (folder / "search-0" / "mixtures.jsonl").unlink()
-    alone = run("search", folder / "search-0", "--output", tmp_path / "pictures", "--format", "svg", "--json").json
-    assert alone["pictures"] == ["skips.svg", "eigenvalue.svg"] and "wrote no mixtures.jsonl" in alone["reading"][-1]
+    alone = run("search", folder / "search-0", "--output", tmp_path / "pictures", "--json").json
+    pictures = {path.name for path in (tmp_path / "pictures" / "report").glob("*.svg")}
+    assert pictures == {"skips.svg", "eigenvalue.svg"} and "wrote no mixtures.jsonl" in alone["reading"][-1]
     assert alone["parts"][0]["result_epoch"] == 1 and alone["parts"][0]["rollbacks"] == [
         {"method": "early_stop", "epoch": 1}
     ]

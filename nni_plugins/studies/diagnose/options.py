@@ -49,8 +49,7 @@ class OptionsQuestion(Question):
         """The search, and how what it finds is judged."""
         s = self.settings
         judged = s.model_dump(mode="json", include={"truth", "stand_alone", "stand_alone_seed"})
-        search = s.search.model_dump(mode="json", exclude={"option"})
-        return {"space": s.space, "search": search, **lasting(judged), **condition}
+        return {"space": s.space, "search": s.search.model_dump(mode="json"), **lasting(judged), **condition}
 
     def check(self) -> None:
         """The table of truth."""

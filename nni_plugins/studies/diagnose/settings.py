@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -119,6 +120,12 @@ class DepthDiagnosis(DiagnosisSettings):
         return value
 
 
+class SearchOfOptions(DifferentiableSettings):
+    """A search whose option stands above, for there are several."""
+
+    option: Literal["A", "B", "C", "D"] = Field("A", exclude=True)
+
+
 class OptionsDiagnosis(DiagnosisSettings):
     """RF-DARTS, figure 1."""
 
@@ -126,9 +133,7 @@ class OptionsDiagnosis(DiagnosisSettings):
     space: dict[str, Any] = Field(
         default={"name": "nasbench201"}, description="name of a registered space, and its arguments"
     )
-    search: DifferentiableSettings = Field(
-        DifferentiableSettings.model_validate({}), description="its option is replaced by each of `options`"
-    )
+    search: SearchOfOptions = SearchOfOptions.model_validate({})
     training: BilevelSettings = BilevelSettings.model_validate({})
     options: tuple[Literal["A", "B", "C", "D"], ...] = Field(("A", "B", "C", "D"), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
@@ -140,6 +145,16 @@ class OptionsDiagnosis(DiagnosisSettings):
     def search_space(self) -> SearchSpace:
         """The space, built."""
         return build_space(self.space)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_above(cls, values: Any) -> Any:
+        search = values.get("search") if isinstance(values, Mapping) else None
+        if isinstance(search, Mapping) and "option" in search:
+            raise ValueError(
+                "search.option: there is a search for each of `options`, which stands beside it; leave it out"
+            )
+        return values
 
     @model_validator(mode="after")
     def _judged(self) -> Self:
