@@ -68,7 +68,7 @@ def runs_csv(comparison: Comparison) -> str:
     """A row a run, the random policy's last, then the baselines; costs as ``cost_<name>``, the choices as JSON."""
     order = {policy: i for i, policy in enumerate(comparison.policies)}
     runs = sorted(comparison.runs, key=lambda run: (order[run.policy], run.seed, run.rank))
-    measures = _names([one.measures for one in (*runs, *comparison.baselines)])
+    measures = _names([run.measures for run in runs] + [one.measures for one in comparison.baselines])
     costs = _names([run.cost for run in runs])
     rows: list[dict[str, Any]] = [
         {
