@@ -33,6 +33,8 @@ Floats = npt.NDArray[np.float64]
 COLUMN = "latency_ms"
 WARM_UP = 3
 """Runs of each network that are not timed."""
+SAMPLE = 2000
+"""Random architectures that say which values of parts there are: some that a part names are in no architecture."""
 FOLDS = 5
 """Of the cross-validation that says how good a model is."""
 
@@ -49,14 +51,14 @@ class Measurement(Settings):
 
 @dataclass(frozen=True)
 class Additive:
-    """``fixed``, and ``parts: (S, V)``, what value v of part s of the space adds; in milliseconds."""
+    """``fixed``, and ``parts: (S, V)``, what value v of part s of the space adds, in milliseconds; NaN if nobody knows."""
 
     space: SearchSpace
     fixed: float
     parts: Floats
 
     def __call__(self, indices: Indices) -> Floats:
-        """Latency of ``indices: (n, D)``: (n,)."""
+        """Latency of ``indices: (n, D)``: (n,), NaN where it is not known, which is within no limit."""
         structure = self.space.structure(indices)
         total: Floats = np.full(len(indices), self.fixed)
         for s in range(structure.shape[1]):  # as CostTable does
@@ -97,30 +99,53 @@ def fitted_latency(space: SearchSpace, indices: Indices, latencies: Floats) -> A
     """The additive model of ``indices: (n, D)`` with ``latencies: (n,)`` in milliseconds.
 
     Raises:
-        ConfigError: a value of a part is in none of them, so nobody knows what it adds.
+        ConfigError: a value of a part that random architectures have is in none of them, so nobody knows what it adds.
     """
     from scipy.optimize import nnls
 
-    structure, counts = space.structure(indices).astype(np.int64), [len(part.values) for part in space.parts]
-    offsets = np.concatenate([[1], 1 + np.cumsum(counts)])
-    design = np.zeros((len(indices), offsets[-1]))
-    design[:, 0] = 1
-    for s in range(len(counts)):
-        design[np.arange(len(indices)), offsets[s] + structure[:, s]] = 1
-    unseen = np.flatnonzero(~design.any(axis=0))
+    columns = _Columns(space)
+    design = columns.design(indices)
+    seen, usual = design.any(axis=0), columns.design(space.sample(generator(0, "latency"), SAMPLE)).any(axis=0)
+    unseen = np.flatnonzero(usual & ~seen)
     if len(unseen):
-        s = int(np.searchsorted(offsets, unseen[0], side="right")) - 1
-        part = space.parts[s]
         raise ConfigError(
-            f"nothing says what {part.label}={part.values[unseen[0] - offsets[s]]} adds to the latency: it is in none of "
-            f"{len(indices)} architectures.",
+            f"nothing says what {columns.name(int(unseen[0]))} adds to the latency: it is in none of {len(indices)} "
+            "architectures.",
             "List more architectures.",
         )
-    coefficients, _ = nnls(design, latencies)
-    parts = np.zeros((len(counts), max(counts)))
-    for s, n in enumerate(counts):
-        parts[s, :n] = coefficients[offsets[s] : offsets[s] + n]
-    return Additive(space, float(coefficients[0]), parts)
+    coefficients, _ = nnls(design[:, seen], latencies)
+    values = np.full(len(seen), np.nan)
+    values[seen] = coefficients
+    return Additive(space, float(values[0]), columns.table(values))
+
+
+class _Columns:
+    """One for the constant, and one for each value of each part."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space, self.counts = space, [len(part.values) for part in space.parts]
+        self.offsets = np.concatenate([[1], 1 + np.cumsum(self.counts)])
+
+    def design(self, indices: Indices) -> Floats:
+        """(n, columns): 1 where an architecture has the value."""
+        structure = self.space.structure(indices).astype(np.int64)
+        design = np.zeros((len(indices), self.offsets[-1]))
+        design[:, 0] = 1
+        np.put_along_axis(design, structure + self.offsets[:-1], 1, axis=1)
+        return design
+
+    def table(self, values: Floats) -> Floats:
+        """``values: (columns,)`` as (S, V)."""
+        table = np.full((len(self.counts), max(self.counts)), np.nan)
+        for s, n in enumerate(self.counts):
+            table[s, :n] = values[self.offsets[s] : self.offsets[s] + n]
+        return table
+
+    def name(self, column: int) -> str:
+        """Such as ``e_0_1=none``."""
+        s = int(np.searchsorted(self.offsets, column, side="right")) - 1
+        part = self.space.parts[s]
+        return f"{part.label}={part.values[column - self.offsets[s]]}"
 
 
 def held_out_error(space: SearchSpace, indices: Indices, latencies: Floats, seed: int = 0) -> Error:

@@ -22,7 +22,9 @@ ENUMERATED = 1_000_000
 """Spaces of at most this many architectures are looked at whole; in others one climbs from random ones."""
 STARTS, KEPT, CHILDREN = 4096, 8, 1024
 """Of the climb: random architectures it begins with, the largest that are kept, and their mutants in a round."""
-PATIENCE = 20
+CHANGED = (1, 2, 4)
+"""Decisions that a mutant changes on average, in turns."""
+PATIENCE = 24
 """So many rounds without a larger one end it."""
 Sizes = npt.NDArray[np.float64]
 """(n,); -1 of what is beyond the limits."""
@@ -61,18 +63,21 @@ def _largest(space: SearchSpace, by: str, limits: Limits, *contents: int) -> Arc
 
 
 def _climbed(space: SearchSpace, size: Callable[[Indices], Sizes], limits: Limits) -> Indices:
-    """From the largest of random rows upwards by changes of about one decision, until none makes it larger."""
-    rng, probability, idle = generator(0, "largest network"), 1 / len(space.decisions), 0
+    """From the largest of random rows upwards, until no change makes it larger. Of about one decision where there is
+    nothing in the way, of more in turns: below a limit one must give way that another can grow.
+    """
+    rng, idle, rounds = generator(0, "largest network"), 0, 0
     rows = space.sample(rng, STARTS)
     if not limits.mask(space, rows).any():
         rows = sample_within(space, rng, KEPT, limits)
     best, sizes = _largest_of(rows, size(rows))
     while idle < PATIENCE and len(best):
-        children = space.mutate(rng, best[rng.integers(0, len(best), CHILDREN)], probability)
+        probability = CHANGED[rounds % len(CHANGED)] / len(space.decisions)
+        children = space.mutate(rng, best[rng.integers(0, len(best), CHILDREN)], min(probability, 1.0))
         rows, at = np.unique(np.concatenate([best, children]), axis=0, return_index=True)
         reached = sizes[0]
         best, sizes = _largest_of(rows, np.concatenate([sizes, size(children)])[at])
-        idle = 0 if sizes[0] > reached else idle + 1
+        idle, rounds = 0 if sizes[0] > reached else idle + 1, rounds + 1
     return best
 
 
