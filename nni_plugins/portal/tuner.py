@@ -76,6 +76,7 @@ class ExperimentTuner(Tuner):
         self._owed: list[int] = []
         self._issued = 0
         self._resumed = False
+        self._concluded = False
         self._manager = Manager.of_tuner()
         self._problem: NNIPluginsError | None = None
         try:
@@ -205,6 +206,7 @@ class ExperimentTuner(Tuner):
     def _done(self, name: str, value: Value) -> None:
         if self.plan.jobs[name].status != "done":
             self.store.save(self.plan.jobs[name], value)
+            self._concluded = False
         self.plan.done(name, value)
         self._save()
         self._serve_owed()
@@ -250,8 +252,10 @@ class ExperimentTuner(Tuner):
             self._send(number, parameters)
 
     def _conclude(self) -> None:
-        if self._problem is None and self.plan.finished and self.plan.fatal is None:
+        """Write the results, once: NNI tells the last trial's result and its end one after the other."""
+        if self._problem is None and not self._concluded and self.plan.finished and self.plan.fatal is None:
             self.experiment.conclude(self.plan, self.folder)
+            self._concluded = True
 
     # -- the manager ---------------------------------------------------------------------------------------------------
     def _trials(self) -> dict[str, dict[str, Any]]:
