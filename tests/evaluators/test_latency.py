@@ -53,7 +53,7 @@ def test_additive_latencies_are_recovered(name: str) -> None:
     assert np.allclose(model(rows[400:]), additive(space, rows[400:]), atol=1e-6)
     assert model.fixed >= 0 and np.nanmin(model.parts) >= 0
     error = held_out_error(space, rows, additive(space, rows))
-    assert error.milliseconds < 1e-6 and error.percent < 1e-4 and error.tau == pytest.approx(1, abs=1e-3)
+    assert error.milliseconds < 1e-6 and error.percent < 1e-4 and error.tau == pytest.approx(1)
 
 
 def test_what_is_not_additive_shows_in_the_error() -> None:
