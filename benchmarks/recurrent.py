@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from nni_plugins.evaluators.text import LanguageModel, LanguageModelSettings, TextSettings, read_corpus
+from nni_plugins.evaluators.text import LanguageModelSettings, StandAloneText, TextSettings, read_corpus
 from nni_plugins.evaluators.text.batched import train_cells
 from nni_plugins.spaces import Architecture
 from nni_plugins.spaces.recurrent import RecurrentCell
@@ -37,7 +37,7 @@ def timed(function: Callable[[], T], runs: int = 2) -> tuple[float, T]:
     return min(seconds), result
 
 
-def alone_in_turn(evaluator: LanguageModel, cells: list[Architecture]) -> list[float]:
+def alone_in_turn(evaluator: StandAloneText, cells: list[Architecture]) -> list[float]:
     """Validation perplexities."""
     return [evaluator.train(cell).valid for cell in cells]
 
@@ -71,7 +71,7 @@ def main() -> None:
         space = RecurrentCell(nodes=2, hidden=hidden, classes=len(corpus.words))
         cells = space.decode(space.enumerate())
         some = cells[:: max(1, len(cells) // arguments.single)][: arguments.single]
-        one_by_one, alone = timed(partial(alone_in_turn, LanguageModel(corpus, settings, space=space), some))
+        one_by_one, alone = timed(partial(alone_in_turn, StandAloneText(corpus, settings, space=space), some))
         together, batched = timed(partial(train_cells, corpus, cells, space, settings, chunk=arguments.chunk))
         rows = [cells.index(cell) for cell in some]
         assert np.allclose(batched.valid[rows, 0], alone, rtol=1e-3), "both train the same networks"

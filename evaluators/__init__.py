@@ -38,7 +38,7 @@ __getattr__, __dir__ = lazy(
         "supernets.training": ["SupernetTraining"],
         "nni_evaluator": ["PluginEvaluator"],
         "retraining.evaluator": ["RetrainResult", "TimmRetrain"],
-        "text": ["Corpus", "LanguageModel", "LanguageModelSettings", "TextSettings"],
+        "text": ["Corpus", "StandAloneText", "LanguageModelSettings", "TextSettings"],
         "tables.table": ["Table", "digits_table", "nasbench201_table", "read_table"],
         "training": ["Bilevel", "BilevelTraining", "Trained", "Training", "evaluate"],
     },

@@ -108,7 +108,7 @@ class PluginEvaluator(Evaluator):
             return self.space.parse(model)
         raise ConfigError(
             f"an architecture or a frozen model space is needed, but got {type(model).__name__}.",
-            "Train networks of your own from Python: StandAlone, TimmRetrain, LanguageModel.",
+            "Train networks of your own from Python: StandAlone, TimmRetrain, StandAloneText.",
         )
 
     def extra_repr(self) -> str:

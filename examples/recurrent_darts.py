@@ -11,9 +11,9 @@ import torch
 from nni.nas.experiment import NasExperiment
 
 from nni_plugins.evaluators.text import (
-    LanguageModel,
     LanguageModelSettings,
     LanguageSearchSettings,
+    StandAloneText,
     TextSettings,
     read_corpus,
 )
@@ -39,7 +39,7 @@ experiment = NasExperiment(space.supernet(), evaluator, DARTS(top_k=3))
 experiment.run()
 best = experiment.export_top_models(1, formatter="dict")[0]
 settings = LanguageModelSettings(epochs=5, batch_size=20, evaluation_batch=40, test_batch=40, **small)
-result = LanguageModel(corpus, settings, space=space).train(space.architecture(best))
+result = StandAloneText(corpus, settings, space=space).train(space.architecture(best))
 print(
     space.to_string(space.architecture(best)), f"perplexity {result.valid:.1f} (validation), {result.test:.1f} (test)"
 )

@@ -13,7 +13,7 @@ __getattr__, __dir__ = lazy(
         "settings": ["LanguageModelSettings", "LanguageSearchSettings", "TextSettings"],
         "shared": ["SharedText"],
         "shared_settings": ["SharedTextSettings"],
-        "stand_alone": ["LanguageModel"],
+        "stand_alone": ["StandAloneText"],
         "training": ["LanguageResult", "LanguageTraining"],
     },
 )

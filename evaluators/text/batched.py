@@ -261,11 +261,11 @@ def train_cells(
     chunk: int | None = None,
 ) -> CellsResult:
     """Train every architecture with every seed; each result is that of
-    ``LanguageModel(..., seed=seed).train(architecture)``.
+    ``StandAloneText(..., seed=seed).train(architecture)``.
 
     Args:
         space: its ``classes`` are replaced by the size of the vocabulary.
-        settings: as of :class:`LanguageModel`.
+        settings: as of :class:`StandAloneText`.
         folder: where each chunk of each seed keeps checkpoints and ``metrics.jsonl`` (lists in the order of the cells),
             in ``seed-S/cells-FIRST-LAST``; finished ones are not trained again, so that seeds can be added later. None
             keeps nothing.

@@ -44,7 +44,7 @@ _TANH: list[tuple[str, slice | torch.Tensor]] = [("tanh", slice(None))]
 
 
 @dataclass(frozen=True)
-class Masks:
+class DropoutMasks:
     """One piece's dropout, scaled; None where there is none. ``words``: (V, 1), ``inputs``: (B, E), ``states`` and
     ``outputs``: (B, H).
     """
@@ -55,7 +55,7 @@ class Masks:
     outputs: torch.Tensor | None = None
 
 
-def draw_masks(space: RecurrentCell, rates: Dropouts, batch: int, like: torch.Tensor) -> Masks:
+def draw_masks(space: RecurrentCell, rates: Dropouts, batch: int, like: torch.Tensor) -> DropoutMasks:
     """From torch's generator in the order of :meth:`nni_plugins.spaces.recurrent.network.LanguageModel.hidden_states`,
     so that numbers agree with it.
     """
@@ -66,7 +66,9 @@ def draw_masks(space: RecurrentCell, rates: Dropouts, batch: int, like: torch.Te
     words = mask(rates.dropoute, space.classes, 1)
     embedded, entering = mask(rates.dropouti, batch, space.embedding), mask(rates.dropoutx, batch, space.embedding)
     inputs = entering if embedded is None else embedded if entering is None else embedded * entering
-    return Masks(words, inputs, mask(rates.dropouth, batch, space.hidden), mask(rates.dropout, batch, space.hidden))
+    return DropoutMasks(
+        words, inputs, mask(rates.dropouth, batch, space.hidden), mask(rates.dropout, batch, space.hidden)
+    )
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,16 @@ class BatchedCells(nn.Module):
     def hidden_of(self, tokens: torch.Tensor, state: torch.Tensor | None = None) -> torch.Tensor:
         """Outputs of the cells (A, T, B, H) without dropout; ``state``: (A, B, H), zeros where it is None."""
         weights = self.weights.detach()
-        return self.trace(self.views(weights), self.tables(weights), tokens, state, Masks()).hidden[:, 1:]
+        return self.trace(self.views(weights), self.tables(weights), tokens, state, DropoutMasks()).hidden[:, 1:]
 
     # -- forward -------------------------------------------------------------------------------------------------------
     def trace(
-        self, weights: Views, nodes: Sequence[_Node], tokens: torch.Tensor, state: torch.Tensor | None, masks: Masks
+        self,
+        weights: Views,
+        nodes: Sequence[_Node],
+        tokens: torch.Tensor,
+        state: torch.Tensor | None,
+        masks: DropoutMasks,
     ) -> Trace:
         """Read a piece: tokens (T, B), the states before it (A, B, H) or None for zeros."""
         (steps, batch), width, count = tokens.shape, self.space.hidden, len(self.cells)
@@ -215,7 +222,7 @@ class BatchedCells(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Without dropout: sums over the words of a piece (A,) float64, in nats, and the states after it (A, B, H)."""
         tokens, targets = batch[0], batch[1].flatten()
-        hidden = self.trace(weights, nodes, tokens, state, Masks()).hidden
+        hidden = self.trace(weights, nodes, tokens, state, DropoutMasks()).hidden
         z = self.decoder_inputs(weights, hidden[:, 1:].flatten(1, 2))
         sums = [
             _decode(z[a], weights["embedding.weight"][a], weights["bias"][a], targets, None)
@@ -230,7 +237,7 @@ class BatchedCells(nn.Module):
         nodes: Sequence[_Node],
         batch: tuple[torch.Tensor, torch.Tensor],
         state: torch.Tensor | None,
-        masks: Masks,
+        masks: DropoutMasks,
         penalties: tuple[float, float],
         out: Views,
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,8 @@
 """What all trainings on text have in common: streams, pieces, the state that is carried from piece to piece, and SGD on
 a piece.
 
-Everything random is a function of (seed, purpose, epoch, step): lengths of pieces by epoch, dropout by step. The carried
-state is part of a checkpoint.
+Everything random is a function of (seed, purpose, epoch, step): lengths of pieces by epoch, dropout by step. The
+carried state is part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class TextTraining(Loop):
     # -- the loop ------------------------------------------------------------------------------------------------------
     @property
     def steps_per_epoch(self) -> int:
-        """By which checkpoints are counted: epochs differ in their pieces, but none has more than the text has steps."""
+        """By which checkpoints are counted: epochs differ in pieces, but none has more than the text has steps."""
         return len(self.stream)
 
     def rate(self, epoch: int) -> float:

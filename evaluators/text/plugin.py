@@ -142,9 +142,9 @@ class LanguageModelPlugin(EvaluatorPlugin):
     def _train(
         self, cell: Architecture, corpus: Corpus, seed: int, folder: Path | None, report: Report | None
     ) -> LanguageResult:
-        from .stand_alone import LanguageModel
+        from .stand_alone import StandAloneText
 
-        model = LanguageModel(
+        model = StandAloneText(
             corpus, self.settings.training, space=self.network_space, seed=seed, folder=folder, report=report
         )
         return model.train(cell)

@@ -61,8 +61,8 @@ class DrawnPath(nn.Module):
 class SharedTextTraining(TextTraining):
     """One cycle; arguments as of :class:`TextTraining`. What it leaves is in the supernet.
 
-    Epochs count through all cycles in the curve and in what is drawn, but for the pieces' lengths: these are the same in
-    all cycles.
+    Epochs count through all cycles in the curve and in what is drawn, but for the pieces' lengths: these are the same
+    in all cycles.
     """
 
     settings: SharedTextSettings

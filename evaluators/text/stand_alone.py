@@ -19,7 +19,7 @@ from .settings import LanguageModelSettings, TextSettings
 from .training import LanguageResult, LanguageTraining
 
 
-class LanguageModel:
+class StandAloneText:
     """Train from scratch and measure perplexity.
 
     Args:
@@ -70,7 +70,7 @@ class LanguageModel:
         if isinstance(model, Architecture):
             if self.space is None:
                 raise ConfigError(
-                    "LanguageModel needs its space to evaluate an Architecture.", "Pass space=RecurrentCell(...)."
+                    "StandAloneText needs its space to evaluate an Architecture.", "Pass space=RecurrentCell(...)."
                 )
             space = self.space.with_classes(len(corpus.words))
             config = {"architecture": model.as_dict(), "space": [space.name, space.config()]}

@@ -14,7 +14,7 @@ from .settings import SequenceSettings
 Piece = tuple[int, int]
 """(first step, steps): inputs are the rows from the first step on, targets the rows one step later."""
 
-SMALLEST = 3
+FEWEST_STEPS = 3
 """Steps that are needed: two to read, and the target of the second; a single step has no change that could be
 penalised.
 """
@@ -27,10 +27,10 @@ def batchify(tokens: Tokens, batch: int, name: str) -> torch.Tensor:
         ConfigError: the sequences are too short to be read.
     """
     steps = len(tokens) // batch
-    if steps < SMALLEST:
+    if steps < FEWEST_STEPS:
         raise ConfigError(
-            f"{name}: {len(tokens)} words in {batch} sequences are {steps} steps each, but {SMALLEST} are needed.",
-            f"Use at most {max(1, len(tokens) // SMALLEST)} sequences, or more text.",
+            f"{name}: {len(tokens)} words in {batch} sequences are {steps} steps each, but {FEWEST_STEPS} are needed.",
+            f"Use at most {max(1, len(tokens) // FEWEST_STEPS)} sequences, or more text.",
         )
     return torch.from_numpy(np.ascontiguousarray(tokens[: steps * batch].reshape(batch, steps).T))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
@@ -18,16 +18,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from ..base import Report as Report
 from ..errors import ConfigError, TrainingError
 from ..files import append_row, atomic_write
 from .checkpoint import CheckpointStore, State
 from .memory import named_shortage
-
-Report = Callable[[dict[str, float]], None]
-"""Called at the end of every epoch with the newest row of the curve: ``epoch`` (from 1), ``loss`` (nats),
-``learning_rate``; of images ``accuracy`` (percent of the objective's targets), of text ``perplexity``.
-"""
-
 
 LONGEST_WAIT = 31
 """Steps after which several processes ask one another again whether it is time to save, at the latest: each waits for
@@ -100,7 +95,8 @@ class Loop(ABC):
         fabric: of :func:`fabric_on`.
         epochs: ``first_epoch`` (from 0) and how many.
         store: where checkpoints and ``metrics.jsonl`` go; None keeps everything in memory.
-        report: see :data:`Report`.
+        report: gets the newest row of the curve at the end of every epoch: ``epoch`` (from 1), ``loss`` (nats),
+            ``learning_rate``; of images ``accuracy`` (percent of the objective's targets), of text ``perplexity``.
     """
 
     meter_count: int = 3  # sum of losses, correct answers, targets
@@ -229,7 +225,7 @@ class Loop(ABC):
         self.saved_at = time.monotonic()
 
     def _check_finite(self, epoch: int, meters: torch.Tensor) -> None:
-        """The loss is that of before the step, so the weights are looked at too: a checkpoint never holds broken ones."""
+        """The loss is that of before the step, so the weights are looked at too: no checkpoint holds broken ones."""
         weights = torch.stack([torch.isfinite(p).all() for p in self.model.parameters()]).all()
         if bool(torch.isfinite(meters).all() & weights):
             return

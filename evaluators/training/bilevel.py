@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import ImageSet
+from ..data.images import ImageSet
 from ..data.split import check_classes, halves
 from ..errors import ConfigError
-from ..objectives import Objective
+from ..objectives.base import Objective
 from ..randomness import generator, torch_fork
 from .base import Report, Trained, adam_moments, restore_adam
 from .checkpoint import State
@@ -60,7 +60,7 @@ class Bilevel(Trained):
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchPart:
     """This process' part of a batch; see :meth:`Training._prepared`. ``seed``: (epoch, step, process), of what the
     forward pass draws.
     """
@@ -71,13 +71,13 @@ class Batch:
     seed: tuple[int, int, int]
 
 
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 BACKEND = "inductor"
 WEIGHTS, ARCHITECTURE, BOTH = (True, False), (False, True), (True, True)
 """Which parameters a forward pass wants gradients of: (weights, architecture parameters)."""
 
 
-def compiled(model: nn.Module) -> dict[tuple[bool, ...], nn.Module]:
+def compiled_networks(model: nn.Module) -> dict[tuple[bool, ...], nn.Module]:
     """``model`` as torch.compile has it, once for each set of parameters that gradients are wanted of.
 
     A compiled network does not notice that ``requires_grad`` of a parameter changed (PyTorch issue 139476; seen in
@@ -197,8 +197,8 @@ class BilevelTraining(WatchedTraining):
         settings = self.settings
         self.genotypes = []
         self._watch_from_start()
-        self.model.to(memory_format=FORMATS[settings.memory_format])  # type: ignore[call-overload]
-        self.compiled = compiled(self.model) if settings.compile else {}
+        self.model.to(memory_format=MEMORY_FORMATS[settings.memory_format])  # type: ignore[call-overload]
+        self.compiled = compiled_networks(self.model) if settings.compile else {}
         self.optimizer = sgd(self.weights.values(), settings)
         self.adam = torch.optim.Adam(
             self.architecture.values(),
@@ -268,11 +268,11 @@ class BilevelTraining(WatchedTraining):
         )
         return first, second
 
-    def _batch(self, uses: Uses, epoch: int, step: int) -> Batch:
+    def _batch(self, uses: Uses, epoch: int, step: int) -> BatchPart:
         x, targets, share = self._prepared(uses, step)
         if x.ndim == 4:  # tiles of a jigsaw have a dimension more, and no such format
-            x = x.contiguous(memory_format=FORMATS[self.settings.memory_format])
-        return Batch(x, targets, share, (epoch, step, self.fabric.global_rank))
+            x = x.contiguous(memory_format=MEMORY_FORMATS[self.settings.memory_format])
+        return BatchPart(x, targets, share, (epoch, step, self.fabric.global_rank))
 
     def _plan(self, epoch: int, first: int, halves: tuple[Uses, Uses]) -> None:
         """Tell the images' source which come next, from step ``first`` on."""
@@ -302,7 +302,7 @@ class BilevelTraining(WatchedTraining):
                 self._weight_step(training)
             self._after_step(epoch, step)
 
-    def _weight_step(self, batch: Batch) -> None:
+    def _weight_step(self, batch: BatchPart) -> None:
         clip = self.settings.gradient_clip
         require_gradients([*self.weights.values()], [*self.architecture.values()])
         self._begin_step("weights")
@@ -316,7 +316,7 @@ class BilevelTraining(WatchedTraining):
         self.stepper.zero_grad()
         self.meters[:3] += self._measured(loss.detach(), outputs, batch.targets)
 
-    def _architecture_step(self, training: Batch, validation: Batch) -> None:
+    def _architecture_step(self, training: BatchPart, validation: BatchPart) -> None:
         clip, parameters, weights = (
             self.settings.architecture_clip,
             [*self.architecture.values()],
@@ -351,7 +351,7 @@ class BilevelTraining(WatchedTraining):
         if hasattr(self.model, "begin_step"):
             cast(Any, self.model).begin_step(step)
 
-    def _loss(self, batch: Batch, purpose: str, measured: bool = False) -> torch.Tensor:
+    def _loss(self, batch: BatchPart, purpose: str, measured: bool = False) -> torch.Tensor:
         """Of the network without DDP around it, weighed by this process' share of the batch."""
         precision = self.fabric.strategy.precision
         with torch_fork(self.seed, purpose, *batch.seed), precision.forward_context():

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import nn
 
-from ..data import ImageSet
-from ..objectives import Crops, Objective, Supervised, check_targets
+from ..data.images import ImageSet
+from ..objectives.base import Crops, Objective, check_targets
+from ..objectives.labels import Supervised
 
 OUTPUTS = 1 << 26
 """At most so many numbers of output at once: a network that answers at every pixel is evaluated in smaller batches."""

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ..data import ImageSet
+from ..data.images import ImageSet
 from ..errors import ConfigError
-from ..objectives import Crops, Objective, check_targets
+from ..objectives.base import Crops, Objective, check_targets
 from ..randomness import generator, torch_fork
 from ..supernets.shared_weights import Companion, Cycle
 from .base import Loop, fabric_on
@@ -61,7 +61,7 @@ class Training(Loop):
         optimizer_state: what :meth:`optimizer_state` gave of the cycle before, if momentum is kept.
         companion: what is trained beside the network; see
             :class:`nni_plugins.evaluators.supernets.shared_weights.Companion`.
-        report: see :data:`Report`.
+        report: see :class:`Loop`.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ S = TypeVar("S", bound=BaseModel)
 
 
 def leaves(settings: BaseModel, before: str = "") -> Iterator[str]:
-    """Dotted keys of all of ``settings`` that hold no more settings, but for those that only say of what kind they are."""
+    """Dotted keys of all of ``settings`` that hold no more settings, but for those that only say their kind."""
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
@@ -75,7 +75,7 @@ def _guesses(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int | float):
-        return [value + 1, value - 1, 2 * value, value / 2, 0.5]
+        return [value + 1, value - 1, value + 2, 2 * value, value / 2, 0.5]
     if isinstance(value, str):
         return [f"{value}x"]
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The conformance suite of training loops: one that passes it can be killed at any moment, and its folders can be trusted.
+"""The conformance suite of training loops: one that passes it can be killed at any moment, and its folders trusted.
 
 For a loop of your own that keeps its state in a :class:`nni_plugins.evaluators.training.CheckpointStore`, in your own
 tests::
@@ -12,8 +12,8 @@ tests::
         def run(self, settings, seed, folder, report) -> Any:
             return MyTraining(network(), data(), settings, seed, folder=folder, report=report).run()
 
-Choose the smallest training of at least three epochs of several steps that has everything with a state or with chance in
-it, and that saves at every step: it is run about eight times.
+Choose the smallest training of at least three epochs of several steps that has everything with a state or with chance
+in it, and that saves at every step: it is run about eight times.
 """
 
 from __future__ import annotations

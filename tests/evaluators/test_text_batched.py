@@ -16,10 +16,10 @@ from torch import nn
 from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, TrainingError
 from nni_plugins.evaluators.text import batched_model
 from nni_plugins.evaluators.text.batched import BatchedTraining, CellsResult, chunk_size, train_cells
-from nni_plugins.evaluators.text.batched_model import BatchedCells, Masks, draw_masks
+from nni_plugins.evaluators.text.batched_model import BatchedCells, DropoutMasks, draw_masks
 from nni_plugins.evaluators.text.corpus import Corpus
 from nni_plugins.evaluators.text.settings import LanguageModelSettings
-from nni_plugins.evaluators.text.stand_alone import LanguageModel
+from nni_plugins.evaluators.text.stand_alone import StandAloneText
 from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.spaces.recurrent.network import Dropouts
 from nni_plugins.testing.training import TrainingContract
@@ -163,7 +163,7 @@ def test_twins_are_equal_once_their_matrices_are_exchanged() -> None:
 def test_batched_equals_one_by_one(whole: CellsResult) -> None:
     for a, architecture in enumerate(FEW):
         for s, seed in enumerate(SEEDS):
-            one = LanguageModel(CORPUS, TINY, space=SPACE, seed=seed).train(architecture)
+            one = StandAloneText(CORPUS, TINY, space=SPACE, seed=seed).train(architecture)
             assert math.isclose(one.valid, whole.valid[a, s], rel_tol=1e-9) and math.isclose(
                 one.test, whole.test[a, s], rel_tol=1e-9
             )
@@ -293,7 +293,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
 
 def test_masks_are_drawn_only_where_there_is_a_rate() -> None:
     like = torch.zeros(1)
-    assert draw_masks(SPACE, Dropouts(), 3, like) == Masks()
+    assert draw_masks(SPACE, Dropouts(), 3, like) == DropoutMasks()
     masks = draw_masks(SPACE, Dropouts(dropoutx=0.5, dropouth=0.25), 3, like)
     assert masks.words is None and masks.outputs is None and masks.inputs is not None and masks.states is not None
     assert set(masks.inputs.unique().tolist()) <= {0.0, 2.0} and masks.inputs.shape == (3, SPACE.embedding)

@@ -18,7 +18,7 @@ from nni_plugins.evaluators.text import training as module
 from nni_plugins.evaluators.text.corpus import Corpus
 from nni_plugins.evaluators.text.loop import mean_nats, perplexity
 from nni_plugins.evaluators.text.settings import LanguageModelSettings
-from nni_plugins.evaluators.text.stand_alone import LanguageModel
+from nni_plugins.evaluators.text.stand_alone import StandAloneText
 from nni_plugins.evaluators.text.streams import batchify
 from nni_plugins.evaluators.text.training import Average, LanguageResult, LanguageTraining, non_monotone
 from nni_plugins.spaces.recurrent import RecurrentCell
@@ -188,7 +188,7 @@ class TestLanguageTraining(TrainingContract):
 
 def test_training_learns_and_reports() -> None:
     rows: list[dict[str, float]] = []
-    result = LanguageModel(
+    result = StandAloneText(
         CORPUS,
         {**TINY, "dropout": 0, "dropoutx": 0, "epochs": 10, "learning_rate": 20},
         space=SPACE,
@@ -221,15 +221,15 @@ def test_memory_that_runs_out_is_named_as_on_images(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_evaluator() -> None:
-    evaluator = LanguageModel(CORPUS, {**TINY, "epochs": 1}, space=RecurrentCell(nodes=2, hidden=6), seed=4)
+    evaluator = StandAloneText(CORPUS, {**TINY, "epochs": 1}, space=RecurrentCell(nodes=2, hidden=6), seed=4)
     assert evaluator.train(CELL).valid == evaluator.train(CELL).valid  # the same seed gives the same numbers
     with pytest.raises(ConfigError, match="needs its space"):
-        LanguageModel(CORPUS, TINY).train(CELL)
+        StandAloneText(CORPUS, TINY).train(CELL)
     with pytest.raises(ConfigError, match="the network has 8 words, but tiny has 7"):
-        LanguageModel(CORPUS, TINY).train(SPACE.with_classes(8).network(CELL))
+        StandAloneText(CORPUS, TINY).train(SPACE.with_classes(8).network(CELL))
     with pytest.raises(ConfigError, match="Linear is not a recurrent language model"):
-        LanguageModel(CORPUS, TINY).train(nn.Linear(2, 2))
+        StandAloneText(CORPUS, TINY).train(nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="tiny, validation text: 90 words in 40 sequences are 2 steps each"):
-        LanguageModel(CORPUS, {**TINY, "evaluation_batch": 40}).train(network())
+        StandAloneText(CORPUS, {**TINY, "evaluation_batch": 40}).train(network())
     with pytest.raises(ConfigError, match=r"settings.epochs"):
-        LanguageModel(CORPUS, {"epochs": 0})
+        StandAloneText(CORPUS, {"epochs": 0})

@@ -1,4 +1,4 @@
-"""The contract of training loops notices loops that are wrong; those of this package inherit it beside their other tests."""
+"""The contract of training loops notices loops that are wrong; ours inherit it beside their other tests."""
 
 from __future__ import annotations
 

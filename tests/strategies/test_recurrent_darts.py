@@ -16,7 +16,7 @@ from nni.nas.experiment import NasExperiment
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.text.corpus import Corpus, read_corpus
 from nni_plugins.evaluators.text.settings import LanguageModelSettings, LanguageSearchSettings, TextSettings
-from nni_plugins.evaluators.text.stand_alone import LanguageModel
+from nni_plugins.evaluators.text.stand_alone import StandAloneText
 from nni_plugins.spaces import Architecture
 from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.strategies import DARTS, PCDARTS, RFDARTS, RFPCDARTS, DifferentiableSettings
@@ -137,5 +137,5 @@ def test_a_search_on_real_text() -> None:
     losses = [row["loss"] for row in result.trained.history]
     assert losses[-1] < losses[0] < math.log(200) and len(result.ranked) == 2
     settings = LanguageModelSettings(epochs=3, batch_size=16, dropoute=0, test_batch=10, **small)
-    trained = LanguageModel(corpus, settings, space=space).train(result.ranked[0].architecture)
+    trained = StandAloneText(corpus, settings, space=space).train(result.ranked[0].architecture)
     assert trained.valid < 60 and trained.test < 60  # of 200 words; those alone that are most frequent give 37
