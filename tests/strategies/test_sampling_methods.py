@@ -279,7 +279,7 @@ def test_random_search_with_weight_sharing(images: ImageSet, tmp_path: Path) -> 
 
 def test_a_supernet_that_learns_ranks_better_than_chance(images: ImageSet) -> None:
     """An architecture without any path from input to output says the same of every image, and is right about one in ten;
-    how much better the best one is depends on the processor (43 to 54 percent).
+    how much better the best one is depends on the processor: 43 percent on one, above 50 on another.
     """
     result = nas(images, epochs=30, batch_size=25, learning_rate=0.1)
     assert result.score(SPACE.encode([SPACE.from_string("|none~0|+|none~0|none~1|")]))[0] < 20
