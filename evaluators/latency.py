@@ -107,7 +107,8 @@ def fitted_latency(space: SearchSpace, indices: Indices, latencies: Floats) -> A
 
     columns = _Columns(space)
     design = columns.design(indices)
-    seen, usual = design.any(axis=0), columns.design(space.sample(generator(0, "latency"), SAMPLE)).any(axis=0)
+    seen: npt.NDArray[np.bool_] = design.max(axis=0) > 0
+    usual = columns.design(space.sample(generator(0, "latency"), SAMPLE)).max(axis=0) > 0
     unseen = np.flatnonzero(usual & ~seen)
     if len(unseen):
         raise ConfigError(

@@ -159,8 +159,9 @@ class PluginStrategy(RankedStrategy):
                 values["final_learning_rate"] = share * taken.learning_rate
             return values
         given = getattr(evaluator, "settings", None)
-        fits = isinstance(given, Settings) and (isinstance(given, model) or issubclass(model, type(given)))
-        return given.model_dump(exclude_unset=not isinstance(given, model)) if fits else {}
+        if not isinstance(given, Settings) or not (isinstance(given, model) or issubclass(model, type(given))):
+            return {}
+        return given.model_dump(exclude_unset=not isinstance(given, model))
 
     def _split(self, taken: Any) -> dict[str, Any]:
         """Where the search splits the images, and ``Classification`` has given two parts, one behind the other."""

@@ -137,6 +137,8 @@ def _prepared(objective: Objective, images: ImageSet, part: slice = slice(None))
     targets = objective.epoch_targets(images, 0)
     maps = images.maps[part] if objective.wants_maps else None
     mean, std = (statistic[:, None, None] for statistic in images.statistics())
-    return objective.prepare(
-        Crops(images.images[part], None if targets is None else targets[part], maps, drawn, mean, std)
+    labels = None if targets is None else targets[part]
+    prepared: tuple[torch.Tensor, torch.Tensor] = objective.prepare(
+        Crops(images.images[part], labels, maps, drawn, mean, std)
     )
+    return prepared

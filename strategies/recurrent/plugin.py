@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.text.settings import LanguageSearchSettings
 from nni_plugins.evaluators.text.shared_settings import SharedTextSettings
 from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.recurrent import RecurrentCell
 
-from ..base import Problem, SearchResult, Setup, StrategyPlugin, refused
+from ..base import Problem, SearchResult, Setup, StrategyPlugin
 from ..enas.settings import RecurrentENASSettings, check_search
 from ..naov2.settings import check_found
 from ..random.settings import check_candidates
@@ -37,8 +38,7 @@ class RecurrentPlugin(StrategyPlugin):
 
     def check(self, setup: Setup) -> None:
         """A space of recurrent cells, and :meth:`check_settings`."""
-        if not isinstance(setup.space, RecurrentCell):
-            refused([f"space: {self.name} searches recurrent cells, but {setup.space.name} has none; use recurrent"])
+        cells_of(setup)
         self.check_settings(setup)
 
     def check_settings(self, setup: Setup) -> None:
@@ -62,11 +62,11 @@ class RecurrentDARTSPlugin(RecurrentPlugin):
         """Train the mixed cell."""
         from .darts import search
 
-        p = problem
-        result = search(p.space, p.data, p.training, p.seed, p.found, folder=p.folder, report=p.report, limits=p.limits)
+        p, space = problem, cells_of(problem)
+        result = search(space, p.data, p.training, p.seed, p.found, folder=p.folder, report=p.report, limits=p.limits)
 
         def score(indices: Indices) -> npt.NDArray[np.float64]:
-            return result.mixture.score(p.space, indices)
+            return result.mixture.score(space, indices)
 
         history = result.trained.history
         details = {"genotypes": result.genotypes}
@@ -82,8 +82,8 @@ class SharedPlugin(RecurrentPlugin):
         """Train shared weights, and rank by them."""
         from nni_plugins.evaluators.text.shared import SharedText
 
-        p = problem
-        shared = SharedText(p.space, p.data, p.training, seed=p.seed, folder=p.folder, report=p.report)
+        p, space = problem, cells_of(problem)
+        shared = SharedText(space, p.data, p.training, seed=p.seed, folder=p.folder, report=p.report)
         return self.search_with(shared, problem)
 
     @abstractmethod
@@ -109,7 +109,7 @@ class RecurrentNAOPlugin(SharedPlugin):
         from ..naov2.search import naov2
 
         p = problem
-        more = {"folder": p.folder, "config": {"text": p.data.identity()}, "limits": p.limits}
+        more: dict[str, Any] = {"folder": p.folder, "config": {"text": p.data.identity()}, "limits": p.limits}
         result = naov2(shared, p.search, epochs=p.training.epochs, **more)
         trained = {p.space.canonical(a) for a in p.space.decode(result.pool.indices)}
 
@@ -173,6 +173,17 @@ class RecurrentRandomNASPlugin(SharedPlugin):
         indices = draw_distinct(p.space, p.search.candidates, generator(p.seed, "candidates"), p.limits)
         ranked = best(p.space, indices, shared.scores(indices), p.found)
         return SearchResult(ranked, history, shared.scores, cost=_cost(history))
+
+
+def cells_of(setup: Setup) -> RecurrentCell:
+    """The space.
+
+    Raises:
+        ConfigError: it is no space of recurrent cells.
+    """
+    if not isinstance(setup.space, RecurrentCell):
+        raise ConfigError(f"space: {setup.space.name} has no recurrent cells.", "Choose the space recurrent.")
+    return setup.space
 
 
 def _cost(history: list[dict[str, Any]]) -> dict[str, float]:

@@ -38,7 +38,7 @@ def setup(
 def test_only_recurrent_cells_are_searched(name: str) -> None:
     plugin = strategy_plugin(name)
     plugin.check(setup(name, {}, {}))
-    with pytest.raises(ConfigError, match=f"space: {plugin.name} searches recurrent cells, but nasbench201 has none"):
+    with pytest.raises(ConfigError, match="space: nasbench201 has no recurrent cells"):
         plugin.check(setup(name, {}, {}, space=NASBench201()))
 
 
