@@ -109,7 +109,7 @@ class SharedImages:
         self.evaluation_images, self.evaluation_batch, self.statistics = evaluation_images, evaluation_batch, statistics
         self.folder, self.report = folder, report
         self.moments = self.images.statistics()
-        self._space = fitted(space, objective, images)
+        self._space: SearchSpace = fitted(space, objective, images)
         if supernet is not None:
             check_fitted(cast(Supernet, supernet).search_space, objective, images)
             self._space = cast(Supernet, supernet).search_space
