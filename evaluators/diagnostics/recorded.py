@@ -76,7 +76,8 @@ def classes(objective: Objective, images: ImageSet) -> int:
             f"{type(objective).__name__} needs another head than one logit a class of a colour image, which these networks do not have.",
             "Use supervised, random_labels or another objective with classes.",
         )
-    return head.classes
+    count: int = head.classes
+    return count
 
 
 @torch.no_grad()

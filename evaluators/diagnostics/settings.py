@@ -10,7 +10,7 @@ from ..settings import Settings
 
 Trainable = Literal["all", "norms"]
 """What learns: everything, or scale and shift of batch norms and the classifier (and lambda, where there is one)."""
-TITLES: dict[Trainable, str] = {"all": "everything learns", "norms": "only batch norms learn"}
+TITLES: dict[str, str] = {"all": "everything learns", "norms": "only batch norms learn"}
 """The same for people."""
 
 

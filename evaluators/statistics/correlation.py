@@ -49,8 +49,8 @@ def correlation(scores: Values, truth: Values, resamples: int = 1000, seed: int 
     count = len(x)
     index = np.concatenate([np.arange(count)[None], resampled(count, resamples, seed, "sample study bootstrap")])
     kendall, pairwise = _of_pairs(x, y, index)
-    estimates = [_estimate(statistics) for statistics in (spearman_rows(x[index], y[index]), kendall, pairwise)]
-    return Correlation(*estimates, count, resamples)
+    rho = spearman_rows(x[index], y[index])
+    return Correlation(_estimate(rho), _estimate(kendall), _estimate(pairwise), count, resamples)
 
 
 def _estimate(statistics: Floats) -> Estimate:

@@ -24,5 +24,5 @@ def document_table(table: ReportTable) -> Table:
 
 def report_line(folder: Path, *files: str) -> str:
     """What was written into ``folder``: the report, and ``files``."""
-    names = (Path("report") / "report.html", *files)
+    names = ("report/report.html", *files)
     return f"written: {escape(', '.join(str(folder / name) for name in names))}"

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nni_plugins.evaluators.base import Report, lasting
+from nni_plugins.evaluators.base import Report, digest, lasting
 from nni_plugins.evaluators.reports.rank_study.report import Group, RankStudy, write_rank_study
 from nni_plugins.evaluators.reports.rank_study.rows import Condition, Floats, Sizes
 from nni_plugins.evaluators.tables.table import Table
 
-from ...experiment.asking import digest
 from ...experiment.base import HARMLESS, WHOLE_SPACE, Axes, Experiment, choice
 from ...experiment.jobs import Job, Plan, Value
 from ...experiment.result import versions
