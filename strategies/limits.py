@@ -53,6 +53,15 @@ class Limits(Settings):
             mask[mask] = latency_of(self.latency_table, space)(indices[mask]) <= self.max_latency
         return mask
 
+    def check_files(self, space: SearchSpace) -> None:
+        """Read the table of latencies.
+
+        Raises:
+            ConfigError, TableError: as :func:`nni_plugins.evaluators.latency.latency_of`.
+        """
+        if self.latency_table is not None:
+            latency_of(self.latency_table, space)
+
     def unmet(self, space: SearchSpace) -> ConfigError:
         """What to raise where no architecture of ``space`` meets them."""
         return ConfigError(f"no architecture of {space!r} meets the limits {self!r}.", "Raise the limits.")

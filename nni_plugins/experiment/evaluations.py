@@ -199,6 +199,7 @@ class Evaluations:
         Raises:
             NNIPluginsError: of the first that cannot be read.
         """
+        self.settings.limits.check_files(self.space)
         for name, evaluator in self.evaluators.items():
             try:
                 evaluator.check_files()

@@ -87,3 +87,11 @@ def test_what_is_refused(config: Path, tmp_path: Path, run: Cli) -> None:
     (tmp_path / "latency.csv").write_text("architecture,latency_ms\nx,1\n")
     answer = run("latency", config, tmp_path / "latency.csv")
     assert answer.status == 2 and str(tmp_path / "latency.csv") in answer.err
+
+
+def test_a_table_that_is_missing_is_said_before_anything_runs(config: Path, run: Cli) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["tuner"]["classArgs"] |= {"limits": {"max_latency": 2.0, "latency_table": "no.csv"}, "baselines": []}
+    config.write_text(yaml.safe_dump(content))
+    answer = run("search", config)
+    assert answer.status == 2 and "latency_table: cannot read" in answer.err

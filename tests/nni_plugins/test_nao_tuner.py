@@ -19,7 +19,7 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.tables.table import digits_table
 from nni_plugins.portal import nao_tuner
 from nni_plugins.portal.nao_tuner import STATE, NAOTuner, NAOValidator, metric_of
-from nni_plugins.portal.registration import _entries
+from nni_plugins.portal.registration import tuner_entries
 from nni_plugins.spaces import NASBench201
 from nni_plugins.spaces.errors import NNIPluginsError
 
@@ -140,9 +140,8 @@ print(tuner._problem, sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightn
 
 
 def test_registered() -> None:
-    (entry,) = [entry for entry in _entries() if entry["builtinName"] == "NAO"]
-    for key, found in (("className", NAOTuner), ("classArgsValidator", NAOValidator)):
-        assert entry[key] == f"{found.__module__}.{found.__name__}"
+    (entry,) = [entry for entry in tuner_entries() if entry.name == "NAO"]
+    assert entry.class_name == f"{NAOTuner.__module__}.{NAOTuner.__name__}"
 
 
 def test_the_validator() -> None:
