@@ -53,6 +53,8 @@ from nni_plugins.spaces.cells import DARTS, RobustDARTS
 
 from .tiny import Interrupted, Interrupting, at, images
 
+pytestmark = pytest.mark.usefixtures("plain_convolutions")
+
 TINY = NetworkSettings(block="basic", blocks=(1, 1), width=4)
 
 

@@ -75,7 +75,9 @@ def test_unknown_names(given: tuple[Any, ...], message: str) -> None:
 def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     assert subject("darts_v2").space is not None
-    said = "unknown architecture 'darts_v3'; did you mean 'darts_v2'.* may be a model of timm's, but timm is not installed"
+    said = (
+        "unknown architecture 'darts_v3'; did you mean 'darts_v2'.* may be a model of timm's, but timm is not installed"
+    )
     with pytest.raises(MissingBackend, match=said):
         subject("darts_v3")
 

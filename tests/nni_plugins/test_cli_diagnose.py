@@ -19,6 +19,8 @@ from nni_plugins.testing.changes import changed
 from .identities import check_every_key, identities
 from .small import Cli, file_of, load, write
 
+pytestmark = pytest.mark.usefixtures("plain_convolutions")
+
 NETWORK = {"block": "basic", "blocks": [1, 1], "width": 4}
 TRAINING = {"epochs": 2, "batch_size": 32, "accelerator": "cpu"}
 SPACE = {"name": "nasbench201", "nodes": 3, "channels": 4, "cells_per_stage": 1}

@@ -163,7 +163,7 @@ def test_the_result_of_a_plan() -> None:
     values = {"stand_alone-found-0-1": 80.0, "stand_alone-found-0-2": 90.0, "stand_alone-random-1": 70.0}
     for name, accuracy in values.items():
         plan.done(name, evaluation_value(accuracy))
-    result = summary(e, plan)
+    result = summary(e.settings, e.evaluations, e.random_architectures, plan)
     rows = result["architectures"]
     assert result["strategy"] == "RFDARTS" and result["score"]["name"] == "log probability"
     assert [row["evaluations"]["stand_alone"]["job"] for row in rows] == [

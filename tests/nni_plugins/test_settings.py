@@ -120,7 +120,10 @@ def test_what_is_no_mapping(values: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": {"name": "recurrent", "nodes": 2}}, "space: networks of recurrent take no images, and RLNAS searches"),
+        (
+            {"space": {"name": "recurrent", "nodes": 2}},
+            "space: networks of recurrent take no images, and RLNAS searches",
+        ),
         (
             {"space": {"name": "recurrent", "nodes": 2}},
             "evaluations.stand_alone: networks of recurrent take no images; evaluate with language_model",
