@@ -6,13 +6,13 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "depth": ["DepthErrors", "depth_errors"],
-        "lambdas": ["LambdaCurve", "lambda_curve"],
+        "curves": ["EtaCurve", "LambdaCurve"],
+        "lambdas": ["lambda_curve"],
         "recorded": ["Recorded", "train_recorded"],
         "residual": ["ResidualNetwork", "freeze"],
         "search_record": ["SearchRecord", "read_search"],
         "settings": ["NetworkSettings", "Trainable"],
         "variance": [
-            "EtaCurve",
             "eta_curve",
             "gradient_condition",
             "input_gradient_variances",

@@ -10,14 +10,12 @@ import numpy as np
 from nni_plugins.spaces.drawing import INK
 
 from ..reports.figures import SERIES, label, panels
+from .curves import EtaCurve, LambdaCurve
 from .settings import TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .lambdas import LambdaCurve
-    from .variance import EtaCurve
 
 
 def _by_trainable(curves: Sequence[Any]) -> dict[str, list[Any]]:

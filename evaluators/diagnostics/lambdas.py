@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,22 +10,10 @@ from ..objectives import Objective
 from ..randomness import torch_fork
 from ..training.loop import Report
 from ..training.settings import TrainingSettings
-from .recorded import Floats, classes, train_recorded
+from .curves import LambdaCurve
+from .recorded import classes, train_recorded
 from .residual import ResidualNetwork, freeze
 from .settings import NetworkSettings, Trainable
-
-
-@dataclass(frozen=True)
-class LambdaCurve:
-    """``values``: (epochs + 1, lambdas) in [0, 1], before the training and after each epoch; ``names``: what each
-    belongs to.
-    """
-
-    trainable: Trainable
-    initial: float
-    names: list[str]
-    values: Floats
-    history: list[dict[str, float]]
 
 
 def lambda_curve(

@@ -11,7 +11,6 @@ mean 0 and variance 1/2, sigma is 1 and so is eta. The paper's derivation has th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +23,8 @@ from ..objectives import Objective
 from ..randomness import torch_fork
 from ..training.loop import Report
 from ..training.settings import TrainingSettings
-from .recorded import Floats, classes, settle_on, train_recorded
+from .curves import EtaCurve
+from .recorded import classes, settle_on, train_recorded
 from .residual import ResidualNetwork, freeze
 from .settings import NetworkSettings, Trainable
 
@@ -142,19 +142,6 @@ def input_gradient_variances(
         name: float(gradient.float().var(correction=0)) * len(x) ** 2
         for name, gradient in zip(inputs, found, strict=True)
     }
-
-
-@dataclass(frozen=True)
-class EtaCurve:
-    """``eta`` and ``condition`` (:func:`gradient_condition`): (epochs + 1, layers), before the training and after each
-    epoch.
-    """
-
-    trainable: Trainable
-    layers: list[str]
-    eta: Floats
-    condition: Floats
-    history: list[dict[str, float]]
 
 
 def eta_curve(

@@ -4,14 +4,11 @@ figure 1 and table 1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
 
 from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.diagnostics.options import Option, OptionRow
 from nni_plugins.evaluators.objectives import Objective
 from nni_plugins.evaluators.training.loop import Report
 from nni_plugins.evaluators.training.settings import BilevelSettings
@@ -21,23 +18,8 @@ from nni_plugins.spaces.base import SearchSpace
 from .search import search, skip_connections
 from .settings import DifferentiableSettings
 
-Option = Literal["A", "B", "C", "D"]
 Truth = Callable[[Architecture, Path | None], float]
 """Accuracy in percent of an architecture: looked up, or trained stand-alone in the folder."""
-
-
-@dataclass(frozen=True)
-class OptionRow:
-    """One search. ``supernet_accuracy``: percent of the architecture's half in the last epoch, all operations mixed,
-    batch norms in training mode; ``accuracy``: percent, of the derived ``architecture``; ``skips``: its skip
-    connections."""
-
-    option: Option
-    seed: int
-    supernet_accuracy: float
-    architecture: str
-    accuracy: float
-    skips: int
 
 
 def run_option(
@@ -75,24 +57,3 @@ def run_option(
     return OptionRow(
         option, seed, result.supernet_accuracy, space.to_string(found), accuracy, skip_connections(space, found)
     )
-
-
-@dataclass(frozen=True)
-class OptionSummary:
-    """Mean and (population) standard deviation over seeds, in percent; mean number of skip connections."""
-
-    option: Option
-    supernet: tuple[float, float]
-    found: tuple[float, float]
-    skips: float
-
-
-def summarise(rows: Sequence[OptionRow]) -> list[OptionSummary]:
-    """By option, in the order of their letters."""
-    summaries = []
-    for option in sorted({row.option for row in rows}):
-        chosen = [row for row in rows if row.option == option]
-        supernet, found = (np.array([getattr(row, key) for row in chosen]) for key in ("supernet_accuracy", "accuracy"))
-        spread = [(float(values.mean()), float(values.std())) for values in (supernet, found)]
-        summaries.append(OptionSummary(option, spread[0], spread[1], float(np.mean([row.skips for row in chosen]))))
-    return summaries

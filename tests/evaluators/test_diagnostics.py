@@ -32,6 +32,7 @@ from nni_plugins.evaluators.diagnostics import (
     relative_variances,
     weight_variances,
 )
+from nni_plugins.evaluators.diagnostics.curves import EtaCurve
 from nni_plugins.evaluators.diagnostics.figures import depth_figure, eta_figure, lambda_figure, option_figure
 from nni_plugins.evaluators.diagnostics.recorded import Recorded, settle_on
 from nni_plugins.evaluators.diagnostics.report import write_diagnosis
@@ -43,7 +44,6 @@ from nni_plugins.evaluators.diagnostics.search_figures import (
     skip_figure,
 )
 from nni_plugins.evaluators.diagnostics.search_record import Rollback
-from nni_plugins.evaluators.diagnostics.variance import EtaCurve
 from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, DataError, LabelError
 from nni_plugins.evaluators.randomness import torch_fork
 from nni_plugins.evaluators.reports.figures import save

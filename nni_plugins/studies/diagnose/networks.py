@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nni_plugins.evaluators.base import Report
+from nni_plugins.evaluators.diagnostics.curves import EtaCurve, LambdaCurve
 from nni_plugins.evaluators.diagnostics.settings import TITLES
 
 from ...experiment.jobs import Value
@@ -21,9 +22,6 @@ from .settings import CurveDiagnosis, DepthDiagnosis, EtaDiagnosis, LambdaDiagno
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from nni_plugins.evaluators.diagnostics.lambdas import LambdaCurve
-    from nni_plugins.evaluators.diagnostics.variance import EtaCurve
 
 
 class NetworkQuestion(Question):
@@ -122,8 +120,6 @@ class LambdaQuestion(CurveQuestion):
 
 
 def _lambda_curve(result: Mapping[str, Any]) -> LambdaCurve:
-    from nni_plugins.evaluators.diagnostics.lambdas import LambdaCurve
-
     return LambdaCurve(**{**result, "values": np.array(result["values"])})
 
 
@@ -190,8 +186,6 @@ class EtaQuestion(CurveQuestion):
 
 
 def _eta_curve(result: Mapping[str, Any]) -> EtaCurve:
-    from nni_plugins.evaluators.diagnostics.variance import EtaCurve
-
     return EtaCurve(**{**result, "eta": np.array(result["eta"]), "condition": np.array(result["condition"])})
 
 

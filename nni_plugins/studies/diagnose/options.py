@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nni_plugins.evaluators.base import Report, lasting
+from nni_plugins.evaluators.diagnostics.options import OptionRow, OptionSummary, summarise
 from nni_plugins.evaluators.errors import DataError
 from nni_plugins.evaluators.statistics.ranking import kendall_tau
 from nni_plugins.spaces.architecture import Architecture
@@ -24,8 +25,6 @@ from .settings import OptionsDiagnosis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from nni_plugins.strategies.differentiable.option_study import OptionRow, OptionSummary
 
 
 class OptionsQuestion(Question):
@@ -116,8 +115,6 @@ class OptionsQuestion(Question):
         return self.parts(results)
 
     def _summaries(self, results: Results) -> tuple[list[OptionRow], list[OptionSummary]]:
-        from nni_plugins.strategies.differentiable.option_study import OptionRow, summarise
-
         rows = [OptionRow(**result) for result in results.values()]
         return rows, summarise(rows)
 
