@@ -30,7 +30,7 @@ def test_the_example_is_valid(run: Cli) -> None:
     finding = run("doctor", EXAMPLE, "--json").json[-1]
     assert (
         finding["state"] == "ok"
-        and finding["detail"] == "a valid experiment for tuner nao, which serves any trial command"
+        and finding["detail"] == "a valid experiment for tuner NAO, which serves any trial command"
     )
 
 
