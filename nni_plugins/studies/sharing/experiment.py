@@ -115,7 +115,9 @@ class SharingStudyExperiment(Experiment):
                 "there is nothing to compare: no training of the cells alone, or no seed of the runs, has finished.",
                 f"Run the study again; {', '.join(failed) or 'its trainings'} must finish.",
             )
-        runs: dict[str, list[dict[str, Any]]] = {key: [results[key, seed] for seed in seeds] for key in settings.sharing}
+        runs: dict[str, list[dict[str, Any]]] = {
+            key: [results[key, seed] for seed in seeds] for key in settings.sharing
+        }
         study = Study(
             self.cells,
             np.array([one["valid"] for one in alone], dtype=np.float64).T,
