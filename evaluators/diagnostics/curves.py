@@ -27,8 +27,8 @@ class LambdaCurve:
 
 @dataclass(frozen=True)
 class EtaCurve:
-    """``eta`` and ``condition`` (see :func:`nni_plugins.evaluators.diagnostics.variance.gradient_condition`): (epochs + 1,
-    layers), before the training and after each epoch.
+    """``eta`` and ``condition`` (of :func:`nni_plugins.evaluators.diagnostics.variance.gradient_condition`):
+    (epochs + 1, layers), before the training and after each epoch.
     """
 
     trainable: Trainable

@@ -1,4 +1,4 @@
-"""Figures of diagnostics: functions from numbers to a figure. Free of torch; matplotlib is imported when a figure is drawn."""
+"""Figures of diagnostics: functions from numbers to a figure. Free of torch; matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 

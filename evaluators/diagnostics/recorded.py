@@ -73,7 +73,8 @@ def classes(objective: Objective, images: ImageSet) -> int:
     head = objective.head(images)
     if head.form.kind != "linear" or head.input_channels != 3:
         raise ConfigError(
-            f"{type(objective).__name__} needs another head than one logit a class of a colour image, which these networks do not have.",
+            f"{type(objective).__name__} needs another head than one logit a class of a colour image, which these "
+            "networks do not have.",
             "Use supervised, random_labels or another objective with classes.",
         )
     count: int = head.classes

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 CAPTIONS = {
     "lambda": "Mean lambda over the blocks (thick) and each block's (thin), by where it starts.",
-    "eta": "Geometric mean of eta over the layers, 10 to 90 % of them and their whole range, on a logarithmic axis. 1 keeps "
-    "the variance of the weights.",
+    "eta": "Geometric mean of eta over the layers, 10 to 90 % of them and their whole range, on a logarithmic axis. 1 "
+    "keeps the variance of the weights.",
     "depth": "Errors by network; bars are means, dots are seeds.",
-    "options": "Accuracy of the mixed supernet beside that of the architecture that it found; bars are means, dots are seeds.",
-    "skips": "Skip connections of the architecture that would be derived after each epoch; grey: all operations that it takes.",
-    "eigenvalue": "Dominant eigenvalue of the validation loss's Hessian; dotted: the epoch that a search went back to; dashed: "
-    "what it gave up thereby.",
+    "options": "Accuracy of the mixed supernet beside that of the architecture that it found; bars are means, dots "
+    "are seeds.",
+    "skips": "Skip connections of the architecture that would be derived after each epoch; grey: all operations "
+    "that it takes.",
+    "eigenvalue": "Dominant eigenvalue of the validation loss's Hessian; dotted: the epoch that a search went back "
+    "to; dashed: what it gave up thereby.",
     "alphas": "Probability of each operation over epochs, a panel an edge.",
     "entropy": "Entropy of every edge over epochs; grey: where all operations are equally probable.",
 }

@@ -17,7 +17,7 @@ LEAST = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its 95 % bootstrap interval; NaN where it is undefined, because all numbers of a list are equal."""
+    """A statistic and its 95 % bootstrap interval; NaN where it is undefined: all numbers of a list are equal."""
 
     value: float
     low: float
@@ -59,8 +59,8 @@ def _estimate(statistics: Floats) -> Estimate:
 
 
 def spearman_rows(x: Floats, y: Floats) -> Floats:
-    """Spearman's rho of each row of ``x, y: (R, n)``: Pearson's correlation of the ranks, where equal values share their
-    mean rank; NaN where all values of a row are equal.
+    """Spearman's rho of each row of ``x, y: (R, n)``: Pearson's correlation of the ranks, where equal values share
+    their mean rank; NaN where all values of a row are equal.
     """
     from scipy.stats import rankdata
 

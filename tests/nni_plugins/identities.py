@@ -1,4 +1,6 @@
-"""Every key of a study's settings changes what some job is, or which jobs there are, unless it is said to be harmless."""
+"""Every key of a study's settings changes what some job is, or which jobs there are, unless it is said to be
+harmless.
+"""
 
 from __future__ import annotations
 

@@ -26,15 +26,15 @@ PRINTED = (
     "studied here."
 )
 READING = (
-    "PA: share of all pairs that the scores order as the truths do, a tie counting half; 0.5 by chance. rho: Spearman's. "
-    "tau-b: Kendall's; without ties it is 2 PA - 1.",
+    "PA: share of all pairs that the scores order as the truths do, a tie counting half; 0.5 by chance. rho: "
+    "Spearman's. tau-b: Kendall's; without ties it is 2 PA - 1.",
     "The intervals know the choice of architectures, not the luck of a supernet's training; for that there are seeds.",
 )
 CAPTIONS = {
-    EPOCHS: "PA and rho by the epochs of the supernet's training: a line is a mean over seeds, a dot a seed with its bootstrap "
-    "interval. In the grey band lie 95 % of scores that have nothing to do with the truth.",
-    SCATTER: "One-shot accuracy against true accuracy, a dot an architecture, of the first seed. Triangles at the left border "
-    "stand for truths far below the rest.",
+    EPOCHS: "PA and rho by the epochs of the supernet's training: a line is a mean over seeds, a dot a seed with its "
+    "bootstrap interval. In the grey band lie 95 % of scores that have nothing to do with the truth.",
+    SCATTER: "One-shot accuracy against true accuracy, a dot an architecture, of the first seed. Triangles at the "
+    "left border stand for truths far below the rest.",
 }
 
 
@@ -230,7 +230,8 @@ def report_blocks(value: Mapping[str, Any], pictures: Collection[str]) -> list[B
 
 def _group_sentence(sizes: str, group: Mapping[str, Any]) -> str:
     p = group["parameters"]
-    text = f"{sizes}: {p['least']:,} to {p['largest']:,} parameters, median {p['median']:,}; chosen from {group['pool']:,}."
+    text = f"{sizes}: {p['least']:,} to {p['largest']:,} parameters, median {p['median']:,}"
+    text += f"; chosen from {group['pool']:,}."
     if group["truth_reliability"] is not None:
         text += f" PA between two stand-alone seeds: {group['truth_reliability']:.3f}."
     return text

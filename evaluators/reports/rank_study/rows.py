@@ -198,9 +198,9 @@ def noise(n: int) -> str:
     """What chance alone does to the measures, in a sentence."""
     null: Null = null_deviations(n)
     return (
-        f"If scores had nothing to do with truths, {n} architectures would give PA 0.5 ± {null.pairwise:.3f}, rho 0 ± {null.spearman:.3f} and tau "
-        f"0 ± {null.kendall:.3f} (standard deviations): rows within about two of these of chance, and rows that differ by less than about three "
-        "of them from each other, say nothing by themselves."
+        f"If scores had nothing to do with truths, {n} architectures would give PA 0.5 ± {null.pairwise:.3f}, rho 0 ± "
+        f"{null.spearman:.3f} and tau 0 ± {null.kendall:.3f} (standard deviations): rows within about two of these of "
+        "chance, and rows that differ by less than about three of them from each other, say nothing by themselves."
     )
 
 

@@ -30,7 +30,8 @@ class Measurements:
         wrong = [name for name, column in self.values.items() if column.shape != (len(self.architectures),)]
         if wrong:
             raise ConfigError(
-                f"{wrong[0]}: {len(self.architectures)} architectures need as many values, but got {self.values[wrong[0]].shape}."
+                f"{wrong[0]}: {len(self.architectures)} architectures need as many values, but got "
+                f"{self.values[wrong[0]].shape}."
             )
 
     def complete(self, names: Iterable[str] | None = None) -> Measurements:

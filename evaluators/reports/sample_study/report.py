@@ -18,12 +18,12 @@ SCHEMA_VERSION = 1
 Pair = tuple[str, str]
 SCATTER, EFFICIENCY = "scatter.svg", "efficiency.svg"
 READING = (
-    "Pairs in order: the share of the pairs with different truths that the ranking orders alike, where equal scores count "
-    "half; without ties it is (1 + tau) / 2.",
+    "Pairs in order: the share of the pairs with different truths that the ranking orders alike, where equal scores "
+    "count half; without ties it is (1 + tau) / 2.",
     "The intervals are over architectures. They do not know of the noise of a training; more seeds lower that.",
-    "Random experiments: m architectures are drawn without replacement, the best one by what stands first is taken, and its "
-    "true accuracy noted. For large m there are few experiments, and each draws from the same architectures, so the last "
-    "points say little.",
+    "Random experiments: m architectures are drawn without replacement, the best one by what stands first is taken, "
+    "and its true accuracy noted. For large m there are few experiments, and each draws from the same architectures, "
+    "so the last points say little.",
 )
 
 
@@ -140,7 +140,7 @@ def report_blocks(value: Mapping[str, Any], pictures: Collection[str]) -> list[B
         caption = "A dot is an architecture; the lines are Theil and Sen's (the median slope of all pairs)."
         blocks.append(Picture(SCATTER, "accuracies", caption))
     if value["efficiency"]:
-        explained = "Mean accuracy (%) ± 2 standard deviations of the best of m random architectures, by what chose it."
+        explained = "Mean accuracy (%) ± 2 standard deviations of the best of m architectures, by what chose it."
         blocks += [Heading("Random experiments"), Paragraph(explained), _efficiency_table(value["efficiency"])]
     if EFFICIENCY in pictures:
         caption = "Mean accuracy of the best by each ranking, and two standard deviations about it."

@@ -19,18 +19,19 @@ from .measures import Study, ceiling, key_agreement, positions, run_agreements, 
 
 SCHEMA_VERSION = 1
 CAPTIONS = {
-    "rank_changes.svg": "The truly best cells, in their order, in the best, the average and the worst run of each sharing key; "
-    "colour and number: by how many positions the shared weights misplace them.",
+    "rank_changes.svg": "The truly best cells, in their order, in the best, the average and the worst run of each "
+    "sharing key; colour and number: by how many positions the shared weights misplace them.",
     "rank_lines.svg": "Positions of the same cells over the epochs of the same runs; the last column is the truth.",
-    "truth.svg": "Bars: stand-alone perplexity, mean and one standard deviation over seeds, the truly best cell first. Lines: "
-    "mean perplexity with shared weights.",
-    "amounts.svg": "Position alone and mean position with shared weights of every cell, by the number of shared matrices.",
+    "truth.svg": "Bars: stand-alone perplexity, mean and one standard deviation over seeds, the truly best cell "
+    "first. Lines: mean perplexity with shared weights.",
+    "amounts.svg": "Position alone and mean position with shared weights of every cell, by the number of shared "
+    "matrices.",
 }
 READING = (
-    "Tau is Kendall's tau-b over cells. p: of the mean over the runs, by permuting the cells. The interval is over runs, "
-    "which share one truth, whose noise is not in it.",
-    "Ties: tau-b, mean ranks; in pairs in order a tie counts half. The tau of id sequences is that of the released code, "
-    "not a rank correlation.",
+    "Tau is Kendall's tau-b over cells. p: of the mean over the runs, by permuting the cells. The interval is over "
+    "runs, which share one truth, whose noise is not in it.",
+    "Ties: tau-b, mean ranks; in pairs in order a tie counts half. The tau of id sequences is that of the released "
+    "code, not a rank correlation.",
 )
 
 
@@ -221,8 +222,8 @@ def _amounts(several: Sequence[Mapping[str, Any]] | None) -> list[Block]:
     if several is None:
         return []
     text = (
-        "Positions: 1 is best. Change: shared minus stand-alone, positive where shared weights rank too low; ± standard "
-        "deviation over runs."
+        "Positions: 1 is best. Change: shared minus stand-alone, positive where shared weights rank too low; ± "
+        "standard deviation over runs."
     )
     blocks: list[Block] = [Heading("By the number of shared matrices"), Paragraph(text)]
     for one in several:

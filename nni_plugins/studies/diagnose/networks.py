@@ -107,7 +107,8 @@ class LambdaQuestion(CurveQuestion):
             ends = ", ".join(f"{mean:.2f} (from {one['initial']:g})" for mean, one in zip(means, group, strict=True))
             sentences.append(
                 f"{TITLES[kind]}: mean lambda after {epochs} epochs {ends}; the ends differ by "
-                f"{max(means) - min(means):.2f}, and a lambda moved by {moved:.2f} on average since epoch {middle} where "
+                f"{max(means) - min(means):.2f}, and a lambda moved by {moved:.2f} on average since epoch {middle} "
+                "where "
                 "it moved most."
             )
         return sentences

@@ -1,5 +1,5 @@
-"""What the four diagnoses have in common: trainings, a sentence or two on what they say, and figures. Free of torch until
-it runs.
+"""What the four diagnoses have in common: trainings, a sentence or two on what they say, and figures. Free of torch
+until it runs.
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ class RankStudySettings(ExperimentSettings):
         training = values.get("training") if isinstance(values, Mapping) else None
         if isinstance(training, Mapping) and "epochs" in training:
             raise ValueError(
-                "training.epochs: supernets are trained for each of `epochs`, which stands beside training; leave it out"
+                "training.epochs: supernets are trained for each of `epochs`, which stands beside training; leave "
+                "it out"
             )
         return values
 

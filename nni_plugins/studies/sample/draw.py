@@ -67,6 +67,7 @@ def _within(settings: SampleStudySettings, space: SearchSpace, rows: Indices) ->
 def _too_few(settings: SampleStudySettings, space: SearchSpace, found: int) -> ConfigError:
     limited = settings.limits.min_parameters is not None or settings.limits.max_parameters is not None
     return ConfigError(
-        f"random: {settings.random} distinct architectures are wanted, but {space!r} has only {found}{' within the limits' if limited else ''}.",
+        f"random: {settings.random} distinct architectures are wanted, but {space!r} has only "
+        f"{found}{' within the limits' if limited else ''}.",
         f"Lower tuner.classArgs.random{', or widen tuner.classArgs.limits' if limited else ''}.",
     )

@@ -1,4 +1,6 @@
-"""UnNAS' sample-based experiment: every architecture of a draw, trained on every objective. Free of torch until it runs."""
+"""UnNAS' sample-based experiment: every architecture of a draw, trained on every objective. Free of torch until
+it runs.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,8 @@ class SampleStudyExperiment(Experiment):
         return draw_samples(self.settings)
 
     def first_jobs(self) -> Iterable[Job]:
-        """One training for each seed, architecture and objective, in this order: a study that is stopped early has whole
-        architectures.
+        """One training for each seed, architecture and objective, in this order: a study that is stopped early has
+        whole architectures.
         """
         for seed in self.settings.seeds:
             for i, architecture in enumerate(self.architectures, start=1):

@@ -35,7 +35,7 @@ class SampleTraining(StandAloneSettings):
     precise_batch_norm: int = Field(
         1024,
         ge=0,
-        description="before each measurement the batch norms' statistics are computed anew from so many training images; 0: never",
+        description="before each measurement batch norms' statistics are computed anew from so many images; 0: never",
     )
 
 
@@ -66,7 +66,8 @@ class SampleLimits(Settings):
             and self.min_parameters > self.max_parameters
         ):
             raise ValueError(
-                f"min_parameters <= max_parameters must hold, but got {self.min_parameters:,} and {self.max_parameters:,}"
+                f"min_parameters <= max_parameters must hold, but got {self.min_parameters:,} and "
+                f"{self.max_parameters:,}"
             )
         return self
 

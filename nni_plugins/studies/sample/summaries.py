@@ -69,7 +69,8 @@ def _job(job: Any, where: str) -> tuple[str, float]:
     error = error[-1] if isinstance(error, list) and error else error
     if isinstance(error, bool) or not isinstance(error, int | float) or not 0 <= error <= 100:
         raise DataError(
-            f"{where}.min_test_top1 must be an error in percent, or a list that ends in one, but is {str(error)[:60]!r}."
+            f"{where}.min_test_top1 must be an error in percent, or a list that ends in one, but is "
+            f"{str(error)[:60]!r}."
         )
     return name, 100.0 - float(error)
 

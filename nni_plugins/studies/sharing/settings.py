@@ -89,7 +89,8 @@ class SharingStudySettings(ExperimentSettings):
             problems.append(f"nodes: the amount of sharing is studied with 3, but got {self.nodes}")
         if self.study == "whole" and self.space("node").size > MOST:
             problems.append(
-                f"nodes: at most {MOST:,} cells can be trained alone, but {self.nodes} nodes give {self.space('node').size:,}"
+                f"nodes: at most {MOST:,} cells can be trained alone, but {self.nodes} nodes give "
+                f"{self.space('node').size:,}"
             )
         if problems:
             raise ValueError("; ".join(problems))

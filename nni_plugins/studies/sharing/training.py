@@ -53,7 +53,8 @@ class Trainings:
         return {name: getattr(trained, name)[:, 0].tolist() for name in names}
 
     def shared(self, sharing: str, seed: int, folder: Path | None, report: Report | None) -> dict[str, Any]:
-        """Train all cells together, as lists; see :class:`nni_plugins.evaluators.reports.sharing_study.training.SharedRun`.
+        """Train all cells together; as lists what
+        :class:`nni_plugins.evaluators.reports.sharing_study.training.SharedRun` has.
 
         Raises:
             TrainingError, CheckpointError: as :class:`nni_plugins.evaluators.text.loop.TextTraining`.
