@@ -26,7 +26,7 @@ th { border-bottom: 2px solid #aeb6bf; font-weight: 600; white-space: normal;
   vertical-align: bottom; } tbody tr:last-child td { border-bottom: 2px solid #aeb6bf; }
 th:first-child, td:first-child { text-align: left; }
 td.wide { white-space: normal; text-align: left; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } img { width: 100%; height: auto; } figcaption { font-size: .88rem; color: #566573; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } figcaption { font-size: .88rem; color: #566573; }
 pre { background: #f4f6f7; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; line-height: 1.4; }
 """
 
