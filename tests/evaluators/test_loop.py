@@ -346,7 +346,7 @@ class TestSupernet(TrainingContract):
 
 
 class TestCycles(TrainingContract):
-    """The second cycle goes on with weights, momentum and cosine of the first."""
+    """Every cycle goes on with weights, momentum and cosine of the one before."""
 
     def settings(self) -> SupernetSettings:
         return SupernetSettings(epochs=2, batch_size=8, accelerator="cpu", checkpoint_seconds=0)
@@ -358,7 +358,7 @@ class TestCycles(TrainingContract):
         def draw(epoch: int, steps: int) -> Indices:
             return np.asarray(rows[generator(seed, "draw", epoch).integers(len(rows), size=steps)])
 
-        history = [shared.train(draw, Cycle(number, 2, 2, "none")) for number in range(2)]
+        history = [shared.train(draw, Cycle(number, 3, 1, "none")) for number in range(3)]
         return {"history": history, "weights": shared.supernet.state_dict(), "scores": shared.scores(rows[:5])}
 
 

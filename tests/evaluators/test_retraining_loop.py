@@ -109,7 +109,9 @@ class TestRetraining(TrainingContract):
                 report({key: value for key, value in row.items() if key != "images_per_second"})
 
         network = build(image_subject(job.CELL, job.SPACE), job.recipe(), 10, seed)
-        evaluator = TimmRetrain({**job.DATA, "limit": 48}, settings, seed=seed, folder=folder, report=told)
+        evaluator = TimmRetrain(
+            {**job.DATA, "limit": 32, "test_limit": 20}, settings, seed=seed, folder=folder, report=told
+        )
         return {"result": evaluator.train(network), "weights": network.state_dict()}
 
 
