@@ -111,8 +111,8 @@ def test_every_key_is_of_some_consequence(name: str) -> None:
     longer = {**TRAINING, "epochs": 30, **({"hessian_every": 2} if name == "options" else {})}
     check_every_key(study(name, training=longer), alternatives | own[name], impossible=("training.devices", "truth"))
     if name == "options":
-        judged = study(name, truth={"table": "digits"}, stand_alone=None)
-        for key, value in (("truth.metric", "loss"), ("stand_alone_seed", 1)):
+        judged = study(name, space={**SPACE, "channels": 8}, truth={"table": "digits"}, stand_alone=None)
+        for key, value in (("truth.metric", "accuracy_seed0"), ("stand_alone_seed", 1)):
             other = DiagnoseExperiment(changed(judged.settings, key, value))
             assert identities(other) != identities(judged)
 

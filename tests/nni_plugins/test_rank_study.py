@@ -5,6 +5,7 @@ it writes.
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -137,19 +138,28 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert experiment.settings.data.path == str(tmp_path / "images.npz")
 
 
-def test_description_needs_no_torch() -> None:
-    code = (
-        "import sys, nni_plugins.studies.rank.experiment, nni_plugins.studies.sample.experiment, "
-        "nni_plugins.studies.sharing.experiment, nni_plugins.studies.diagnose.experiment\n"
-        "from nni_plugins.experiment.kinds import load_experiment\n"
-        "from nni_plugins.experiment.jobs import Plan\n"
-        f"for experiment in (load_experiment('rankstudy', {arguments()!r}), load_experiment('samplestudy', {{'random': 3}}), "
-        "load_experiment('sharingstudy', {'text': {'path': 'penn'}}), load_experiment('diagnose', {'study': 'eta'})):\n"
-        "    plan = Plan(experiment)\n"
-        "    assert [experiment.axes() and experiment.parameters(job) and plan.identity(job) for job in plan.jobs.values()]\n"
-        "print(sorted({'torch', 'nni', 'matplotlib', 'sklearn'} & set(sys.modules)))"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+def test_description_needs_no_torch(tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        (tmp_path / f"{part}.txt").write_text(f"{part} words\n")
+    given = [
+        ("rankstudy", arguments()),
+        ("samplestudy", {"random": 3}),
+        ("sharingstudy", {"text": {"path": str(tmp_path)}}),
+        ("diagnose", {"study": "options", "truth": {}, "space": {**arguments()["space"], "channels": 8}}),
+    ]
+    code = """
+import json, sys
+from nni_plugins.experiment.jobs import Plan
+from nni_plugins.experiment.kinds import load_experiment
+for name, settings in json.loads(sys.argv[1]):
+    experiment = load_experiment(name, settings)
+    experiment.check()
+    plan = Plan(experiment)
+    assert [experiment.axes() and experiment.parameters(job) and plan.identity(job) for job in plan.jobs.values()]
+print(sorted({'torch', 'nni', 'matplotlib', 'sklearn'} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code, json.dumps(given)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert answer.stdout.strip() == "[]", answer.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nni_plugins.presets import preset
 from nni_plugins.studies.sharing.experiment import SharingStudyExperiment
 from nni_plugins.studies.sharing.settings import SharingStudySettings
 
-from .identities import check_every_key
+from .identities import check_every_key, identities
 from .small import Cli, file_of, load, write
 
 TRAINING = {
@@ -134,19 +135,25 @@ def test_smaller_is_better_and_the_file_must_say_so(config: Path, tmp_path: Path
         read_experiment(write(tmp_path / "study.yml", file_of(study(), given)))
 
 
-def test_every_key_is_of_some_consequence() -> None:
-    """Of trainings alone and together, but for what only the comparison looks at, and what is speed."""
+def test_every_key_is_of_some_consequence(config: Path, tmp_path: Path) -> None:
+    """Of trainings alone and together, but for what only the comparison looks at, and what is speed; and the words."""
+    text = {"path": str(shutil.copytree(config.parent / "text", tmp_path / "text"))}
     alternatives: dict[str, Any] = {
-        "text": {"path": "text", "max_words": 5},
+        "text": {**text, "max_words": 5},
         "sharing": ["node", "edge"],
         "shared_seeds": [0, 2],
         "stand_alone_seeds": [0, 2],
         "rank_every": 2,
         "run_folder": "/elsewhere",
     }
-    check_every_key(study(), {**alternatives, "study": "whole", "fixed": ["relu", "tanh"]}, impossible=("nodes",))
-    whole = study(study="whole", nodes=1)
+    check_every_key(
+        study(text=text), {**alternatives, "study": "whole", "fixed": ["relu", "tanh"]}, impossible=("nodes",)
+    )
+    whole = study(study="whole", nodes=1, text=text)
     check_every_key(whole, {**alternatives, "nodes": 2}, impossible=("study", "fixed"))
+    before = identities(whole)
+    (tmp_path / "text" / "valid.txt").write_text("other words\n")
+    assert identities(study(study="whole", nodes=1, text=text)) != before
 
 
 def test_where_trainings_stand_in_the_portal() -> None:

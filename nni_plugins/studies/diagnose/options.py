@@ -4,6 +4,7 @@ it runs.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
@@ -16,6 +17,7 @@ from nni_plugins.evaluators.base import Report, lasting
 from nni_plugins.evaluators.diagnostics.options import OptionRow, OptionSummary, summarise
 from nni_plugins.evaluators.errors import DataError
 from nni_plugins.evaluators.statistics.ranking import kendall_tau
+from nni_plugins.evaluators.tables.table import Table
 from nni_plugins.spaces.architecture import Architecture
 
 from ...experiment.jobs import Value
@@ -45,14 +47,21 @@ class OptionsQuestion(Question):
         }
 
     def identity(self, condition: Condition) -> dict[str, Any]:
-        """The search, and how what it finds is judged."""
+        """The search, and how what it finds is judged; a table may be replaced by another one of the same name."""
         s = self.settings
         judged = s.model_dump(mode="json", include={"truth", "stand_alone", "stand_alone_seed"})
+        if self._table is not None and s.truth is not None:
+            judged["content"] = zlib.crc32(self._table.metric(s.truth.metric).tobytes())
         return {"space": s.space, "search": s.search.model_dump(mode="json"), **lasting(judged), **condition}
 
+    @cached_property
+    def _table(self) -> Table | None:
+        """Of truth."""
+        return truth_table(self.settings.truth, self.settings.search_space)
+
     def check(self) -> None:
-        """The table of truth."""
-        truth_table(self.settings.truth, self.settings.search_space)
+        """The table of truth can be read."""
+        _ = self._table
 
     def prepare(self) -> None:
         """What is found can be judged."""
@@ -66,8 +75,7 @@ class OptionsQuestion(Question):
         Raises:
             DataError, LabelError: there are no test images, or no labels.
         """
-        s = self.settings
-        table = truth_table(s.truth, s.search_space)
+        s, table = self.settings, self._table
         if table is not None and s.truth is not None:
             metric = s.truth.metric
             return lambda architecture, folder: table.value(architecture, metric)

@@ -4,6 +4,7 @@ runs.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from nni_plugins.evaluators.errors import TrainingError
 from nni_plugins.evaluators.reports.sharing_study.cells import Cells
 from nni_plugins.evaluators.reports.sharing_study.measures import Study
 from nni_plugins.evaluators.reports.sharing_study.report import write_sharing_study
-from nni_plugins.evaluators.text.corpus import read_corpus
+from nni_plugins.evaluators.text.corpus import read_corpus, text_files
 
 from ...experiment.base import HARMLESS, Axes, Experiment, choice
 from ...experiment.jobs import Job, Plan, Value
@@ -72,11 +73,12 @@ class SharingStudyExperiment(Experiment):
         return "stand-alone seeds, and sharing x its seeds"
 
     def identity(self, job: Job) -> dict[str, Any]:
-        """The cells, the text, and all that trains them."""
+        """The cells, the text by its settings and contents, and all that trains them."""
         settings, alone = self.settings, job.phase == ALONE
         training = settings.stand_alone if alone else settings.shared
         return {
             "text": settings.text.model_dump(mode="json"),
+            "content": self._content,
             "space": settings.space("node" if alone else job.variant).config(),
             "cells": list(self.cells.names),
             "training": lasting(training.model_dump(mode="json")),
@@ -84,7 +86,16 @@ class SharingStudyExperiment(Experiment):
             "seed": job.seed,
         }
 
+    @cached_property
+    def _content(self) -> dict[str, int]:
+        """Checksum of each file of the text."""
+        return {part: zlib.crc32(file.read_bytes()) for part, file in text_files(self.settings.text)[1].items()}
+
     # -- work ----------------------------------------------------------------------------------------------------------
+    def check(self) -> None:
+        """The text is there."""
+        text_files(self.settings.text)
+
     def prepare(self) -> None:
         """The text is read, and must be long enough."""
         _ = self._trainings
