@@ -119,7 +119,7 @@ def text_files(settings: TextSettings) -> tuple[Path, dict[str, Path]]:
     folder, prefix = (path, "") if path.is_dir() else (path.parent, path.name)
     if not folder.is_dir():
         raise DataError(
-            f"path: there is no folder {folder}.", "Give the folder that holds the training, validation and test text."
+            f"path: there is no folder {path}.", "Give the folder that holds the training, validation and test text."
         )
     files: dict[str, Path] = {}
     for part in PARTS:
