@@ -99,6 +99,11 @@ class SearchResult:
         return [next(values) if one else None for one in known]
 
 
+def search_cost(search_epochs: int = 0, queries: int = 0) -> dict[str, float]:
+    """Budget of a search of ours, for :attr:`SearchResult.cost`: epochs of a supernet, and architectures asked for."""
+    return {"search_epochs": float(search_epochs), "queries": float(queries)}
+
+
 class StrategyPlugin(ABC):
     """Base class of search strategies. Subclasses set the class variables and fill :meth:`search`; nothing but
     :meth:`search` and :meth:`scorer` may import torch.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .base import Setup, StrategyPlugin, run_checks
+from .base import Problem, Setup, StrategyPlugin, run_checks
 from .score import ONE_SHOT
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nni_plugins.evaluators.supernets.training import SupernetTraining
 
 
 def unpredictable(method: str) -> ConfigError:
@@ -28,6 +33,18 @@ def check_predictable(method: str, objective: Mapping[str, Any] | None) -> None:
     """
     if objective is not None and objective["name"] == "random_labels":
         raise unpredictable(method)
+
+
+def initial_supernet(problem: Problem) -> tuple[nn.Module, SupernetTraining]:
+    """A single-path supernet as it is before its training, and that training."""
+    from nni_plugins.evaluators.objectives import fitted
+    from nni_plugins.evaluators.supernets.training import SupernetTraining
+
+    from .rlnas.search import initialise
+
+    p = problem
+    supernet = initialise(fitted(p.space, p.task, p.data), p.seed)
+    return supernet, SupernetTraining(p.data, p.task, p.training, seed=p.seed, folder=p.folder, report=p.report)
 
 
 class OneShotPlugin(StrategyPlugin):

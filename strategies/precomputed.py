@@ -15,7 +15,7 @@ from nni_plugins.evaluators.settings import Settings
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.errors import SpaceError
 
-from .base import Problem, SearchResult, Setup, StrategyPlugin
+from .base import Problem, SearchResult, Setup, StrategyPlugin, search_cost
 from .ranking import Ranked
 from .score import Score
 
@@ -68,7 +68,7 @@ class PrecomputedPlugin(StrategyPlugin):
         """Read."""
         given = _architectures_by_seed(problem.search.file).get(str(problem.seed), [])
         ranked = [Ranked(one, -float(place)) for place, one in enumerate(_checked(problem, given), start=1)]
-        return SearchResult(ranked, cost={"search_epochs": 0.0, "queries": 0.0})
+        return SearchResult(ranked, cost=search_cost())
 
 
 def _content(file: str) -> bytes:

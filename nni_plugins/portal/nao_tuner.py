@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nni.tuner import Tuner
-from nni.utils import ClassArgsValidator
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -69,14 +68,6 @@ class NAOTunerSettings(TrialsSettings):
             except NNIPluginsError as error:
                 raise ValueError(f"space: {error}".replace("\n", " ")) from None
         return self
-
-
-class NAOValidator(ClassArgsValidator):  # type: ignore[misc]
-    """What ``nnictl algo register`` asks for; NNI 3.0 does not call it, so the tuner checks again."""
-
-    def validate_class_args(self, **kwargs: Any) -> None:
-        """Raises ConfigError with every problem."""
-        read(NAOTunerSettings, kwargs, "tuner.classArgs.")
 
 
 def metric_of(value: Any) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nni_plugins.evaluators.training.settings import BilevelSettings
 
-from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin, run_checks
+from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin, run_checks, search_cost
 from ..one_shot import check_predictable
 from ..random.settings import check_candidates
 from ..score import LOG_PROBABILITY, ONE_SHOT
@@ -50,12 +50,19 @@ class DifferentiablePlugin(StrategyPlugin):
         return described(problem, self.run(problem))
 
     def run(self, problem: Problem) -> DifferentiableResult:
-        """The search itself."""
-        from .search import search
-
+        """:meth:`method` on the problem."""
         p = problem
         more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
-        return search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
+        result: DifferentiableResult = self.method()(
+            p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more
+        )
+        return result
+
+    def method(self) -> Callable[..., Any]:
+        """The ``search`` of the method's own module, as that of ``.search``."""
+        from .search import search
+
+        return search
 
     def scorer(self, problem: Problem) -> Scorer:
         """Log-probabilities by the last architecture parameters in the folder."""
@@ -95,7 +102,7 @@ def described(problem: Problem, result: DifferentiableResult) -> SearchResult:
         partial(result.mixture.score, problem.space),
         numbers={} if accuracy is None else {"supernet_accuracy": accuracy},
         details=details,
-        cost={"search_epochs": float(len(history)), "queries": 0.0},
+        cost=search_cost(len(history)),
     )
 
 
@@ -165,13 +172,11 @@ class GDASPlugin(DifferentiablePlugin):
         """Every step runs another network, which some ways of training cannot stand."""
         return [*super().checks(setup), partial(check_training, self.name, setup.training)]
 
-    def run(self, problem: Problem) -> DifferentiableResult:
-        """The search itself."""
+    def method(self) -> Callable[..., Any]:
+        """As ever."""
         from .gdas import search
 
-        p = problem
-        more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
-        return search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
+        return search
 
 
 class SETNPlugin(DifferentiablePlugin):
@@ -196,13 +201,15 @@ class SETNPlugin(DifferentiablePlugin):
 
     def search(self, problem: Problem) -> SearchResult:
         """Train both, and rank the most probable architectures by their accuracy with the shared weights."""
-        from .setn import search
-
-        p = problem
-        more: dict[str, Any] = {"folder": p.folder, "report": p.report, "limits": p.limits}
-        result = search(p.space, p.data, p.task, p.search, p.training, p.seed, p.found, **more)
+        result: Any = self.run(problem)
         common = described(problem, result)
         return replace(common, score=result.score, details={**common.details, "scored": len(result.candidates)})
+
+    def method(self) -> Callable[..., Any]:
+        """As ever."""
+        from .setn import search
+
+        return search
 
     def scorer(self, problem: Problem) -> Scorer:
         """One-shot accuracy on the images that the search itself evaluated with."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..base import Problem, Scorer, SearchResult, Setup
+from ..base import Problem, Scorer, SearchResult, Setup, search_cost
 from ..one_shot import OneShotPlugin
 from .masks import check_decisions
 from .settings import ENASSettings, ENASTraining, check_search
@@ -45,7 +45,7 @@ class ENASPlugin(OneShotPlugin):
             result.score,
             numbers={key: last[key] for key in ("reward", "entropy") if key in last},
             details={"scored": len(result.scores)},
-            cost={"search_epochs": float(len(result.history)), "queries": 0.0},
+            cost=search_cost(len(result.history)),
         )
 
     def scorer(self, problem: Problem) -> Scorer:

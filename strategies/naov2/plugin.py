@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nni_plugins.spaces.base import Indices
 
-from ..base import Problem, Scorer, SearchResult, Setup
+from ..base import Problem, Scorer, SearchResult, Setup, search_cost
 from ..one_shot import OneShotPlugin
 from .settings import NAOV2Settings, NAOV2Training, NAOWSSettings, NAOWSTraining, check_found
 
@@ -50,7 +50,7 @@ class NAOV2Plugin(OneShotPlugin):
             "final": [{"choices": one.architecture.as_dict(), "accuracy": one.score} for one in result.final],
             "exhausted": result.exhausted,
         }
-        cost = {"search_epochs": float(len(result.history)), "queries": 0.0}
+        cost = search_cost(len(result.history))
         return SearchResult(result.ranked, result.history, result.score, scorable, details=details, cost=cost)
 
     def scorer(self, problem: Problem) -> Scorer:

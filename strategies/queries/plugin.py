@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from ..base import Problem, SearchResult, Setup, StrategyPlugin, refused
+from ..base import Problem, SearchResult, Setup, StrategyPlugin, refused, search_cost
 from ..score import VALIDATION
 from .questions import Questions
 from .settings import EvolutionSearchSettings, NAOSearchSettings, QueriesSettings, TPESearchSettings
@@ -32,7 +32,7 @@ class QueriesPlugin(StrategyPlugin):
         questions = Questions(problem, problem.search.queries)
         with quiet_nni():
             self.ask(questions, problem)
-        cost = {"queries": float(len(questions.curve)), "search_epochs": 0.0}
+        cost = search_cost(queries=len(questions.curve))
         details = {"refused_suggestions": questions.refused, "replaced_suggestions": questions.replaced}
         return SearchResult(questions.ranked(), questions.curve, details=details, cost=cost)
 

@@ -7,8 +7,8 @@ from functools import partial
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin
-from ..one_shot import OneShotPlugin
+from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin, search_cost
+from ..one_shot import OneShotPlugin, initial_supernet
 from ..score import VALIDATION
 from .settings import RandomNASSettings, RandomNASTraining, check_candidates
 
@@ -49,19 +49,12 @@ class RandomNASPlugin(OneShotPlugin):
 
     def search(self, problem: Problem) -> SearchResult:
         """Train on random paths, and rank random architectures."""
-        from nni_plugins.evaluators.objectives import fitted
-        from nni_plugins.evaluators.supernets.training import SupernetTraining
-
-        from ..rlnas.search import initialise
         from .random_nas import search
 
-        p = problem
-        supernet = initialise(fitted(p.space, p.task, p.data), p.seed)
-        training = SupernetTraining(p.data, p.task, p.training, seed=p.seed, folder=p.folder, report=p.report)
-        result = search(supernet, training, p.search, p.found, p.limits)
+        result = search(*initial_supernet(problem), problem.search, problem.found, problem.limits)
         history = result.trained.history
         details = {"scored": len(result.indices), "initial_sha256": result.trained.initial_sha256}
-        cost = {"search_epochs": float(len(history)), "queries": 0.0}
+        cost = search_cost(len(history))
         return SearchResult(result.ranked, history, result.score, details=details, cost=cost)
 
     def scorer(self, problem: Problem) -> Scorer:

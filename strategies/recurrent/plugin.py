@@ -16,7 +16,7 @@ from nni_plugins.evaluators.text.shared_settings import SharedTextSettings
 from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.recurrent import RecurrentCell
 
-from ..base import Problem, SearchResult, Setup, StrategyPlugin
+from ..base import Problem, SearchResult, Setup, StrategyPlugin, search_cost
 from ..enas.settings import RecurrentENASSettings, check_search
 from ..naov2.settings import check_found
 from ..random.settings import check_candidates
@@ -70,7 +70,7 @@ class RecurrentDARTSPlugin(RecurrentPlugin):
 
         history = result.trained.history
         details = {"genotypes": result.genotypes}
-        return SearchResult(result.ranked, history, score, details=details, cost=_cost(history))
+        return SearchResult(result.ranked, history, score, details=details, cost=search_cost(len(history)))
 
 
 class SharedPlugin(RecurrentPlugin):
@@ -117,7 +117,7 @@ class RecurrentNAOPlugin(SharedPlugin):
             return np.array([p.space.canonical(a) in trained for a in p.space.decode(indices)], dtype=bool)
 
         return SearchResult(
-            result.ranked[: p.found], result.history, result.score, scorable, cost=_cost(result.history)
+            result.ranked[: p.found], result.history, result.score, scorable, cost=search_cost(len(result.history))
         )
 
 
@@ -140,7 +140,7 @@ class RecurrentENASPlugin(SharedPlugin):
 
         p = problem
         result = enas(shared, p.search, epochs=p.training.epochs, top_k=p.found, limits=p.limits)
-        return SearchResult(result.ranked, result.history, result.score, cost=_cost(result.history))
+        return SearchResult(result.ranked, result.history, result.score, cost=search_cost(len(result.history)))
 
 
 class RecurrentRandomNASPlugin(SharedPlugin):
@@ -172,7 +172,7 @@ class RecurrentRandomNASPlugin(SharedPlugin):
         history = shared.train(draw, Cycle(epochs=p.training.epochs))
         indices = draw_distinct(p.space, p.search.candidates, generator(p.seed, "candidates"), p.limits)
         ranked = best(p.space, indices, shared.scores(indices), p.found)
-        return SearchResult(ranked, history, shared.scores, cost=_cost(history))
+        return SearchResult(ranked, history, shared.scores, cost=search_cost(len(history)))
 
 
 def cells_of(setup: Setup) -> RecurrentCell:
@@ -184,7 +184,3 @@ def cells_of(setup: Setup) -> RecurrentCell:
     if not isinstance(setup.space, RecurrentCell):
         raise ConfigError(f"space: {setup.space.name} has no recurrent cells.", "Choose the space recurrent.")
     return setup.space
-
-
-def _cost(history: list[dict[str, Any]]) -> dict[str, float]:
-    return {"search_epochs": float(len(history)), "queries": 0.0}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nni_plugins.evaluators.training.settings import SupernetSettings
 
-from ..base import Problem, Scorer, SearchResult, StrategyPlugin
+from ..base import Problem, Scorer, SearchResult, StrategyPlugin, search_cost
+from ..one_shot import initial_supernet
 from ..score import ANGLE
 from .settings import RLNASSettings
 
@@ -23,18 +24,12 @@ class RLNASPlugin(StrategyPlugin):
 
     def search(self, problem: Problem) -> SearchResult:
         """Train, and rank all architectures or evolve."""
-        from nni_plugins.evaluators.objectives import fitted
-        from nni_plugins.evaluators.supernets.training import SupernetTraining
+        from .search import search
 
-        from .search import initialise, search
-
-        p = problem
-        supernet = initialise(fitted(p.space, p.task, p.data), p.seed)
-        training = SupernetTraining(p.data, p.task, p.training, seed=p.seed, folder=p.folder, report=p.report)
-        result = search(supernet, training, p.search, p.found, p.limits)
+        result = search(*initial_supernet(problem), problem.search, problem.found, problem.limits)
         history = result.trained.history
         details = {"scored": len(result.angles), "initial_sha256": result.trained.initial_sha256}
-        cost = {"search_epochs": float(len(history)), "queries": 0.0}
+        cost = search_cost(len(history))
         return SearchResult(result.ranked, history, result.table, details=details, cost=cost)
 
     def scorer(self, problem: Problem) -> Scorer:

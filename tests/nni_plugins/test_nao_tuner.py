@@ -18,7 +18,7 @@ import yaml
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.tables.table import digits_table
 from nni_plugins.portal import nao_tuner
-from nni_plugins.portal.nao_tuner import STATE, NAOTuner, NAOValidator, metric_of
+from nni_plugins.portal.nao_tuner import STATE, NAOTuner, metric_of
 from nni_plugins.portal.registration import tuner_entries
 from nni_plugins.spaces import NASBench201
 from nni_plugins.spaces.errors import NNIPluginsError
@@ -142,12 +142,6 @@ print(tuner._problem, sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightn
 def test_registered() -> None:
     (entry,) = [entry for entry in tuner_entries() if entry.name == "NAO"]
     assert entry.class_name == f"{NAOTuner.__module__}.{NAOTuner.__name__}"
-
-
-def test_the_validator() -> None:
-    NAOValidator().validate_class_args(**ARGUMENTS)
-    with pytest.raises(ConfigError, match=r"tuner\.classArgs\.intial: no such key; did you mean 'initial'"):
-        NAOValidator().validate_class_args(intial=3)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Any
 
 import numpy as np
@@ -104,10 +103,8 @@ def test_auxiliary_heads() -> None:
 
 def test_a_million_random_cells() -> None:
     space = DARTS(channels=48, cells=14, classes=1000, stem="imagenet")
-    start = time.perf_counter()
     indices = space.sample(np.random.default_rng(0), 1_000_000)
     costs = space.cost_table(224)(indices)
-    assert time.perf_counter() - start < 20
     assert costs.parameters.shape == (1_000_000,) and 3e8 < costs.macs.mean() < 6e8
     # every cell is drawn with the same probability: node 5 reads each of its ten pairs, and each operation, equally
     # often
@@ -236,10 +233,9 @@ def test_genotypes_that_are_refused(last: str, message: str) -> None:
     ],
 )
 def test_texts_that_are_refused(text: str, message: str) -> None:
-    start = time.perf_counter()
     with pytest.raises(SpaceError, match=message) as caught:
         SPACE.parse(text)
-    assert time.perf_counter() - start < 1 and len(str(caught.value)) < 1500
+    assert len(str(caught.value)) < 1500
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import ast
 import itertools
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -307,10 +306,9 @@ NAMES = "conv1x1,conv1x1,conv1x1,conv1x1,conv1x1"
     ],
 )
 def test_cells_that_are_refused(text: str, message: str) -> None:
-    start = time.perf_counter()
     with pytest.raises(SpaceError, match=message) as caught:
         SPACE.parse(text)
-    assert time.perf_counter() - start < 1 and len(str(caught.value)) < 600
+    assert len(str(caught.value)) < 600
 
 
 def test_choices_that_make_no_cell() -> None:

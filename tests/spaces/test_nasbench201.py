@@ -6,7 +6,6 @@ import csv
 import gzip
 import itertools
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +166,9 @@ def test_nni_hub_names() -> None:
     ],
 )
 def test_strings_that_are_refused(text: str, message: str) -> None:
-    start = time.perf_counter()
     with pytest.raises(SpaceError, match=message) as caught:
         SPACE.parse(text)
-    assert time.perf_counter() - start < 1 and len(str(caught.value)) < 400
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -389,10 +388,9 @@ def test_published_cells() -> None:
     ],
 )
 def test_strings_that_are_refused(text: str, message: str) -> None:
-    start = time.perf_counter()
     with pytest.raises(SpaceError, match=message) as caught:
         TWO.parse(text)
-    assert time.perf_counter() - start < 1 and len(str(caught.value)) < 400
+    assert len(str(caught.value)) < 400
 
 
 def test_codes_that_are_refused() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -90,12 +88,10 @@ def test_both_limits_together() -> None:
 def test_it_ends_when_the_whole_space_is_known() -> None:
     space = NASBench201(nodes=3)
     score, optimum = additive(space, 0)
-    start = time.perf_counter()
     indices, scores = evolve(space, score, EvolutionSettings(generations=10_000), Limits(), np.random.default_rng(0))
     assert (
         len(np.unique(indices, axis=0)) == len(indices) == 125 and indices[scores.argmax()].tolist() == optimum.tolist()
     )
-    assert time.perf_counter() - start < 5
 
 
 def test_it_ends_when_few_architectures_meet_the_limits() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import write_json
 from nni_plugins.evaluators.reports.comparison.record import Baseline, Comparison, Run
+from nni_plugins.strategies.base import search_cost
 
 from ...experiment.evaluations import Evaluations
 from ...experiment.jobs import Job, Plan
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 REPORT, RESULT = "report", "result.json"
-NO_SEARCH = {"search_epochs": 0.0, "queries": 0.0}
+NO_SEARCH = search_cost()
 
 
 def write_result(settings: CompareSettings, evaluations: Evaluations, plan: Plan, folder: Path) -> dict[str, Any]:
