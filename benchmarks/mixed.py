@@ -16,9 +16,11 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
+from common import seconds
 from torch import nn
 
 from nni_plugins.spaces import DARTS, NASBench201, SearchSpace
@@ -28,12 +30,27 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {"nasbench201": NASBench201, "dar
 
 
 class Iteration:
-    """An architecture step and a weight step on random images."""
+    """An architecture step and a weight step on random images.
 
-    def __init__(self, space: SearchSpace, option: str, plain: bool, batch: int, device: str) -> None:
+    Args:
+        option: of :class:`MixedOptions`: B is DARTS, C is RF-DARTS.
+        plain: the reference form.
+        half: the type that mixed precision computes in; None: float32.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        option: str,
+        plain: bool,
+        batch: int,
+        device: str,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        half: torch.dtype | None = None,
+    ) -> None:
         torch.manual_seed(0)
         options = MixedOptions(option, shared=not plain)
-        self.model, self.plain = MixedSupernet(space, options).to(device), plain
+        self.model, self.plain = MixedSupernet(space, options).to(device, memory_format=memory_format), plain
         self.alphas = list(self.model.architecture_parameters().values())
         own = {id(p) for p in self.alphas}
         self.weights = [p for p in self.model.parameters() if id(p) not in own and p.requires_grad]
@@ -42,29 +59,43 @@ class Iteration:
                 p.requires_grad_(True)
         self.sgd = torch.optim.SGD(self.weights, 0.025, 0.9, weight_decay=3e-4)
         self.adam = torch.optim.Adam(self.alphas, 3e-4, (0.5, 0.999), weight_decay=1e-3)
-        self.images = torch.randn(2, batch, 3, 32, 32, device=device)
+        self.images = [
+            torch.randn(batch, 3, 32, 32, device=device).to(memory_format=memory_format) for _ in ("weights", "alphas")
+        ]
         self.labels = torch.randint(0, 10, (2, batch), device=device)
+        self.device, self.half = torch.device(device).type, half
 
     def loss(self, half: int) -> torch.Tensor:
-        return F.cross_entropy(self.model(self.images[half]), self.labels[half])
+        context: AbstractContextManager[object] = (
+            nullcontext() if self.half is None else torch.autocast(self.device, self.half)
+        )
+        with context:
+            return F.cross_entropy(self.model(self.images[half]), self.labels[half])
 
     def __call__(self) -> None:
+        self.architecture_step()
+        self.weight_step()
+
+    def architecture_step(self) -> None:
         if self.plain:
             self.adam.zero_grad()
             self.loss(1).backward()
-            self.adam.step()
-            self.sgd.zero_grad()
-            self.loss(0).backward()
         else:
             self._learn(self.alphas, self.weights)
             for p, g in zip(self.alphas, torch.autograd.grad(self.loss(1), self.alphas), strict=True):
                 p.grad = g
-            self.adam.step()
+        self.adam.step()
+
+    def weight_step(self) -> torch.Tensor:
+        """Returns the loss of before the step."""
+        if not self.plain:
             self._learn(self.weights, self.alphas)
-            self.sgd.zero_grad()
-            self.loss(0).backward()
+        self.sgd.zero_grad()
+        loss = self.loss(0)
+        loss.backward()
         nn.utils.clip_grad_norm_(self.weights, 5.0)
         self.sgd.step()
+        return loss.detach()
 
     @staticmethod
     def _learn(these: list[nn.Parameter], not_these: list[nn.Parameter]) -> None:
@@ -151,13 +182,7 @@ def main() -> None:
             reference = None
             for plain in (True, False):
                 iteration = Iteration(SPACES[name](), option, plain, arguments.batch, arguments.device)
-                kept, times = iteration.kept(), []
-                for run in range(arguments.runs + 1):
-                    start = time.perf_counter()
-                    iteration()
-                    if arguments.device == "cuda":
-                        torch.cuda.synchronize()
-                    times += [time.perf_counter() - start] if run else []
+                kept, times = iteration.kept(), seconds(iteration, arguments.runs, arguments.device)
                 middle = show(f"{name} {method} {'plain' if plain else 'ours'}", times, reference, kept)
                 reference = middle if plain else reference
                 ours = middle if option == "B" and not plain else ours

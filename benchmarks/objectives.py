@@ -13,8 +13,6 @@ have.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from common import Spread, seconds
 from torch.nn import functional
 
 from nni_plugins.evaluators.objectives import Colorization, Crops, Jigsaw, Objective, Rotation, lab
@@ -74,16 +73,9 @@ def pictures(count: int, size: int) -> torch.Tensor:
     return (smooth + 8 * torch.randn(smooth.shape, generator=random)).clamp(0, 255).to(torch.uint8)
 
 
-def rate(work: Callable[[], None], images: int, runs: int, wait: Callable[[], None]) -> float:
+def rate(work: Callable[[], None], images: int, runs: int, device: torch.device) -> float:
     """Images a second: the median of ``runs``, after one that is not counted."""
-    times = []
-    for _ in range(runs + 1):
-        wait()
-        start = time.perf_counter()
-        work()
-        wait()
-        times.append(time.perf_counter() - start)
-    return images / statistics.median(times[1:])
+    return images / Spread.of(seconds(work, runs, device)).median
 
 
 def ours(objective: Objective, images: torch.Tensor, device: torch.device) -> Callable[[], None]:
@@ -120,7 +112,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     search = NearestNeighbors(n_neighbors=1).fit(lab.bins())
     rng = np.random.default_rng(0)
     print(
@@ -145,8 +136,8 @@ def main() -> None:
             images = pictures(options.batch, wide)
             few = images if size == 32 else images[: options.batch // 4]  # the plain form takes seconds
             slow, fast = (
-                rate(plain(function, few), len(few), options.runs, wait),
-                rate(ours(objective, images, device), len(images), options.runs, wait),
+                rate(plain(function, few), len(few), options.runs, device),
+                rate(ours(objective, images, device), len(images), options.runs, device),
             )
             print(f"{name:<24}{wide:>5}{slow:>10,.0f}{fast:>12,.0f}{fast / slow:>9.1f}", flush=True)
 

@@ -16,17 +16,16 @@ import argparse
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from common import TimmStep, synchronise
 from PIL import Image
 from timm.data import Mixup, create_dataset, create_loader
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
-from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 
@@ -85,37 +84,32 @@ def plain(model: str, recipe: Recipe, data: Path, count: int, classes: int) -> f
     )
     criterion = SoftTargetCrossEntropy() if mixup else LabelSmoothingCrossEntropy(recipe.loss.smoothing)
     given = recipe.optimizer
-    name = "momentum" if given.name == "sgd" and not given.nesterov else given.name
-    optimizer = create_optimizer_v2(network, name, given.learning_rate, given.weight_decay, given.momentum)
-    scheduler, _ = create_scheduler_v2(optimizer, num_epochs=recipe.epochs, updates_per_epoch=len(loader))
+    step = TimmStep(
+        network,
+        criterion,
+        {
+            "opt": "momentum" if given.name == "sgd" and not given.nesterov else given.name,
+            "lr": given.learning_rate,
+            "weight_decay": given.weight_decay,
+            "momentum": given.momentum,
+        },
+        half={"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(recipe.precision),
+        clip=given.gradient_clip,
+        auxiliary=recipe.loss.auxiliary_weight,
+    )
+    scheduler, _ = create_scheduler_v2(step.optimizer, num_epochs=recipe.epochs, updates_per_epoch=len(loader))
     ema = None if recipe.ema is None else ModelEmaV3(network, decay=recipe.ema.decay)
-    half = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(recipe.precision)
-    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     network.train()
     began, seen = time.monotonic(), 0
     for update, (x, target) in enumerate(loader):
         x, target = x.to(device), target.to(device)
         x, target = mixup(x, target) if mixup and len(x) % 2 == 0 else (x, target)
-        x = x.contiguous(memory_format=torch.channels_last) if recipe.channels_last else x
-        with torch.autocast(device.type, half) if half else nullcontext():
-            outputs = network(x)
-            logits = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
-            loss = criterion(logits, target)
-            if logits is not outputs:
-                loss = loss + recipe.loss.auxiliary_weight * criterion(outputs[1], target)
-        scaler.scale(loss).backward()
-        if given.gradient_clip:
-            scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), given.gradient_clip)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
+        step(x.contiguous(memory_format=torch.channels_last) if recipe.channels_last else x, target)
         if ema is not None:
             ema.update(network, step=update + 1)
         scheduler.step_update(update)
         seen += len(x)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronise(device)
     return seen / (time.monotonic() - began)
 
 
