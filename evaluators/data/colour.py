@@ -5,13 +5,14 @@ lighting.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..devices import constant
 from ..randomness import generator
 
 GREY = (0.2989, 0.587, 0.114)
@@ -21,6 +22,7 @@ EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836
 """Of the covariance of ImageNet's pixels in [0, 1] (Krizhevsky et al., NIPS 2012, section 4.1; the digits are those
 that pycls and others use). Rows are R, G, B, columns belong to the eigenvalues."""
 ORDERS = tuple(itertools.permutations(range(4)))
+Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,15 @@ class Colour:
         if self.jitters:
             x = self._jitter(x, drawn)
         if self.lighting > 0:
-            values, vectors = x.new_tensor(EIGENVALUES), x.new_tensor(EIGENVECTORS)
+            values, vectors = constant(EIGENVALUES, x), constant(EIGENVECTORS, x)
             x = x + ((drawn[:, -3:] * values) @ vectors.T)[:, :, None, None]
         return x
 
     def _jitter(self, x: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        changes: list[Any] = [brightness, contrast, saturation, hue]
+        changes: list[Change] = [brightness, contrast, saturation, hue]
         used = [strength > 0 for strength in (self.brightness, self.contrast, self.saturation, self.hue)]
+        if x.device.type != "cpu":
+            return self._jitter_all(x, drawn, changes, used)
         orders = [ORDERS[int(order)] for order in drawn[:, 0].tolist()]
         x = x.clone()
         for turn in range(4):
@@ -89,6 +93,20 @@ class Colour:
                 if chosen:
                     index = torch.tensor(chosen, device=x.device)
                     x[index] = changes[change](x[index], drawn[index, 1 + change][:, None, None, None])
+        return x
+
+    def _jitter_all(
+        self, x: torch.Tensor, drawn: torch.Tensor, changes: Sequence[Change], used: Sequence[bool]
+    ) -> torch.Tensor:
+        """The same without asking a device which images have their turn: every change is made to all of them, and kept
+        for some.
+        """
+        orders = constant(ORDERS, drawn)[drawn[:, 0].long()]
+        for turn in range(4):
+            before = x
+            for change in (change for change in range(4) if used[change]):
+                changed = changes[change](before, drawn[:, 1 + change, None, None, None])
+                x = torch.where((orders[:, turn] == change)[:, None, None, None], changed, x)
         return x
 
 
@@ -128,5 +146,5 @@ def hue(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     angle = 6 * turn[:, 0] + sixth
     # Channel n of HSV's inverse is value - chroma * clamp(min(k, 4 - k), 0, 1) with k = (n + angle) mod 6 for n = 5
     # (R), 3 (G), 1 (B).
-    k = torch.remainder(angle[:, None] + x.new_tensor([5, 3, 1])[:, None, None], 6)
+    k = torch.remainder(angle[:, None] + constant((5, 3, 1), x)[:, None, None], 6)
     return (value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)).clamp(0, 1)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..devices import moved, pins
 from ..errors import DataError, LabelError
 from .decoding import Reader
 
@@ -185,13 +186,13 @@ class Streamed(Pixels):
             if isinstance(self._maps, Ahead):
                 self._maps.plan(self._images.remaining)
         return (
-            self._maps[index.cpu()].to(self.device)
+            moved(self._maps[index.cpu()], self.device)
             if isinstance(self._maps, torch.Tensor)
             else self._moved(self._maps, index)
         )
 
     def _moved(self, source: Ahead, index: torch.Tensor) -> torch.Tensor:
-        pinned = self.device.type == "cuda"
+        pinned = pins(self.device)
         batch = torch.empty(len(index), *source.files.shape, dtype=torch.uint8, pin_memory=pinned)
         source.take(index.tolist(), batch.numpy())
         return batch.to(self.device, non_blocking=pinned)

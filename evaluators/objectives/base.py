@@ -165,7 +165,7 @@ class Objective(ABC):
 
     def count(self, targets: torch.Tensor) -> torch.Tensor:
         """Number of targets that :meth:`loss` is the mean of: () int64."""
-        return torch.tensor(targets.numel(), device=targets.device)
+        return torch.full((), targets.numel(), device=targets.device)  # torch.tensor would wait for the device
 
     def tally(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """What an evaluation adds up over its batches: (3,) float64 of loss, correct and counted targets; subclasses

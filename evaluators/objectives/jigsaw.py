@@ -129,11 +129,10 @@ class Jigsaw(Objective):
             drawn[:, 0]
         ]  # (B, tiles): which tile stands in each slot
         cell, tile = self.tile((crops.images.shape[2], crops.images.shape[3]))
-        room = torch.tensor([cell[0] - tile[0] + 1, cell[1] - tile[1] + 1], device=device)
-        offsets = (drawn[:, 2:].view(batch, self.tiles, 2) * room) >> RESOLUTION
-        offsets = offsets.gather(1, source[:, :, None].expand(-1, -1, 2))
-        rows = (source // self.grid * cell[0] + offsets[:, :, 0])[:, :, None] + torch.arange(tile[0], device=device)
-        columns = (source % self.grid * cell[1] + offsets[:, :, 1])[:, :, None] + torch.arange(tile[1], device=device)
+        places = drawn[:, 2:].view(batch, self.tiles, 2).gather(1, source[:, :, None].expand(-1, -1, 2))
+        top, left = (places[:, :, i] * (cell[i] - tile[i] + 1) >> RESOLUTION for i in range(2))
+        rows = (source // self.grid * cell[0] + top)[:, :, None] + torch.arange(tile[0], device=device)
+        columns = (source % self.grid * cell[1] + left)[:, :, None] + torch.arange(tile[1], device=device)
         x = crops.standardised(self._greyed(crops.images, drawn[:, 1])).permute(0, 2, 3, 1)
         x = x[
             torch.arange(batch, device=device)[:, None, None, None], rows[:, :, :, None], columns[:, :, None, :]

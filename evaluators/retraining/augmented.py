@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from ..devices import pins
 from ..errors import DataError, TrainingError
 from ..randomness import sequence
 from .pictures import Pictures
@@ -114,7 +115,7 @@ class Loader:
             batch_sampler=self._keys,  # type: ignore[arg-type]
             num_workers=workers,
             collate_fn=_collated,
-            pin_memory=device.type == "cuda",
+            pin_memory=pins(device),
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # otherwise every pass draws from the global one
         )

@@ -12,6 +12,7 @@ import torch
 
 from ..backends import require
 from ..data.streaming import CHUNK, each
+from ..devices import pins
 from ..errors import DataError
 from ..randomness import generator
 from .augmented import Augmented, Loaded, Loader, Planned, global_fork, seed_everything
@@ -116,7 +117,7 @@ class TrainingBatches:
         for update in range(first, self.updates):
             parts = []
             for weight in weights[update - first]:
-                images, labels = (x.to(self.device, non_blocking=self.device.type == "cuda") for x in next(loaded))
+                images, labels = (x.to(self.device, non_blocking=pins(self.device)) for x in next(loaded))
                 images, targets = self._mixed(images, labels, epoch, update) if mixes else (images, labels)
                 parts.append(Part(images, targets, labels, weight))
             yield parts
@@ -183,8 +184,8 @@ def test_batches(
     try:
         for images, labels in loader.load(planned):
             yield (
-                images.to(target, non_blocking=target.type == "cuda"),
-                labels.to(target, non_blocking=target.type == "cuda"),
+                images.to(target, non_blocking=pins(target)),
+                labels.to(target, non_blocking=pins(target)),
             )
     finally:
         loader.close()
