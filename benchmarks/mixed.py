@@ -88,14 +88,18 @@ class Iteration:
 
     def weight_step(self) -> torch.Tensor:
         """Returns the loss of before the step."""
-        if not self.plain:
-            self._learn(self.weights, self.alphas)
+        self.learn_weights()
         self.sgd.zero_grad()
         loss = self.loss(0)
         loss.backward()
         nn.utils.clip_grad_norm_(self.weights, 5.0)
         self.sgd.step()
         return loss.detach()
+
+    def learn_weights(self) -> None:
+        """The next gradients are those of the weights alone, where this is not the plain form."""
+        if not self.plain:
+            self._learn(self.weights, self.alphas)
 
     @staticmethod
     def _learn(these: list[nn.Parameter], not_these: list[nn.Parameter]) -> None:
@@ -106,8 +110,7 @@ class Iteration:
 
     def kept(self) -> float:
         """MiB that autograd keeps for the backward pass of the weight step."""
-        if not self.plain:
-            self._learn(self.weights, self.alphas)
+        self.learn_weights()
         storages: dict[int, int] = {}
 
         def pack(t: torch.Tensor) -> torch.Tensor:
