@@ -2,7 +2,7 @@
 process.
 
     python benchmarks/retraining.py --recipe darts_cifar10 --set epochs=1 batch_size=32 --images 320
-    python benchmarks/retraining.py --recipe darts_imagenet --data /data/imagenet --set precision=16-mixed channels_last=true --workers 8
+    python benchmarks/retraining.py --recipe darts_imagenet --data /data/imagenet --set precision=16-mixed --workers 8
 
 Plain: timm's loader, optimizer, schedule, loss, mixing and moving average, as timm's train.py puts them together for
 one device, without anything for resuming. Ours: the same recipe, with every draw a function of (seed, purpose, step).
@@ -34,6 +34,7 @@ from nni_plugins.evaluators.retraining.evaluator import TimmRetrain
 from nni_plugins.evaluators.retraining.network import build
 from nni_plugins.evaluators.retraining.settings import Recipe
 from nni_plugins.evaluators.subjects.resolver import image_subject
+from nni_plugins.evaluators.training.layout import laid_out, lay_out, layout_on
 
 
 def images(folder: Path, count: int, side: int, classes: int = 10) -> Path:
@@ -59,8 +60,8 @@ def plain(model: str, recipe: Recipe, data: Path, count: int, classes: int) -> f
     """The same of timm's own steps."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network: Any = build(image_subject(model), recipe, classes, 0).to(device)
-    if recipe.channels_last:
-        network = network.to(memory_format=torch.channels_last)
+    layout = layout_on(recipe.memory_format, device, recipe.precision)
+    lay_out(network, layout)
     dataset = create_dataset("", str(data), split="train")
     dataset.reader.samples = dataset.reader.samples[:count]
     size, mix, aug = (3, recipe.input.size, recipe.input.size), recipe.mix, recipe.augmentation
@@ -104,7 +105,7 @@ def plain(model: str, recipe: Recipe, data: Path, count: int, classes: int) -> f
     for update, (x, target) in enumerate(loader):
         x, target = x.to(device), target.to(device)
         x, target = mixup(x, target) if mixup and len(x) % 2 == 0 else (x, target)
-        step(x.contiguous(memory_format=torch.channels_last) if recipe.channels_last else x, target)
+        step(laid_out(x, layout), target)
         if ema is not None:
             ema.update(network, step=update + 1)
         scheduler.step_update(update)

@@ -13,7 +13,7 @@ def build(stem: Stem, input_channels: int, last_activation: bool = False) -> nn.
     inputs = input_channels
     for outputs, stride in stem.convolutions:
         if layers:
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))
         layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]
         inputs = outputs
-    return nn.Sequential(*layers, nn.ReLU()) if last_activation else nn.Sequential(*layers)
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if last_activation else nn.Sequential(*layers)

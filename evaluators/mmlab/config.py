@@ -238,6 +238,7 @@ def _loops(recipe: TransferRecipe, average: bool) -> dict[str, Any]:
         "default_hooks": hooks,
         "custom_hooks": [
             *([{"type": "EpochSeedHook"}] if epochs else []),
+            {"type": "LayoutHook"},
             *([{"type": "SyncBuffersHook"}] if average else []),
         ],
         "log_processor": {"by_epoch": epochs},

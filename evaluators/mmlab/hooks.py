@@ -10,6 +10,7 @@ import torch
 
 from ..backends import require
 from ..randomness import torch_seed
+from ..training.layout import lay_out, layout_on
 
 _registry = require("mmengine.registry", "detection")
 _hooks = require("mmengine.hooks", "detection")
@@ -28,6 +29,17 @@ class EpochSeedHook(_hooks.Hook):  # type: ignore[misc, name-defined]
         seed = torch_seed(runner.seed, "transfer", runner.epoch, _dist.get_rank())
         torch.manual_seed(seed)
         seed_worker(0)
+
+
+@_registry.HOOKS.register_module()
+class LayoutHook(_hooks.Hook):  # type: ignore[misc, name-defined]
+    """The network in the layout that is fastest where it runs; see :func:`nni_plugins.evaluators.training.layout.layout_on`."""
+
+    def before_run(self, runner: Any) -> None:
+        device = next(runner.model.parameters()).device
+        lay_out(
+            runner.model, layout_on("auto", device, "mixed" if "Amp" in str(runner.cfg.get("optim_wrapper")) else "")
+        )
 
 
 @_registry.FUNCTIONS.register_module()  # type: ignore[untyped-decorator]

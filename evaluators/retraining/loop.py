@@ -20,6 +20,7 @@ from ..processes import process_counts, started_by_torchrun
 from ..randomness import torch_fork, torch_seed
 from ..training.base import Loop, Report, Trained, fabric_on, to_cpu
 from ..training.checkpoint import CheckpointStore, State
+from ..training.layout import laid_out, lay_out, layout_on
 from ..training.memory import shortage
 from . import schedules
 from .batches import Part, TrainingBatches, normalisation, test_batches
@@ -159,9 +160,13 @@ class Retraining(Loop):
             self.fabric.strategy.precision.load_state_dict(state["precision"])
 
     def _extra_state(self) -> State:
-        return {} if self.ema is None else {"ema": to_cpu(self.ema.module.state_dict())}
+        """``memory_format`` as in :class:`nni_plugins.evaluators.training.Training`."""
+        average = {} if self.ema is None else {"ema": to_cpu(self.ema.module.state_dict())}
+        return {"memory_format": self.layout, **average}
 
     def _restore_extra(self, state: State) -> None:
+        self.layout = state["memory_format"]
+        lay_out(self.model, self.layout)
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
 
@@ -170,8 +175,8 @@ class Retraining(Loop):
         recipe, device = self.recipe, self.fabric.device
         if recipe.sync_batchnorm:
             self.model = require("timm.layers", "timm").convert_sync_batchnorm(self.model)
-        if recipe.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = layout_on(recipe.memory_format, device, recipe.precision)
+        lay_out(self.model, self.layout)
         self.model = self.fabric.strategy.precision.convert_module(self.model).to(
             device
         )  # before the moving average copies it
@@ -236,7 +241,7 @@ class Retraining(Loop):
         """
         images = part.images.double() if self.recipe.precision == "64-true" else part.images
         torch.manual_seed(torch_seed(self.seed, "network noise", epoch, step, number, self.fabric.global_rank))
-        outputs = self.module(images)
+        outputs = self.module(laid_out(images, self.layout))
         loss = self.losses(outputs, part.targets)
         self.fabric.backward(loss * part.weight)
         with torch.no_grad():

@@ -254,7 +254,9 @@ class Recipe(Settings):
     network: NetworkSettings = NetworkSettings()
     ema: EMASettings | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
-    channels_last: bool = False
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="of images and feature maps; auto: channels_last on a CPU, and on a GPU in mixed precision"
+    )
     compile: bool = Field(False, description="torch.compile")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = Field(1, ge=1, description="of this machine; under torchrun: as many as it starts processes")

@@ -21,10 +21,12 @@ from torch import nn
 from nni_plugins.spaces.base import Indices, SearchSpace
 
 from ..data import ImageSet
+from ..devices import moved
 from ..errors import ConfigError
 from ..objectives import Crops, Objective, check_fitted, check_targets
 from ..randomness import generator, torch_fork
 from ..training.evaluation import OUTPUTS
+from ..training.layout import laid_out, lay_out, layout_on
 
 Statistics = Literal["batch", "running"]
 Moments = tuple[torch.Tensor, torch.Tensor]
@@ -103,9 +105,11 @@ def one_shot_measures(
         )
     check_fitted(space, objective, images)
     tallies: list[torch.Tensor] = []
+    layout = layout_on("auto", next(supernet.parameters()).device, "32-true")
+    lay_out(supernet, layout)
     with _mode(supernet, statistics):
         for number, (x, targets) in enumerate(_batches(supernet, images, objective, seed, count, batch_size, moments)):
-            found = []
+            x, found = laid_out(x, layout), []
             for row in indices:
                 with torch_fork(seed, "one-shot forward", number):
                     outputs = cast(Any, supernet).forward_path(x, np.broadcast_to(row, (space.repeats, len(row))))
@@ -141,18 +145,20 @@ def _batches(
         chosen = np.sort(generator(seed, "one-shot images").permutation(len(images))[:count])
     given = objective.epoch_targets(images, 0)
     given = None if given is None else check_targets(given, images, head.classes)
-    drawn = torch.from_numpy(objective.draw_evaluation(seed, len(chosen))).to(device)
-    pixels = images.on(device)
+    drawn = moved(torch.from_numpy(objective.draw_evaluation(seed, len(chosen))), device)
+    pixels, index = images.on(device), torch.from_numpy(chosen)
     pixels.plan(chosen)
+    given = None if given is None else moved(given[index], device)
+    index = index if images.streamed else moved(index, device)  # files are opened from the CPU
     for positions in np.array_split(np.arange(len(chosen)), -(-len(chosen) // batch_size)):
-        index = torch.from_numpy(chosen[positions])
-        crops = pixels.gather(index)
+        part = slice(int(positions[0]), int(positions[-1]) + 1)
+        crops = pixels.gather(index[part])
         x, targets = objective.prepare(
             Crops(
                 crops if objective.wants_maps else images.augmentation.centre(crops),
-                None if given is None else given[index].to(device),
-                pixels.gather_maps(index) if objective.wants_maps else None,
-                drawn[torch.from_numpy(positions).to(device)],
+                None if given is None else given[part],
+                pixels.gather_maps(index[part]) if objective.wants_maps else None,
+                drawn[part],
                 mean,
                 std,
             )

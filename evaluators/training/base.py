@@ -53,8 +53,10 @@ class Trained:
 
 
 def to_cpu(state: State) -> State:
-    """A copy of a state dictionary on the CPU, in the order of its names."""
-    return {name: state[name].detach().to("cpu", copy=True) for name in sorted(state)}
+    """A copy of a state dictionary on the CPU, in the order of its names and torch's default layout."""
+    return {
+        name: state[name].detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name in sorted(state)
+    }
 
 
 def adam_moments(adam: torch.optim.Adam, parameters: Mapping[str, nn.Parameter]) -> State:
@@ -67,7 +69,7 @@ def restore_adam(adam: torch.optim.Adam, parameters: Mapping[str, nn.Parameter],
     for name, values in moments.items():
         parameter = parameters[name]  # the count of steps stays on the CPU
         adam.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in values.items()
+            key: value if key == "step" else torch.empty_like(parameter).copy_(value) for key, value in values.items()
         }
 
 
@@ -192,8 +194,8 @@ class Loop(ABC):
 
     def _restore(self, state: State) -> tuple[int, int]:
         self.model.load_state_dict(state["model"])
-        self._restore_optimizer(state)
         self._restore_extra(state)
+        self._restore_optimizer(state)
         if self.fabric.is_global_zero:  # they are the sums over all processes
             self.meters.copy_(state["meters"])
         self.history = json.loads(state["history"])

@@ -71,7 +71,6 @@ class BatchPart:
     seed: tuple[int, int, int]
 
 
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 BACKEND = "inductor"
 WEIGHTS, ARCHITECTURE, BOTH = (True, False), (False, True), (True, True)
 """Which parameters a forward pass wants gradients of: (weights, architecture parameters)."""
@@ -197,7 +196,7 @@ class BilevelTraining(WatchedTraining):
         settings = self.settings
         self.genotypes = []
         self._watch_from_start()
-        self.model.to(memory_format=MEMORY_FORMATS[settings.memory_format])  # type: ignore[call-overload]
+        self._choose_layout()
         self.compiled = compiled_networks(self.model) if settings.compile else {}
         self.optimizer = sgd(self.weights.values(), settings)
         self.adam = torch.optim.Adam(
@@ -270,8 +269,6 @@ class BilevelTraining(WatchedTraining):
 
     def _batch(self, uses: Uses, epoch: int, step: int) -> BatchPart:
         x, targets, share = self._prepared(uses, step)
-        if x.ndim == 4:  # tiles of a jigsaw have a dimension more, and no such format
-            x = x.contiguous(memory_format=MEMORY_FORMATS[self.settings.memory_format])
         return BatchPart(x, targets, share, (epoch, step, self.fabric.global_rank))
 
     def _plan(self, epoch: int, first: int, halves: tuple[Uses, Uses]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..data.images import ImageSet
+from ..devices import moved
 from ..objectives.base import Crops, Objective, check_targets
 from ..objectives.labels import Supervised
 
@@ -42,21 +43,22 @@ def evaluate(
     if head.form.kind in ("pixels", "aspp"):
         batch_size = max(1, min(batch_size, OUTPUTS // (head.classes * math.prod(images.size))))
     targets = objective.epoch_targets(images, 0)
-    targets = None if targets is None else check_targets(targets, images, head.classes)
-    drawn = torch.from_numpy(objective.draw_evaluation(seed, len(images)))
+    targets = None if targets is None else moved(check_targets(targets, images, head.classes), device)
+    drawn = moved(torch.from_numpy(objective.draw_evaluation(seed, len(images))), device)
     pixels = images.on(device)
     pixels.plan(torch.arange(len(images)))
     model.eval()
     tallies = []
     for start in range(0, len(images), batch_size):
-        index = torch.arange(start, min(start + batch_size, len(images)))
+        part = slice(start, min(start + batch_size, len(images)))
+        index = torch.arange(part.start, part.stop, device="cpu" if images.streamed else device)
         crops = pixels.gather(index)
         x, expected = objective.prepare(
             Crops(
                 crops if objective.wants_maps else images.augmentation.centre(crops),
-                None if targets is None else targets[index].to(device),
+                None if targets is None else targets[part],
                 pixels.gather_maps(index) if objective.wants_maps else None,
-                drawn[index].to(device),
+                drawn[part],
                 mean,
                 std,
             )

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..data.images import ImageSet
+from ..devices import moved
 from ..errors import ConfigError
 from ..objectives.base import Crops, Objective, check_targets
 from ..randomness import generator, torch_fork
@@ -26,6 +27,7 @@ from .base import Report as Report
 from .base import Trained as Trained
 from .base import to_cpu as to_cpu
 from .checkpoint import CheckpointStore, State
+from .layout import laid_out, lay_out, layout_on
 from .paths import DropPath, Paths
 from .schedule import cosine as cosine
 from .schedule import sgd as sgd
@@ -35,10 +37,11 @@ from .settings import MAY_CHANGE, TrainingSettings
 
 @dataclass(frozen=True)
 class Uses:
-    """Which images an epoch uses, one use a row: ``index: (uses,)`` of the images, on the CPU; what was drawn for each
-    use's augmentation and for the objective, on the device."""
+    """Which images an epoch uses, one use a row: ``index: (uses,)`` of the images, on the CPU, and ``place``, the same on
+    the device; what was drawn for each use's augmentation and for the objective, on the device."""
 
     index: torch.Tensor
+    place: torch.Tensor
     augmentation: torch.Tensor
     objective: torch.Tensor
 
@@ -135,14 +138,24 @@ class Training(Loop):
     def _restore_optimizer(self, state: State) -> None:
         parameters = dict(self.model.named_parameters())
         for name, momentum in state["momentum"].items():  # a copy: on the CPU the buffer would be the caller's tensor
-            self.optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device, copy=True)
+            buffer = torch.empty_like(parameters[name]).copy_(momentum)
+            self.optimizer.state[parameters[name]]["momentum_buffer"] = buffer
         if state.get("precision"):
             self.fabric.strategy.precision.load_state_dict(state["precision"])
 
+    def _choose_layout(self) -> None:
+        """Before the network is Fabric's, and compiled."""
+        self.layout = layout_on(self.settings.memory_format, self.fabric.device, self.settings.precision)
+        lay_out(self.model, self.layout)
+
     def _extra_state(self) -> State:
-        return {} if self.companion is None else {"companion": self.companion.state_dict()}
+        """``memory_format``: a run that goes on elsewhere keeps the layout that it began with, and so its bits."""
+        companion = {} if self.companion is None else {"companion": self.companion.state_dict()}
+        return {"memory_format": self.layout, **companion}
 
     def _restore_extra(self, state: State) -> None:
+        self.layout = state["memory_format"]
+        lay_out(self.model, self.layout)
         if self.companion is not None:
             self.companion.load_state_dict(state["companion"])
 
@@ -170,6 +183,7 @@ class Training(Loop):
 
     def _setup(self) -> None:
         """Make the optimizers; give them and the network to Fabric."""
+        self._choose_layout()
         self.optimizer = sgd(self.model.parameters(), self.settings)
         self.module, self.stepper = self.fabric.setup(self.model, self.optimizer)
         if self.paths is not None:
@@ -180,42 +194,44 @@ class Training(Loop):
         itself.
         """
         targets, classes = self.objective.epoch_targets(self.images, epoch), self.objective.head(self.images).classes
-        self.targets = None if targets is None else check_targets(targets, self.images, classes).to(self.fabric.device)
+        self.targets = (
+            None if targets is None else moved(check_targets(targets, self.images, classes), self.fabric.device)
+        )
 
     def _drawn(
         self, index: npt.NDArray[np.int64], augmentation: npt.NDArray[Any], objective: npt.NDArray[np.int32]
     ) -> Uses:
         """Uses of the images at ``index``, with what was drawn for each."""
-        moved = (
-            torch.from_numpy(np.ascontiguousarray(drawn)).to(self.fabric.device) for drawn in (augmentation, objective)
+        placed = (
+            moved(torch.from_numpy(np.ascontiguousarray(rows)), self.fabric.device)
+            for rows in (index, augmentation, objective)
         )
-        return Uses(torch.from_numpy(index), *moved)
+        return Uses(torch.from_numpy(index), *placed)
 
-    def _share(self, step: int, uses: Uses) -> tuple[torch.Tensor, float]:
-        """This process' part of batch ``step`` of ``uses``, on the CPU, and the weight of its mean loss: averaged over
-        processes, every image then counts the same."""
-        joint = torch.arange(
-            step * self.settings.batch_size, min((step + 1) * self.settings.batch_size, len(uses.index))
-        )
-        batch = joint[self.fabric.global_rank :: self.fabric.world_size]
-        return batch, len(batch) * self.fabric.world_size / len(joint)
+    def _share(self, step: int, uses: Uses) -> tuple[slice, float]:
+        """This process' part of batch ``step`` of ``uses``, and the weight of its mean loss: averaged over processes,
+        every image then counts the same. (Rows at indices of the CPU would wait for the device.)"""
+        first, rank, world = step * self.settings.batch_size, self.fabric.global_rank, self.fabric.world_size
+        joint = range(first, min(first + self.settings.batch_size, len(uses.index)))
+        return slice(first + rank, joint.stop, world), len(joint[rank::world]) * world / len(joint)
 
     def _prepared(self, uses: Uses, step: int) -> tuple[torch.Tensor, torch.Tensor, float | torch.Tensor]:
         """Inputs and targets of this process' part of batch ``step``, and the weight of its mean loss."""
         batch, share = self._share(step, uses)
-        device, augmentation, objective = self.fabric.device, self.images.augmentation, self.objective
-        chosen, index = batch.to(device), uses.index[batch]
-        index = (
-            index if self.images.streamed else index.to(device)
-        )  # files are opened from the CPU: asking a GPU for numbers would wait for it
-        drawn = uses.augmentation[chosen]
+        augmentation, objective, place, drawn = (
+            self.images.augmentation,
+            self.objective,
+            uses.place[batch],
+            uses.augmentation[batch],
+        )
+        index = uses.index[batch] if self.images.streamed else place  # files are opened from the CPU
         maps = augmentation.apply_maps(self.pixels.gather_maps(index), drawn) if objective.wants_maps else None
         x, targets = objective.prepare(
             Crops(
                 augmentation.apply(self.pixels.gather(index), drawn),
-                None if self.targets is None else self.targets[index.to(device)],
+                None if self.targets is None else self.targets[place],
                 maps,
-                uses.objective[chosen],
+                uses.objective[batch],
                 self.mean,
                 self.std,
                 augmentation.colour,
@@ -228,7 +244,8 @@ class Training(Loop):
             weight = count / cast(torch.Tensor, self.fabric.all_reduce(count.clone(), reduce_op="mean")).clamp_min(
                 1 / self.fabric.world_size
             )
-        return (x.double() if self.settings.precision == "64-true" else x), targets, weight
+        x = laid_out(x.double() if self.settings.precision == "64-true" else x, self.layout)
+        return x, targets, weight
 
     def _measured(self, loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(3,) float64 of a batch: sum of losses, number of correct answers, number of targets."""
@@ -253,7 +270,7 @@ class Training(Loop):
         )
         uses = self._drawn(order, drawn[order], own[order])
         self.pixels.plan(
-            uses.index[torch.cat([self._share(step, uses)[0] for step in range(first, self.steps_per_epoch)])]
+            torch.cat([uses.index[self._share(step, uses)[0]] for step in range(first, self.steps_per_epoch)])
         )
         paths = None if self.paths is None else self.paths(epoch, self.steps_per_epoch)
         if self.update_all:

@@ -39,6 +39,9 @@ class TrainingSettings(Settings):
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = Field(1, ge=1)
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="of images and feature maps; auto: channels_last on a CPU, and on a GPU in mixed precision"
+    )
     checkpoint_seconds: float = Field(60, ge=0, description="at most this much work is lost when the run is killed")
 
 
@@ -119,7 +122,6 @@ class BilevelSettings(TrainingSettings):
     shuffle_split: bool = Field(
         False, description="draw the two halves by the seed; otherwise the first images train the weights, as in DARTS"
     )
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     compile: bool = Field(
         False, description="compile the network by torch.compile; for mixtures, whose graph is the same at every step"
     )

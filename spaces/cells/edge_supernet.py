@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .. import head_modules
-from ..operations import candidate
+from ..operations import State, candidate
 from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
 from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
@@ -51,7 +51,7 @@ class EdgeCell(nn.Module):
 
     def run(self, s0: torch.Tensor, s1: torch.Tensor, weights: Sequence[Sequence[Any]]) -> torch.Tensor:
         """``weights[edge][operation]``: a number or a 0-d tensor; operations whose weight is the number 0 are not run."""
-        states = [calibrate(s) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
+        states = [State(calibrate(s)) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
         edge = 0
         for node in range(2, NODES + 2):
             total: torch.Tensor | None = None
@@ -60,14 +60,14 @@ class EdgeCell(nn.Module):
                     self.names[edge], cast(nn.ModuleList, self.edges[edge]), weights[edge], strict=True
                 ):
                     if isinstance(weight, torch.Tensor) or weight:
-                        y = operation(states[i])
+                        y = states[i].through(operation)
                         if self.training and self.drop_path > 0 and (self.drop_identity or name != "skip_connect"):
                             y = drop_path(y, self.drop_path)
                         y = y * weight if isinstance(weight, torch.Tensor) else y
                         total = y if total is None else total + y
                 edge += 1
-            states.append(cast(torch.Tensor, total))
-        return torch.cat(states[2:], 1)
+            states.append(State(cast(torch.Tensor, total)))
+        return torch.cat([state.x for state in states[2:]], 1)
 
 
 class EdgeSupernet(PathSupernet):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import head_modules, stem_modules
-from ..operations import FactorizedReduce, ReLUConvBN, candidate
+from ..operations import FactorizedReduce, ReLUConvBN, State, candidate
 from ..staged import Stage, StagedNetwork
 from ..stems import Stem
 from .genotype import CellGenotype, Genotype
@@ -73,18 +73,21 @@ class Cell(nn.Module):
         self.register_buffer("drop_probability", torch.zeros(()), persistent=False)
 
     def forward(self, s0: torch.Tensor, s1: torch.Tensor) -> torch.Tensor:
-        states = [calibrate(s) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
+        states = [State(calibrate(s)) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
         operations = iter(self.operations)
         for node in self.genotype.nodes:
             total: torch.Tensor | None = None
             for _, state in node:
                 operation = next(operations)
-                y = operation(states[state])
+                y = states[state].through(operation)
                 if self.training and self.drops and not isinstance(operation, nn.Identity):
                     y = drop_path(y, self.drop_probability)
                 total = y if total is None else total + y
-            states.append(cast(torch.Tensor, total))
-        joined = [self.joined[str(s)](states[s]) if str(s) in self.joined else states[s] for s in self.genotype.concat]
+            states.append(State(cast(torch.Tensor, total)))
+        joined = [
+            states[s].through(self.joined[str(s)]) if str(s) in self.joined else states[s].x
+            for s in self.genotype.concat
+        ]
         return torch.cat(joined, 1) if len(joined) > 1 else joined[0]
 
 

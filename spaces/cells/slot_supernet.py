@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import head_modules
-from ..operations import FactorizedReduce, candidate
+from ..operations import FactorizedReduce, State, candidate
 from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
 from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
@@ -103,7 +103,7 @@ class SlotCell(nn.Module):
         """``slots[slot][input][operation]`` and ``joined[state]``: numbers or 0-d tensors; what has the number 0 is not
         run.
         """
-        states = [calibrate(s) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
+        states = [State(calibrate(s)) for calibrate, s in zip(self.calibrations, (s0, s1), strict=True)]
         for node in range(2, self.nodes + 2):
             total: torch.Tensor | None = None
             for k in (0, 1):
@@ -111,7 +111,7 @@ class SlotCell(nn.Module):
                 for i, row in enumerate(slots[2 * (node - 2) + k]):
                     for o, weight in enumerate(row):
                         if isinstance(weight, torch.Tensor) or weight:
-                            y = cast(nn.ModuleList, slot[o])[i](states[i])
+                            y = states[i].through(cast(nn.ModuleList, slot[o])[i])
                             if (
                                 self.training
                                 and self.drop_path > 0
@@ -120,14 +120,15 @@ class SlotCell(nn.Module):
                                 y = drop_path(y, self.drop_path)
                             y = y * weight if isinstance(weight, torch.Tensor) else y
                             total = y if total is None else total + y
-            states.append(cast(torch.Tensor, total))
+            states.append(State(cast(torch.Tensor, total)))
         if self.joins is None:
-            return torch.cat(states[2:], 1)
+            return torch.cat([state.x for state in states[2:]], 1)
         output: torch.Tensor | None = None
         for s, weight in enumerate(joined):
             if isinstance(weight, torch.Tensor) or weight:
-                state = self.reduces[s](states[s]) if self.reduces is not None and s < 2 else states[s]
-                y = self.joins[s](F.relu(state))
+                reduced = self.reduces is not None and s < 2
+                state = State(states[s].through(cast(nn.ModuleList, self.reduces)[s])) if reduced else states[s]
+                y = self.joins[s](state.positive)
                 y = y * weight if isinstance(weight, torch.Tensor) else y
                 output = y if output is None else output + y
         return cast(torch.Tensor, self.norm(output))

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..cells.network import drop_path
+from ..dilation import is_channels_last
 from ..operation_costs import parse
 from ..operations import ReLUConvBN, average_pool
 from .edge import Gain, MixedEdge, is_pool, joint, pooled
-from .functional import relu, shuffle
+from .functional import combined, relu, shuffle
 from .options import MixedOptions
 
 Edge = tuple[int, int]
@@ -169,9 +170,8 @@ class MixedCell(nn.Module):
             for n, m in edges[0].operations.items()
             if isinstance(m, ReLUConvBN) and all(n in edge.names for edge in edges)
         ]
-        dense = (
-            dense if len(edges) > 1 else []
-        )  # dense convolutions of several edges are one; depthwise ones are faster apart on a CPU
+        # dense convolutions of several edges are one where channels come first; depthwise ones are faster apart on a CPU
+        dense = dense if len(edges) > 1 and not is_channels_last(x) else []
         results = [edge.convolved(x, positive, named[n], self.frozen, dense) for n, edge in enumerate(edges)]
         together = [joint(edges, name, positive, [w[name] for w in named]) for name in dense]
         if parts and any(len(cast(nn.ModuleDict, self.gains[e])) for e in leaving):
@@ -180,9 +180,7 @@ class MixedCell(nn.Module):
         elif parts:
             zero = x.new_zeros(())
             table = torch.stack([torch.stack([w.get(name, zero).to(x.dtype) for name in parts]) for w in named])
-            stacked = torch.stack(list(parts.values()), 1)  # (B, parts, C, H, W)
-            mixed = torch.bmm(table.expand(x.shape[0], -1, -1), stacked.flatten(2))
-            together.append(mixed.view(x.shape[0], len(leaving), *stacked.shape[2:]))
+            together.append(combined(table, list(parts.values())))
         if together:
             total = together[0]
             for y in together[1:]:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..dilation import convolve_split, is_channels_last, splits
+
 Ints = tuple[int, int]
 
 
@@ -31,9 +33,10 @@ class _FrozenConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None, None]:
         (weight,), (stride, padding, dilation, groups) = ctx.saved_tensors, ctx.options
-        absent = (
-            gradients[0].new_empty(()).expand(ctx.shape)
-        )  # only its shape matters where no weight gradient is asked for
+        # only its shape and layout matter where no weight gradient is asked for
+        absent = gradients[0].new_empty(()).expand(ctx.shape)
+        if is_channels_last(gradients[0]):
+            absent = torch.empty(ctx.shape, dtype=absent.dtype, device=absent.device, memory_format=torch.channels_last)
         dx, _, _ = torch.ops.aten.convolution_backward(
             gradients[0],
             absent,
@@ -80,6 +83,12 @@ def convolve(
     w = conv.weight if weight is None else weight
     g = conv.groups if groups is None else groups
     stride, padding, dilation = cast(Ints, conv.stride), cast(Ints, conv.padding), cast(Ints, conv.dilation)
+    if splits(x, conv):
+        return convolve_split(x, conv, lambda images, width: _convolve(images, w, (1, 1), (width, width), (1, 1), g))
+    return _convolve(x, w, stride, padding, dilation, g)
+
+
+def _convolve(x: torch.Tensor, w: torch.Tensor, stride: Ints, padding: Ints, dilation: Ints, g: int) -> torch.Tensor:
     if (
         w.requires_grad
         or not torch.is_grad_enabled()
@@ -120,11 +129,13 @@ def _windows(length: int, kernel: int, stride: int, dtype: torch.dtype) -> torch
 
 def average(x: torch.Tensor, pool: nn.AvgPool2d) -> torch.Tensor:
     """``pool``, which ignores its padding. On a CPU as two products with banded matrices, for the mean over a window is
-    one over its rows of one over its columns: two to three times faster there; equal up to rounding.
+    one over its rows of one over its columns: two to three times faster there, unless channels come last; equal up to
+    rounding.
     """
     kernel, stride = int(cast(int, pool.kernel_size)), int(cast(int, pool.stride))
     if (
         x.device.type != "cpu"
+        or is_channels_last(x)
         or torch.compiler.is_compiling()
         or x.dtype not in (torch.float32, torch.float64)
         or torch.is_autocast_enabled("cpu")
@@ -156,6 +167,15 @@ def joint_norm(x: torch.Tensor, norms: Sequence[nn.BatchNorm2d], scales: Sequenc
                 cast(torch.Tensor, bn.running_mean).copy_(mean)
                 cast(torch.Tensor, bn.running_var).copy_(variance)
     return y
+
+
+def combined(table: torch.Tensor, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(B, E, C, H, W): E linear combinations, ``table: (E, P)``, of P tensors (B, C, H, W), in the layout of the first."""
+    last = is_channels_last(parts[0])
+    stacked = torch.stack([part.permute(0, 2, 3, 1) for part in parts] if last else list(parts), 1)
+    mixed = torch.bmm(table.expand(len(stacked), -1, -1), stacked.flatten(2))
+    mixed = mixed.view(len(stacked), len(table), *stacked.shape[2:])
+    return mixed.permute(0, 1, 4, 2, 3) if last else mixed
 
 
 def shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:

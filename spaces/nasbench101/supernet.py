@@ -40,7 +40,7 @@ def first_channels(module: nn.Module, x: torch.Tensor, outputs: int) -> torch.Te
     mean, variance, scale, shift = (
         cast(torch.Tensor, t)[:outputs] for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
-    return F.relu(F.batch_norm(y, mean, variance, scale, shift, norm.training, cast(float, norm.momentum), norm.eps))
+    return F.relu_(F.batch_norm(y, mean, variance, scale, shift, norm.training, cast(float, norm.momentum), norm.eps))
 
 
 class SearchCell(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .. import head_modules, stem_modules
-from ..operations import ReLUConvBN, candidate
+from ..operations import ReLUConvBN, State, candidate
 from ..staged import Stage, StagedNetwork, Strided
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ResidualReduction(nn.Module):
 
 def last_activation(channels: int) -> nn.Module:
     """Batch norm and ReLU before pooling."""
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 class Cell(nn.Module):
@@ -63,13 +63,15 @@ class Cell(nn.Module):
         self.active = {(i, j) for (i, j), name in operations.items() if name != "none"}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        states = [x]
+        states = [State(x)]
         for j in range(1, self.nodes):
-            incoming = [self.edges[f"{i}_{j}"](states[i]) for i in range(j) if (i, j) in self.active]
-            states.append(
-                torch.stack(incoming).sum(0) if len(incoming) > 1 else incoming[0] if incoming else torch.zeros_like(x)
-            )
-        return states[-1]
+            total: torch.Tensor | None = None
+            for i in range(j):
+                if (i, j) in self.active:
+                    y = states[i].through(self.edges[f"{i}_{j}"])
+                    total = y if total is None else total + y
+            states.append(State(torch.zeros_like(x) if total is None else total))
+        return states[-1].x
 
 
 class NASBench201Network(StagedNetwork):

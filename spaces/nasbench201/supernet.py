@@ -13,7 +13,7 @@ from nni.nas.nn.pytorch import LayerChoice, ModelSpace
 from torch import nn
 
 from .. import head_modules, stem_modules
-from ..operations import candidate
+from ..operations import State, candidate
 from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from . import codec
@@ -41,22 +41,25 @@ class SearchCell(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         states = [x]
         for j in range(1, self.nodes):
-            states.append(torch.stack([self.edges[f"{i}_{j}"](states[i]) for i in range(j)]).sum(0))
+            total = self.edges[f"0_{j}"](x)
+            for i in range(1, j):
+                total = total + self.edges[f"{i}_{j}"](states[i])
+            states.append(total)
         return states[-1]
 
     def forward_path(self, x: torch.Tensor, path: list[int]) -> torch.Tensor:
         """``path``: (edges,) operation indices. A ``none`` adds zero, so it is left out."""
-        states, edge = [x], 0
+        states, edge = [State(x)], 0
         for j in range(1, self.nodes):
             total: torch.Tensor | None = None
             for i in range(j):
                 name = codec.OPERATIONS[path[edge]]
                 edge += 1
                 if name != "none":
-                    y = cast(LayerChoice, self.edges[f"{i}_{j}"])[name](states[i])
+                    y = states[i].through(cast(LayerChoice, self.edges[f"{i}_{j}"])[name])
                     total = y if total is None else total + y
-            states.append(torch.zeros_like(x) if total is None else total)
-        return states[-1]
+            states.append(State(torch.zeros_like(x) if total is None else total))
+        return states[-1].x
 
 
 class NASBench201Supernet(ModelSpace):

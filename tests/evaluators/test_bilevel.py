@@ -399,7 +399,7 @@ def test_a_tiny_run_reduces_both_losses() -> None:
 
 
 def test_channels_last_computes_the_same() -> None:
-    plain, other = bilevel(), bilevel(memory_format="channels_last")
+    plain, other = (bilevel(memory_format=layout) for layout in ("contiguous", "channels_last"))
     a, b = plain.run(), other.run()
     for run, last in ((plain, False), (other, True)):
         model = run.model
@@ -469,7 +469,7 @@ def test_defaults_are_darts() -> None:
     assert (s.order, s.first, s.memory_format, s.compile, s.precision) == (
         1,
         "architecture",
-        "contiguous",
+        "auto",
         False,
         "32-true",
     )

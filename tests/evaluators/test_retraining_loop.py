@@ -286,7 +286,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 
 def test_mixed_precision_and_channels_last_learn() -> None:
     plain = job.train(None).history
-    mixed = job.train(None, precision="bf16-mixed", channels_last=True).history
+    mixed = job.train(None, precision="bf16-mixed", memory_format="channels_last").history
     assert mixed != plain and mixed[-1]["loss"] == pytest.approx(plain[-1]["loss"], rel=0.05)
 
 
