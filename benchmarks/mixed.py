@@ -6,7 +6,7 @@ CPU or a GPU.
 
 Plain: one edge after the other, gradients of all parameters in both steps, and, for RF-DARTS, convolutions that are
 merely left out of the optimizer. Ours: work shared by source state, gradients only of what a step trains, convolutions
-frozen. Memory is what autograd keeps for backward in the weight step (each storage once, parameters left out).
+frozen, on a CPU channels last. Memory is what autograd keeps for backward in the weight step (each storage once, parameters left out).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from common import seconds
 from torch import nn
 
+from nni_plugins.evaluators.training.layout import FORMATS, layout_on
 from nni_plugins.spaces import DARTS, NASBench201, SearchSpace
 from nni_plugins.spaces.mixed import MixedOptions, MixedSupernet
 
@@ -125,12 +126,13 @@ class Iteration:
         return kept
 
 
-def nni_times(batch: int, runs: int) -> Iterator[float]:
-    """Seconds an iteration of NNI 3.0's DARTS strategy on its own hub's NAS-Bench-201."""
+def nni_times(space: str, batch: int, runs: int) -> Iterator[float]:
+    """Seconds an iteration of NNI 3.0's DARTS strategy on its own hub's NAS-Bench-201, or on DARTS' supernet."""
     import nni.nas.strategy  # noqa: F401 - must be imported before NNI's one-shot code
     import pytorch_lightning as pl
     from nni.nas.evaluator.pytorch import Classification, DataLoader
     from nni.nas.execution import SequentialExecutionEngine
+    from nni.nas.hub.pytorch import DARTS as HubDARTS
     from nni.nas.hub.pytorch import NasBench201
     from nni.nas.space import RawFormatModelSpace
     from nni.nas.strategy import DARTS as NNIDARTS
@@ -149,7 +151,8 @@ def nni_times(batch: int, runs: int) -> Iterator[float]:
         train_dataloaders=DataLoader(data, batch_size=batch), val_dataloaders=DataLoader(data, batch_size=batch), num_classes=10, max_epochs=1,
         accelerator="cpu", callbacks=[clock], **quiet,
     )  # fmt: skip
-    NNIDARTS()(RawFormatModelSpace.from_model(NasBench201(num_labels=10), evaluator), SequentialExecutionEngine())
+    hub = NasBench201(num_labels=10) if space == "nasbench201" else HubDARTS(16, 8, dataset="cifar")
+    NNIDARTS()(RawFormatModelSpace.from_model(hub, evaluator), SequentialExecutionEngine())
     yield from (b - a for a, b in zip(clock.times[1:], clock.times[2:], strict=False))
 
 
@@ -184,15 +187,15 @@ def main() -> None:
         for option, method in (("B", "DARTS"), ("C", "RF-DARTS")):
             reference = None
             for plain in (True, False):
-                iteration = Iteration(SPACES[name](), option, plain, arguments.batch, arguments.device)
+                layout = "contiguous" if plain else layout_on("auto", torch.device(arguments.device), "32-true")
+                iteration = Iteration(SPACES[name](), option, plain, arguments.batch, arguments.device, FORMATS[layout])
                 kept, times = iteration.kept(), seconds(iteration, arguments.runs, arguments.device)
                 middle = show(f"{name} {method} {'plain' if plain else 'ours'}", times, reference, kept)
                 reference = middle if plain else reference
                 ours = middle if option == "B" and not plain else ours
-        if name == "nasbench201" and not arguments.without_nni and arguments.device == "cpu":
-            middle = show(
-                "NNI 3.0 DARTS, hub NasBench201", list(nni_times(arguments.batch, arguments.runs)), None, None
-            )
+        if not arguments.without_nni and arguments.device == "cpu":
+            times = list(nni_times(name, arguments.batch, arguments.runs))
+            middle = show(f"NNI 3.0 DARTS, its hub's {name}", times, None, None)
             print(f"{'our DARTS to NNI':36}{'':30}{ours / middle:8.2f}")
 
 
