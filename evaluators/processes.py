@@ -1,5 +1,5 @@
-"""Which of the processes of a training on several devices this one is; launchers say so in the environment. Free of
-torch.
+"""Which of the processes of a training on several devices this one is, as launchers say in the environment, and how many
+cores there are. Free of torch.
 """
 
 from __future__ import annotations
@@ -8,6 +8,11 @@ import os
 
 TORCHRUN = frozenset({"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"})
 """What torchrun sets in every process; Fabric, which starts processes itself, sets no ``RANK``."""
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def started_by_torchrun() -> bool:

@@ -17,6 +17,7 @@ import torch
 
 from ..devices import moved, pins
 from ..errors import DataError, LabelError
+from ..processes import cores
 from .decoding import Reader
 
 MAX_BYTES = 8 * 10**9
@@ -29,8 +30,7 @@ CHUNK = 64
 
 def threads() -> int:
     """As many as there are processors for us, at most 16."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, processors)
+    return min(16, cores())
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import zipfile
 from pathlib import Path
 
 from ..errors import MissingBackend
+from ..processes import cores
 
 MMCV = "onedl-mmcv==2.3.6"
 OTHERS = ("onedl-mmengine>=0.10.12", "onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2")
@@ -152,8 +153,7 @@ def _jobs() -> int:
     """As many compilers as there are cores and memory for."""
     import psutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(psutil.virtual_memory().available / 1e9 / GIGABYTES_A_JOB)))
+    return max(1, min(cores(), int(psutil.virtual_memory().available / 1e9 / GIGABYTES_A_JOB)))
 
 
 def _unpack(package: str, requirement: str) -> None:

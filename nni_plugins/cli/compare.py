@@ -37,7 +37,7 @@ def compare(
     report_only: Annotated[
         Path | None, typer.Option(help="Instead: report what is finished in this folder; a CONFIG changes how.")
     ] = None,
-    processes: Processes = 1,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare search policies with random architectures. Example: nni-plugins compare x.yml --output runs/x"""
@@ -84,7 +84,7 @@ def _comparison(experiment: Any, where: Path) -> CompareExperiment:
 
 
 def _run(
-    experiment: CompareExperiment, folder: Path, only: Collection[str], processes: int, quiet: bool
+    experiment: CompareExperiment, folder: Path, only: Collection[str], processes: int | None, quiet: bool
 ) -> dict[str, Any]:
     from ..experiment.runner import run_experiment
     from .progress import Bars

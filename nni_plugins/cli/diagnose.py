@@ -50,7 +50,7 @@ def diagnose(context: typer.Context, as_json: AsJson = False) -> None:
 def run(
     config: Annotated[Path, typer.Argument(help="An experiment file of the tuner Diagnose.")],
     output: Output = Path("runs/diagnose"),
-    processes: Processes = 1,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the diagnosis of a file; the word `run` may be left out. Example: nni-plugins diagnose x.yml"""

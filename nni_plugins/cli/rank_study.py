@@ -19,7 +19,7 @@ from .study import document_table, report_line
 def rank_study(
     config: Annotated[Path, typer.Argument(help="An experiment file of the tuner RankStudy.")],
     output: Output = Path("runs/rank-study"),
-    processes: Processes = 1,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how well shared weights rank architectures. Example: nni-plugins rank-study x.yml --output runs/x"""

@@ -12,10 +12,17 @@ from nni_plugins.evaluators.errors import ConfigError
 from .console import console
 
 Output = Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")]
-Processes = Annotated[int, typer.Option(min=1, help="So many jobs are run side by side.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="So many jobs are run side by side; by default as many as there are cores for their `threads`, one where "
+        "the file does not say `threads`, or on a GPU.",
+    ),
+]
 
 
-def run_file(config: Path, command: str, output: Path, processes: int, quiet: bool) -> dict[str, Any]:
+def run_file(config: Path, command: str, output: Path, processes: int | None, quiet: bool) -> dict[str, Any]:
     """Run or resume the experiment of a file in ``output``, with bars unless ``quiet``; returns its result.
 
     Raises:

@@ -30,7 +30,7 @@ def sample_study(
         int,
         typer.Option(min=0, help="With --summaries: of bootstrap and random experiments; a CONFIG has analysis.seed."),
     ] = 0,
-    processes: Processes = 1,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare how objectives rank random architectures. Example: nni-plugins sample-study x.yml --output runs/x"""

@@ -45,7 +45,7 @@ def init(
 def search(
     config: Annotated[Path, typer.Argument(help="An experiment file, as nnictl create takes it.")],
     output: Output = Path("runs/search"),
-    processes: Processes = 1,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an experiment of a strategy without NNI's manager. Example: nni-plugins search x.yml --output runs/x"""

@@ -19,7 +19,7 @@ from .study import document_table, report_line
 def sharing_study(
     config: Annotated[Path, typer.Argument(help="An experiment file of the tuner SharingStudy.")],
     output: Output = Path("runs/sharing-study"),
-    processes: Processes = 1,
+    processes: Processes = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how sharing weights changes rankings of cells. Example: nni-plugins sharing-study x.yml --output runs/x"""

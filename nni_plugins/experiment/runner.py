@@ -12,6 +12,7 @@ from typing import Any
 
 from nni_plugins.evaluators.base import Report
 from nni_plugins.evaluators.errors import TrainingError
+from nni_plugins.evaluators.processes import cores
 
 from .base import Experiment
 from .jobs import Job, Plan, Value
@@ -28,16 +29,17 @@ def run_experiment(
     progress: Progress | None = None,
     *,
     only: Callable[[Job], bool] | None = None,
-    processes: int = 1,
+    processes: int | None = 1,
 ) -> dict[str, Any]:
     """Run or resume ``experiment`` in ``folder``; finished jobs are never repeated. Returns what its ``conclude`` does.
 
     Args:
         experiment: may have grown since the last time, such as by seeds.
         folder: gets ``config.json``, ``jobs/``, a folder of checkpoints for each job, and the results.
-        progress: see :data:`Progress`; with several processes only finished jobs are reported.
+        progress: see :data:`Progress`; of jobs that run side by side only the finished ones are reported.
         only: run just these jobs now; the finished ones among the others are reported all the same.
-        processes: so many jobs are run side by side; no value depends on it.
+        processes: so many jobs are run side by side; no value depends on it. None: :func:`side_by_side`. (More than one
+            starts Python anew, so a script needs its ``if __name__ == "__main__"``.)
 
     Raises:
         ConfigChanged: a finished job was done with other settings.
@@ -49,16 +51,31 @@ def run_experiment(
         experiment.prepare()
     store.save_settings()
     use_threads(experiment.settings.threads)
-    if processes == 1:
+    count = side_by_side(experiment.settings.threads) if processes is None else processes
+    if count == 1:
         _run_here(store, plan, progress, only)
     else:
-        _run_in_processes(store, plan, progress, only, processes)
+        _run_in_processes(store, plan, progress, only, count, single_here=processes is None)
     return experiment.conclude(plan, folder)
 
 
 def report_experiment(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Report what is finished in ``folder`` once more, without running anything."""
     return experiment.conclude(Store(experiment, folder).recalled(), folder)
+
+
+def side_by_side(threads: int | None) -> int:
+    """How many jobs of so many threads are run at once where nobody says: as many as this machine has cores for.
+
+    Two jobs of one thread each take 0.7 to 0.8 of the time that two threads take for one after the other
+    (benchmarks/README.md). One where ``threads`` is not given, for then each takes all cores, and where a GPU would be
+    shared.
+    """
+    import torch
+
+    if threads is None or torch.cuda.is_available():
+        return 1
+    return max(1, cores() // threads)
 
 
 def use_threads(threads: int | None) -> None:
@@ -89,11 +106,15 @@ def _finish(store: Store, plan: Plan, job: Job, value: Value, progress: Progress
 def _run_here(store: Store, plan: Plan, progress: Progress | None, only: Callable[[Job], bool] | None) -> None:
     set_aside: list[Job] = []
     while (job := _next(plan, only, set_aside)) is not None:
-        value = plan.known(job)
-        if value is None:
-            value = store.experiment.run(job, store.job_folder(job), _reporter(progress, job, plan))
-        _finish(store, plan, job, value, progress)
+        _run_one(store, plan, job, progress)
     _take_back(set_aside)
+
+
+def _run_one(store: Store, plan: Plan, job: Job, progress: Progress | None) -> None:
+    value = plan.known(job)
+    if value is None:
+        value = store.experiment.run(job, store.job_folder(job), _reporter(progress, job, plan))
+    _finish(store, plan, job, value, progress)
 
 
 def _take_back(set_aside: Collection[Job]) -> None:
@@ -106,11 +127,18 @@ def _reporter(progress: Progress | None, job: Job, plan: Plan) -> Report | None:
 
 
 def _run_in_processes(
-    store: Store, plan: Plan, progress: Progress | None, only: Callable[[Job], bool] | None, processes: int
+    store: Store,
+    plan: Plan,
+    progress: Progress | None,
+    only: Callable[[Job], bool] | None,
+    processes: int,
+    single_here: bool,
 ) -> None:
-    """A process that is killed takes the pool with it: its jobs are tried again in another one."""
+    """A process that is killed takes the pool with it: its jobs are tried again in another one. ``single_here``: a job
+    that nothing could run beside is run in this process, where its progress can be seen.
+    """
     set_aside: list[Job] = []
-    while not _pool(store, plan, progress, only, processes, set_aside):
+    while not _pool(store, plan, progress, only, processes, set_aside, single_here):
         for job in plan.jobs.values():
             if job.status == "running" and not plan.crashed(job.name, again=True):
                 raise TrainingError(
@@ -127,6 +155,7 @@ def _pool(
     only: Callable[[Job], bool] | None,
     processes: int,
     set_aside: list[Job],
+    single_here: bool,
 ) -> bool:
     """Run jobs in a pool of processes until none is left; False if one of its processes was killed."""
     experiment = store.experiment
@@ -135,11 +164,17 @@ def _pool(
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     try:
         while True:
-            while len(running) < processes and (job := _next(plan, only, set_aside)) is not None:
+            ready: list[Job] = []
+            while len(running) + len(ready) < processes and (job := _next(plan, only, set_aside)) is not None:
                 known = plan.known(job)
-                if known is not None:
+                if known is None:
+                    ready.append(job)
+                else:
                     _finish(store, plan, job, known, progress)
-                    continue
+            if single_here and len(ready) == 1 and not running:
+                _run_one(store, plan, ready[0], progress)
+                continue
+            for job in ready:
                 future = pool.submit(_in_process, experiment.name, dumped, job.described(), store.job_folder(job))
                 running[future] = job
             if not running:

@@ -12,7 +12,7 @@ import pytest
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, TrainingError
 from nni_plugins.experiment import runner
 from nni_plugins.experiment.jobs import Job, Plan
-from nni_plugins.experiment.runner import report_experiment, run_experiment
+from nni_plugins.experiment.runner import report_experiment, run_experiment, side_by_side
 from nni_plugins.experiment.store import Store, read_settings
 
 from .counting import Counting, CountingSettings
@@ -111,6 +111,28 @@ def test_in_several_processes(tmp_path: Path, processes: None) -> None:
     assert result == RESULT and sorted(ended) == sorted(RESULT) and sum(runs(tmp_path).values()) == 4
     pids = {pid for path in tmp_path.glob("*/runs") for pid in path.read_text().split()}
     assert str(os.getpid()) not in pids
+
+
+@pytest.mark.parametrize(
+    ("threads", "cuda", "expected"), [(1, False, 6), (2, False, 3), (9, False, 1), (1, True, 1), (None, False, 1)]
+)
+def test_as_many_as_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, cuda: bool, expected: int
+) -> None:
+    monkeypatch.setattr(runner, "cores", lambda: 6)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    assert side_by_side(threads) == expected
+
+
+def test_a_single_job_runs_here(tmp_path: Path, processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody said how many: its progress can be seen."""
+    monkeypatch.setattr(runner, "side_by_side", lambda threads: 2)
+    rows: list[Any] = []
+    run_experiment(counting(jobs=1), tmp_path / "one", lambda job, row, plan: rows.append(row), processes=None)
+    here = len([row for row in rows if row is not None])
+    rows.clear()
+    run_experiment(counting(jobs=1), tmp_path / "other", lambda job, row, plan: rows.append(row), processes=2)
+    assert here > 0 and not [row for row in rows if row is not None]
 
 
 def test_a_killed_process_is_replaced(tmp_path: Path, processes: None) -> None:
