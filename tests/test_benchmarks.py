@@ -26,15 +26,22 @@ def test_the_command_on_a_cpu(tmp_path: Path) -> None:
     assert result["machine"]["cores"] and result["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert [section["section"] for section in result["sections"]] == ["correctness", "graphs"]
     checks = {check["check"]: check for section in result["sections"] for check in section["checks"]}
-    assert list(checks) == ["stand_alone.float32", "stand_alone.resume", "darts.darts.losses", "darts.darts.time"]
-    assert checks["stand_alone.float32"]["outcome"] == checks["stand_alone.resume"]["outcome"] == "pass"
-    assert checks["stand_alone.float32"]["value"] <= checks["stand_alone.float32"]["bar"]["limit"]
+    assert list(checks) == [
+        "stand_alone.float32.first",
+        "stand_alone.float32.all",
+        "stand_alone.resume",
+        "darts.darts.losses",
+        "darts.darts.time",
+    ]
+    for name in ("float32.first", "float32.all", "resume"):
+        check = checks[f"stand_alone.{name}"]
+        assert check["outcome"] == "pass" and check["value"] <= check["bar"]["limit"]
     assert "stopped after step" in checks["stand_alone.resume"]["note"]
     for name in ("losses", "time"):
         assert checks[f"darts.darts.{name}"]["outcome"] == "not run"
         assert checks[f"darts.darts.{name}"]["note"] == "needs CUDA"
     page = (tmp_path / "gpu.md").read_text()
-    assert "**2 pass, 0 fail, 0 measured, 2 not run, 0 error.**" in page and "## correctness" in page
+    assert "**3 pass, 0 fail, 0 measured, 2 not run, 0 error.**" in page and "## correctness" in page
     assert all(f"| `{name}` |" in page for name in checks)
 
 

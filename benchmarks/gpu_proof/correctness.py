@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
+from unittest import mock
 
 import torch
 
+from nni_plugins.evaluators.training import bilevel
 from nni_plugins.evaluators.training.base import Trained
 from nni_plugins.spaces import NASBench201
 
@@ -31,15 +33,20 @@ from .subjects import (
 
 ABOUT = (
     "Losses of every step of trainings of two short epochs that begin with the same weights, compared with those of a "
-    "plain run: the largest relative difference. A plain run is float32 without TF32, contiguous, eager; the CPU is "
-    "the reference of the first checks, the device itself of the others."
+    "plain run. A plain run is float32 without TF32, contiguous, eager; the CPU is the reference of the first checks, the "
+    "device itself of the others. In float32 the bar is strict at the first step, where the weights are equal; later a "
+    "ReLU or a pool that rounding turns the other way grows, so the strict bar over all steps is that of float64. "
+    "`first` and `all`: the largest relative difference at the first step and at all; of half precision `mean` is that "
+    "of the mean over all steps."
 )
-FLOAT32, FLOAT64 = Bar("<=", 1e-3), Bar("<=", 1e-9)
-HALF = {True: Bar("<=", 0.03), False: Bar("<=", 0.15)}
-"""Of mixed precision, at the first step, where the weights are equal, and at all of them; chosen before any run on a
-GPU.
-"""
+FIRST, ALL, DOUBLE = Bar("<=", 1e-5), Bar("<=", 0.05), Bar("<=", 1e-9)
+HALF_FIRST, HALF_MEAN = Bar("<=", 0.03), Bar("<=", 0.1)
 EQUAL, USED = Bar("==", 0), Bar(">=", 1)
+"""All were chosen before any run on a GPU."""
+
+Losses = Callable[[Subject, Way], torch.Tensor]
+Pair = Callable[[], tuple[torch.Tensor, torch.Tensor]]
+"""Losses as they were found, and those that they should be: (steps, losses a step)."""
 
 
 def correctness(section: Section) -> None:
@@ -48,83 +55,94 @@ def correctness(section: Section) -> None:
 
     @cache
     def on(subject: Subject, way: Way) -> torch.Tensor:
-        return losses(subject, way, sizes)
+        with inputs_of_the_cpu() if way.precision == "64-true" else nullcontext():
+            return losses(subject, way, sizes)
 
+    device = given.device if given.cuda else "cpu"
     for subject in SUBJECTS:
-        plain = partial(_against_cpu, on, subject, given)
-        section.check(f"{subject.name}.float32", f"{subject.about}, float32, against the CPU", partial(plain, FLOAT32))
-        double = partial(plain, FLOAT64, "64-true")
-        section.check(f"{subject.name}.float64", f"{subject.about}, float64, against the CPU", double)
+        single(section, subject.name, subject, on)
+        pair = against(on, subject, Way(device, "64-true", run=1), Way("cpu", "64-true"))
+        section.check(
+            f"{subject.name}.float64", f"{subject.about}, float64, against the CPU", partial(_all, pair, DOUBLE)
+        )
     for name, objective in objectives().items():
         train = partial(single_path, objective=objective)
-        subject = Subject(name, f"objective {name} on the single-path supernet", train)
-        plain = partial(_against_cpu, on, subject, given, FLOAT32)
-        section.check(f"objective.{name}", f"{subject.about}, float32, against the CPU", plain)
+        single(section, f"objective.{name}", Subject(name, f"objective {name} on the single-path supernet", train), on)
     for subject in SUBJECTS:
         _resumed(section, subject, sizes)
     for subject in (subject for subject in SUBJECTS if subject.mixes):
         for precision in ("bf16-mixed", "16-mixed"):
-            for first, steps in ((True, "first step"), (False, "all steps")):
-                check = partial(_half, on, subject, given, precision, first)
-                name = f"{subject.name}.{precision}.{steps.split()[0]}"
-                section.check(name, f"{subject.about}, {precision} against float32, {steps}", check)
-            check = partial(_used, on, subject, given, precision)
-            about = f"{subject.about}, {precision}: steps whose loss is not float32's"
-            section.check(f"{subject.name}.{precision}.used", about, check)
-        check = partial(_otherwise, on, subject, Way(given.device, channels_last=True), given)
-        section.check(f"{subject.name}.channels_last", f"{subject.about}, channels_last against contiguous", check)
+            name, about = f"{subject.name}.{precision}", f"{subject.about}, {precision} against float32"
+            pair = partial(_half, against(on, subject, Way(device, precision), Way(device)), given, precision)
+            section.check(f"{name}.first", f"{about}, first step", partial(_first, pair, HALF_FIRST))
+            section.check(f"{name}.mean", f"{about}, mean of all steps", partial(_mean, pair, HALF_MEAN))
+            section.check(f"{name}.used", f"{subject.about}, {precision}: steps unlike float32's", partial(_used, pair))
+        name, about = f"{subject.name}.channels_last", f"{subject.about}, channels_last against contiguous"
+        pair = against(on, subject, Way(device, channels_last=True), Way(device))
+        section.check(f"{name}.first", f"{about}, first step", partial(_first, pair, FIRST))
+        section.check(f"{name}.all", f"{about}, all steps", partial(_all, pair, ALL))
+        double = [Way(device, "64-true", channels_last=last, run=1) for last in (True, False)]
+        pair = against(on, subject, *double)
+        section.check(f"{name}.float64", f"{about}, float64", partial(_all, pair, DOUBLE))
     small = NASBench201(3, 4, 1) if given.quick else NASBench201(4, 16, 1)
     for option, method in (("B", "DARTS"), ("C", "RF-DARTS")):
         subject = Subject(method, method, partial(mixed, space=small, option=option))
-        about = f"{method} on NAS-Bench-201 with one cell a stage, torch.compile against eager"
-        section.check(f"compile.{method.replace('-', '').lower()}", about, partial(_compiled, subject, sizes, given))
+        name, about = f"compile.{method.replace('-', '').lower()}", f"{method}, torch.compile against eager"
+        pair = partial(_compiled, against(on, subject, Way(device, compile=True), Way(device)), given)
+        note = "NAS-Bench-201 with one cell a stage" + ("" if given.cuda else "; on a CPU only the graphs are compiled")
+        section.check(f"{name}.first", f"{about}, first step", partial(_first, pair, FIRST, note))
+        section.check(f"{name}.all", f"{about}, all steps", partial(_all, pair, ALL, note))
 
 
-Losses = Callable[[Subject, Way], torch.Tensor]
+def against(on: Losses, subject: Subject, way: Way, reference: Way) -> Pair:
+    """Losses of ``subject`` computed in one way and in another."""
+    return lambda: (on(subject, way), on(subject, reference))
 
 
-def _against_cpu(on: Losses, subject: Subject, given: Given, bar: Bar, precision: str = "32-true") -> Found:
-    with inputs_of_the_cpu() if precision == "64-true" else nullcontext():
-        reference = on(subject, Way("cpu", precision))
-        found = on(subject, Way(given.device, precision)) if given.cuda else losses_again(subject, precision, given)
+def single(section: Section, name: str, subject: Subject, on: Losses) -> None:
+    """float32 on the device against the CPU, or where there is only that, against another run."""
+    given = section.given
+    pair = against(on, subject, Way(given.device, run=0 if given.cuda else 1), Way("cpu"))
     note = "" if given.cuda else "the CPU twice: there is no other device"
-    return Found(difference(found, reference), "", bar, note, {"steps": len(found), "last": found[-1].tolist()[:4]})
+    about = f"{subject.about}, float32, against the CPU"
+    section.check(f"{name}.float32.first", f"{about}, first step", partial(_first, pair, FIRST, note))
+    section.check(f"{name}.float32.all", f"{about}, all steps", partial(_all, pair, ALL, note))
 
 
-def losses_again(subject: Subject, precision: str, given: Given) -> torch.Tensor:
-    """Of a second run on the CPU."""
-    return losses(subject, Way("cpu", precision), Sizes.of(given.quick))
+def _first(pair: Pair, bar: Bar, note: str = "") -> Found:
+    found, reference = pair()
+    return Found(difference(found[:1], reference[:1]), "", bar, note)
 
 
-def _both(on: Losses, subject: Subject, given: Given, precision: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses in ``precision``, and in float32."""
+def _all(pair: Pair, bar: Bar, note: str = "") -> Found:
+    found, reference = pair()
+    each = ((found - reference).abs() / reference.abs().clamp_min(1e-12)).amax(1)
+    return Found(difference(found, reference), "", bar, note, {"steps": len(found), "differences": each.tolist()})
+
+
+def _mean(pair: Pair, bar: Bar) -> Found:
+    found, reference = pair()
+    return Found(difference(found.mean(0), reference.mean(0)), "", bar, f"{len(found)} steps")
+
+
+def _used(pair: Pair) -> Found:
+    """Equal losses would mean that nothing was computed in half precision."""
+    found, reference = pair()
+    return Found(int((found != reference).any(1).sum()), f"of {len(found)}", USED)
+
+
+def _half(pair: Pair, given: Given, precision: str) -> tuple[torch.Tensor, torch.Tensor]:
     if precision == "16-mixed":
         given.need_cuda()
     elif given.cuda and not torch.cuda.is_bf16_supported():
         raise NotRun("this GPU has no bfloat16")
-    return on(subject, Way(given.device, precision)), on(subject, Way(given.device))
+    return pair()
 
 
-def _half(on: Losses, subject: Subject, given: Given, precision: str, first: bool) -> Found:
-    found, reference = _both(on, subject, given, precision)
-    return Found(difference(found[:1], reference[:1]) if first else difference(found, reference), "", HALF[first])
-
-
-def _used(on: Losses, subject: Subject, given: Given, precision: str) -> Found:
-    """Equal losses would mean that nothing was computed in half precision."""
-    found, reference = _both(on, subject, given, precision)
-    return Found(int((found != reference).any(1).sum()), f"of {len(found)}", USED)
-
-
-def _otherwise(on: Losses, subject: Subject, way: Way, given: Given) -> Found:
-    reference, found = on(subject, Way(given.device)), on(subject, way)
-    return Found(difference(found, reference), "", FLOAT32)
-
-
-def _compiled(subject: Subject, sizes: Sizes, given: Given) -> Found:
-    """Of few cells: to compile takes time in proportion."""
-    reference = losses(subject, Way(given.device), sizes)
-    return Found(difference(losses(subject, Way(given.device, compile=True), sizes), reference), "", FLOAT32)
+def _compiled(pair: Pair, given: Given) -> tuple[torch.Tensor, torch.Tensor]:
+    """On a CPU the C++ of Inductor takes many minutes."""
+    with mock.patch.object(bilevel, "BACKEND", bilevel.BACKEND if given.cuda else "aot_eager"):
+        return pair()
 
 
 # -- resuming ------------------------------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def _recipe(mode: Mode, given: Given, epochs: int, **more: Any) -> Recipe:
         "epochs": epochs,
         "batch_size": mode.batch,
         "precision": mode.precision,
-        "channels_last": mode.channels_last,
+        **mode.way(given).layout(Recipe),
         "accelerator": torch.device(given.device).type,
         "network.sizes": {"darts": {"stem": "cifar", **size}},
         "network.drop_path": 0.0,

@@ -29,7 +29,7 @@ from nni_plugins.evaluators.retraining import recipes
 from nni_plugins.evaluators.retraining.loop import Retraining
 from nni_plugins.evaluators.retraining.network import build
 from nni_plugins.evaluators.retraining.pictures import open_pictures
-from nni_plugins.evaluators.retraining.settings import PictureSettings
+from nni_plugins.evaluators.retraining.settings import PictureSettings, Recipe
 from nni_plugins.evaluators.subjects.resolver import image_subject
 from nni_plugins.evaluators.supernets.training import SupernetTraining
 from nni_plugins.evaluators.text import Corpus, LanguageModelSettings
@@ -52,18 +52,24 @@ NEVER = 1e9
 
 @dataclass(frozen=True)
 class Way:
-    """How a training is computed. ``folder``: it saves at every step, and resumes."""
+    """How a training is computed. ``folder``: it saves at every step, and resumes. ``run``: tells the same apart."""
 
     accelerator: str
     precision: str = "32-true"
     channels_last: bool = False
     compile: bool = False
     folder: Path | None = None
+    run: int = 0
+
+    def layout(self, kind: Any) -> dict[str, Any]:
+        """What says it in settings of ``kind``; nothing where they do not know of it."""
+        if "memory_format" in kind.model_fields:
+            return {"memory_format": "channels_last" if self.channels_last else "contiguous"}
+        return {"channels_last": self.channels_last} if "channels_last" in kind.model_fields else {}
 
     def settings(self, kind: Any, **values: Any) -> Any:
-        """Of ``kind``, computed this way. The layout is part of them where they know of it."""
-        if "memory_format" in kind.model_fields:
-            values["memory_format"] = "channels_last" if self.channels_last else "contiguous"
+        """Of ``kind``, computed this way."""
+        values |= self.layout(kind)
         if "compile" in kind.model_fields:
             values["compile"] = self.compile
         every = NEVER if self.folder is None else 0
@@ -71,7 +77,7 @@ class Way:
 
     def laid(self, model: Any, kind: Any) -> Any:
         """``model`` in the layout, where the settings do not see to it."""
-        if self.channels_last and "memory_format" not in kind.model_fields:
+        if self.channels_last and not self.layout(kind):
             model.to(memory_format=torch.channels_last)
         return model
 
@@ -176,7 +182,7 @@ def retraining(way: Way, sizes: Sizes) -> Trained:
         "network.sizes": sizes.retraining,
         "network.drop_path": 0.0,
         "precision": way.precision,
-        "channels_last": way.channels_last,
+        **way.layout(Recipe),
         "accelerator": way.accelerator,
         "checkpoint_seconds": NEVER if way.folder is None else 0,
     }
