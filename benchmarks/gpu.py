@@ -1,5 +1,5 @@
-"""Everything on a GPU, proven by one command in ten minutes: that the numbers are right, how fast they come, and how much
-memory they take.
+"""Everything on a GPU, proven by one command in ten minutes: that the numbers are right, how fast they come, and how
+much memory they take.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --minutes 20 --output runs/gpu --data-detection /data/bccd --data-segmentation /data/camvid

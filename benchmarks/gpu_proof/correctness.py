@@ -33,11 +33,11 @@ from .subjects import (
 
 ABOUT = (
     "Losses of every step of trainings of two short epochs that begin with the same weights, compared with those of a "
-    "plain run. A plain run is float32 without TF32, contiguous, eager; the CPU is the reference of the first checks, the "
-    "device itself of the others. In float32 the bar is strict at the first step, where the weights are equal; later a "
-    "ReLU or a pool that rounding turns the other way grows, so the strict bar over all steps is that of float64. "
-    "`first` and `all`: the largest relative difference at the first step and at all; of half precision `mean` is that "
-    "of the mean over all steps."
+    "plain run. A plain run is float32 without TF32, contiguous, eager; the CPU is the reference of the first checks, "
+    "the device itself of the others. In float32 the bar is strict at the first step, where the weights are equal; "
+    "later a ReLU or a pool that rounding turns the other way grows, so the strict bar over all steps is that of "
+    "float64. `first` and `all`: the largest relative difference at the first step and at all; of half precision "
+    "`mean` is that of the mean over all steps."
 )
 FIRST, ALL, DOUBLE = Bar("<=", 1e-5), Bar("<=", 0.05), Bar("<=", 1e-9)
 HALF_FIRST, HALF_MEAN = Bar("<=", 0.03), Bar("<=", 0.1)
@@ -145,7 +145,7 @@ def _compiled(pair: Pair, given: Given) -> tuple[torch.Tensor, torch.Tensor]:
         return pair()
 
 
-# -- resuming ------------------------------------------------------------------------------------------------------------
+# -- resuming ----------------------------------------------------------------------------------------------------------
 @contextmanager
 def deterministic() -> Iterator[None]:
     """torch refuses whatever is not."""

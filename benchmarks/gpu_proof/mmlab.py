@@ -16,9 +16,9 @@ from nni_plugins.requests.transfer import TransferRequest
 from .record import Bar, Found, Given, NotRun, Section
 
 ABOUT = (
-    "`nni-plugins transfer` with `--amp` (on a CPU without it): one epoch of the small recipes with DARTS' second cell as "
-    "backbone, on the data that was given, validation and test included. What is proven is that it runs and that the "
-    "loss is finite; one epoch says nothing of the quality."
+    "`nni-plugins transfer` with `--amp` (on a CPU without it): one epoch of the small recipes with DARTS' second "
+    "cell as backbone, on the data that was given, validation and test included. What is proven is that it runs and "
+    "that the loss is finite; one epoch says nothing of the quality."
 )
 FINITE = Bar("==", 1)
 RECIPES = {"detection": "retinanet_small", "segmentation": "deeplabv3_small"}

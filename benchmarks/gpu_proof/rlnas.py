@@ -30,9 +30,9 @@ from .record import Bar, Found, Given, NotRun, Section
 from .subjects import CLASSES, NEVER, noise
 
 ABOUT = (
-    "A search on scikit-learn's digits from supernet to trained network, by the package's public interface; then RLNAS' "
-    "official supernet (NAS-Bench-201, 16 channels, 5 cells a stage, batch 64, float32) on 25,000 synthetic images, in "
-    "which only the pixels are not CIFAR-10's, for as many epochs as the remaining time allows."
+    "A search on scikit-learn's digits from supernet to trained network, by the package's public interface; then "
+    "RLNAS' official supernet (NAS-Bench-201, 16 channels, 5 cells a stage, batch 64, float32) on 25,000 synthetic "
+    "images, in which only the pixels are not CIFAR-10's, for as many epochs as the remaining time allows."
 )
 BETTER_THAN_CHANCE = Bar(">=", 50, "chance is 10")
 OFFICIAL_IMAGES = 25_000
@@ -49,14 +49,14 @@ def _search(given: Given) -> Found:
     device, began = torch.device(given.device).type, time.perf_counter()
     data = load(DataSettings(source="digits"))
     space = NASBench201(nodes=3, channels=8, cells_per_stage=1)
-    settings = SupernetSettings(epochs=given.sized(40, 2), accelerator=device)  # type: ignore[arg-type]
+    settings = SupernetSettings(epochs=given.sized(40, 2), accelerator=device)
     experiment = NasExperiment(space.supernet(), SupernetTraining(data.train, RandomLabels(CLASSES), settings), RLNAS())
     experiment.run()
     found = [space.architecture(choices) for choices in experiment.export_top_models(3, formatter="dict")]
     if len(set(found)) != 3:
         raise AssertionError(f"3 different architectures were asked for, but {len(set(found))} were found")
     searched = time.perf_counter() - began
-    training = StandAloneSettings(epochs=given.sized(20, 3), batch_size=64, accelerator=device)  # type: ignore[arg-type]
+    training = StandAloneSettings(epochs=given.sized(20, 3), batch_size=64, accelerator=device)
     accuracy = StandAlone(data, training, space=space).train(found[0]).accuracy
     note = f"searched in {searched:.1f} s; found {', '.join(map(space.to_string, found))}"
     return Found(accuracy, "%", BETTER_THAN_CHANCE, note, {"search_seconds": searched})
@@ -69,7 +69,7 @@ class _Enough(Exception):
 def _official(section: Section) -> Found:
     given = section.given
     images = noise(given.sized(OFFICIAL_IMAGES, 256), 32, padding=4)
-    settings = SupernetSettings(accelerator=torch.device(given.device).type, checkpoint_seconds=NEVER)  # type: ignore[arg-type]
+    settings = SupernetSettings(accelerator=torch.device(given.device).type, checkpoint_seconds=NEVER)
     space = NASBench201(3, 4, 1) if given.quick else NASBench201()
     ends, losses = [time.monotonic()], list[float]()
 

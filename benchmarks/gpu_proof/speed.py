@@ -36,11 +36,11 @@ from .record import Bar, Found, Given, NotRun, Section
 from .subjects import CLASSES, Sizes, Way, cell_space, corpus, language_settings, noise, some
 
 ABOUT = (
-    "Images a second, 32 x 32, median of epochs or runs that wait for the device. Ours are whole training loops: crops, "
-    "flips and normalisation on the device, meters, checkpoints' clock; the retraining's batches are ready on the device. "
-    "timm's are the steps of its training script on the same network and a batch that is ready on the device. Ratios are "
-    "of times, ours to the plain form's: below 1 is faster. The bars of 1.1 are ours: not noticeably slower than timm's "
-    "loop, which does less; 0.15 is the goal of the project's issue 17."
+    "Images a second, 32 x 32, median of epochs or runs that wait for the device. Ours are whole training loops: "
+    "crops, flips and normalisation on the device, meters, checkpoints' clock; the retraining's batches are ready on "
+    "the device. timm's are the steps of its training script on the same network and a batch that is ready on the "
+    "device. Ratios are of times, ours to the plain form's: below 1 is faster. The bars of 1.1 are ours: not "
+    "noticeably slower than timm's loop, which does less; 0.15 is the goal of the project's issue 17."
 )
 NOT_SLOWER, LIKE_TIMM, CELLS = Bar("<=", 1.0), Bar("<=", 1.1), Bar("<=", 0.15, "issue 17")
 HALF = {"bf16-mixed": torch.bfloat16}

@@ -139,14 +139,14 @@ def some(space: Any) -> Any:
     return space.decode(space.sample(generator(0, "gpu benchmark"), 1))[0]
 
 
-# -- the trainings -------------------------------------------------------------------------------------------------------
+# -- the trainings -----------------------------------------------------------------------------------------------------
 def single_path(way: Way, sizes: Sizes, objective: Objective | None = None) -> Trained:
     """RLNAS' supernet of NAS-Bench-201."""
     target = objective or RandomLabels(CLASSES)
     images = images_for(target, sizes)
     settings = way.settings(SupernetSettings, epochs=2, batch_size=sizes.batch)
     with torch_fork(0, "initialisation"):
-        model = way.laid(fitted(sizes.nasbench201, target, images).supernet(), SupernetSettings)  # type: ignore[attr-defined]
+        model = way.laid(fitted(sizes.nasbench201, target, images).supernet(), SupernetSettings)
     return SupernetTraining(images, target, settings, folder=way.folder).evaluate(model)
 
 
@@ -261,7 +261,7 @@ SUBJECTS = (
 )
 
 
-# -- looking on ----------------------------------------------------------------------------------------------------------
+# -- looking on --------------------------------------------------------------------------------------------------------
 class Stopped(Exception):
     """Stands for whatever ends a process."""
 
