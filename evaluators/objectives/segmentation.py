@@ -80,8 +80,12 @@ class Segmentation(Objective):
     def tally(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Loss, correct and counted pixels, then the confusion matrix (true class, predicted class), flattened."""
         classes, valid = outputs.shape[1], targets != self.ignore
-        pairs = targets[valid] * classes + outputs.argmax(1)[valid]
-        return torch.cat([super().tally(outputs, targets), torch.bincount(pairs, minlength=classes * classes).double()])
+        pairs = targets * classes + outputs.argmax(1)
+        # one more for pixels that do not count: picking the others, or bincount, would wait for the device
+        places = torch.where(valid, pairs, classes * classes).flatten()
+        counts = torch.zeros(classes * classes + 1, dtype=torch.float64, device=targets.device)
+        counts.scatter_add_(0, places, torch.ones((), dtype=counts.dtype, device=counts.device).expand_as(places))
+        return torch.cat([super().tally(outputs, targets), counts[:-1]])
 
     def summary(self, tally: torch.Tensor) -> dict[str, float]:
         """``loss``, ``accuracy`` (percent of the pixels) and ``miou``: the mean of intersection over union, in percent,

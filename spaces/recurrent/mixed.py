@@ -97,11 +97,12 @@ class MixedRecurrent(LanguageModel):
 
     def _cell(self) -> Step:
         n, shares = self.search_space.nodes, torch.softmax(self.alphas, 1)[:, 1:].to(self.w0)
-        variants, of_source = self.matrices[0].shape[1], []
+        variants, of_edge, of_source = self.matrices[0].shape[1], shares.unbind(), []
         for i in range(n):  # a state is multiplied at once for all nodes that read it
             readers = range(i + 1, n + 1)
             weights = torch.cat([self.matrices[j - 1][i % len(self.matrices[j - 1])].flatten(0, 1) for j in readers])
-            of_source.append((weights, shares[[edge(i, j) for j in readers]]))
+            # a list as an index would be copied to the device, which waits for it
+            of_source.append((weights, torch.stack([of_edge[edge(i, j)] for j in readers])))
 
         def step(state: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
             states, sums = [self._norm(state)], state.new_zeros(())
