@@ -291,8 +291,14 @@ class Training(Loop):
     def _forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8], epoch: int, step: int) -> torch.Tensor:
         """What is dropped is a function of (seed, epoch, step, process)."""
         if self.drop_path is None:
-            return cast(torch.Tensor, self.module.forward_path(x, path))
+            return self._path_outputs(x, path)
         done = (epoch - self.first_epoch) * self.steps_per_epoch + step + 1
         self.drop_path.apply(self.model, done / (self.epochs * self.steps_per_epoch))
         with torch_fork(self.seed, "drop path", epoch, step, self.fabric.global_rank):
-            return cast(torch.Tensor, self.module.forward_path(x, path))
+            return self._path_outputs(x, path)
+
+    def _path_outputs(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
+        """In mixed precision, too: on one device Fabric calls a marked method as it stands."""
+        with self.fabric.autocast():
+            outputs = cast(torch.Tensor, self.module.forward_path(x, path))
+        return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs

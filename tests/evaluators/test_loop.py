@@ -216,6 +216,19 @@ def test_a_last_batch_of_one_image_is_left_out(count: int, sizes: list[int]) -> 
 # Precision
 
 
+def test_single_paths_are_computed_in_mixed_precision() -> None:
+    """On one device Fabric calls ``forward_path`` as it stands, outside of its own mixed precision."""
+    seen: list[torch.dtype] = []
+    model = SPACE.supernet()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda m, given, output: seen.append(output.dtype))
+    s = SupernetSettings(epochs=1, batch_size=4, accelerator="cpu", precision="bf16-mixed")
+    trained = SupernetTraining(images(8), RandomLabels(CLASSES), s).evaluate(model)
+    assert set(seen) == {torch.bfloat16} and math.isfinite(trained.history[0]["loss"])
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
 def test_bf16_mixed_computes_in_bf16_and_keeps_weights_in_float32() -> None:
     def final(precision: str) -> Trained:
         return training(precision=precision).run()

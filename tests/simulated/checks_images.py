@@ -124,8 +124,15 @@ def alone(accelerator: str, images: ImageSet, folder: Path | None = None, **chan
     return Training(network, Supervised(), images, settings, 0, folder=folder).run()
 
 
-@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    ("precision", "memory_format"),
+    [
+        ("32-true", "contiguous"),
+        ("64-true", "channels_last"),
+        ("bf16-mixed", "contiguous"),
+        ("32-true", "channels_last"),
+    ],
+)
 def test_a_step_alone_is_that_of_the_cpu_and_waits_for_nothing(precision: str, memory_format: str) -> None:
     def run(where: str, steps: int) -> dict[str, Any]:
         images = coloured(BATCH * steps)

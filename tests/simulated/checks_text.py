@@ -29,7 +29,7 @@ SPACE = RecurrentCell(nodes=2, hidden=5, embedding=4, classes=7)
 ROWS = SPACE.enumerate()
 CELLS = [SPACE.decode(ROWS)[number] for number in (13, 31)]
 DROPOUTS = {"dropout": 0.2, "dropouth": 0.1, "dropoutx": 0.1, "dropouti": 0.1, "dropoute": 0.1}
-VALUES: dict[str, Any] = {**DROPOUTS, "epochs": 3, "batch_size": 4, "bptt": 6, "checkpoint_seconds": 1e9}
+VALUES: dict[str, Any] = {**DROPOUTS, "epochs": 3, "batch_size": 4, "bptt": 4, "checkpoint_seconds": 1e9}
 VALUES |= {"precision": "64-true", "short_share": 0}
 ALONE = {**VALUES, "learning_rate": 15.0, "nonmono": 0, "evaluation_batch": 4, "test_batch": 5, "length_deviation": 0.0}
 
@@ -40,7 +40,7 @@ def text(length: int, seed: int) -> Any:
 
 def corpus(steps: int = 4) -> Corpus:
     """A training text of so many pieces."""
-    return Corpus("tiny", tuple("abcdefg"), text(4 * (6 * steps + 2), 0), text(60, 1), text(50, 2))
+    return Corpus("tiny", tuple("abcdefg"), text(4 * (4 * steps + 2), 0), text(60, 1), text(50, 2))
 
 
 def alone(where: str, words: Corpus, folder: Path | None = None, **changes: Any) -> Any:
