@@ -192,10 +192,28 @@ def test_an_eigenvalue_is_that_of_the_cpu() -> None:
     assert_same(plain, ours, 1e-8)
 
 
-def test_a_differentiable_search_runs_in_mixed_precision() -> None:
-    with simulated():
-        found = differentiable("auto", coloured(8), SEARCHES["RF-DARTS"], precision="bf16-mixed")
-    assert any(not torch.equal(found["initial"][name], value) for name, value in found["final"].items())
+TRAININGS: dict[str, Any] = {
+    "single path": lambda images, **changes: single_path("auto", RandomLabels(4), images, epochs=1, **changes),
+    "alone": lambda images, **changes: alone("auto", images, epochs=1, **changes),
+    "differentiable": lambda images, **changes: differentiable("auto", images, SEARCHES["RF-DARTS"], **changes),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_mixed_precision_is_that_of_every_convolution(name: str) -> None:
+    types: set[torch.dtype] = set()
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            types.add(output.dtype)
+
+    hook = nn.modules.module.register_module_forward_hook(note)
+    try:
+        with simulated():
+            TRAININGS[name](coloured(8), precision="bf16-mixed")
+    finally:
+        hook.remove()
+    assert types == {torch.bfloat16}
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------------

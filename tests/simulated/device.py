@@ -172,19 +172,17 @@ class SimulatedTensor(torch.Tensor):
 
 
 def _host(value: Any) -> Any:
-    if isinstance(value, SimulatedTensor):
+    kind = type(value)
+    if kind is SimulatedTensor:
         return value.host
-    if isinstance(value, list | tuple):
-        return type(value)(_host(part) for part in value)
-    return value
+    return kind([_host(part) for part in value]) if kind is list or kind is tuple else value
 
 
 def _wrapped(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and not isinstance(value, SimulatedTensor):
+    kind = type(value)
+    if kind is torch.Tensor:
         return SimulatedTensor(value)
-    if isinstance(value, list | tuple):
-        return type(value)(_wrapped(part) for part in value)
-    return value
+    return kind([_wrapped(part) for part in value]) if kind is list or kind is tuple else value
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:

@@ -20,7 +20,18 @@ CHECKS = sorted(Path(__file__).parent.glob("checks_*.py"))
 
 def run(*files: Path) -> subprocess.CompletedProcess[str]:
     """pytest on ``files``, in a child process with one thread."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", *files]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--tb=short",
+        *map(str, files),
+    ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     folder = Path(__file__).parents[2]
     return subprocess.run(
@@ -45,6 +56,6 @@ def test_checks() -> None:
 
 def test_a_check_that_fails_is_told(tmp_path: Path) -> None:
     file = tmp_path / "checks_wrong.py"
-    file.write_text("from tests.simulated.device import DEVICE\n\ndef test_it():\n    assert DEVICE.type == 'cuda'\n")
+    file.write_text("def test_it():\n    assert 1 == 2\n")
     done = run(file)
     assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout + done.stderr
