@@ -33,7 +33,6 @@ from nni_plugins.spaces import (
     NASBench101,
     NASBench201,
     SearchSpace,
-    dilation,
     operations,
 )
 from nni_plugins.spaces.published import names, published
@@ -100,7 +99,7 @@ def as_before() -> Iterator[None]:
     """Every operation with its own ReLU, dilated convolutions by torch's kernels."""
     with (
         mock.patch.object(operations.State, "through", lambda state, operation: operation(state.x)),
-        mock.patch.object(dilation, "splits", lambda x, conv: False),
+        mock.patch.object(convolutions, "splits", lambda x, conv: False),
     ):
         yield
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .dilation import DilatedDepthwise
+from .convolutions import DilatedDepthwise, Pointwise
 from .operation_costs import parse
 from .staged import Strided
 
@@ -79,8 +79,8 @@ class FactorizedReduce(Strided):
 
     def __init__(self, inputs: int, outputs: int, affine: bool = True) -> None:
         super().__init__()
-        self.conv_1 = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.conv_1 = Pointwise(inputs, outputs - outputs // 2, stride=2)
+        self.conv_2 = Pointwise(inputs, outputs // 2, stride=2)
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
         self.shift = 1
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..cells.network import drop_path
-from ..dilation import is_channels_last
+from ..convolutions import is_channels_last
 from ..operation_costs import parse
 from ..operations import ReLUConvBN, average_pool
 from .edge import Gain, MixedEdge, is_pool, joint, pooled

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..dilation import convolve_split, is_channels_last, splits
+from ..convolutions import convolve_split, is_channels_last, read_pixels, splits
 
 Ints = tuple[int, int]
 
@@ -85,6 +85,8 @@ def convolve(
     stride, padding, dilation = cast(Ints, conv.stride), cast(Ints, conv.padding), cast(Ints, conv.dilation)
     if splits(x, conv):
         return convolve_split(x, conv, lambda images, width: _convolve(images, w, (1, 1), (width, width), (1, 1), g))
+    if conv.kernel_size == (1, 1) and padding == (0, 0):
+        x, stride = read_pixels(x, conv), (1, 1)
     return _convolve(x, w, stride, padding, dilation, g)
 
 

@@ -1,4 +1,4 @@
-"""Dilated depthwise convolutions by plain ones, and operations that share a state's ReLU."""
+"""Convolutions by others on a part of the pixels, and operations that share a state's ReLU."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from nni_plugins.spaces import dilation
-from nni_plugins.spaces.dilation import DilatedDepthwise, is_channels_last, splits
+from nni_plugins.spaces import convolutions
+from nni_plugins.spaces.convolutions import DilatedDepthwise, Pointwise, is_channels_last, splits
 from nni_plugins.spaces.operation_costs import names
 from nni_plugins.spaces.operations import State, candidate
 
@@ -37,13 +37,29 @@ def test_split_convolution_equals_torch(
         assert is_channels_last(y) == (layout is torch.channels_last)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layout", FORMATS, ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize(("channels", "size"), [(3, (9, 8)), (8, (7, 7)), (16, (1, 2))])
+def test_pointwise_convolution_equals_torch(
+    stride: int, layout: torch.memory_format, channels: int, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    conv = Pointwise(channels, 4, stride).double()
+    x = torch.randn(3, channels, *size, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    y, expected = conv(x), nn.functional.conv2d(x, conv.weight, stride=stride)
+    assert y.shape == expected.shape and torch.allclose(y, expected, rtol=0, atol=1e-10)
+    g = torch.randn_like(y)
+    for found, right in zip(*(torch.autograd.grad(out, [x, conv.weight], g) for out in (y, expected)), strict=True):
+        assert torch.allclose(found, right, rtol=0, atol=1e-10)
+
+
 def test_what_is_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network whose stride was undone for dense prediction is dilated otherwise."""
     conv = DilatedDepthwise(4, 3, 1)
     x = torch.randn(2, 4, 8, 8)
     conv.dilation, conv.padding = (4, 4), (4, 4)
     assert not splits(x, conv)
-    monkeypatch.setattr(dilation, "convolve_split", lambda *_: pytest.fail("it was split"))
+    monkeypatch.setattr(convolutions, "convolve_split", lambda *_: pytest.fail("it was split"))
     assert torch.equal(conv(x), nn.functional.conv2d(x, conv.weight, padding=4, dilation=4, groups=4))
 
 
