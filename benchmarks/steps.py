@@ -33,6 +33,7 @@ from nni_plugins.spaces import (
     NASBench101,
     NASBench201,
     SearchSpace,
+    convolutions,
     operations,
 )
 from nni_plugins.spaces.published import names, published
