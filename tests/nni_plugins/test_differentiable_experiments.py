@@ -317,7 +317,7 @@ def test_presets_write_out_the_papers_values(name: str, tmp_path: Path) -> None:
         "architecture_clip",
         "warmup_epochs",
     }
-    imagenet |= {"portion", "precision", "memory_format"}
+    imagenet |= {"portion", "precision"}
     ours = {
         "darts_cifar10": {"order"},
         "rfdarts_nasbench201": {"nesterov", "weight_decay", "first", "shuffle_split"},
