@@ -10,6 +10,7 @@ import pytest
 
 from nni_plugins import cli
 from nni_plugins.cli import console as terminal
+from nni_plugins.experiment import runner
 
 from .small import Answer, Cli
 
@@ -32,8 +33,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """``nni-plugins`` with these words, in this process."""
+    """``nni-plugins`` with these words, in this process, jobs included unless ``--processes`` says otherwise."""
     monkeypatch.setattr(terminal.console, "_width", 250)
+    monkeypatch.setattr(runner, "cores", lambda: 1)
 
     def call(*words: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["nni-plugins", *map(str, words)])
