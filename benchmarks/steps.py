@@ -2,6 +2,7 @@
 
     python benchmarks/steps.py                        # single paths and stand-alone networks, one thread
     python benchmarks/steps.py --only single --runs 9
+    python benchmarks/steps.py --side-by-side 2       # two threads against two processes of one thread
 
 In one process, turn by turn, so that a busy machine slows all of them alike. "before" is the form without what was
 gained: the default layout, a ReLU for every operation, dilated convolutions as they stand. "convolutions" is the bound:
@@ -11,6 +12,9 @@ forward and both gradients of every convolution of the step, one after the other
 from __future__ import annotations
 
 import argparse
+import statistics
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,21 +162,46 @@ def times(case: Case, runs: int) -> dict[str, Spread]:
     return {name: Spread.of(values) for name, values in found.items()}
 
 
+def side_by_side(case: Case, count: int, runs: int) -> tuple[float, float]:
+    """Milliseconds a step: of one process with ``count`` threads, and of each of ``count`` processes with one."""
+
+    def started(threads: int) -> subprocess.Popen[str]:
+        words = ["--only", case.name, "--runs", str(runs), "--threads", str(threads), "--ours"]
+        return subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True)
+
+    def answered(processes: list[subprocess.Popen[str]]) -> float:
+        return statistics.median(float(process.communicate()[0].split()[-1]) for process in processes)
+
+    return answered([started(count)]), answered([started(1) for _ in range(count)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--side-by-side", type=int, metavar="N", help="N threads against N processes")
+    parser.add_argument("--ours", action="store_true", help="only ours, and only its milliseconds")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")
+    chosen = [case for case in CASES if arguments.only in case.name]
+    if arguments.ours:
+        for case in chosen:
+            print(1e3 * statistics.median(seconds(Step(case, "channels_last"), arguments.runs)))
+        return
+    if arguments.side_by_side:
+        print(f"| step | {arguments.side_by_side} threads, ms | as many processes | ratio |\n|---|---:|---:|---:|")
+        for case in chosen:
+            threads, processes = side_by_side(case, arguments.side_by_side, arguments.runs)
+            ratio = processes / arguments.side_by_side / threads
+            print(f"| {case.name}, batch {case.batch} | {threads:.0f} | {processes:.0f} | {ratio:.2f} |", flush=True)
+        return
     print(
         f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {arguments.threads} thread(s), float32"
     )
     print(f"| {'step':34} | form | min ms | median | max | to before |\n|---|---|---:|---:|---:|---:|")
-    for case in CASES:
-        if arguments.only not in case.name:
-            continue
+    for case in chosen:
         found = times(case, arguments.runs)
         for form, spread in found.items():
             ratio = spread.median / found["before"].median
