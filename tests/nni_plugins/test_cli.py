@@ -51,7 +51,9 @@ def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished ``nni-plugins search``."""
     folder = tmp_path_factory.mktemp("search") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["nni-plugins", "search", str(config), "--output", str(folder), "--json"])
+        patch.setattr(
+            sys, "argv", ["nni-plugins", "search", str(config), "--output", str(folder), "--processes", "1", "--json"]
+        )
         with pytest.raises(SystemExit) as caught:
             cli.main()
         assert not caught.value.code

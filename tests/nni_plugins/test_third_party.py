@@ -92,7 +92,8 @@ def test_a_search(installed: dict[str, str], tmp_path: Path) -> None:
     assert {"subject": str(file), "state": "ok"}.items() <= next(
         f for f in findings if f["subject"] == str(file)
     ).items()
-    result = json.loads(run(installed, "nni-plugins", "search", str(file), "--output", str(tmp_path / "run"), "--json"))
+    words = ("search", str(file), "--output", str(tmp_path / "run"), "--processes", "1", "--json")
+    result = json.loads(run(installed, "nni-plugins", *words))
     assert result["strategy"] == "Annealing" and result["evaluations"]["probe"]["evaluator"] == "linear_probe"
     sources = [row["source"] for row in result["architectures"]]
     assert sorted(sources) == ["found", "found", "largest_parameters", "random", "random"]
@@ -109,7 +110,7 @@ def test_a_comparison(installed: dict[str, str], tmp_path: Path) -> None:
         "threads": 1,
     }
     file = experiment_file(installed, tmp_path / "x.yml", "Compare", arguments)
-    run(installed, "nni-plugins", "compare", str(file), "--output", str(tmp_path / "run"))
+    run(installed, "nni-plugins", "compare", str(file), "--output", str(tmp_path / "run"), "--processes", "1")
     statistics = json.loads((tmp_path / "run" / "report" / "probe" / "statistics.json").read_text())
     assert set(statistics["summaries"]) == {"annealing", "random"} and statistics["metric"] == "probe accuracy"
 
