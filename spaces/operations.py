@@ -93,8 +93,11 @@ class FactorizedReduce(Strided):
 
     def after_relu(self, x: torch.Tensor) -> torch.Tensor:
         """All but the ReLU."""
-        shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:] if self.shift else x
-        return cast(torch.Tensor, self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], 1)))
+        return cast(torch.Tensor, self.bn(torch.cat([self.conv_1(x), self.conv_2(self.shifted(x))], 1)))
+
+    def shifted(self, x: torch.Tensor) -> torch.Tensor:
+        """What the second convolution reads."""
+        return F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:] if self.shift else x
 
 
 class Zero(Strided):

@@ -15,8 +15,8 @@ def layout_on(layout: Layout, device: torch.device, precision: str) -> Layout:
     """What ``auto`` means; ``contiguous`` and ``channels_last`` as they are.
 
     A rule and no trial, for a trial's winner may change from run to run, and with it the last bits of all numbers. On a
-    CPU ``channels_last``: benchmarks/layout.py has no network that is slower so, and most take half the time. On a GPU
-    ``channels_last`` in mixed precision, whose tensor cores want it, and ``contiguous`` otherwise.
+    CPU ``channels_last``: benchmarks/steps.py has no network that is slower so (benchmarks/README.md). On a GPU
+    ``channels_last`` in mixed precision, whose tensor cores want it, and ``contiguous`` otherwise; not measured.
     """
     if layout != "auto":
         return layout

@@ -67,7 +67,7 @@ def report_experiment(experiment: Experiment, folder: Path) -> dict[str, Any]:
 def side_by_side(threads: int | None) -> int:
     """How many jobs of so many threads are run at once where nobody says: as many as this machine has cores for.
 
-    Two jobs of one thread each take 0.7 to 0.8 of the time that two threads take for one after the other
+    Two jobs of one thread each take 0.6 to 0.85 of the time that two threads take for one after the other
     (benchmarks/README.md). One where ``threads`` is not given, for then each takes all cores, and where a GPU would be
     shared.
     """

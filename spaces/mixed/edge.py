@@ -89,8 +89,7 @@ def _weighted(
     if isinstance(module, Noise):
         return cast(torch.Tensor, module(x)) * weight
     if isinstance(module, FactorizedReduce):
-        shifted = torch.nn.functional.pad(positive, (0, 1, 0, 1))[:, :, 1:, 1:]
-        y = torch.cat([convolve(positive, module.conv_1), convolve(shifted, module.conv_2)], 1)
+        y = torch.cat([convolve(positive, module.conv_1), convolve(module.shifted(positive), module.conv_2)], 1)
         return norm(y, module.bn, weight)
     layers = list(module)  # type: ignore[call-overload]
     if isinstance(module, SeparableConv):

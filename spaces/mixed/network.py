@@ -205,8 +205,8 @@ class MixedSupernet(nn.Module):
             return cast(torch.Tensor, module(x))
         positive = relu(x, True)
         if isinstance(module, FactorizedReduce):
-            shifted = nn.functional.pad(positive, (0, 1, 0, 1))[:, :, 1:, 1:]
-            return norm(torch.cat([convolve(positive, module.conv_1), convolve(shifted, module.conv_2)], 1), module.bn)
+            halves = convolve(positive, module.conv_1), convolve(module.shifted(positive), module.conv_2)
+            return norm(torch.cat(halves, 1), module.bn)
         layers = list(cast(nn.Sequential, module))
         return norm(convolve(positive, cast(nn.Conv2d, layers[1])), cast(nn.BatchNorm2d, layers[2]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,3 +93,17 @@ def test_one_shot_evaluation_chooses_it_too() -> None:
     assert in_channels_last(model)
     again = one_shot_measures(supernet().to(memory_format=torch.channels_last), indices, images(12), OBJECTIVE)
     assert all((first[key] == again[key]).all() for key in first)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "device", "expected"),
+    [("OptimWrapper", "cpu", True), ("AmpOptimWrapper", "meta", True), ("OptimWrapper", "meta", False)],
+)
+def test_mmengines_hook(wrapper: str, device: str, expected: bool) -> None:
+    """``meta`` stands for a device that is no CPU."""
+    pytest.importorskip("mmengine")
+    from nni_plugins.evaluators.mmlab.hooks import LayoutHook
+
+    model = torch.nn.Conv2d(3, 4, 3, device=device)
+    LayoutHook().before_run(SimpleNamespace(model=model, cfg={"optim_wrapper": {"type": wrapper}}))
+    assert in_channels_last(model) == expected
