@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from nni_plugins.spaces.base import Indices, SearchSpace
+from nni_plugins.spaces.prefixes import outputs_of_paths
 
 from ..data import ImageSet
 from ..devices import moved
@@ -109,14 +110,28 @@ def one_shot_measures(
     lay_out(supernet, layout)
     with _mode(supernet, statistics):
         for number, (x, targets) in enumerate(_batches(supernet, images, objective, seed, count, batch_size, moments)):
-            x, found = laid_out(x, layout), []
-            for row in indices:
-                with torch_fork(seed, "one-shot forward", number):
-                    outputs = cast(Any, supernet).forward_path(x, np.broadcast_to(row, (space.repeats, len(row))))
-                found.append(objective.tally(outputs.float(), targets))
-            tallies.append(torch.stack(found) if found else torch.zeros(0, 3, dtype=torch.float64))
+            found = {}
+            for i, outputs in _outputs(supernet, laid_out(x, layout), indices, (seed, "one-shot forward", number)):
+                found[i] = objective.tally(outputs.float(), targets)
+            rows = [found[i] for i in range(len(indices))]
+            tallies.append(torch.stack(rows) if rows else torch.zeros(0, 3, dtype=torch.float64))
     summaries = [objective.summary(tally) for tally in torch.stack(tallies).sum(0).cpu()]
     return _columns(summaries, objective)
+
+
+def _outputs(
+    supernet: Any, x: torch.Tensor, indices: Indices, chance: tuple[int, str, int]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """(i, output of ``indices[i]``), in any order; see :func:`nni_plugins.spaces.prefixes.outputs_of_paths`. A supernet
+    that is no chain of pieces may draw numbers: ``chance`` says which, the same for every path.
+    """
+    if hasattr(supernet, "pieces"):
+        yield from outputs_of_paths(supernet, x, indices)
+    else:
+        for i, row in enumerate(indices):
+            with torch_fork(*chance):
+                outputs = supernet.forward_path(x, np.broadcast_to(row, (supernet.search_space.repeats, len(row))))
+            yield i, outputs
 
 
 def _columns(summaries: Sequence[dict[str, float]], objective: Objective) -> dict[str, npt.NDArray[np.float64]]:

@@ -16,11 +16,11 @@ from torch import nn
 from .. import head_modules
 from ..operations import State, candidate
 from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
-from ..staged import check_images
+from ..prefixes import Piece, run_pieces
 from ..supernet import Role, WeightBlock, WeightBlocks
 from .darts import DARTS, EDGES, NODES, EdgeSpace, RobustDARTS
 from .macro import CellShape
-from .network import CellStem, calibration, drop_path
+from .network import CellStem, calibration, chain_of_cells, drop_path
 from .space import CELLS
 
 SPACES: dict[str, type[EdgeSpace]] = {"darts": DARTS, "robustdarts": RobustDARTS}
@@ -104,18 +104,15 @@ class EdgeSupernet(PathSupernet):
             cell = cast(EdgeCell, module)
             cell.drop_path, cell.drop_identity = probability * (k + 1) / len(self.cells), identity
 
-    def _run(self, x: torch.Tensor, weights: Sequence[Sequence[Sequence[Any]]]) -> torch.Tensor:
+    def _chain(self, weights: Sequence[Sequence[Sequence[Any]]], size: tuple[int, int]) -> list[Piece]:
         """``weights[cell][edge][operation]``."""
-        if x.ndim == 5:  # the tiles of a jigsaw
-            x = x.flatten(0, 1)
-        check_images(x, self.search_space.input_channels, self.search_space.macro.strides()[-1])
-        size = (x.shape[2], x.shape[3])
-        s0, s1 = self.stem(x)
-        for cell, weight in zip(self.cells, weights, strict=True):
-            s0, s1 = s1, cast(EdgeCell, cell).run(s0, s1, weight)
-        return cast(torch.Tensor, self.classifier(s1, size))
+        return chain_of_cells(self, [(weight,) for weight in weights], size)
 
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
+        return cast(torch.Tensor, run_pieces(self.pieces(path, (x.shape[-2], x.shape[-1])), x))
+
+    def pieces(self, path: npt.NDArray[np.int8], size: tuple[int, int]) -> list[Piece]:
+        """``path: (cells, D)`` as a chain from images of ``size`` (H, W) to what the head says."""
         same = path.strides[0] == 0  # one architecture, broadcast to all cells
         structure = self.search_space.structure(path[:1] if same else path).reshape(-1, len(CELLS), len(EDGES)).tolist()
         rows = structure * len(self.cells) if same else structure
@@ -128,14 +125,15 @@ class EdgeSupernet(PathSupernet):
                     for value, names in zip(row[kind.kind], kind.names, strict=True)
                 ]
             )
-        return self._run(x, weights)
+        return self._chain(weights, size)
 
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """The weight of operation o on edge (i, j) is the sum, over the pairs of inputs with i, of the pair's weight
         times o's.
         """
         edges = self.edge_weights(weights)
-        return self._run(x, [edges[cast(EdgeCell, cell).kind] for cell in self.cells])
+        chain = self._chain([edges[cast(EdgeCell, cell).kind] for cell in self.cells], (x.shape[-2], x.shape[-1]))
+        return cast(torch.Tensor, run_pieces(chain, x))
 
     def edge_weights(self, weights: Sequence[torch.Tensor]) -> list[list[list[torch.Tensor]]]:
         """``[kind of cell][edge][operation]`` from the weights of the decisions."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import nn
 
 from .. import head_modules, stem_modules
 from ..operations import FactorizedReduce, ReLUConvBN, State, candidate
-from ..staged import Stage, StagedNetwork
+from ..prefixes import Piece
+from ..staged import Stage, StagedNetwork, check_images
 from ..stems import Stem
 from .genotype import CellGenotype, Genotype
 from .macro import CellShape, Macro
@@ -50,6 +52,24 @@ class CellStem(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         first = self.first(x)
         return first, first if self.second is None else self.second(first)
+
+
+def chain_of_cells(supernet: Any, given: Sequence[tuple[Any, ...]], size: tuple[int, int]) -> list[Piece]:
+    """A supernet of cells from images of ``size`` (H, W) to what the head says: ``given[k]``, the key of cell k, is
+    what its ``run`` takes beside the two states before it.
+    """
+
+    def enter(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if x.ndim == 5:  # the tiles of a jigsaw
+            x = x.flatten(0, 1)
+        check_images(x, supernet.search_space.input_channels, supernet.search_space.macro.strides()[-1])
+        return cast(tuple[torch.Tensor, torch.Tensor], supernet.stem(x))
+
+    def step(k: int, states: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        return states[1], supernet.cells[k].run(*states, *given[k])
+
+    cells = [Piece(key, partial(step, k)) for k, key in enumerate(given)]
+    return [Piece(None, enter), *cells, Piece(None, lambda states: supernet.classifier(states[1], size))]
 
 
 class Cell(nn.Module):

@@ -14,11 +14,11 @@ from torch import nn
 from .. import head_modules
 from ..operations import FactorizedReduce, State, candidate
 from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
-from ..staged import check_images
+from ..prefixes import Piece, run_pieces
 from ..supernet import Role, WeightBlock, WeightBlocks
 from .macro import CellShape
 from .nasnet import NAO, NASNet, SlotSpace
-from .network import CellStem, calibration, drop_path
+from .network import CellStem, calibration, chain_of_cells, drop_path
 from .space import CELLS
 
 SPACES: dict[str, type[SlotSpace]] = {"nasnet": NASNet, "nao": NAO}
@@ -170,17 +170,11 @@ class SlotSupernet(PathSupernet):
             cell = cast(SlotCell, module)
             cell.drop_path, cell.drop_identity = probability * (k + 1) / len(self.cells), identity
 
-    def _run(self, x: torch.Tensor, weights: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> torch.Tensor:
-        if x.ndim == 5:  # the tiles of a jigsaw
-            x = x.flatten(0, 1)
-        check_images(x, self.search_space.input_channels, self.search_space.macro.strides()[-1])
-        size = (x.shape[2], x.shape[3])
-        s0, s1 = self.stem(x)
-        for cell, (slots, joined) in zip(self.cells, weights, strict=True):
-            s0, s1 = s1, cast(SlotCell, cell).run(s0, s1, slots, joined)
-        return cast(torch.Tensor, self.classifier(s1, size))
-
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
+        return cast(torch.Tensor, run_pieces(self.pieces(path, (x.shape[-2], x.shape[-1])), x))
+
+    def pieces(self, path: npt.NDArray[np.int8], size: tuple[int, int]) -> list[Piece]:
+        """``path: (cells, D)`` as a chain from images of ``size`` (H, W) to what the head says."""
         space = self.search_space
         same = path.strides[0] == 0  # one architecture, broadcast to all cells
         rows = path[:1] if same else path
@@ -197,7 +191,7 @@ class SlotSupernet(PathSupernet):
                     [empty if j != i else [int(q == o) for q in range(len(cell.names))] for j in range(s // 2 + 2)]
                 )
             weights.append((slots, [int(w) for w in loose[r][cell.kind]]))
-        return self._run(x, weights)
+        return chain_of_cells(self, weights, size)
 
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """A slot's operation o on input i weighs (weight of i) x (weight of o); a state is joined with the product,
@@ -213,7 +207,8 @@ class SlotSupernet(PathSupernet):
                 for i, share in enumerate(inputs):
                     free[i] = free[i] * (1 - share)
             kinds.append((slots, free))
-        return self._run(x, [kinds[cast(SlotCell, cell).kind] for cell in self.cells])
+        weights_of_cells = [kinds[cast(SlotCell, cell).kind] for cell in self.cells]
+        return cast(torch.Tensor, run_pieces(chain_of_cells(self, weights_of_cells, (x.shape[-2], x.shape[-1])), x))
 
     def weight_blocks(self) -> WeightBlocks:
         """Each slot's weights by input and operation; each state's block of the joining convolution with the reduction

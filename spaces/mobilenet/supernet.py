@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from .. import head_modules
 from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
+from ..prefixes import Piece, run_pieces
 from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from .network import candidate, conv_bn, initialise, stem
@@ -48,28 +49,32 @@ class MobileNetLikeSupernet(PathSupernet):
     def _candidates(self, block: int) -> list[nn.Module]:
         return list(cast(nn.ModuleDict, self.blocks[block]).values())
 
-    def _enter(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-        """The stem's output and the image's size."""
+    def _enter(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 5:  # the tiles of a jigsaw
             x = x.flatten(0, 1)
         check_images(x, self.search_space.input_channels, self.smallest)
-        return self.stem(x), (x.shape[2], x.shape[3])
+        return cast(torch.Tensor, self.stem(x))
+
+    def _leave(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        return cast(torch.Tensor, self.classifier(self.last(x), size))
 
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
         """``x: (B, C, H, W)``, ``path: (1, blocks)``; returns what the head says, (B, classes) for a linear one."""
-        x, size = self._enter(x)
-        for block, value in enumerate(path[0].tolist()):
-            x = self._candidates(block)[value](x)
-        return cast(torch.Tensor, self.classifier(self.last(x), size))
+        return cast(torch.Tensor, run_pieces(self.pieces(path, (x.shape[-2], x.shape[-1])), x))
+
+    def pieces(self, path: npt.NDArray[np.int8], size: tuple[int, int]) -> list[Piece]:
+        """``path: (1, blocks)`` as a chain from images of ``size`` (H, W) to what the head says."""
+        blocks = [Piece(value, self._candidates(block)[value]) for block, value in enumerate(path[0].tolist())]
+        return [Piece(None, self._enter), *blocks, Piece(None, partial(self._leave, size=size))]
 
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-        x, size = self._enter(x)
+        y = self._enter(x)
         for block, values in enumerate(weights):
-            x = reduce(
+            y = reduce(
                 torch.add,
-                [weight * operation(x) for weight, operation in zip(values, self._candidates(block), strict=True)],
+                [weight * operation(y) for weight, operation in zip(values, self._candidates(block), strict=True)],
             )
-        return cast(torch.Tensor, self.classifier(self.last(x), size))
+        return self._leave(y, (x.shape[-2], x.shape[-1]))
 
     def weight_blocks(self) -> WeightBlocks:
         """One block of weights for each operation of each searched block; an identity stands as the C x C identity

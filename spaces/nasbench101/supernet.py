@@ -8,7 +8,8 @@ norm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from typing_extensions import Self
 
 from .. import head_modules, stem_modules
 from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
+from ..prefixes import Piece, run_pieces
 from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from . import codec
@@ -98,6 +100,9 @@ class SearchCell(nn.Module):
         return output
 
 
+CellStep = Callable[[SearchCell, torch.Tensor], torch.Tensor]
+
+
 class NASBench101Supernet(PathSupernet):
     """See :meth:`nni_plugins.spaces.NASBench101.supernet`."""
 
@@ -121,18 +126,22 @@ class NASBench101Supernet(PathSupernet):
     def fresh(self) -> Self:
         return type(self)(**self.search_space.config())
 
-    def _run(self, x: torch.Tensor, cells: Sequence[Any]) -> torch.Tensor:
-        """``cells[k](module, x)`` runs cell k."""
+    def _chain(self, cells: Sequence[tuple[Any, CellStep]], size: tuple[int, int]) -> list[Piece]:
+        """``cells``: of each cell a key and what it does. In between stem, pools and head."""
+        steps = [Piece(key, partial(self._cell, k, step)) for k, (key, step) in enumerate(cells)]
+        return [Piece(None, self._enter), *steps, Piece(None, partial(self.classifier, size=size))]
+
+    def _enter(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 5:  # the tiles of a jigsaw
             x = x.flatten(0, 1)
         check_images(x, self.search_space.input_channels, self.smallest)
-        size = (x.shape[2], x.shape[3])
-        x = self.stem(x)
-        for k, (cell, step) in enumerate(zip(self.cells, cells, strict=True)):
-            if k and k % self.search_space.cells_per_stack == 0:
-                x = self.pools[k // self.search_space.cells_per_stack - 1](x)
-            x = step(cell, x)
-        return cast(torch.Tensor, self.classifier(x, size))
+        return cast(torch.Tensor, self.stem(x))
+
+    def _cell(self, k: int, step: CellStep, x: torch.Tensor) -> torch.Tensor:
+        """Cell k, with the pool before it where a stack begins."""
+        if k and k % self.search_space.cells_per_stack == 0:
+            x = self.pools[k // self.search_space.cells_per_stack - 1](x)
+        return step(cast(SearchCell, self.cells[k]), x)
 
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
         """``x: (B, C, H, W)``, ``path: (cells, D)``; returns what the head says, (B, classes) for a linear one.
@@ -140,7 +149,11 @@ class NASBench101Supernet(PathSupernet):
         Any path is run, also one of too many edges, or cut, which NNI's one-shot strategies may draw; a cut cell gives
         zeros.
         """
-        return self._run(x, [lambda cell, y, row=row: cell.forward_path(y, row) for row in path.tolist()])
+        return cast(torch.Tensor, run_pieces(self.pieces(path, (x.shape[-2], x.shape[-1])), x))
+
+    def pieces(self, path: npt.NDArray[np.int8], size: tuple[int, int]) -> list[Piece]:
+        """``path: (cells, D)`` as a chain from images of ``size`` (H, W) to what the head says."""
+        return self._chain([(row, partial(SearchCell.forward_path, row=row)) for row in path.tolist()], size)
 
     def forward_mixed(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """The smooth form of a path that :mod:`nni_plugins.spaces.nasbench101.relaxation` describes; at one-hot weights
@@ -149,7 +162,9 @@ class NASBench101Supernet(PathSupernet):
         pairs: list[Edge] = edges(self.search_space.nodes)
         cell = Relaxed(self.search_space.nodes, {edge: weight[1] for edge, weight in zip(pairs, weights, strict=False)})
         operations = weights[len(pairs) :]
-        return self._run(x, [lambda module, y: module.forward_mixed(y, cell, operations)] * len(self.cells))
+        step = partial(SearchCell.forward_mixed, cell=cell, operations=operations)
+        steps = [(None, step)] * len(self.cells)
+        return cast(torch.Tensor, run_pieces(self._chain(steps, (x.shape[-2], x.shape[-1])), x))
 
     def weight_blocks(self) -> WeightBlocks:
         """The projection to vertex v belongs to the edge from the input to v, an operation of v to that choice; all

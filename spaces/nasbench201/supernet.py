@@ -4,6 +4,7 @@ own.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 
 from .. import head_modules, stem_modules
 from ..operations import State, candidate
+from ..prefixes import Piece, run_pieces
 from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from . import codec
@@ -90,21 +92,31 @@ class NASBench201Supernet(ModelSpace):
         return NASBench201Supernet(affine=self.affine, **self.search_space.config())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._run(x, None)
+        y = self._enter(x)
+        for cell in self.cells:
+            y = cell(y)
+        return self._leave(y, (x.shape[-2], x.shape[-1]))
 
     def forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
         """``x: (B, C, H, W)``, ``path: (cells, edges)``; returns what the head says, (B, classes) for a linear one."""
-        return self._run(x, path)
+        return cast(torch.Tensor, run_pieces(self.pieces(path, (x.shape[-2], x.shape[-1])), x))
 
-    def _run(self, x: torch.Tensor, path: npt.NDArray[np.int8] | None) -> torch.Tensor:
+    def pieces(self, path: npt.NDArray[np.int8], size: tuple[int, int]) -> list[Piece]:
+        """``path: (cells, edges)`` as a chain from images of ``size`` (H, W) to what the head says."""
+        rows = iter(path.tolist())
+        cells = []
+        for cell in self.cells:
+            row = next(rows) if isinstance(cell, SearchCell) else None
+            cells.append(Piece(row, cell if row is None else partial(cast(SearchCell, cell).forward_path, path=row)))
+        return [Piece(None, self._enter), *cells, Piece(None, partial(self._leave, size=size))]
+
+    def _enter(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 5:  # the tiles of a jigsaw
             x = x.flatten(0, 1)
         check_images(x, self.search_space.input_channels, self.smallest)
-        size = (x.shape[2], x.shape[3])
-        x = self.stem(x)
-        rows = iter(()) if path is None else iter(path.tolist())
-        for cell in self.cells:
-            x = cell.forward_path(x, next(rows)) if isinstance(cell, SearchCell) and path is not None else cell(x)
+        return cast(torch.Tensor, self.stem(x))
+
+    def _leave(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         return cast(torch.Tensor, self.classifier(self.lastact(x), size))
 
     def weight_blocks(self) -> WeightBlocks:
