@@ -12,7 +12,7 @@ demo: $(VENV)/.core
 	$(BIN)/python -m nni_plugins.demo
 
 test: $(VENV)/.dev $(VENV)/.mmlab lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.dev $(VENV)/.mmlab
 	$(BIN)/python -m pytest -m slow

@@ -112,7 +112,7 @@ def _read(config: Path) -> tuple[Any, str]:
     """The configuration and its default scope."""
     check("mmcv", "mmengine")
     try:
-        content = require_mm("mmengine.config").Config.fromfile(str(config))
+        content = require_mm("mmengine.config").Config.fromfile(str(config), format_python_code=False)
     except NNIPluginsError:
         raise
     except Exception as error:  # whatever Python code raises

@@ -40,7 +40,7 @@ def count(module: torch.nn.Module) -> int:
 CASES = [
     (space, side, options)
     for n, (space, side) in enumerate(SMALL)
-    for options in (OPTIONS if n in (0, 5) else OPTIONS[4:7])
+    for options in (OPTIONS if n in (0, 5) else OPTIONS[5 + n % 2 : 6 + n % 2])
 ]
 
 
