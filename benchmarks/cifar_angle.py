@@ -1,70 +1,167 @@
 """Does the angle of a CIFAR-10 supernet rank NAS-Bench-201? Kendall tau-b against 200-epoch test accuracies after every
-epoch.
+epoch, and the accuracy of the cell that it finds beside what needs no search.
 
-    python benchmarks/cifar_angle.py --images FOLDER --table FOLDER [--objective random|supervised] [--limit 10000] [--epochs 8] [--run runs/cifar]
+    python benchmarks/cifar_angle.py --images FOLDER --table FOLDER --run runs/cifar-angle [--objectives random supervised]
+        [--seeds 0 1 2 3 4] [--limit 25000] [--epochs 10] [--channels 16] [--cells 5] [--output FOLDER]
 
-``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. A killed run continues with
-the same command.
+``--images``: CIFAR-10 as class folders (``train/``, ``test/``) or as torchvision stores it. One training after the
+other; a killed run continues with the same command. ``--channels`` and ``--cells`` a stage make the supernet smaller
+than the benchmark's (16 and 5); the table stays the benchmark's. ``--output`` gets ``epochs.csv``, ``summary.csv`` and a
+picture; with what is finished, whenever a training ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from nni_plugins.evaluators import RandomLabels, SupernetTraining, Supervised, kendall_tau
 from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.images import ImageSet
 from nni_plugins.evaluators.data.settings import DataSettings
-from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, nasbench201_table
+from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, nasbench201_table
 from nni_plugins.evaluators.training.settings import SupernetSettings
 from nni_plugins.spaces import NASBench201
 from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
 from nni_plugins.strategies.rlnas.search import initialise
 
+Row = dict[str, Any]
+PARAMETERS = "parameters"
+
+
+def one_training(given: argparse.Namespace, images: ImageSet, table: Table, objective: str, seed: int) -> list[Row]:
+    """A row an epoch: tau-b of the angle for each data set, and the table's accuracies of the cell with the largest."""
+    indices = table.space.encode(table.architectures)
+    space = NASBench201(classes=10, channels=given.channels, cells_per_stage=given.cells)
+    supernet = initialise(space, seed)
+    initial = {name: value.clone() for name, value in supernet.state_dict().items()}
+    rows: list[Row] = []
+
+    def report(row: dict[str, float]) -> None:
+        if row["epoch"] <= len(rows):  # told again by a training that was resumed
+            return
+        state = supernet.state_dict()
+        angles = AngleTable.build(space, supernet.weight_blocks(), initial, state, VARIANTS["rlnas"])(indices)
+        found: Row = {"labels": objective, "seed": seed, "epoch": int(row["epoch"]), "loss": round(row["loss"], 4)}
+        rows.append({**found, **judged(angles, table)})
+        print(json.dumps(rows[-1]), flush=True)
+
+    labels = RandomLabels(10, seed=seed) if objective == "random" else Supervised()
+    settings = SupernetSettings(epochs=given.epochs, batch_size=given.batch, accelerator="auto", share_cells=False)
+    folder = given.run / f"{objective}-{seed}"
+    done = folder / "rows.json"
+    if done.is_file():
+        content: list[Row] = json.loads(done.read_text())
+        return content
+    SupernetTraining(images, labels, settings, seed=seed, folder=folder, report=report).evaluate(supernet)
+    done.write_text(json.dumps(rows))
+    return rows
+
+
+def judged(scores: npt.NDArray[np.float64], table: Table) -> Row:
+    """tau-b of ``scores`` with each data set's accuracy, and the accuracies of the first of the largest."""
+    truth = {data: table.metric(metric) for data, metric in NASBENCH201_METRICS.items()}
+    taus = {f"tau_{data}": round(kendall_tau(scores, values), 4) for data, values in truth.items()}
+    return {**taus, **{f"found_{data}": float(values[int(scores.argmax())]) for data, values in truth.items()}}
+
+
+def beside(table: Table, rng: np.random.Generator) -> list[Row]:
+    """What needs no search: the number of parameters, one random draw, and the best of ten random ones by the table."""
+    sizes = table.space.cost_table()(table.space.encode(table.architectures)).parameters.astype(np.float64)
+    rows: list[Row] = [{"labels": PARAMETERS, **judged(sizes, table)}]
+    for name, count in (("one random cell", 1), ("best of 10 random cells", 10)):
+        draws = rng.integers(0, len(table.architectures), (10_000, count))
+        means = {
+            f"found_{d}": round(float(table.metric(m)[draws].max(1).mean()), 2) for d, m in NASBENCH201_METRICS.items()
+        }
+        rows.append({"labels": name, **means})
+    return rows
+
+
+def write(folder: Path, name: str, rows: Sequence[Row]) -> None:
+    """A CSV file with the columns of all ``rows``."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(folder / name, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def summary(trainings: Sequence[list[Row]], table: Table) -> list[Row]:
+    """Mean and standard deviation over seeds of what the last epochs say, and :func:`beside`."""
+    rows: list[Row] = []
+    for labels in dict.fromkeys(t[-1]["labels"] for t in trainings):
+        last = [t[-1] for t in trainings if t[-1]["labels"] == labels]
+        row: Row = {"labels": labels, "seeds": len(last)}
+        for key in last[0]:
+            if key.startswith(("tau_", "found_")):
+                values = np.array([one[key] for one in last])
+                row[key] = round(float(values.mean()), 3)
+                row[f"{key}_deviation"] = round(float(values.std(ddof=1)), 3) if len(last) > 1 else ""
+        rows.append(row)
+    return rows + beside(table, np.random.default_rng(0))
+
+
+def draw(trainings: Sequence[list[Row]], sizes: float, file: Path) -> None:
+    """tau-b on CIFAR-10 against epochs: a line a training, and that of the number of parameters."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+    colours = {"random": "tab:blue", "supervised": "tab:orange"}
+    for rows in trainings:
+        labels = rows[0]["labels"]
+        first = not any(line.get_label() == f"{labels} labels" for line in axes.lines)
+        x, y = [row["epoch"] for row in rows], [row["tau_cifar10"] for row in rows]
+        axes.plot(x, y, color=colours[labels], alpha=0.7, label=f"{labels} labels" if first else None)
+    axes.axhline(sizes, color="black", linestyle="--", label="number of parameters")
+    axes.set(xlabel="epochs of the supernet", ylabel="Kendall tau-b with test accuracy, CIFAR-10")
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True)
     parser.add_argument("--source", default="folder", choices=["folder", "cifar10"])
     parser.add_argument("--table", type=Path, required=True)
-    parser.add_argument("--objective", default="random", choices=["random", "supervised"])
-    parser.add_argument("--limit", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--run", type=Path, default=None)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-
-    table = nasbench201_table(arguments.table)
-    indices = table.space.encode(table.architectures)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--objectives", nargs="+", default=["random"], choices=["random", "supervised"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--limit", type=int, default=25_000)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    table = nasbench201_table(given.table)
     crops = {"padding": 4, "flip": True}
-    images = load(DataSettings(source=arguments.source, path=arguments.images, limit=arguments.limit, **crops)).train
-    objective = RandomLabels(10, seed=arguments.seed) if arguments.objective == "random" else Supervised()
-    space = NASBench201(classes=10)
-    supernet = initialise(space, arguments.seed)
-    initial = {name: value.clone() for name, value in supernet.state_dict().items()}
-    started = time.perf_counter()
-
-    def report(row: dict[str, float]) -> None:
-        for name in ("rlnas", "weights"):
-            angles = AngleTable.build(space, supernet.weight_blocks(), initial, supernet.state_dict(), VARIANTS[name])(
-                indices
-            )
-            for data, metric in NASBENCH201_METRICS.items():
-                row[f"tau_{name}_{data}"] = kendall_tau(angles, table.metric(metric))
-            winner = int(angles.argmax())
-            row[f"best_{name}_cifar10"] = float(table.metric(NASBENCH201_METRICS["cifar10"])[winner])
-        print(json.dumps({**row, "seconds": round(time.perf_counter() - started, 1)}), flush=True)
-
-    settings = SupernetSettings(epochs=arguments.epochs, accelerator="auto")
-    SupernetTraining(images, objective, settings, seed=arguments.seed, folder=arguments.run, report=report).evaluate(
-        supernet
-    )
+    images = load(DataSettings(source=given.source, path=given.images, limit=given.limit, **crops)).train
+    trainings: list[list[Row]] = []
+    for seed in given.seeds:
+        for objective in given.objectives:
+            trainings.append(one_training(given, images, table, objective, seed))
+            if given.output is not None:
+                given.output.mkdir(parents=True, exist_ok=True)
+                rows = summary(trainings, table)
+                write(given.output, "epochs.csv", [row for training in trainings for row in training])
+                write(given.output, "summary.csv", rows)
+                (sizes,) = (row["tau_cifar10"] for row in rows if row["labels"] == PARAMETERS)
+                draw(trainings, sizes, given.output / "tau.png")
 
 
 if __name__ == "__main__":
