@@ -97,6 +97,9 @@ class SearchSpace(ABC):
     """
 
     name: ClassVar[str]
+    shares_paths: ClassVar[bool] = True
+    """Whether single-path supernets of this space train, in each step, one path for all cells (one normal and one
+    reduction cell, where there are both) in the official code of the methods that were published with it."""
     takes_images: ClassVar[bool] = True
     """Whether networks take images (B, C, H, W), as all experiments' data are; a language model's take tokens."""
 

@@ -120,14 +120,21 @@ def parameters_of(module: nn.Module, prefix: str) -> Iterator[tuple[str, Role]]:
             yield f"{prefix}{path}.{name}" if path else f"{prefix}{name}", role_of(child, name)
 
 
+def skip_parameters(module: nn.Module, prefix: str) -> Iterator[tuple[str, Role]]:
+    """:func:`parameters_of` a skip connection, which has weights where its stride is 2."""
+    for name, role in parameters_of(module, prefix):
+        yield name, "skip" if role == "conv" else role
+
+
 def fixed_parameters(supernet: nn.Module, searched: Mapping[str, Any] | set[str]) -> list[tuple[str, Role]]:
-    """All parameters but those in ``searched``; the head (``classifier``) is told apart into weights and biases."""
+    """All parameters but those in ``searched``; the head (``classifier``) is told apart into weights and biases, batch
+    norms are ``fixed_bn``.
+    """
     entries: list[tuple[str, Role]] = []
     for name, role in parameters_of(supernet, ""):
         if name not in searched:
-            head = name.startswith("classifier.")
-            kind: Role = (
-                ("classifier_bias" if name.endswith("bias") else "classifier_weight") if head and role != "bn" else role
-            )
+            kind: Role = "fixed_bn" if role == "bn" else role
+            if kind != "fixed_bn" and name.startswith("classifier."):
+                kind = "classifier_bias" if name.endswith("bias") else "classifier_weight"
             entries.append((name, kind))
     return entries

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from .base import SearchSpace
 
-Role = Literal["conv", "bn", "classifier_weight", "classifier_bias", "pool", "identity"]
+Role = Literal["conv", "bn", "last_bn", "fixed_bn", "skip", "classifier_weight", "classifier_bias", "pool", "identity"]
+"""What a weight belongs to. ``conv`` and ``bn``: convolutions, and the batch norms of searched operations; ``last_bn``:
+the batch norm after the projection of an inverted residual block; ``fixed_bn``: batch norms outside searched operations;
+``skip``: the convolutions of a skip connection of stride 2; ``pool`` and ``identity``: constants that stand for an
+operation.
+"""
 
 
 @dataclass(frozen=True)

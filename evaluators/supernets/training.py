@@ -73,4 +73,5 @@ class SupernetTraining(Evaluator):
 
     def paths(self, space: SearchSpace, epoch: int, steps: int) -> npt.NDArray[np.int8]:
         """The single paths of one epoch: (steps, repeats, decisions)."""
-        return space.sample_paths(generator(self.seed, "paths", epoch), steps, self.settings.share_cells)
+        shared = space.shares_paths if self.settings.share_cells is None else self.settings.share_cells
+        return space.sample_paths(generator(self.seed, "paths", epoch), steps, shared)

@@ -48,8 +48,10 @@ class TrainingSettings(Settings):
 class SupernetSettings(TrainingSettings):
     """Training of a single-path supernet."""
 
-    share_cells: bool = Field(
-        False, description="one path for all cells of a step; the official code draws one for each cell"
+    share_cells: bool | None = Field(
+        None,
+        description="one path for all cells of a step (of each kind, where there are normal and reduction cells), or one for "
+        "each cell; None: as the official code for the space, which draws one for each cell only on NAS-Bench-201",
     )
     update: Literal["all", "active"] = Field(
         "all",

@@ -52,6 +52,13 @@ def report_blocks(result: Mapping[str, Any], space: SearchSpace, pictures: Mappi
     blocks += [Heading("Architectures"), Table(header, rows)]
     if BEST in pictures:
         blocks.append(Picture(BEST, "the best found architecture", "The best architecture that was found."))
+    warned = [
+        f"search with seed {search['seed']}: {sentence}"
+        for search in result["searches"]
+        for sentence in search.get("result", {}).get("warnings", [])
+    ]
+    if warned:
+        blocks.append(Bullets(warned, warning=True))
     if result["failed"]:
         blocks.append(Bullets([f"failed: {', '.join(result['failed'])}"], warning=True))
     versions = "\n".join(f"{name} {version}" for name, version in result["versions"].items())

@@ -18,6 +18,7 @@ from nni_plugins.evaluators.statistics.ranking import kendall_tau
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.strategies.base import Problem, SearchResult
+from nni_plugins.strategies.degenerate import degenerate
 from nni_plugins.strategies.ranking import best
 
 from .asking import Asked
@@ -129,6 +130,7 @@ def run_search(
         "result": {
             "found": [{"choices": one.architecture.as_dict(), "score": _finite(one.score)} for one in result.ranked],
             "random": result.scores(space.encode([space.architecture(choices) for choices in random])),
+            "warnings": degenerate(space, [one.architecture for one in result.ranked]),
             **_counted_as(settings, problem),
             "curve": [_numbers(row) for row in result.curve],
             "cost": {**result.cost, **_asked_cost(problem, result)},

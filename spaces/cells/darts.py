@@ -142,15 +142,17 @@ class EdgeSpace(CellSpace):
         alive: npt.NDArray[np.bool_] = table[np.arange(len(self.parts)), structure]
         return alive
 
-    def _flows(self, indices: Indices) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    def _flows(
+        self, indices: Indices, last_node_only: bool = False
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Paths through each edge (n, 28), paths that end in each cell (n, 2), and whether the output depends on the
-        image (n,).
+        image (n,). ``last_node_only``: of the paths only those that end in the last node.
         """
         alive = self._alive(self.structure(indices)).reshape(len(indices), 2, len(EDGES))
         into = np.zeros((len(indices), 2, NODES + 2), dtype=np.int64)
         reach = np.zeros((len(indices), 2, 2, NODES + 2), dtype=np.bool_)  # from input 0 and from input 1
         out = np.zeros_like(into)
-        into[:, :, :2], out[:, :, 2:] = 1, 1
+        into[:, :, :2], out[:, :, NODES + 1 if last_node_only else 2 :] = 1, 1
         reach[:, :, 0, 0] = reach[:, :, 1, 1] = True
         for e, (i, j) in enumerate(EDGES):
             into[:, :, j] += into[:, :, i] * alive[:, :, e]
@@ -167,6 +169,10 @@ class EdgeSpace(CellSpace):
         """Edge (i, j) lies on ``in(i) * out(j)`` paths of its cell, where every node also ends in the output (RLNAS' 30
         complete paths of the full cell); zero where the network's output does not depend on the image at all."""
         return self._flows(indices)[0]
+
+    def last_node_path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
+        """The same of the paths that end in the last node alone (AngleNAS' 16 of the full cell): (n, 28)."""
+        return self._flows(indices, last_node_only=True)[0]
 
     def complete_paths(self, indices: Indices) -> npt.NDArray[np.int64]:
         """Of both cells together."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from .. import head_modules
 from ..operations import State, candidate
-from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
+from ..path_supernet import PathSupernet, fixed_parameters, parameters_of, skip_parameters
 from ..prefixes import Piece, run_pieces
 from ..supernet import Role, WeightBlock, WeightBlocks
 from .darts import DARTS, EDGES, NODES, EdgeSpace, RobustDARTS
@@ -171,9 +171,10 @@ class EdgeSupernet(PathSupernet):
                 for o, name in enumerate(self.search_space.sets[CELLS[kind]][EDGES[e]]):
                     entries: list[tuple[str, Role]] = []
                     constants: list[tuple[Role, float]] = []
+                    described = skip_parameters if name == "skip_connect" else parameters_of
                     for k, cell in cells:
                         operation = cast(nn.ModuleList, cell.edges[e])[o]
-                        entries += parameters_of(operation, f"cells.{k}.edges.{e}.{o}.")
+                        entries += described(operation, f"cells.{k}.edges.{e}.{o}.")
                         if "pool" in name:
                             constants.append(("pool", cell.channels / 9))
                         elif name == "skip_connect" and not (kind and i < 2):

@@ -13,7 +13,7 @@ from torch import nn
 
 from .. import head_modules
 from ..operations import FactorizedReduce, State, candidate
-from ..path_supernet import PathSupernet, fixed_parameters, parameters_of
+from ..path_supernet import PathSupernet, fixed_parameters, parameters_of, skip_parameters
 from ..prefixes import Piece, run_pieces
 from ..supernet import Role, WeightBlock, WeightBlocks
 from .macro import CellShape
@@ -230,9 +230,10 @@ class SlotSupernet(PathSupernet):
                     for o, name in enumerate(space.operations):
                         entries: list[tuple[str, Role]] = []
                         constants: list[tuple[Role, float]] = []
+                        described = skip_parameters if name == "skip_connect" else parameters_of
                         for k, cell in cells:
                             module = cast(nn.ModuleList, cast(nn.ModuleList, cell.slots[s])[o])[i]
-                            entries += parameters_of(module, f"cells.{k}.slots.{s}.{o}.{i}.")
+                            entries += described(module, f"cells.{k}.slots.{s}.{o}.{i}.")
                             if "pool" in name:  # C kernels of k^2 weights 1 / k^2
                                 constants.append(("pool", cell.channels / int(name[-1]) ** 2))
                             elif name == "skip_connect" and not (kind and i < 2):

@@ -78,18 +78,18 @@ class MobileNetLikeSupernet(PathSupernet):
 
     def weight_blocks(self) -> WeightBlocks:
         """One block of weights for each operation of each searched block; an identity stands as the C x C identity
-        matrix.
-
-        RLNAS' official angle for this space leaves out the third batch norm of every searched block, all batch norms of
-        the fixed parts and the classifier's bias. A supernet describes all of its weights, so here they are listed, by
-        their roles: the batch norms enter or leave an angle together, with the two that the official one includes.
+        matrix. The batch norm after a block's projection is ``last_bn``.
         """
         searched: set[str] = set()
         choices = []
         for i, block in enumerate(self.search_space.blocks):
             row = []
             for name, module in zip(block.values, self._candidates(i), strict=True):
-                entries = tuple(parameters_of(module, f"blocks.{i}.{name}."))
+                place = f"blocks.{i}.{name}."
+                entries: tuple[tuple[str, Role], ...] = tuple(
+                    (entry, "last_bn" if role == "bn" and entry.startswith(f"{place}project.") else role)
+                    for entry, role in parameters_of(module, place)
+                )
                 constants: tuple[tuple[Role, float], ...] = (
                     (("identity", float(block.outputs)),) if name == IDENTITY else ()
                 )

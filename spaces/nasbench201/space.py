@@ -44,6 +44,7 @@ class NASBench201(ImageSpace):
     """
 
     name: ClassVar[str] = "nasbench201"
+    shares_paths: ClassVar[bool] = False
 
     def __init__(
         self,

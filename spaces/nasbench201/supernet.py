@@ -138,7 +138,11 @@ class NASBench201Supernet(ModelSpace):
                 for name, _ in child.named_parameters(recurse=False)
             ]
 
-        fixed = [entry for entry in parameters(self, "") if not entry[0].startswith(tuple(search_cells))]
+        fixed: list[tuple[str, Role]] = [
+            (name, "fixed_bn" if kind == "bn" else kind)
+            for name, kind in parameters(self, "")
+            if not name.startswith(tuple(search_cells))
+        ]
         choices = []
         for i, j in codec.edges(self.search_space.nodes):
             values = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nni_plugins.evaluators.training.settings import SupernetSettings
 
-from ..base import Problem, Scorer, SearchResult, StrategyPlugin, search_cost
+from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin, search_cost
 from ..one_shot import initial_supernet
 from ..score import ANGLE
 from .settings import RLNASSettings
@@ -22,13 +22,21 @@ class RLNASPlugin(StrategyPlugin):
     score = ANGLE
     nni_strategy = "nni_plugins.strategies.rlnas.search:RLNAS"
 
+    def check(self, setup: Setup) -> None:
+        """An angle's variant that the space does not have."""
+        setup.search.variant(setup.space)
+
     def search(self, problem: Problem) -> SearchResult:
         """Train, and rank all architectures or evolve."""
         from .search import search
 
         result = search(*initial_supernet(problem), problem.search, problem.found, problem.limits)
         history = result.trained.history
-        details = {"scored": len(result.angles), "initial_sha256": result.trained.initial_sha256}
+        details = {
+            "scored": len(result.angles),
+            "initial_sha256": result.trained.initial_sha256,
+            "angle": problem.search.variant(problem.space),
+        }
         cost = search_cost(len(history))
         return SearchResult(result.ranked, history, result.table, details=details, cost=cost)
 

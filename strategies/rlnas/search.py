@@ -23,6 +23,7 @@ from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.supernet import Supernet
 
 from ..base import Problem, Scorer
+from ..degenerate import warn_if_degenerate
 from ..evolution import EvolutionSettings, evolve
 from ..limits import Limits
 from ..nni_base import RankedStrategy
@@ -75,6 +76,7 @@ def search(
 ) -> RLNASResult:
     """Train ``supernet`` and rank its architectures within ``limits``; the ``top_k`` best, symmetric twins left out."""
     space = cast(Supernet, supernet).search_space
+    variant = VARIANTS[settings.variant(space)]
     if training.settings.epochs * len(training.images) < 1000:
         warnings.warn(
             f"the supernet sees only {training.settings.epochs * len(training.images)} images; angles of a barely trained supernet say little "
@@ -83,11 +85,11 @@ def search(
             stacklevel=2,
         )
     trained = training.evaluate(supernet)
-    table = AngleTable.build(
-        space, cast(Supernet, supernet).weight_blocks(), trained.initial, trained.final, VARIANTS[settings.angle]
-    )
+    table = AngleTable.build(space, cast(Supernet, supernet).weight_blocks(), trained.initial, trained.final, variant)
     indices, angles = rank(table, settings, training.seed, limits)
-    return RLNASResult(best(space, indices, angles, top_k), indices, angles, trained, table)
+    ranked = best(space, indices, angles, top_k)
+    warn_if_degenerate(space, [one.architecture for one in ranked])
+    return RLNASResult(ranked, indices, angles, trained, table)
 
 
 def restored_angles(problem: Problem) -> Scorer:
@@ -108,7 +110,8 @@ def restored_angles(problem: Problem) -> Scorer:
         name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters
     )
     weights.require(wanted)
-    return AngleTable.build(space, blocks, weights.initial, weights.final, VARIANTS[problem.search.angle])
+    variant = VARIANTS[problem.search.variant(space)]
+    return AngleTable.build(space, blocks, weights.initial, weights.final, variant)
 
 
 class RLNAS(RankedStrategy):

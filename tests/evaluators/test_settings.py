@@ -32,7 +32,7 @@ def problem(model: type[BaseModel], values: Any, where: str = "") -> str:
 def test_defaults_are_the_papers() -> None:
     s = SupernetSettings()
     assert (s.epochs, s.batch_size, s.learning_rate, s.final_learning_rate) == (250, 64, 0.025, 0.001)
-    assert (s.momentum, s.nesterov, s.weight_decay, s.update, s.share_cells) == (0.9, True, 5e-4, "all", False)
+    assert (s.momentum, s.nesterov, s.weight_decay, s.update, s.share_cells) == (0.9, True, 5e-4, "all", None)
     a = StandAloneSettings()
     assert (a.epochs, a.batch_size, a.learning_rate, a.final_learning_rate) == (200, 256, 0.1, 0.0)
     assert (a.momentum, a.nesterov, a.weight_decay) == (0.9, True, 5e-4)

@@ -39,7 +39,7 @@ def test_every_problem_at_once() -> None:
         "tuner.classArgs.objective: unknown objective 'random_label'; did you mean 'random_labels'?",
         "tuner.classArgs.training.epoch: no such key; did you mean 'epochs'?",
         "tuner.classArgs.training.batch_size: input should be a valid integer",
-        "tuner.classArgs.search.angle: input should be 'rlnas', 'rlnas-eye', 'abs' or 'weights', but got 'rlnass'",
+        "tuner.classArgs.search.angle: input should be 'rlnas', 'rlnas-eye', 'rlnas-mobilenet', 'abs-darts' or 'weights', but got 'rlnass'",
         "tuner.classArgs.search.evolution.populaton: no such key; did you mean 'population'",
         "tuner.classArgs.seeds: seeds must be distinct and not negative, but got [1, 1]",
         "tuner.classArgs.found: input should be greater than or equal to 1, but got 0",

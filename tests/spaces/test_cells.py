@@ -307,12 +307,32 @@ def test_the_angle_equals_the_literal_concatenation() -> None:
     table = AngleTable.build(SPACE, blocks, before, after, VARIANTS["weights"])
     indices = SPACE.sample(np.random.default_rng(1), 20)
     for row, angle in zip(indices, table(indices), strict=True):
-        names = [name for name, role in blocks.fixed.parameters if role not in ("bn", "classifier_bias")]
+        names = [name for name, role in blocks.fixed.parameters if role not in ("fixed_bn", "classifier_bias")]
         counts = brute_force_paths(SPACE, row)
         for s, value in enumerate(SPACE.structure(row[None])[0]):
-            names += [name for name, role in blocks.choices[s][value].parameters if role == "conv"] * int(counts[s])
-        v0, vt = (torch.cat([weights[name].double().flatten() for name in names]) for weights in (before, after))
+            weights = [name for name, role in blocks.choices[s][value].parameters if role in ("conv", "skip")]
+            names += weights * int(counts[s])
+        v0, vt = (torch.cat([state[name].double().flatten() for name in names]) for state in (before, after))
         assert abs(angle - torch.arccos(v0 @ vt / (v0.norm() * vt.norm())).item()) < 1e-10
+
+
+def test_paths_to_the_last_node_by_walking() -> None:
+    """AngleNAS' 16 paths of the full cell, of which an architecture has those that its edges leave."""
+    for row in SPACE.sample(np.random.default_rng(0), 20):
+        counts = np.zeros(28, dtype=np.int64)
+        for c, cell in enumerate(SPACE.structure(row[None])[0].reshape(2, 14)):
+            active = {edge: e for e, edge in enumerate(EDGES) if cell[e]}
+            walks = [
+                list(itertools.pairwise((source, *inner, 5)))
+                for source in (0, 1)
+                for length in range(4)
+                for inner in itertools.combinations((2, 3, 4), length)
+            ]
+            assert len(walks) == 16
+            for walk in walks:
+                if all(edge in active for edge in walk):
+                    counts[[14 * c + active[edge] for edge in walk]] += 1
+        assert np.array_equal(SPACE.last_node_path_counts(row[None])[0], counts)
 
 
 def test_noise_is_drawn_again_and_cuts_the_path() -> None:

@@ -17,6 +17,7 @@ from nni_plugins.spaces.mobilenet import RLNAS_MOBILENET, MobileNetLike
 from nni_plugins.spaces.staged import Stage
 from nni_plugins.spaces.testing import SpaceContract
 from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
+from nni_plugins.strategies.rlnas.settings import Variant
 
 SPACE = MobileNetLike()
 STAGES = ((4, 2, 2), (6, 2, 2), (8, 2, 2), (8, 2, 1), (12, 2, 2), (16, 1, 1))
@@ -345,8 +346,9 @@ def test_images_that_are_refused(shape: tuple[int, ...]) -> None:
 # The angle
 
 
-@pytest.mark.parametrize("variant", ["rlnas", "rlnas-eye", "weights"])
-def test_angle_equals_a_literal_concatenation(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["rlnas", "rlnas-eye", "rlnas-mobilenet", "weights"])
+def test_angle_equals_a_literal_concatenation(variant: Variant) -> None:
+    """``rlnas-mobilenet``: of the batch norms only the first two of each searched block, and no bias."""
     before, supernet = (shaken(TINY.supernet(), seed).state_dict() for seed in (0, 1)), TINY.supernet()
     weights = list(before)
     table = AngleTable.build(TINY, supernet.weight_blocks(), *weights, VARIANTS[variant])
@@ -357,12 +359,16 @@ def test_angle_equals_a_literal_concatenation(variant: str) -> None:
         for name, _ in supernet.named_parameters():
             parts = name.split(".")
             chosen = parts[0] != "blocks" or architecture[f"block_{parts[1]}"] == parts[2]
-            if not chosen or (variant == "weights" and (name.rpartition(".")[0] in norms or name == "classifier.bias")):
+            norm = name.rpartition(".")[0] in norms
+            official = not norm or (parts[0] == "blocks" and parts[3] != "project")
+            if not chosen or (variant in ("weights", "rlnas-mobilenet") and name == "classifier.bias"):
+                continue
+            if (variant == "weights" and norm) or (variant == "rlnas-mobilenet" and not official):
                 continue
             for vector, state in zip(vectors, weights, strict=True):
                 vector.append(state[name].flatten())
         for i, block in enumerate(TINY.blocks):
-            if variant == "rlnas-eye" and architecture[f"block_{i}"] == "identity":
+            if variant in ("rlnas-eye", "rlnas-mobilenet") and architecture[f"block_{i}"] == "identity":
                 for vector in vectors:
                     vector.append(torch.eye(block.outputs, dtype=torch.float64).flatten())
         first, second = (torch.cat(vector) for vector in vectors)

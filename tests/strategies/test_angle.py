@@ -11,10 +11,21 @@ import numpy as np
 import pytest
 import torch
 
-from nni_plugins.evaluators import TrainingError
-from nni_plugins.spaces import Architecture, CostTable, Decision, Indices, NASBench201, SearchSpace
+from nni_plugins.evaluators import ConfigError, TrainingError
+from nni_plugins.spaces import (
+    DARTS,
+    Architecture,
+    CostTable,
+    Decision,
+    Indices,
+    MobileNetLike,
+    NASBench201,
+    RobustDARTS,
+    SearchSpace,
+)
 from nni_plugins.spaces.supernet import WeightBlock, WeightBlocks
-from nni_plugins.strategies import VARIANTS, AngleTable, AngleVariant
+from nni_plugins.strategies import VARIANTS, AngleTable, AngleVariant, RLNASSettings
+from nni_plugins.strategies.rlnas.settings import Variant
 
 State = dict[str, torch.Tensor]
 
@@ -28,7 +39,7 @@ def random_state(module: torch.nn.Module, seed: int) -> State:
     }
 
 
-# The oracle, written from the fact sheet (section 4) without a look at weight blocks or path counts
+# The oracle, written from the formula without a look at weight blocks or path counts
 
 
 def fixed_vectors(state: State, variant: str) -> list[torch.Tensor]:
@@ -93,7 +104,9 @@ def test_table_equals_the_concatenation(nodes: int, cells: int, affine: bool) ->
     indices = space.sample(rng, 20)
     indices[::4] *= rng.random(indices[::4].shape) < 0.5  # more ``none`` than chance has it
     architectures = space.decode(indices)
-    for name, variant in VARIANTS.items():
+    names: list[Variant] = ["rlnas", "rlnas-eye", "weights"]
+    for name in names:
+        variant = VARIANTS[name]
         angles = AngleTable.build(space, supernet.weight_blocks(), initial, final, variant)(indices)
         expected = np.array([oracle(space, a, initial, final, name) for a in architectures])
         assert np.abs(angles - expected).max() <= 1e-10, name
@@ -108,9 +121,12 @@ def test_switches_change_the_angle() -> None:
     indices = space.encode([space.parse("|skip_connect~0|+|avg_pool_3x3~0|nor_conv_3x3~1|")])
     angles = {
         variant: float(AngleTable.build(space, supernet.weight_blocks(), initial, final, variant)(indices)[0])
-        for variant in (AngleVariant(*switches) for switches in itertools.product([False, True], repeat=4))
+        for variant in (
+            AngleVariant(norms, True, fixed, bias, pool, identity)
+            for norms, fixed, bias, pool, identity in itertools.product([False, True], repeat=5)
+        )
     }
-    assert len(set(angles.values())) == 16
+    assert len(set(angles.values())) == 32
 
 
 def test_disconnected_cells_have_angle_zero() -> None:
@@ -240,15 +256,14 @@ FINAL = {"stem": [3.0], "bias": [-1.0], "turns": [0.0, 1.0], "scale": [0.0, 1.0]
         ("rlnas", (1, 2), (9 - 1 + 0 + 1 + 4) / math.sqrt((9 + 1 + 1 + 2 + 4) * (9 + 1 + 1 + 1 + 4))),
         ("rlnas", (1, 3), (9 - 1 + 0 + 1) / math.sqrt((9 + 1 + 1 + 2) * (9 + 1 + 1 + 1))),
         ("rlnas-eye", (1, 3), (9 - 1 + 0 + 1 + 5) / math.sqrt((9 + 1 + 1 + 2 + 5) * (9 + 1 + 1 + 1 + 5))),
-        ("abs", (1, 1), (9 + 0 + 8) / math.sqrt((9 + 1 + 4) * (9 + 1 + 16))),
-        ("abs", (1, 2), (9 + 0 + 4) / math.sqrt((9 + 1 + 4) * (9 + 1 + 4))),
+        ("weights", (1, 1), (9 + 0 + 8) / math.sqrt((9 + 1 + 4) * (9 + 1 + 16))),
         ("weights", (1, 2), 9 / 10),
         ("rlnas", (1, 0), 1.0),
         ("rlnas", (0, 1), 1.0),
         ("rlnas", (0, 0), 1.0),
     ],
 )
-def test_angles_by_hand(variant: str, indices: tuple[int, int], cosine: float) -> None:
+def test_angles_by_hand(variant: Variant, indices: tuple[int, int], cosine: float) -> None:
     initial, final = ({name: torch.tensor(values) for name, values in weights.items()} for weights in (INITIAL, FINAL))
     table = AngleTable.build(TwoEdges(), BLOCKS, initial, final, VARIANTS[variant])
     (angle,) = table(np.array([indices], dtype=np.int8))
@@ -265,6 +280,122 @@ def test_a_twice_used_weight_counts_twice() -> None:
             return super().path_counts(indices) * np.array([2, 3])
 
     initial, final = ({name: torch.tensor(values) for name, values in weights.items()} for weights in (INITIAL, FINAL))
-    table = AngleTable.build(Doubled(), BLOCKS, initial, final, VARIANTS["abs"])
+    table = AngleTable.build(Doubled(), BLOCKS, initial, final, VARIANTS["weights"])
     wanted = math.acos((9 + 2 * 0 + 3 * 8) / math.sqrt((9 + 2 * 1 + 3 * 4) * (9 + 2 * 1 + 3 * 16)))
     assert table(np.array([[1, 1]], dtype=np.int8))[0] == pytest.approx(wanted, abs=1e-12)
+
+
+# -- the official functions, each by hand on one block of its kind ------------------------------------------------------
+INVERTED = WeightBlocks(
+    WeightBlock(
+        (("stem", "conv"), ("stem_norm", "fixed_bn"), ("head", "classifier_weight"), ("bias", "classifier_bias"))
+    ),
+    (
+        (WeightBlock(), WeightBlock((("expand", "conv"), ("norm", "bn"), ("project", "conv"), ("last", "last_bn")))),
+        (WeightBlock(), WeightBlock(), WeightBlock(), WeightBlock(constants=(("identity", 5.0),))),
+    ),
+)
+"""A fixed part, one inverted residual block and one identity."""
+BEFORE = {
+    "stem": [3.0],
+    "stem_norm": [1.0],
+    "head": [2.0],
+    "bias": [1.0],
+    "expand": [1.0, 0.0],
+    "norm": [1.0, 1.0],
+    "project": [2.0],
+    "last": [1.0],
+}
+AFTER = {
+    "stem": [3.0],
+    "stem_norm": [-1.0],
+    "head": [1.0],
+    "bias": [-1.0],
+    "expand": [0.0, 1.0],
+    "norm": [0.0, 1.0],
+    "project": [4.0],
+    "last": [-1.0],
+}
+
+
+@pytest.mark.parametrize(
+    ("variant", "cosine"),
+    [
+        # stem (9, 9, 9), head (2, 4, 1), expand (0, 1, 1), norm (1, 2, 1), project (8, 4, 16), identity (5, 5, 5);
+        # left out: stem_norm, bias and last, each (-1, 1, 1)
+        ("rlnas-mobilenet", (9 + 2 + 0 + 1 + 8 + 5) / math.sqrt((9 + 4 + 1 + 2 + 4 + 5) * (9 + 1 + 1 + 1 + 16 + 5))),
+        ("rlnas-eye", (25 - 3) / math.sqrt((25 + 3) * (33 + 3))),
+        ("rlnas", (20 - 3) / math.sqrt((20 + 3) * (28 + 3))),
+        ("weights", (9 + 2 + 0 + 8) / math.sqrt((9 + 4 + 1 + 4) * (9 + 1 + 1 + 16))),  # AngleNAS' of such spaces
+    ],
+)
+def test_angles_of_an_inverted_residual_block(variant: Variant, cosine: float) -> None:
+    initial, final = ({name: torch.tensor(values) for name, values in one.items()} for one in (BEFORE, AFTER))
+    table = AngleTable.build(TwoEdges(), INVERTED, initial, final, VARIANTS[variant])
+    assert table(np.array([[1, 3]], dtype=np.int8))[0] == pytest.approx(math.acos(cosine), abs=1e-12)
+
+
+def test_the_paths_of_angle_nas_end_in_the_last_node() -> None:
+    """One DARTS cell in which node 5 reads node 2 and input 0, and nodes 3 and 4 end in the output alone. Every weight
+    that a variant counts turns by a right angle, has the squared norm 1 and is alone in its block, so with f the weights
+    that stay, cos = f / (f + number of blocks on the counted paths).
+    """
+    space = DARTS(channels=2, cells=3)
+    names = ["sep_conv_3x3"] * 8
+    sources = [(0, 1), (0, 1), (0, 1), (0, 2)]
+    pairs = [(name, source) for name, source in zip(names, itertools.chain(*sources), strict=True)]
+    cell = [(op, source) for op, source in pairs]
+    architecture = space.from_string(
+        f"Genotype(normal={cell}, normal_concat=[2, 3, 4, 5], reduce={cell}, reduce_concat=[2, 3, 4, 5])"
+    )
+    indices = space.encode([architecture])
+    blocks = WeightBlocks(
+        WeightBlock((("stays", "conv"),)),
+        tuple(
+            tuple(WeightBlock((("turns", "conv"),) if name != "none" else ()) for name in part.values)
+            for part in space.parts
+        ),
+    )
+    initial = {"stays": torch.tensor([4.0]), "turns": torch.tensor([1.0, 0.0])}
+    final = {"stays": torch.tensor([4.0]), "turns": torch.tensor([0.0, 1.0])}
+    # to node 5 of each cell: 0-5, 0-2-5 and 1-2-5, five weights; besides 2 + 2 + 2 paths of one edge to nodes 2, 3, 4
+    for variant, weights in (("abs-darts", 5), ("rlnas-eye", 5 + 6)):
+        angle = AngleTable.build(space, blocks, initial, final, VARIANTS[variant])(indices)[0]  # type: ignore[index]
+        assert angle == pytest.approx(math.acos(16 / (16 + 2 * weights)), abs=1e-12), variant
+
+
+def test_what_stands_for_skip_connections_and_pools_of_darts() -> None:
+    """Squared norms of one reduction cell's blocks in the smallest network: C = 4 there."""
+    space = DARTS(channels=2, cells=3, reductions=1)
+    supernet = space.supernet()
+    state = {name: torch.ones_like(v) for name, v in supernet.state_dict().items()}
+    part = space.parts.index(next(p for p in space.parts if p.label == "reduce_0_2"))
+    inner = space.parts.index(next(p for p in space.parts if p.label == "reduce_2_3"))
+
+    def norm(variant: Variant, place: int, name: str) -> float:
+        table = AngleTable.build(space, supernet.weight_blocks(), state, state, VARIANTS[variant])
+        return float(table.choices[place, space.parts[place].values.index(name), 1])
+
+    width = 4  # two convolutions of 4 x 2 ones, scale and shift of 4 ones each
+    assert norm("rlnas-eye", part, "skip_connect") == 2 * 4 * 2 + 2 * width
+    assert norm("abs-darts", part, "skip_connect") == 0
+    assert norm("rlnas-eye", inner, "skip_connect") == width and norm("abs-darts", inner, "skip_connect") == 0
+    assert norm("rlnas-eye", part, "max_pool_3x3") == pytest.approx(width / 9 + 2 * width)
+    assert norm("abs-darts", part, "max_pool_3x3") == pytest.approx(width / 9)
+
+
+def test_the_official_variant_of_each_space() -> None:
+    chosen = {
+        space.name: RLNASSettings().variant(space)
+        for space in (NASBench201(), DARTS(), RobustDARTS(), MobileNetLike(), TwoEdges())
+    }
+    assert chosen == {
+        "nasbench201": "rlnas",
+        "darts": "rlnas-eye",
+        "robustdarts": "rlnas-eye",
+        "mobilenetlike": "rlnas-mobilenet",
+        "two_edges": "rlnas",
+    }
+    assert RLNASSettings(angle="abs-darts").variant(DARTS()) == "abs-darts"
+    with pytest.raises(ConfigError, match=r"abs-darts counts the paths to the last node .* nasbench201 has none"):
+        RLNASSettings(angle="abs-darts").variant(NASBench201())

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nni_plugins.evaluators import ConfigError
-from nni_plugins.spaces import Indices, NASBench201, SearchSpace
+from nni_plugins.spaces import DARTS, Indices, MobileNetLike, NASBench201, SearchSpace
 from nni_plugins.strategies import EvolutionSettings, Limits, evolve
-from nni_plugins.strategies.evolution import Score
+from nni_plugins.strategies.evolution import Score, Sizes
 
 
 def additive(space: SearchSpace, seed: int) -> tuple[Score, np.ndarray]:
@@ -100,8 +100,33 @@ def test_it_ends_when_few_architectures_meet_the_limits() -> None:
         max_parameters=int(space.cost_table().fixed_parameters)
     )  # only cells without convolutions: 3 of 5 operations
     score, _ = additive(space, 0)
-    indices, _ = evolve(space, score, EvolutionSettings(), limits, np.random.default_rng(0))
+    with pytest.warns(UserWarning, match=r"begins with 27 architectures instead of 100, .* within the limits"):
+        indices, _ = evolve(space, score, EvolutionSettings(), limits, np.random.default_rng(0))
     assert len(indices) == 27
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(3))
+def test_rare_architectures_fill_the_population(seed: int) -> None:
+    """RLNAS' 475 M multiply-adds, which 0.285 % of random draws from the MobileNet-like space meet."""
+    space, limits = MobileNetLike(), Limits(max_macs=475_000_000, image_size=224)
+    sizes: list[int] = []
+
+    def score(indices: Indices) -> np.ndarray:
+        sizes.append(len(indices))
+        return np.asarray(indices.sum(axis=1), dtype=float)
+
+    indices, _ = evolve(space, score, EvolutionSettings(generations=2), limits, np.random.default_rng(seed))
+    assert sizes == [50, 50] and limits.mask(space, indices).all() and len(np.unique(indices, axis=0)) == 100
+
+
+def test_the_official_sizes_of_each_space() -> None:
+    """NAS-Bench-201: 100 a generation, 30 parents, 50 + 50 children; DARTS and MobileNet-like: 50, 10, 25 + 25."""
+    official = EvolutionSettings()
+    assert official.sizes(NASBench201()) == Sizes(100, 30, 50, 50)
+    assert official.sizes(DARTS()) == official.sizes(MobileNetLike()) == Sizes(50, 10, 25, 25)
+    assert EvolutionSettings(population=8, parents=4).sizes(DARTS()) == Sizes(8, 4, 25, 25)
+    assert (official.generations, official.probability) == (20, 0.1)
 
 
 def test_it_is_a_function_of_the_seed() -> None:
