@@ -34,6 +34,8 @@ class BackboneChoice:
     checkpoint: str | None = None
     normalisation: Normalisation | None = None
     """Of the images that the checkpoint was trained on: mean and standard deviation of R, G, B in [0, 1]."""
+    notes: tuple[str, ...] = ()
+    """Which width it has and why."""
 
     def options(self, recipe: TransferRecipe) -> dict[str, Any]:
         """Arguments of ``NASBackbone`` that decide about its feature maps."""

@@ -20,10 +20,9 @@ from nni_plugins.spaces.published import names as published_names
 from ..backends import require
 from ..base import EvaluationSettings, EvaluatorPlugin, Measured, Metric, Network, Report
 from ..errors import ConfigError
-from ..overrides import changed
 from ..randomness import generator
 from ..subjects.resolver import image_subject
-from .recipes import AnyRecipe, recipe
+from .recipes import AnyRecipe, changed, recipe
 from .watch import METRICS
 
 if TYPE_CHECKING:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nni_plugins.spaces.errors import closest, shown
 
+from .. import overrides
 from ..errors import ConfigError
 from ..files import read_yaml
+from ..published_width import own_channels
 from ..settings import read
 from .settings import DetectionRecipe, SegmentationRecipe
 
@@ -43,3 +47,13 @@ def recipe(name: str) -> AnyRecipe:
     if task not in RECIPES:
         raise ConfigError(f"{file}: task must be detection or segmentation, but got {shown(task)}.")
     return read(RECIPES[task], values, f"{name}: ")
+
+
+def changed(given: AnyRecipe, changes: Mapping[str, Any]) -> AnyRecipe:
+    """``given`` with other values by dotted keys, see :func:`nni_plugins.evaluators.overrides.changed`. Channels among
+    them precede the width that a paper gave an architecture.
+    """
+    new = overrides.changed(given, changes)
+    if own_channels(given.backbone, new.backbone):
+        return new.model_copy(update={"backbone": new.backbone.model_copy(update={"published": None})})
+    return new

@@ -26,6 +26,11 @@ class BackboneSettings(Settings):
     """
 
     sizes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    published: str | None = Field(
+        None,
+        description="a paper, as sources of published architectures begin; those that it trained on images of this size have "
+        "the number of channels from there instead of that of sizes",
+    )
     pretrained: bool = Field(False, description="starts from a checkpoint of a retraining, which must then be given")
     frozen_stages: int = Field(
         -1, ge=-1, description="so many stages, the stem with the first, are not trained; -1: all are"
@@ -191,6 +196,13 @@ class TransferRecipe(Settings):
         """Epochs or iterations."""
         return self.epochs or self.iterations or 0
 
+    @property
+    def tested_size(self) -> tuple[int, int]:
+        """(height, width) for which the width of a published backbone is looked up: where a recipe does not say what it
+        tests on, that of a training on ImageNet.
+        """
+        return (224, 224)
+
 
 class DetectionRecipe(TransferRecipe):
     """One training of a detector."""
@@ -206,3 +218,8 @@ class SegmentationRecipe(TransferRecipe):
     task: Literal["segmentation"] = "segmentation"
     images: SegmentationImages
     segmenter: SegmenterSettings = SegmenterSettings()
+
+    @property
+    def tested_size(self) -> tuple[int, int]:
+        """That of test images, or of crops where it is not said."""
+        return self.images.test_size or self.images.crop

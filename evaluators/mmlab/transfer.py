@@ -17,11 +17,11 @@ from nni_plugins.spaces.published import names, published
 
 from ..errors import CheckpointError, ConfigChanged, ConfigError
 from ..files import atomic_write, write_json
-from ..overrides import changed
 from ..processes import first_process, process_counts
+from ..published_width import paper_width, width_note
 from .config import BackboneChoice, Normalisation, config
 from .detection_data import DetectionData, detection_data
-from .recipes import AnyRecipe, recipe
+from .recipes import AnyRecipe, changed, recipe
 from .segmentation_data import SegmentationData, segmentation_data
 from .settings import TransferRecipe
 
@@ -68,13 +68,18 @@ def backbone(
                 "Pass its own checkpoint.",
             )
         sizes = trained.config()
+    paper = recipe.backbone.published if described is None and "channels" not in given else None
+    found = paper_width(name, space, architecture, paper, recipe.tested_size) if paper is not None else None
+    if found is not None:
+        sizes["channels"] = found.channels
     sizes = {**sizes, **given}
+    notes = width_note(name, paper, found, sizes.get("channels"))
     built = type(space)(**sizes)
     built.check(architecture)
     kept = {key: value for key, value in sizes.items() if key not in ("classes", "head", "input_channels")}
     if name in names(space.name) and published(name).architecture == architecture:
-        return BackboneChoice(name, name, None, kept, checkpoint, norm)
-    return BackboneChoice(name, built.to_string(architecture), space.name, kept, checkpoint, norm)
+        return BackboneChoice(name, name, None, kept, checkpoint, norm, tuple(notes))
+    return BackboneChoice(name, built.to_string(architecture), space.name, kept, checkpoint, norm, tuple(notes))
 
 
 def _described(path: Path) -> tuple[ImageSpace | None, Architecture | None, Normalisation | None] | None:
@@ -200,6 +205,7 @@ class Transfer:
                 "space": backbone.space,
                 "arguments": backbone.arguments,
                 "checkpoint": backbone.checkpoint,
+                "notes": list(backbone.notes),
             },
             "origin": dict(origin or {}),
             "recipe": self.recipe,

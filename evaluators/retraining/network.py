@@ -16,6 +16,7 @@ from nni_plugins.spaces.published import names, published
 from nni_plugins.spaces.registry import named_space
 
 from ..errors import ConfigError
+from ..published_width import PaperWidth, paper_width, width_note
 from ..randomness import torch_fork
 from ..subjects.subject import ImageSubject
 from . import timm_own
@@ -40,7 +41,7 @@ def sized(one: ImageSubject, recipe: Recipe, classes: int | None = None) -> Imag
 
     Args:
         one: of one of our spaces.
-        recipe: ``network.sizes`` comes first, then ``network.width``.
+        recipe: ``network.sizes`` comes first, then the width that ``network.published`` has, then ``network.width``.
         classes: outputs, which a search for the width counts, too; by default the space's own.
 
     Raises:
@@ -54,9 +55,20 @@ def sized(one: ImageSubject, recipe: Recipe, classes: int | None = None) -> Imag
         problem = f"network.sizes.{key}: {', '.join(changes)}: another size is meant, but these change which architectures there are."
         raise ConfigError(problem, "Give the architecture in the space that it is trained in.")
     space, architecture = changed, changed.check(architecture)
+    found = _paper_width(one, space, recipe)
+    if found is not None:
+        space = with_channels(space, found.channels)
     if recipe.network.width is not None:
         space = with_channels(space, width(space, architecture, recipe.network.width, recipe.input.size).channels)
     return space
+
+
+def _paper_width(one: ImageSubject, space: ImageSpace, recipe: Recipe) -> PaperWidth | None:
+    """What the recipe's paper trained this architecture with, unless the width is searched for."""
+    if recipe.network.width is not None or "channels" not in space.config():
+        return None
+    architecture = cast(Architecture, one.architecture)
+    return paper_width(one.name, space, architecture, recipe.network.published, recipe.input.size)
 
 
 def build(one: ImageSubject, recipe: Recipe, classes: int, seed: int) -> nn.Module:
@@ -214,7 +226,10 @@ def _notes(one: ImageSubject, recipe: Recipe, space: ImageSpace) -> list[str]:
         notes.append(
             f"the {stem} stem is made for {made}, but images have {side} pixels a side; network.sizes.{key or space.name}.stem changes it"
         )
-    if recipe.network.width is not None:
+    if recipe.network.width is None:
+        found = _paper_width(one, space, recipe)
+        notes += width_note(one.name, recipe.network.published, found, space.config().get("channels"))
+    else:
         fitting: list[Width] = widths(space, cast(Architecture, one.architecture), recipe.network.width, side)
         listed = ", ".join(str(found.channels) for found in fitting)
         notes.append(

@@ -12,6 +12,7 @@ from .. import overrides
 from ..errors import ConfigError
 from ..files import read_yaml
 from ..overrides import laid_over
+from ..published_width import own_channels
 from ..settings import read
 from .settings import MAY_CHANGE_IN_RETRAINING, Recipe
 
@@ -39,10 +40,12 @@ def recipe(name: str) -> Recipe:
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """``recipe`` with other values, see :func:`nni_plugins.evaluators.overrides.changed`. Its ``source`` says which ones
-    differ.
+    differ. Channels or limits of the width among them precede the width that a paper gave an architecture.
     """
     told = {str(key) for key in changes} - MAY_CHANGE_IN_RETRAINING - {"source"}
     new = overrides.changed(recipe, changes)
+    if own_channels(recipe.network, new.network):
+        new = new.model_copy(update={"network": new.network.model_copy(update={"published": None})})
     if not told or new.source != recipe.source:
         return new
     before, _, earlier = recipe.source.partition(CHANGED)
@@ -78,4 +81,14 @@ def _values(name: str, users: tuple[str, ...]) -> dict[str, Any]:
         values["source"] = (
             f"{below['source']}{CHANGED}{', '.join(sorted(map(str, values)))}" if values else below["source"]
         )
-    return cast(dict[str, Any], laid_over(below, values))
+    laid = cast(dict[str, Any], laid_over(below, values))
+    network = values.get("network")
+    if isinstance(network, Mapping) and "published" not in network and _says_width(network):
+        laid["network"]["published"] = None  # the width of this file precedes
+    return laid
+
+
+def _says_width(network: Mapping[str, Any]) -> bool:
+    sizes = network.get("sizes")
+    given = sizes.values() if isinstance(sizes, Mapping) else ()
+    return "width" in network or any(isinstance(one, Mapping) and "channels" in one for one in given)

@@ -204,6 +204,11 @@ class NetworkSettings(Settings):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="of the pooled features")
     width: WidthSettings | None = None
+    published: str | None = Field(
+        None,
+        description="a paper, as sources of published architectures begin; those that it trained on images of this size have "
+        "the number of channels from there instead of that of sizes",
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="of timm.create_model, for timm's own models")
 
 

@@ -199,6 +199,8 @@ def _table(request: TransferRequest, result: dict[str, Any], folder: Path) -> Re
     table.add_row(
         "parameters", f"{result['parameters']['backbone']:,} of the backbone, {result['parameters']['model']:,} in all"
     )
+    for note in result["backbone"].get("notes", ()):
+        table.add_row("notes", escape(note))
     table.add_row("recipe", escape(request.recipe))
     table.add_row("images", ", ".join(f"{key} {count:,}" for key, count in result["data"]["images"].items()))
     for key, value in result["metrics"].items():

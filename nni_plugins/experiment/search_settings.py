@@ -33,6 +33,12 @@ class SearchSettings(EvaluatedSettings):
     found: int = Field(5, ge=1, le=10_000, description="how many architectures of each search are listed")
     random: int = Field(5, ge=0, description="how many random architectures stand beside them")
     random_seed: int = Field(0, ge=0)
+    search_limit: int | None = Field(
+        None,
+        ge=2,
+        description="a search uses at most this many of the training images, a draw seeded by data.limit_seed; evaluations "
+        "use all of them",
+    )
     truth: TruthSettings | None = None
 
     @model_validator(mode="before")
@@ -74,6 +80,8 @@ class SearchSettings(EvaluatedSettings):
             problems.append(f"space: networks of {space.name} take no images, and {strategy.name} searches on images")
         if strategy.data == "text" and space.takes_images:
             problems.append(f"space: networks of {space.name} take images, and {strategy.name} searches on text")
+        if self.search_limit is not None and (strategy.data != "images" or not strategy.searches):
+            problems.append(f"search_limit: {strategy.name} searches on no images")
         try:
             strategy.check(self.setup())
         except NNIPluginsError as error:

@@ -35,7 +35,7 @@ def search_identity(settings: SearchSettings, evaluations: Evaluations, seed: in
     """All that decides what a search finds; ``evaluations`` answer strategies that ask."""
     from nni_plugins.evaluators.base import lasting
 
-    keys = {"space", "data", "objective", "training", "search", "limits", "found"}
+    keys = {"space", "data", "objective", "training", "search", "limits", "found", "search_limit"}
     described = lasting(settings.model_dump(mode="json", include=keys))
     identity = {"strategy": settings.strategy.name, **described, "seed": seed}
     identity["contents"] = {**settings.limits.contents(), **settings.strategy.contents(settings.setup())}
@@ -97,7 +97,7 @@ def load_training_data(settings: SearchSettings) -> Any:
         return read_corpus(settings.data)
     from nni_plugins.evaluators.data import load
 
-    return load(settings.data).train
+    return load(settings.data).limited(settings.search_limit, settings.data.limit_seed).train
 
 
 def run_search(

@@ -46,13 +46,15 @@ class RetrainRequest(Request["RetrainResult"]):
             return recipe
         if self.origin.about["kind"] in ("retraining", "weights"):
             others = {key: own for key, own in base.network.sizes.items() if key.partition(":")[0] != space.name}
-            network = base.network.model_copy(update={"sizes": others, "width": None})
+            network = base.network.model_copy(update={"sizes": others, "width": None, "published": None})
             recipe = recipes.changed(base.model_copy(update={"network": network}), self.changes)
         sizes = {
             key: {**own, **self.space_arguments} if key.partition(":")[0] == space.name else own
             for key, own in recipe.network.sizes.items()
         }
-        return recipe.model_copy(update={"network": recipe.network.model_copy(update={"sizes": sizes})})
+        paper = None if "channels" in self.space_arguments else recipe.network.published
+        network = recipe.network.model_copy(update={"sizes": sizes, "published": paper})
+        return recipe.model_copy(update={"network": network})
 
     @property
     def identity(self) -> dict[str, Any]:

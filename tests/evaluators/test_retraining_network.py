@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import nni_plugins.evaluators.interchange.timm_models  # noqa: F401 - timm gets to know our names
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.retraining.network import build, describe, sized
 from nni_plugins.evaluators.retraining.settings import Recipe

@@ -233,7 +233,8 @@ def test_the_papers_hyper_parameters(tmp_path: Path) -> None:
         "all",
         None,
     )
-    assert (e.data.source, e.data.limit, e.data.padding, e.data.flip) == ("cifar10", 25_000, None, None)
+    assert (e.data.source, e.data.limit, e.data.padding, e.data.flip) == ("cifar10", None, None, None)
+    assert e.search_limit == 25_000, "of the search only: stand-alone trainings have all 50,000"
     assert (a.epochs, a.batch_size, a.learning_rate, a.final_learning_rate) == (200, 256, 0.1, 0.0)
     assert (a.momentum, a.nesterov, a.weight_decay) == (0.9, True, 5e-4)
     assert (

@@ -9,15 +9,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import nni
+import numpy as np
 import pytest
 from PIL import Image
 
 from nni_plugins import trial
+from nni_plugins.evaluators.data import load
 from nni_plugins.evaluators.errors import ConfigError, LabelError, TableError
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.stand_alone.plugin import StandAlonePlugin, load_images
 from nni_plugins.experiment.jobs import Job
+from nni_plugins.experiment.search import search_experiment
+from nni_plugins.experiment.searching import load_training_data
 from nni_plugins.portal import reporting
 from nni_plugins.portal.manager import Manager
 from nni_plugins.portal.reporting import Reporter
@@ -311,3 +317,22 @@ def test_objectives_with_wrong_arguments(no_training: None) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             run_search(objective={"name": "random_labels", **changes})
+
+
+def test_a_limit_of_the_search_alone() -> None:
+    """The evaluations train on all images, and do not depend on the limit."""
+    made, other = experiment(search_limit=100), experiment()
+    assert len(load_training_data(made.settings)) == 100 < len(load_training_data(other.settings))
+    evaluated = cast(StandAlonePlugin, made.evaluators["stand_alone"])
+    assert len(load_images(evaluated.images).train) == len(load_training_data(other.settings))
+    for name, same in (("search-0", False), ("stand_alone-random-1", True)):
+        (one,), (two,) = ([job for job in e.first_jobs() if job.name == name] for e in (made, other))
+        assert (made.identity(one) == other.identity(two)) == same, name
+    assert np.array_equal(
+        load_training_data(made.settings).images, load(made.settings.data).limited(100, 0).train.images
+    )
+
+
+def test_strategies_without_images_have_no_limit_of_them() -> None:
+    with pytest.raises(ConfigError, match="search_limit: BestOfRandom searches on no images"):
+        read(search_experiment("bestofrandom").settings_class, {"search_limit": 100})
