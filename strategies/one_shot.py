@@ -43,7 +43,8 @@ def initial_supernet(problem: Problem) -> tuple[nn.Module, SupernetTraining]:
     from .rlnas.search import initialise
 
     p = problem
-    supernet = initialise(fitted(p.space, p.task, p.data), p.seed)
+    how: Any = getattr(p.training, "initialisation", "space")
+    supernet = initialise(fitted(p.space, p.task, p.data), p.seed, how)
     return supernet, SupernetTraining(p.data, p.task, p.training, seed=p.seed, folder=p.folder, report=p.report)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from ..errors import DataError
 from .augmentation import Augmentation
 from .images import ImageData, ImageSet
+from .pickles import unpickle
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def load(path: str, source: str) -> ImageData:
 
 def _batch(file: Path, kind: _Format) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """(N, 3072) uint8 and (N,) int64."""
-    content = _unpickle(file)
+    content = unpickle(file)
     absent = [key for key in ("data", kind.labels) if key not in content]
     if absent:
         raise DataError(
@@ -124,81 +124,10 @@ def _names(file: Path, kind: _Format) -> tuple[str, ...]:
     """The classes' names; numbers where the file that names them is missing."""
     if not file.is_file():
         return tuple(str(i) for i in range(kind.classes))
-    names = _unpickle(file).get(kind.names)
+    names = unpickle(file).get(kind.names)
     if not isinstance(names, list) or len(names) != kind.classes:
         raise DataError(
             f"{file}: {kind.names} must be a list of {kind.classes} names.",
             "Download it again, or delete it: then numbers are the names.",
         )
     return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
-
-
-class _Type:
-    """Stands in for ``numpy.dtype``. NumPy's own takes flags from the file, by which raw bytes can pass for pointers."""
-
-    def __init__(self, code: str | bytes, *_: object) -> None:
-        self.dtype = np.dtype(code.decode() if isinstance(code, bytes) else code)
-        if self.dtype.kind not in "iu":
-            raise pickle.UnpicklingError(f"arrays of {self.dtype} have no place here")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands in for ``numpy.ndarray``."""
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, kind, fortran, raw = state
-        raw = raw.encode("latin1") if isinstance(raw, str) else raw
-        self.array = np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    return text.encode("latin1" if encoding in ("latin1", "latin-1") else "ascii")
-
-
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
-
-
-ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Type,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Admits arrays of integers and plain containers; nothing that a file names is imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ADMITTED:
-            raise _Refused(f"{module}.{name}")
-        return ADMITTED[module, name]
-
-
-class _Refused(Exception):
-    pass
-
-
-def _unpickle(file: Path) -> dict[str, Any]:
-    """The dictionary in ``file``, its keys as text and its arrays as arrays, whichever Python wrote it."""
-    try:
-        with open(file, "rb") as stream:
-            content = _Unpickler(stream, encoding="latin1").load()
-        if not isinstance(content, dict):
-            raise TypeError(f"a dictionary was expected, not {type(content).__name__}")
-        plain = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
-        return {key: value.array if isinstance(value, _Array) else value for key, value in plain.items()}
-    except _Refused as refused:
-        raise DataError(
-            f"{file}: refused, because it wants to import {refused}.",
-            "A CIFAR file needs no such thing; download it again.",
-        ) from None
-    except Exception as error:
-        raise DataError(
-            f"{file}: truncated or damaged ({str(error) or type(error).__name__}).", "Download it again."
-        ) from None

@@ -70,12 +70,12 @@ class DataSettings(Settings):
 
     ``digits`` needs no path; ``folder`` is a folder of images with or without one sub-folder a class, and with or
     without ``train`` and ``test`` (or ``val``) above them; ``segmentation`` has an image of labels for each image, in
-    the layout of CamVid or of Cityscapes; ``cifar10`` and ``cifar100`` are as torchvision stores them; ``npz`` holds
-    arrays ``images`` (N, H, W) or (N, H, W, 3) uint8, ``labels`` (N,) where there are any, and
-    ``test_images``/``test_labels``.
+    the layout of CamVid or of Cityscapes; ``cifar10`` and ``cifar100`` are as torchvision stores them;
+    ``imagenet16_120`` is the folder of downsampled ImageNet's files; ``npz`` holds arrays ``images`` (N, H, W) or (N,
+    H, W, 3) uint8, ``labels`` (N,) where there are any, and ``test_images``/``test_labels``.
     """
 
-    source: Literal["digits", "folder", "segmentation", "cifar10", "cifar100", "npz"] = "digits"
+    source: Literal["digits", "folder", "segmentation", "cifar10", "cifar100", "imagenet16_120", "npz"] = "digits"
     path: str | None = None
     image_size: int | None = Field(
         None, ge=4, description="side of the square that files are resized to; default of folder: 32"

@@ -47,6 +47,10 @@ def _load(settings: DataSettings) -> ImageData:
         from . import npz
 
         return npz.load(path)
+    if settings.source == "imagenet16_120":
+        from . import imagenet16
+
+        return imagenet16.load(path)
     from . import cifar
 
     return cifar.load(path, settings.source)

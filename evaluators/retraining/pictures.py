@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ..data import cifar, digits, folder, npz
+from ..data import cifar, digits, folder, imagenet16, npz
 from ..data.decoding import open_rgb
 from ..data.images import ImageData, ImageSet
 from ..data.reading import measured
@@ -209,6 +209,7 @@ def recognised(path: str) -> str:
         "cifar10": (place / cifar.FORMATS["cifar10"].folder).is_dir() or (place / "data_batch_1").is_file(),
         "cifar100": (place / cifar.FORMATS["cifar100"].folder).is_dir()
         or ((place / "train").is_file() and (place / "test").is_file()),
+        imagenet16.NAME: (place / imagenet16.TRAIN[0]).is_file(),
         "svhn": any((place / name).is_file() for name in svhn.FILES.values()),
     }
     found = [source for source, there in signs.items() if there]
@@ -222,6 +223,8 @@ def _arrays(path: str, source: str) -> ImageData:
         return digits.load()
     if source == "svhn":
         return svhn.load(path)
+    if source == imagenet16.NAME:
+        return imagenet16.load(path)
     return npz.load(path) if source == "npz" else cifar.load(path, source)
 
 

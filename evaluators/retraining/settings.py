@@ -223,7 +223,7 @@ class PictureSettings(Settings):
     """Labelled images, as they are: resizing is the recipe's affair."""
 
     path: str = Field(min_length=1, description="a folder or file, or 'digits'")
-    source: Literal["auto", "digits", "folder", "cifar10", "cifar100", "svhn", "npz"] = Field(
+    source: Literal["auto", "digits", "folder", "cifar10", "cifar100", "imagenet16_120", "svhn", "npz"] = Field(
         "auto", description="auto: by what lies there"
     )
     limit: int | None = Field(None, ge=2, description="use at most this many training images, a seeded uniform draw")

@@ -18,7 +18,8 @@ from ..objectives import Objective, check_fitted
 from ..randomness import generator
 from ..training import Trained, Training
 from ..training.loop import Report
-from ..training.settings import SupernetSettings
+from ..training.settings import SinglePathSettings, SupernetSettings
+from .loop import SinglePathTraining
 
 
 class SupernetTraining(Evaluator):
@@ -58,7 +59,8 @@ class SupernetTraining(Evaluator):
                 "Pass space.supernet(), such as NASBench201().supernet().",
             )
         check_fitted(space, self.objective, self.images)
-        return Training(
+        kind = SinglePathTraining if isinstance(self.settings, SinglePathSettings) else Training
+        return kind(
             cast(nn.Module, model),
             self.objective,
             self.images,

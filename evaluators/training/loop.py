@@ -184,10 +184,23 @@ class Training(Loop):
     def _setup(self) -> None:
         """Make the optimizers; give them and the network to Fabric."""
         self._choose_layout()
-        self.optimizer = sgd(self.model.parameters(), self.settings)
+        self.optimizer = self._optimizer()
         self.module, self.stepper = self.fabric.setup(self.model, self.optimizer)
         if self.paths is not None:
             self.module.mark_forward_method("forward_path")
+
+    def _optimizer(self) -> torch.optim.SGD:
+        return sgd(self.model.parameters(), self.settings)
+
+    def _before_step(self, epoch: int, step: int) -> None:
+        """Before the gradients of ``step`` are computed."""
+
+    def _clip(self) -> None:
+        """Bound the gradients of a step."""
+        if self.settings.gradient_clip is not None:
+            self.fabric.clip_gradients(
+                self.module, self.stepper, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
+            )
 
     def _begin(self, epoch: int) -> None:
         """The given classes of all images in ``epoch``, on the device; None where the objective makes its targets
@@ -255,13 +268,7 @@ class Training(Loop):
 
     def _epoch(self, epoch: int, first: int) -> None:
         """The steps of ``epoch`` from step ``first`` on."""
-        settings, fabric, module, optimizer, count = (
-            self.settings,
-            self.fabric,
-            self.module,
-            self.stepper,
-            len(self.images),
-        )
+        fabric, module, optimizer, count = self.fabric, self.module, self.stepper, len(self.images)
         self._begin(epoch)
         order = generator(self.seed, "data order", epoch).permutation(count)
         drawn, own = (
@@ -277,13 +284,13 @@ class Training(Loop):
             for p in self.model.parameters():
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         for step in range(first, self.steps_per_epoch):
+            self._before_step(epoch, step)
             x, targets, share = self._prepared(uses, step)
             optimizer.zero_grad(set_to_none=not self.update_all)
             outputs = module(x) if paths is None else self._forward_path(x, paths[step], epoch, step)
             loss = self.objective.loss(outputs, targets)
             fabric.backward(loss * share)
-            if settings.gradient_clip is not None:
-                fabric.clip_gradients(module, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False)
+            self._clip()
             optimizer.step()
             self.meters += self._measured(loss.detach(), outputs, targets)
             self._after_step(epoch, step)

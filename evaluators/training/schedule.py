@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,15 @@ def cosine(settings: TrainingSettings, epoch: int, period: int | None = None) ->
     return share * (low + (high - low) * (1 + math.cos(math.pi * min(epoch, period) / period)) / 2)
 
 
-def sgd(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.SGD:
+def line(settings: TrainingSettings, step: int, steps: int) -> float:
+    """Learning rate of ``step`` (from 0) of ``steps``: from ``learning_rate`` straight to ``final_learning_rate``, which
+    would be that of step ``steps``.
+    """
+    low, high = settings.final_learning_rate, settings.learning_rate
+    return high + (low - high) * step / steps
+
+
+def sgd(parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], settings: TrainingSettings) -> torch.optim.SGD:
     """Stochastic gradient descent as ``settings`` have it."""
     return torch.optim.SGD(
         parameters,

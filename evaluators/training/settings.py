@@ -59,6 +59,37 @@ class SupernetSettings(TrainingSettings):
     )
 
 
+class SinglePathSettings(SupernetSettings):
+    """Training of a single-path supernet that is judged by its weights, with what RLNAS' official training on ImageNet
+    needs besides.
+    """
+
+    schedule: Literal["cosine", "linear"] = Field(
+        "cosine",
+        description="of the learning rate: half a cosine by epochs, or a line by iterations, to final_learning_rate",
+    )
+    clip_value: float | None = Field(None, gt=0, description="largest absolute value of every single gradient")
+    decayed: Literal["all", "convolutions", "convolutions_and_classifier"] = Field(
+        "all", description="what weight decay is for"
+    )
+    normalise: bool = Field(
+        True, description="the images' mean is subtracted and their deviation divided by; false: pixels lie in [0, 1]"
+    )
+    initialisation: Literal["space", "kaiming"] = Field(
+        "space",
+        description="initial weights: the space's own (PyTorch's; RLNAS' in the MobileNet-like space), or those of RLNAS' "
+        "DARTS supernet on ImageNet: He et al.'s uniform ones, and N(0, 0.01) in the classifier",
+    )
+
+    @model_validator(mode="after")
+    def _one_clip(self) -> Self:
+        if self.clip_value is not None and self.gradient_clip is not None:
+            raise ValueError("clip_value and gradient_clip both bound the gradients; give one")
+        if self.schedule == "linear" and self.learning_rate_warmup:
+            raise ValueError("learning_rate_warmup goes with schedule: cosine; a line has none")
+        return self
+
+
 class StandAloneSettings(TrainingSettings):
     """Stand-alone training of one architecture: NAS-Bench-201's 200-epoch recipe (ICLR 2020, table 1)."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nni_plugins.evaluators.retraining.settings import PictureSettings
 
 Data = Annotated[str, typer.Option(help="Folder or file of labelled images, or digits.")]
-Source = Annotated[str, typer.Option(help="auto, digits, folder, cifar10, cifar100, svhn or npz.")]
+Source = Annotated[str, typer.Option(help="auto, digits, folder, cifar10, cifar100, imagenet16_120, svhn or npz.")]
 Limit = Annotated[int | None, typer.Option(help="Use at most so many training images, a seeded draw.")]
 TestLimit = Annotated[int | None, typer.Option(help="The same for test images.")]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.evaluators.training.settings import SinglePathSettings
 
 from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin, search_cost
 from ..one_shot import initial_supernet
@@ -17,7 +17,7 @@ class RLNASPlugin(StrategyPlugin):
     about = "a supernet trained on random labels, ranked by how far its weights turned"
     source = "Zhang et al., CVPR 2021"
     objective = {"name": "random_labels", "classes": 10}
-    training_settings = SupernetSettings
+    training_settings = SinglePathSettings
     search_settings = RLNASSettings
     score = ANGLE
     nni_strategy = "nni_plugins.strategies.rlnas.search:RLNAS"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ from ..nni_base import RankedStrategy
 from ..ranking import Ranked, best
 from .angle import VARIANTS, AngleTable
 from .settings import RLNASSettings
+
+Initialisation = Literal["space", "kaiming"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,33 @@ def rank(
     return evolve(space, table, settings.evolution or EvolutionSettings(), limits, generator(seed, "evolution"))
 
 
-def initialise(space: SearchSpace, seed: int) -> nn.Module:
-    """The supernet of ``space`` with PyTorch's default initial weights drawn from ``seed``."""
+def initialise(space: SearchSpace, seed: int, initialisation: Initialisation = "space") -> nn.Module:
+    """The supernet of ``space`` with initial weights drawn from ``seed``, as
+    :class:`nni_plugins.evaluators.training.settings.SinglePathSettings` has it.
+    """
     with torch_fork(seed, "initialisation"):
-        return space.supernet()
+        supernet = space.supernet()
+        if initialisation == "kaiming":
+            kaiming(supernet)
+    return supernet
+
+
+def kaiming(supernet: nn.Module) -> None:
+    """Draw the weights of RLNAS' DARTS supernet on ImageNet (official ``NetworkImageNet``): convolutions uniform with
+    variance 2 / fan-in, so that an output channel has squared norm 2 in the mean; batch norms 1 and 0; linear layers
+    N(0, 0.01^2), biases 0.
+    """
+    for module in supernet.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, a=0)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.01)
+            nn.init.zeros_(module.bias)
 
 
 def search(
@@ -167,6 +192,8 @@ class RLNAS(RankedStrategy):
         if self.reinitialise:
             with torch_fork(self.training.seed, "initialisation"):
                 fresh = cast(nn.Module, cast(Supernet, supernet).fresh())
+                if getattr(self.training.settings, "initialisation", "space") == "kaiming":
+                    kaiming(fresh)
             supernet.load_state_dict(fresh.state_dict())
         self.result = search(supernet, self.training, self.settings, self.top_k, self.limits)
 
