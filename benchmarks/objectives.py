@@ -53,7 +53,7 @@ TABLE[tuple((lab.bins() // lab.BIN).T)] = np.arange(len(lab.bins()))
 
 def cut(image: Image, grid: int, chosen: npt.NDArray[np.int64], rng: np.random.Generator) -> Any:
     if rng.random() < 0.3:
-        image = np.repeat((image @ np.array(GREY)).round().astype(np.uint8)[:, :, None], 3, axis=2)
+        image = np.repeat((image @ np.array(GREY))[:, :, None], 3, axis=2)
     x = (image.astype(np.float32) / 255 - MEAN) / STD
     cell = len(image) // grid
     tile, label = int(TILE * cell), int(rng.integers(len(chosen)))

@@ -19,7 +19,7 @@ CONVOLUTIONS: dict[str, dict[str, tuple[tuple[float, int], ...]]] = {
 bias.
 
 ``cells``: DARTS (Liu et al., ICLR 2019), its ImageNet form, and ``imagenet_wide``, that of PC-DARTS' search on ImageNet
-(official code); ``nasbench101`` on ImageNet: UnNAS, section 5.2 of the fact sheet; ``nasbench201`` is not defined on
+(official code); ``nasbench101`` on ImageNet: UnNAS (official code); ``nasbench201`` is not defined on
 ImageNet by its authors and takes the same.
 """
 

@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 COLLAPSED = 0.5
 """A cell has collapsed if more than this share of the operations that it takes are skip connections. DARTS' failures on
-RobustDARTS' S1 have 7 of 8 (fact sheet of RobustDARTS' published runs), while DARTS' own best cells have up to 3 of
+RobustDARTS' S1 have 7 of 8 (RobustDARTS' published runs), while DARTS' own best cells have up to 3 of
 8."""
 
 

@@ -12,7 +12,7 @@ RATES = (6, 12, 18)
 def unnas_segmentor(
     architecture: str, channels: int, classes: int = 19, crop: int = 769, cells: int = 12, **options: Any
 ) -> dict[str, Any]:
-    """UnNAS' network for Cityscapes (Liu et al., ECCV 2020, section 4.2 and the official configuration files): trained
+    """UnNAS' network for Cityscapes (Liu et al., ECCV 2020, table 2, and the official configuration files): trained
     from scratch.
 
     The network of ``cells`` cells ends at stride 16, because it has one reduction only; atrous spatial pyramid pooling

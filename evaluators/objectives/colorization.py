@@ -1,5 +1,5 @@
-"""Which colour each pixel of a grey image had: Zhang et al., ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020,
-section 4.1).
+"""Which colour each pixel of a grey image had: Zhang et al., ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020;
+official ``prepare_col``).
 """
 
 from __future__ import annotations

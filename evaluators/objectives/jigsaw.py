@@ -1,5 +1,5 @@
-"""In which order the tiles of an image stand: Noroozi & Favaro, ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020,
-section 4.1).
+"""In which order the tiles of an image stand: Noroozi & Favaro, ECCV 2016, as UnNAS trains it (Liu et al., ECCV 2020;
+official ``prepare_jig``).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ TILE = 0.76
 """Side of a tile in its cell of the grid; the rest is room for the random offset, so that edges do not give the
 neighbour away.
 """
-GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601)."""
+GREY = (0.2125, 0.7154, 0.0721)
+"""Weights of red, green and blue (ITU-R BT.709, as scikit-image's ``rgb2gray``, which the official code calls, rounds
+them)."""
 LEAST = 3
 """Pixels of a cell, at least: then a tile has two."""
 FLAT = 1e-3
@@ -145,6 +146,6 @@ class Jigsaw(Objective):
         """``images`` as float, in [0, 255]; whole numbers still."""
         x = images.float()
         red, green, blue = x.unbind(1)
-        grey = (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2]).round_()[:, None]
+        grey = (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])[:, None]
         chosen = (fraction < self.gray * (1 << RESOLUTION)).float()[:, None, None, None]
         return x.add_((grey - x).mul_(chosen))

@@ -1,4 +1,6 @@
-"""Which way an image was turned: Gidaris et al., ICLR 2018, as UnNAS trains it (Liu et al., ECCV 2020, section 4.1)."""
+"""Which way an image was turned: Gidaris et al., ICLR 2018, as UnNAS trains it (Liu et al., ECCV 2020; official
+``prepare_rot``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The width at which a network has a given size: UnNAS (Liu et al., ECCV 2020, section 4.1) and RLNAS (Zhang et al.,
+"""The width at which a network has a given size: UnNAS (Liu et al., ECCV 2020, tables 1 and 2) and RLNAS (Zhang et al.,
 CVPR 2021, table 3) train every architecture at the channels that bring its multiply-adds, or its parameters, into one
 range. Free of torch: all sizes are closed forms.
 """

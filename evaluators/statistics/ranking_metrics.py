@@ -67,7 +67,7 @@ def spearman(scores: Values, truth: Values) -> float:
 
 def sparse_tau(scores: Values, truth: Values, width: float = 0.1) -> float:
     """Kendall's tau-b with truths in bins of ``width``, so that near-ties do not count. The default is the 1e-3 of
-    "Evaluating the search phase" (section B8 of the fact sheet) in percent.
+    "Evaluating the search phase" (Yu et al., ICLR 2020) in percent.
 
     Raises:
         ConfigError: as :func:`pairwise_accuracy`, or ``width`` is not positive.
@@ -128,7 +128,7 @@ def position_changes(scores: Values, truth: Values) -> Floats:
 def id_sequence_tau(scores: Values, truth: Values, ids: Sequence[int] | None = None) -> float:
     """NOT a rank correlation; only for comparison with published numbers. Kendall's tau between two lists of
     architecture numbers, each in its order from worst to best, as the released code of "Evaluating the search phase"
-    computes it (fact sheet, C15).
+    computes it.
 
     It is Kendall's tau where ``ids`` rise with the truth. With other ``ids`` (the positions, by default) an exactly
     reversed ranking may be far from -1.

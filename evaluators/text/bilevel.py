@@ -1,5 +1,4 @@
-"""DARTS' search of recurrent cells: weights on the training text, architecture parameters on the validation text (fact
-sheet B4).
+"""DARTS' search of recurrent cells: weights on the training text, architecture parameters on the validation text.
 
 An iteration is an architecture step (Adam), then a weight step (SGD). Both texts are read by as many sequences; the
 validation text is read in pieces of equal length and begins anew, with a state of zeros, when it is through.

@@ -1,7 +1,7 @@
 """Settings of texts and of language models. Free of torch, so that NNI's tuner process can read them.
 
 Facts: Yu et al., "Evaluating the Search Phase of NAS", ICLR 2020, section 4 and its cited code, DARTS' ``rnn/train.py``
-and ``rnn/train_search.py`` (Liu et al., ICLR 2019; fact sheet B3 and B4); regularisation after Merity et al.,
+and ``rnn/train_search.py`` (Liu et al., ICLR 2019); regularisation after Merity et al.,
 "Regularizing and Optimizing LSTM Language Models" (AWD-LSTM), ICLR 2018.
 """
 

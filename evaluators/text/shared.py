@@ -1,6 +1,6 @@
 """A recurrent supernet, trained on text one architecture a piece, and architectures evaluated with its weights.
 
-Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020, section 5 (fact sheet B2, B4, B6). As
+Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020, section 5. As
 in the codes of NAO and ENAS, the state that a piece begins with is the one that the previous piece, and so another
 architecture, has left; only an epoch begins with zeros. A step moves only the matrices that its architecture uses: the
 others have no gradient, so nothing decays them either.

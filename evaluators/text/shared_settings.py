@@ -11,7 +11,7 @@ from .settings import SequenceSettings
 
 class SharedTextSettings(SequenceSettings):
     """The defaults are NAO's search on Penn Treebank with weight sharing (``NAO-WS/rnn/train_search.sh`` and
-    ``train_search.py``; fact sheet B4).
+    ``train_search.py``).
 
     The *evaluation* hyper-parameters with which Yu et al. (ICLR 2020, section 5) study shared weights are those of
     :class:`LanguageModelSettings`: learning rate 20, gradient norm 0.25, 64 sequences, and averaged weights at the end.

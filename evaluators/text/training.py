@@ -1,6 +1,4 @@
-"""Stand-alone training of a recurrent language model: SGD, then averaged SGD (Merity et al., AWD-LSTM, ICLR 2018; fact
-sheet B3).
-"""
+"""Stand-alone training of a recurrent language model: SGD, then averaged SGD (Merity et al., AWD-LSTM, ICLR 2018)."""
 
 from __future__ import annotations
 

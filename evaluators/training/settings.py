@@ -19,9 +19,7 @@ MAY_CHANGE = frozenset({"checkpoint_seconds", "accelerator"})
 
 
 class TrainingSettings(Settings):
-    """One training by SGD. The defaults train RLNAS' NAS-Bench-201 supernet (official ``SPOS.config``; fact sheet
-    section 3).
-    """
+    """One training by SGD. The defaults train RLNAS' NAS-Bench-201 supernet (official ``SPOS.config``)."""
 
     epochs: int = Field(250, ge=1)
     batch_size: int = Field(64, ge=2)
@@ -129,7 +127,7 @@ class StabilitySettings(Settings):
 class BilevelSettings(TrainingSettings):
     """Differentiable search: weights by SGD on one half of the images, architecture parameters by Adam on the other.
 
-    The defaults are DARTS' search on CIFAR-10 (ICLR 2019, official code; fact sheet section 1.4).
+    The defaults are DARTS' search on CIFAR-10 (ICLR 2019, official code).
     """
 
     epochs: int = Field(50, ge=1)

@@ -2,7 +2,7 @@
 and decays more.
 
 Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, sections 4.3 and 5.1, with
-the numbers of the official code (fact sheet, section 5.2). With an eigenvalue every k epochs, local averages over the
+the numbers of the official code. With an eigenvalue every k epochs, local averages over the
 window w, and the lag d:
 
 - LA_j is the mean of the values j - w//2 to j + w//2, as far as they exist on the left; the newest one is therefore

@@ -1,7 +1,7 @@
 """Cells whose nodes read any two earlier states, the same one twice if they like: NASNet, AmoebaNet, PNAS and NAO.
 
 Facts: Zoph et al., CVPR 2018; Real et al., AAAI 2019; Liu et al., ECCV 2018; Luo et al., "Understanding and Improving
-One-shot Neural Architecture Optimization", 2019 (NAO-V2), section A1 of the fact sheet.
+One-shot Neural Architecture Optimization", 2019 (NAO-V2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The weight-sharing network of :class:`nni_plugins.spaces.cells.nasnet.SlotSpace` (NAO-V2, fact sheet A2)."""
+"""The weight-sharing network of :class:`nni_plugins.spaces.cells.nasnet.SlotSpace` (NAO-V2)."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class LiveCells:
         the input.
 
         Those that feed the output share its channels equally, and the first of them take one more each of what remains;
-        any other has as many as the widest that it feeds (Ying et al., section 2.2; sheet on UnNAS, section 5.2).
+        any other has as many as the widest that it feeds (Ying et al., section 2.2; UnNAS' official code).
         """
         pairs = edges(self.nodes)
         feeds = {i: self.edges[e] for e, (i, j) in enumerate(pairs) if j == self.nodes + 1 and i}

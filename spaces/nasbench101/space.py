@@ -1,5 +1,5 @@
-"""The NAS-Bench-101 space described without weights: Ying et al., "NAS-Bench-101", ICML 2019; networks as in UnNAS,
-fact sheet 5.2.
+"""The NAS-Bench-101 space described without weights: Ying et al., "NAS-Bench-101", ICML 2019; networks as in UnNAS'
+official code.
 """
 
 from __future__ import annotations

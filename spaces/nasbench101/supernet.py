@@ -1,7 +1,7 @@
 """The weight-sharing network of the NAS-Bench-101 space: operations at full width, of which a cell takes the first
 channels.
 
-As in Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020 (fact sheet B8): an operation on
+As in Yu et al., "Evaluating the Search Phase of Neural Architecture Search", ICLR 2020: an operation on
 c channels uses the first c rows and columns of the convolution on all channels, and the first c entries of its batch
 norm.
 """

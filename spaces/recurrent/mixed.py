@@ -1,5 +1,4 @@
-"""The mixed recurrent cell of DARTS' search on Penn Treebank, and what is derived from it (Liu et al., ICLR 2019; fact
-sheet B4).
+"""The mixed recurrent cell of DARTS' search on Penn Treebank, and what is derived from it (Liu et al., ICLR 2019).
 
 Letters as in ``network.py``, and N nodes. Edge (i, j) leads from state i to node j > i; edges are numbered node by
 node, so there are N (N + 1) / 2. With p = softmax(alphas) over none and the four activations, node j is the sum over i

@@ -1,8 +1,7 @@
 """Language models of recurrent cells, and the parts that they share with the supernet.
 
-Letters: T steps, B sequences, E = embedding, H = hidden, V = words. The model is that of DARTS (Liu et al., ICLR 2019;
-fact sheet B1, B3), whose regularisation is AWD-LSTM's (Merity et al., ICLR 2018): masks of dropout are drawn once a
-sequence, not a step.
+Letters: T steps, B sequences, E = embedding, H = hidden, V = words. The model is that of DARTS (Liu et al., ICLR 2019),
+whose regularisation is AWD-LSTM's (Merity et al., ICLR 2018): masks of dropout are drawn once a sequence, not a step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The space of recurrent cells without weights. Facts: Yu et al., "Evaluating the Search Phase of NAS", ICLR 2020; fact
-sheet B1, B2.
-"""
+"""The space of recurrent cells without weights. Facts: Yu et al., "Evaluating the Search Phase of NAS", ICLR 2020."""
 
 from __future__ import annotations
 

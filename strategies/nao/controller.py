@@ -1,5 +1,4 @@
-"""NAO's encoder, predictor and decoder. Facts: "Neural Architecture Optimization", section 3; NAO-V2's sizes (fact
-sheet A6).
+"""NAO's encoder, predictor and decoder. Facts: "Neural Architecture Optimization", section 3; NAO-V2's sizes.
 
 Shapes: n architectures, D tokens of each, S = D / group steps of the encoder, H hidden, V vocabulary.
 """

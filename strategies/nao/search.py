@@ -1,6 +1,6 @@
 """NAO without weight sharing: every architecture is evaluated for itself, by training or from a table.
 
-"Neural Architecture Optimization", algorithm 1; the rounds of NAO-V2 (fact sheet A5). The original used 600 random
+"Neural Architecture Optimization", algorithm 1; the rounds of NAO-V2. The original used 600 random
 architectures and the best 100 as seeds, moved by lambda = 10, 20, 30; for tables all sizes can be smaller.
 """
 

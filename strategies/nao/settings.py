@@ -1,6 +1,4 @@
-"""Settings of NAO. Free of torch, so that NNI's tuner process can check them. Defaults are NAO-V2's (official code;
-fact sheet A5, A6).
-"""
+"""Settings of NAO. Free of torch, so that NNI's tuner process can check them. Defaults are NAO-V2's (official code)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Architectures as token sequences, the form that NAO's encoder reads and its decoder writes. Free of torch.
 
 Index rows are integer arrays (n, D), entry d the position of the chosen value among decision d's values. A sequence has
-one token a decision. Facts: Luo et al., "Neural Architecture Optimization", NeurIPS 2018, section 3.1; NAO-V2's code
-(fact sheet A1, A6).
+one token a decision. Facts: Luo et al., "Neural Architecture Optimization", NeurIPS 2018, section 3.1; NAO-V2's code.
 """
 
 from __future__ import annotations

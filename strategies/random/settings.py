@@ -1,7 +1,7 @@
 """Settings of random search with shared weights, and of ranking candidates by them. Free of torch.
 
 Li & Talwalkar, "Random search and reproducibility for neural architecture search", UAI 2019; hyper-parameters on
-NAS-Bench-201 from AutoDL-Projects (fact sheet, section 4).
+NAS-Bench-201 from AutoDL-Projects.
 """
 
 from __future__ import annotations

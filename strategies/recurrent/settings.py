@@ -1,6 +1,6 @@
 """Settings of searches of recurrent cells. Free of torch.
 
-Facts: Yu et al., ICLR 2020, section 4, and the code that it cites (fact sheet B4). DARTS' are
+Facts: Yu et al., ICLR 2020, section 4, and the code that it cites. DARTS' are
 :class:`nni_plugins.evaluators.text.settings.LanguageSearchSettings`.
 """
 
@@ -43,7 +43,7 @@ class NAOTextTraining(SharedTextSettings):
 
 
 class ENASTextTraining(SharedTextSettings):
-    """ENAS' own numbers, where the class above has them (fact sheet B4: epochs, batch; its learning rate and clip are
+    """ENAS' own numbers, where the class above has them (epochs, batch; its learning rate and clip are
     NAO's, too).
     """
 

@@ -105,6 +105,7 @@ def test_tiles_have_no_mean_and_unit_deviation_and_flat_ones_are_zero() -> None:
 
 
 def test_greying() -> None:
+    """As the official code: scikit-image's ``rgb2gray`` (ITU-R BT.709), not rounded to bytes."""
     objective = Jigsaw(2, gray=0.3)
     pixels = images(1, size=12).images
     plain, grey = (prepared(objective, pixels, drawn(objective, 0, grey=g))[0] for g in (0.31, 0.29))
@@ -113,7 +114,7 @@ def test_greying() -> None:
         and torch.equal(grey[:, :, 0], grey[:, :, 1])
         and torch.equal(grey[:, :, 0], grey[:, :, 2])
     )
-    luma = (pixels.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1).round()[:, :4, :4]
+    luma = (pixels.float() * torch.tensor([0.2125, 0.7154, 0.0721])[:, None, None]).sum(1)[:, :4, :4]
     expected = (luma - luma.mean()) / luma.std(correction=0)
     assert torch.allclose(grey[0, 0, 0], expected[0], atol=1e-4)
 

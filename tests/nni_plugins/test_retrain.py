@@ -206,7 +206,7 @@ def test_recipes(run: Cli, tmp_path: Path) -> None:
 
 
 def test_width(run: Cli) -> None:
-    """UnNAS' rule (section 4.1): even widths with 500 to 600 million multiply-adds; DARTS-V2 has 48 channels in its
+    """UnNAS' rule: even widths with 500 to 600 million multiply-adds; DARTS-V2 has 48 channels in its
     paper.
     """
     rows = run("width", "darts_v2", "--macs", "500e6", "600e6", "--json").json["widths"]

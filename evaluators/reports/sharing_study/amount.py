@@ -1,5 +1,4 @@
-"""More sharing, worse ranking? Cells in groups by the number of shared matrices before the searched node (fact sheet
-B7).
+"""More sharing, worse ranking? Cells in groups by the number of shared matrices before the searched node.
 
 The groups also differ in depth, so positions with shared weights alone say nothing: a deeper cell may deserve a worse
 one. What counts is the change of position, shared minus stand-alone.

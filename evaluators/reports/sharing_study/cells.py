@@ -54,8 +54,7 @@ def whole_space(space: RecurrentCell) -> Cells:
 
 
 def amount_cells(space: RecurrentCell, fixed: Sequence[str] = ("tanh", "tanh")) -> Cells:
-    """The 12 cells of three nodes whose first two are fixed, the second reading the first (paper, section 5; fact sheet
-    B7).
+    """The 12 cells of three nodes whose first two are fixed, the second reading the first (paper, section 5).
 
     Group g has the third node's input g, so that g matrices of the fixed nodes lie on the way to it: none, W_1, or W_1
     and W_2. All cells share these (and W_0 and the words' vectors), for the output is the mean of all nodes; what

@@ -1,5 +1,5 @@
 """One run with shared weights: every piece of text trains one of the cells, drawn uniformly, and in the end all are
-ranked (fact sheet B6).
+ranked.
 """
 
 from __future__ import annotations

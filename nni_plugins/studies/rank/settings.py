@@ -1,4 +1,4 @@
-"""Settings of a ranking study. The defaults are NAO-V2's (section 3; fact sheet, A3 and A9). Free of torch."""
+"""Settings of a ranking study. The defaults are NAO-V2's (section 3). Free of torch."""
 
 from __future__ import annotations
 
