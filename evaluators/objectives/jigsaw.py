@@ -143,9 +143,9 @@ class Jigsaw(Objective):
         return x.div_(deviation.clamp_min_(FLAT)).permute(0, 1, 4, 2, 3)
 
     def _greyed(self, images: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
-        """``images`` as float, in [0, 255]; whole numbers still."""
+        """``images`` as float, in [0, 255]; grey ones are no whole numbers."""
         x = images.float()
         red, green, blue = x.unbind(1)
         grey = (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])[:, None]
-        chosen = (fraction < self.gray * (1 << RESOLUTION)).float()[:, None, None, None]
-        return x.add_((grey - x).mul_(chosen))
+        chosen = (fraction < self.gray * (1 << RESOLUTION))[:, None, None, None]
+        return torch.where(chosen, grey, x)
