@@ -47,7 +47,14 @@ from nni_plugins.spaces import (
     SearchSpace,
     head_modules,
 )
-from nni_plugins.spaces.mixed import MixedOptions, MixedSupernet
+from nni_plugins.spaces.mixed import (
+    GumbelOptions,
+    GumbelSupernet,
+    MixedOptions,
+    MixedSupernet,
+    SampledOptions,
+    UniformSupernet,
+)
 from nni_plugins.strategies.rlnas.angle import AngleTable
 
 from .device import DEVICE, waits
@@ -158,12 +165,15 @@ def test_a_step_in_half_precision_reads_whether_a_gradient_has_overflowed() -> N
 
 # -- differentiable search ---------------------------------------------------------------------------------------------
 SEARCHES = {"DARTS": MixedOptions("B"), "RF-DARTS": MixedOptions("C", pool_affine=True)}
+Kind = type[MixedSupernet] | type[UniformSupernet] | type[GumbelSupernet]
 
 
-def differentiable(accelerator: str, images: ImageSet, options: MixedOptions, **changes: Any) -> dict[str, Any]:
+def differentiable(
+    accelerator: str, images: ImageSet, options: Any, kind: Kind = MixedSupernet, **changes: Any
+) -> dict[str, Any]:
     """The numbers of a search by ``options``."""
     with torch_fork(0, "test"):
-        model = MixedSupernet(SPACE.with_classes(4), options)
+        model = kind(SPACE.with_classes(4), options)
     settings = read(BilevelSettings, {**VALUES, "epochs": 1, "accelerator": accelerator, **changes})
     found = BilevelTraining(model, RandomLabels(4), images, settings, 0).run()
     return {**numbers(found), "genotypes": found.genotypes}
@@ -182,6 +192,26 @@ def test_an_iteration_of_a_differentiable_search_is_that_of_the_cpu_and_waits_fo
         return differentiable(where, images, SEARCHES[name], **options)
 
     assert_as_on_cpu(run, 1e-8)
+
+
+def test_an_iteration_of_setn_is_that_of_the_cpu_and_waits_for_nothing() -> None:
+    """Its paths are drawn by the CPU."""
+
+    def run(where: str, steps: int) -> dict[str, Any]:
+        images = coloured(2 * BATCH * steps)
+        return differentiable(where, images, SampledOptions("B"), UniformSupernet, precision="64-true")
+
+    assert_as_on_cpu(run, 1e-8)
+
+
+def test_an_iteration_of_gdas_waits_for_its_two_draws() -> None:
+    """Which operations a pass runs follows from architecture parameters and noise of the device: one wait for each of
+    the two passes. The noise is not that of the CPU, so neither are the numbers.
+    """
+    found = waits_a_step(
+        lambda steps: differentiable("auto", coloured(2 * BATCH * steps), GumbelOptions("B"), GumbelSupernet)
+    )
+    assert sum(found.values()) == 2 and all("sampled.py" in place for place in found), found
 
 
 def test_an_eigenvalue_is_that_of_the_cpu() -> None:
