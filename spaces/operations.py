@@ -74,11 +74,12 @@ class FactorizedConv(nn.Sequential):
 
 class FactorizedReduce(Strided):
     """ReLU; two 1x1 convolutions of stride 2, the second shifted by one pixel, side by side; batch norm. Odd sizes are
-    rounded up.
+    rounded up. ``relu=False`` leaves the ReLU out (NAO's skip connections).
     """
 
-    def __init__(self, inputs: int, outputs: int, affine: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, affine: bool = True, relu: bool = True) -> None:
         super().__init__()
+        self.relu = relu
         self.conv_1 = Pointwise(inputs, outputs - outputs // 2, stride=2)
         self.conv_2 = Pointwise(inputs, outputs // 2, stride=2)
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
@@ -89,10 +90,10 @@ class FactorizedReduce(Strided):
         self.shift = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.after_relu(F.relu(x))
+        return self.after_relu(F.relu(x) if self.relu else x)
 
     def after_relu(self, x: torch.Tensor) -> torch.Tensor:
-        """All but the ReLU."""
+        """All that follows the ReLU."""
         return cast(torch.Tensor, self.bn(torch.cat([self.conv_1(x), self.conv_2(self.shifted(x))], 1)))
 
     def shifted(self, x: torch.Tensor) -> torch.Tensor:
@@ -142,7 +143,7 @@ class State:
     def through(self, operation: nn.Module) -> torch.Tensor:
         """``operation(x)``."""
         if isinstance(operation, FactorizedReduce):
-            return operation.after_relu(self.positive)
+            return operation.after_relu(self.positive if operation.relu else self.x)
         layers = list(operation) if isinstance(operation, nn.Sequential) else []
         if not layers or not isinstance(layers[0], nn.ReLU):
             return cast(torch.Tensor, operation(self.x))
@@ -158,7 +159,12 @@ def average_pool(kernel: int = 3, stride: int = 1) -> nn.Module:
 
 
 def candidate(
-    name: str, channels: int, stride: int = 1, affine: bool = True, pool_norm: bool | None = None
+    name: str,
+    channels: int,
+    stride: int = 1,
+    affine: bool = True,
+    pool_norm: bool | None = None,
+    skip_relu: bool = True,
 ) -> nn.Module:
     """The operation called ``name`` on ``channels`` channels.
 
@@ -169,6 +175,7 @@ def candidate(
         affine: whether batch norms learn scale and shift.
         pool_norm: a batch norm after pooling, affine or not; none by default. Supernets have it, stand-alone networks
             do not.
+        skip_relu: whether a skip connection of stride 2 begins with a ReLU.
     """
     family, kernel = parse(name)
     if family == "none":
@@ -176,7 +183,7 @@ def candidate(
     if family == "noise":
         return Noise(stride)
     if family == "skip_connect":
-        return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+        return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine, skip_relu)
     if family in ("avg_pool", "max_pool"):
         pool = (
             average_pool(kernel, stride) if family == "avg_pool" else nn.MaxPool2d(kernel, stride, padding=kernel // 2)

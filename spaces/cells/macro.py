@@ -31,9 +31,13 @@ class CellShape:
 
 @dataclass(frozen=True)
 class Macro:
-    """Everything but the cells. ``calibrate``: ``always`` passes both inputs of a cell through ReLU-convolution-batch
-    norm or a factorized reduction (DARTS); ``when_needed`` leaves inputs that have the right shape as they are
-    (NAO)."""
+    """Everything but the cells.
+
+    ``calibrate``: ``always`` passes both inputs of a cell through ReLU-convolution-batch norm or a factorized reduction
+    (DARTS); ``when_needed`` leaves inputs that have the right shape as they are (NAO). ``skip_relu``: whether the
+    factorized reductions of skip connections and of unread inputs begin with a ReLU (DARTS) or not (NAO's
+    ``operations.py``); those that calibrate always do.
+    """
 
     stem: Stem
     width: int
@@ -43,6 +47,7 @@ class Macro:
     head: Head
     input_channels: int
     calibrate: str = "always"
+    skip_relu: bool = True
 
     @property
     def imagenet(self) -> bool:

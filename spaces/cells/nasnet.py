@@ -36,7 +36,10 @@ class SlotSpace(CellSpace):
     into the output, then how many are.
     """
 
-    def __init__(self, nodes: int, operations: Sequence[str], concat: str, calibrate: str, **macro: Any) -> None:
+    def __init__(self, nodes: int, operations: Sequence[str], concat: str, nao: bool = False, **macro: Any) -> None:
+        """``nao``: calibrations and skip connections of stride 2 are NAO's instead of DARTS'; see
+        :class:`nni_plugins.spaces.cells.macro.Macro`.
+        """
         at_least(nodes=(nodes, 1))
         if nodes > 10:
             raise SpaceError(f"nodes <= 10 must hold, but got nodes={nodes}.")
@@ -54,7 +57,8 @@ class SlotSpace(CellSpace):
         for cell, node, k in self.slots:
             decisions.append(Decision(f"{cell}_{node}_input_{k}", tuple(str(i) for i in range(node))))
             decisions.append(Decision(f"{cell}_{node}_op_{k}", self.operations))
-        super().__init__(decisions, nodes, calibrate=calibrate, **macro)
+        calibrate = "when_needed" if nao else "always"
+        super().__init__(decisions, nodes, calibrate=calibrate, skip_relu=not nao, **macro)
 
     # -- codecs --------------------------------------------------------------------------------------------------------
     def genotype(self, architecture: Architecture) -> Genotype:
@@ -227,8 +231,14 @@ class NASNet(SlotSpace):
         head: str | Mapping[str, Any] | Head = "linear",
         input_channels: int = 3,
     ) -> None:
-        macro = {"channels": channels, "cells": cells, "classes": classes, "stem": stem, "reductions": reductions}
-        super().__init__(nodes, operations, concat, "always", **macro, head=head, input_channels=input_channels)
+        macro: dict[str, Any] = {
+            "channels": channels,
+            "cells": cells,
+            "classes": classes,
+            "stem": stem,
+            "reductions": reductions,
+        }
+        super().__init__(nodes, operations, concat, **macro, head=head, input_channels=input_channels)
 
     def config(self) -> dict[str, Any]:
         return {"nodes": self.nodes, "operations": list(self.operations), "concat": self.concat, **self._macro_config()}
@@ -248,8 +258,9 @@ class NAO(SlotSpace):
     __doc__ = f"""NAO's space: five nodes, two inputs each, loose ends; 40 integers an architecture, ``input operation input operation`` a node,
     the normal cell's twenty first. Index rows are those integers.
 
-    Unlike DARTS' network, an input of a cell that already has the right shape is used as it is. Depth is ``cells = 3 N + 2``: 11 in the
-    search, 20 on CIFAR, 14 on ImageNet.
+    Unlike in DARTS' network, an input of a cell that already has the right shape is used as it is, and a skip connection of stride 2, or
+    an unread input that a reduction cell joins, is reduced without a ReLU. Depth is ``cells = 3 N + 2``: 11 in the search, 20 on CIFAR,
+    14 on ImageNet.
 
     Args:
         operations: ``small``, five, or ``middle``, ten.{MACRO}
@@ -271,12 +282,18 @@ class NAO(SlotSpace):
         if operations not in NAO_OPERATIONS:
             raise SpaceError(f"operations: unknown set {shown(operations)}; {closest(str(operations), NAO_OPERATIONS)}")
         self.operation_set = operations
-        macro = {"channels": channels, "cells": cells, "classes": classes, "stem": stem, "reductions": reductions}
+        macro: dict[str, Any] = {
+            "channels": channels,
+            "cells": cells,
+            "classes": classes,
+            "stem": stem,
+            "reductions": reductions,
+        }
         super().__init__(
             5,
             NAO_OPERATIONS[operations],
             "loose_ends",
-            "when_needed",
+            nao=True,
             **macro,
             head=head,
             input_channels=input_channels,

@@ -85,11 +85,13 @@ class Cell(nn.Module):
         self.genotype = genotype
         self.calibrations = nn.ModuleList(calibration(macro, shape, position, inputs[position]) for position in (0, 1))
         self.operations = nn.ModuleList(
-            candidate(name, shape.channels, 2 if shape.reduction and state < 2 else 1)
+            candidate(name, shape.channels, 2 if shape.reduction and state < 2 else 1, skip_relu=macro.skip_relu)
             for name, state in genotype.edges()
         )
         unread = [state for state in genotype.concat if state < 2] if shape.reduction else []
-        self.joined = nn.ModuleDict({str(state): FactorizedReduce(shape.channels, shape.channels) for state in unread})
+        self.joined = nn.ModuleDict(
+            {str(s): FactorizedReduce(shape.channels, shape.channels, relu=macro.skip_relu) for s in unread}
+        )
         self.register_buffer("drop_probability", torch.zeros(()), persistent=False)
 
     def forward(self, s0: torch.Tensor, s1: torch.Tensor) -> torch.Tensor:

@@ -74,13 +74,14 @@ class SlotCell(nn.Module):
         self.kind, self.channels, self.nodes = int(shape.reduction), shape.channels, space.nodes
         self.names = space.operations
         self.calibrations = nn.ModuleList(calibration(space.macro, shape, p, inputs[p], affine) for p in (0, 1))
+        relu = space.macro.skip_relu
         self.slots = nn.ModuleList()
         for node in range(2, space.nodes + 2):
             for _ in (0, 1):
                 slot = nn.ModuleList()
                 for name in space.operations:
                     built = [
-                        candidate(name, shape.channels, 2 if shape.reduction and i < 2 else 1, affine)
+                        candidate(name, shape.channels, 2 if shape.reduction and i < 2 else 1, affine, skip_relu=relu)
                         for i in range(node)
                     ]
                     reducing = (
@@ -95,7 +96,9 @@ class SlotCell(nn.Module):
             )
             self.norm = nn.BatchNorm2d(shape.channels, affine=affine)
             if shape.reduction:
-                self.reduces = nn.ModuleList(FactorizedReduce(shape.channels, shape.channels, affine) for _ in (0, 1))
+                self.reduces = nn.ModuleList(
+                    FactorizedReduce(shape.channels, shape.channels, affine, relu) for _ in (0, 1)
+                )
 
     def run(
         self, s0: torch.Tensor, s1: torch.Tensor, slots: Sequence[Sequence[Sequence[Any]]], joined: Sequence[Any]

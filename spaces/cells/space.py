@@ -53,6 +53,7 @@ class CellSpace(ImageSpace):
         head: str | Mapping[str, Any] | Head,
         input_channels: int,
         calibrate: str = "always",
+        skip_relu: bool = True,
     ) -> None:
         at_least(channels=(channels, 1), cells=(cells, 3), reductions=(reductions, 0))
         if reductions > 2:
@@ -60,7 +61,15 @@ class CellSpace(ImageSpace):
         super().__init__(decisions, classes, head, input_channels)
         self.nodes = nodes
         self.macro = Macro(
-            Stem.of(stem, "cells", channels), channels, cells, reductions, classes, self.head, input_channels, calibrate
+            Stem.of(stem, "cells", channels),
+            channels,
+            cells,
+            reductions,
+            classes,
+            self.head,
+            input_channels,
+            calibrate,
+            skip_relu,
         )
 
     def _macro_config(self) -> dict[str, Any]:
