@@ -8,7 +8,8 @@ A query tells CIFAR-10's validation accuracy after 200 epochs. Regret: the best 
 the benchmark's seeds) minus that of the queried cell with the best validation accuracy, in percent. Each run is a file
 of its own: a killed study goes on where it was, and several processes may run the same command. NAO, Random and TPE are
 the Python classes that NNI's dispatcher drives, here driven directly; RegularizedEvolution is NNI's strategy class with
-an engine that looks values up.
+an engine that looks values up. NNI's Random and TPE never suggest anything twice: a grid over the space replaces what is
+repeated, and it is said how often; ``TPE, repeats`` and ``TPESearch`` in experiments ask for it again.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from nni_plugins.evaluators.tables.table import Table, nasbench201_table
 from nni_plugins.spaces import Architecture, NASBench201
 from nni_plugins.strategies.base import Problem
 from nni_plugins.strategies.limits import Limits
-from nni_plugins.strategies.queries.methods import ask_by_evolution
+from nni_plugins.strategies.queries.methods import ask_by_evolution, ask_by_tpe
 from nni_plugins.strategies.queries.questions import Questions
-from nni_plugins.strategies.queries.settings import EvolutionSearchSettings
+from nni_plugins.strategies.queries.settings import EvolutionSearchSettings, TPESearchSettings
 
 CHECKPOINTS = (50, 100, 200, 500)
 NAO_SMALL: dict[str, Any] = {"initial": 50, "proposals": {"seeds": 25, "new": 25}}
@@ -62,10 +63,24 @@ class Queries:
         return float(self.values[row])
 
 
-def drive(tuner: Any, space: dict[str, Any], look: Queries, queries: int) -> None:
-    """What NNI's dispatcher does, one trial at a time."""
+class Replaced:
+    """NNI's ``Deduplicator``, of which is counted how often it replaces a suggestion."""
+
+    def __init__(self, dedup: Any) -> None:
+        self.dedup, self.count = dedup, 0
+
+    def __call__(self, parameters: Any) -> Any:
+        kept = self.dedup(parameters)
+        self.count += kept is not parameters
+        return kept
+
+
+def drive(tuner: Any, space: dict[str, Any], look: Queries, queries: int) -> int:
+    """What NNI's dispatcher does, one trial at a time; returns how many suggestions NNI replaced."""
     sent: dict[int, Any] = {}
     tuner.update_search_space(space)
+    replaced = Replaced(getattr(tuner, "dedup", lambda parameters: parameters))
+    tuner.dedup = replaced
     for number in range(queries):
         given = tuner.generate_multiple_parameters(
             [number], st_callback=lambda n, parameters: sent.update({n: parameters})
@@ -73,6 +88,7 @@ def drive(tuner: Any, space: dict[str, Any], look: Queries, queries: int) -> Non
         parameters = given[0] if given else sent.pop(number)
         tuner.receive_trial_result(number, parameters, look(parameters))
         tuner.trial_end(number, True)
+    return replaced.count
 
 
 class LookedUp(Questions):
@@ -93,8 +109,8 @@ def evolve(look: Queries, queries: int, seed: int, **arguments: Any) -> None:
     ask_by_evolution(LookedUp(look, queries), EvolutionSearchSettings(queries=queries, **arguments), seed)
 
 
-def run(method: str, seed: int, look: Queries, queries: int) -> None:
-    """``queries`` look-ups by ``method``."""
+def run(method: str, seed: int, look: Queries, queries: int) -> int:
+    """``queries`` look-ups by ``method``; returns how many of its suggestions were replaced."""
     from nni.algorithms.hpo.random_tuner import RandomTuner
     from nni.algorithms.hpo.tpe_tuner import TpeTuner
 
@@ -102,10 +118,14 @@ def run(method: str, seed: int, look: Queries, queries: int) -> None:
 
     space = look.table.space.nni_search_space()
     if method == "Random":
-        drive(RandomTuner(seed=seed), space, look, queries)
-    elif method == "TPE":
-        drive(TpeTuner(optimize_mode="maximize", seed=seed), space, look, queries)
-    elif method == "RegularizedEvolution":
+        return drive(RandomTuner(seed=seed), space, look, queries)
+    if method == "TPE":
+        return drive(TpeTuner(optimize_mode="maximize", seed=seed), space, look, queries)
+    if method == "TPE, repeats":
+        questions = LookedUp(look, queries)
+        ask_by_tpe(questions, TPESearchSettings(queries=queries), seed)
+        return questions.replaced
+    if method == "RegularizedEvolution":
         evolve(look, queries, seed)
     elif method == "RegularizedEvolution, small":
         evolve(look, queries, seed, population_size=20, sample_size=5, mutation_prob=1 / 6)
@@ -115,9 +135,10 @@ def run(method: str, seed: int, look: Queries, queries: int) -> None:
             drive(
                 NAOTuner(threaded=False, seed=seed, controller=NAO_VARIANTS[method], **NAO_SMALL), space, look, queries
             )
+    return 0
 
 
-METHODS = ("Random", "TPE", "RegularizedEvolution", "RegularizedEvolution, small", *NAO_VARIANTS)
+METHODS = ("Random", "TPE", "TPE, repeats", "RegularizedEvolution", "RegularizedEvolution, small", *NAO_VARIANTS)
 
 
 def name(method: str, seed: int) -> str:
@@ -138,11 +159,12 @@ def study(table: Table, methods: list[str], seeds: int, queries: int, output: Pa
                 if path.exists():
                     continue
                 look, start = Queries(table, "cifar10_val_200"), time.process_time()
-                run(method, seed, look, queries)
+                replaced = run(method, seed, look, queries)
                 seconds = time.process_time() - start
                 atomic_write(path, ("row\n" + "\n".join(map(str, look.rows)) + "\n").encode())
                 print(
-                    f"{method}, seed {seed}: {len(look.rows)} queries, {len(set(look.rows))} different, {seconds:.1f} s of CPU",
+                    f"{method}, seed {seed}: {len(look.rows)} queries, {len(set(look.rows))} different, {replaced} replaced, "
+                    f"{seconds:.1f} s of CPU",
                     flush=True,
                 )
 

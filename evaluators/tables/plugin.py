@@ -48,11 +48,11 @@ class TablePlugin(EvaluatorPlugin):
         """The table, read once.
 
         Raises:
-            TableError: it cannot be read, or lacks a metric; ConfigError: it is of another space.
+            TableError: it cannot be read, or lacks a metric or some of its values; ConfigError: it is of another space.
         """
         table = open_table(self.settings.table, self.space, "table")
         for metric in (self.settings.metric, self.settings.compared):
-            table.metric(metric)
+            table.check_whole(metric)
         return table
 
     @property

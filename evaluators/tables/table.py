@@ -56,6 +56,20 @@ class Table:
             raise TableError(f"{self.name} has no metric {name!r}; {closest(name, self.metrics)}")
         return self.metrics[name]
 
+    def check_whole(self, metric: str) -> None:
+        """Refuse gaps before anything is looked up, instead of in the middle of a search.
+
+        Raises:
+            TableError: no such metric, or an architecture without a value.
+        """
+        gaps = np.flatnonzero(np.isnan(self.metric(metric)))
+        if len(gaps):
+            more = f" and {len(gaps) - 1:,} more" if len(gaps) > 1 else ""
+            raise TableError(
+                f"{self.name} has no {metric} for {self.space.to_string(self.architectures[gaps[0]])}{more}.",
+                "Use another metric, or leave these architectures out.",
+            )
+
     def value(self, architecture: Architecture, metric: str) -> float:
         """One architecture's metric.
 
@@ -80,10 +94,10 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
     """Read a CSV (``.csv``, ``.csv.gz``) with one row an architecture, or an NPZ with equally long arrays.
 
     The column (or array) ``architecture`` or ``arch_str`` holds the space's native string; every numeric one is a
-    metric.
+    metric. A value may be missing (an empty cell, or NaN), but not be infinite.
 
     Raises:
-        TableError: unreadable, damaged, wants to run code, an unknown architecture, or no metric.
+        TableError: unreadable, damaged, wants to run code, an unknown architecture, no metric, or an infinite value.
     """
     path = Path(path)
     try:
@@ -174,6 +188,10 @@ def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]]) -> T
     if not metrics:
         raise ValueError("no numeric column")
     architectures = tuple(space.parse(text) for text in columns[key])
+    for column, numbers in metrics.items():
+        if np.isinf(numbers).any():
+            row = int(np.flatnonzero(np.isinf(numbers))[0])
+            raise ValueError(f"{column} of {columns[key][row]} is {numbers[row]}")
     if len(set(architectures)) != len(architectures):
         raise ValueError(f"{len(architectures) - len(set(architectures))} architectures stand in it twice")
     return Table(name, space, architectures, metrics)

@@ -18,6 +18,7 @@ from ..experiment.file import load_yaml, objective_problems, read_experiment, re
 from ..experiment.kinds import load_experiment
 from ..experiment.store import CONFIG, read_settings
 from ..studies.compare.experiment import CompareExperiment, owner
+from ..studies.compare.settings import RANDOM
 from .console import AsJson, app, console, emit, grid
 from .running import Output, Processes
 
@@ -90,7 +91,7 @@ def _run(
     from .progress import Bars
 
     settings = experiment.settings
-    names = (*settings.policies, settings.baseline, *settings.baselines)
+    names = (*settings.policies, RANDOM, *settings.baselines)
     unknown = [name for name in only if name not in names]
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: no such policy; {closest(unknown[0], names)}")

@@ -153,11 +153,12 @@ def _judge(settings: SearchSettings, space: SearchSpace, result: SearchResult, v
     if table is None or settings.truth is None or result.score is None:
         return
     scores = result.scores(space.encode(table.architectures))
-    known = [score is not None for score in scores]
-    if sum(known) > 1:
-        given = [score for score in scores if score is not None]
-        value["tau"] = kendall_tau(given, table.metric(settings.truth.metric)[known])
-        value["result"]["scored_in_table"] = sum(known)
+    true = table.metric(settings.truth.metric)
+    pairs = [(s, t) for s, t in zip(scores, true.tolist(), strict=True) if s is not None and np.isfinite(t)]
+    known = [s for s, _ in pairs]
+    if len(known) > 1:
+        value["tau"] = kendall_tau(known, [t for _, t in pairs])
+        value["result"]["scored_in_table"] = len(known)
 
 
 def _counted_as(settings: SearchSettings, problem: Problem) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Methods that suggest what to ask: NNI's Random and TPE tuners and its RegularizedEvolution, unchanged, and NAO.
+"""Methods that suggest what to ask: uniform draws, NNI's TPE tuner and its RegularizedEvolution, and NAO.
 
 Each is a function of (space, limits, seed, answers), so a search that was killed asks the same questions again, which
 are then answered from memory. NNI is imported when a method runs.
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
+
+from nni_plugins.evaluators.randomness import generator
 
 from .questions import Questions
 from .settings import EvolutionSearchSettings, NAOSearchSettings, TPESearchSettings
@@ -31,14 +33,18 @@ def quiet_nni() -> Iterator[None]:
 
 
 def ask_at_random(questions: Questions, seed: int) -> None:
-    """Uniform draws by NNI's Random tuner, none twice."""
-    from nni.algorithms.hpo.random_tuner import RandomTuner
-
-    _drive(RandomTuner(seed=seed), questions, told_after=None)
+    """Uniform draws from the architectures within the limits, none twice."""
+    rng = generator(seed, "questions at random")
+    while questions.open and (architecture := questions.drawn(rng)) is not None:
+        questions.ask(architecture)
 
 
 def ask_by_tpe(questions: Questions, settings: TPESearchSettings, seed: int) -> None:
-    """NNI's TPE, which suggests nothing twice.
+    """NNI's TPE without NNI's replacement of repeated suggestions.
+
+    NNI's tuner never suggests anything twice: from the first repeated suggestion on the next point of a grid over the
+    space takes its place, which makes most of a long search a grid search. Here what TPE suggests again is asked again,
+    and answered from memory.
 
     Once it estimates (after ``n_startup_jobs`` answers) it is told of what was refused, as if that had the worst value
     of all, and so learns to keep away; before, draws are refused until one may be asked for.
@@ -47,12 +53,23 @@ def ask_by_tpe(questions: Questions, settings: TPESearchSettings, seed: int) -> 
 
     arguments = settings.model_dump(exclude={"queries"})
     tuner = TpeTuner(optimize_mode="maximize", seed=seed, tpe_args=arguments)
+    tuner.update_search_space(questions.problem.space.nni_search_space())
+    tuner.dedup = _Unchanged()
     _drive(tuner, questions, told_after=settings.n_startup_jobs)
+
+
+class _Unchanged:
+    """In place of NNI's ``Deduplicator``: lets suggestions be repeated."""
+
+    def __call__(self, parameters: Any) -> Any:
+        return parameters
+
+    def add_history(self, parameters: Any) -> None:
+        """Nothing is remembered."""
 
 
 def _drive(tuner: Any, questions: Questions, told_after: int | None) -> None:
     """What NNI's dispatcher does, one trial at a time; refused suggestions are told once there are so many answers."""
-    tuner.update_search_space(questions.problem.space.nni_search_space())
     for number in count():
         if not questions.open:
             return

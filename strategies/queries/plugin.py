@@ -33,8 +33,7 @@ class QueriesPlugin(StrategyPlugin):
         with quiet_nni():
             self.ask(questions, problem)
         cost = search_cost(queries=len(questions.curve))
-        details = {"refused_suggestions": questions.refused, "replaced_suggestions": questions.replaced}
-        return SearchResult(questions.ranked(), questions.curve, details=details, cost=cost)
+        return SearchResult(questions.ranked(), questions.curve, details={**questions.counts}, cost=cost)
 
     @abstractmethod
     def ask(self, questions: Questions, problem: Problem) -> None:

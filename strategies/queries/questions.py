@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.architecture import Architecture
@@ -23,7 +25,8 @@ class Questions:
 
     A suggestion that is no architecture of the space (decisions may exclude one another) or is beyond the limits is
     refused: it is never asked for and costs no query. One that was asked for before costs a query as any other, for a
-    method may come back to it, and is answered from memory.
+    method may come back to it, and is answered from memory; only the last queries are kept for new ones, where fewer
+    different architectures than ``problem.found`` would have been asked for otherwise.
 
     Args:
         queries: how many may be asked.
@@ -35,8 +38,9 @@ class Questions:
         self.problem, self.queries, self._ask = problem, queries, problem.ask
         self.answers: dict[Architecture, float] = {}
         self.curve: list[dict[str, float]] = []
-        self.refused = self.replaced = 0
-        """Suggestions that were refused, and those that random architectures took the place of."""
+        self.refused = self.replaced = self.repeated = 0
+        """Suggestions that were refused, those that random architectures took the place of, and questions that were
+        answered from memory."""
         self._refused_in_a_row = 0
         self._exhausted = False
 
@@ -50,9 +54,18 @@ class Questions:
         """The smallest answer; None before the first."""
         return min(self.answers.values(), default=None)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often something else happened than that a suggestion was asked for, for the result."""
+        return {
+            "refused_suggestions": self.refused,
+            "replaced_suggestions": self.replaced,
+            "repeated_questions": self.repeated,
+        }
+
     def admitted(self, choices: Mapping[str, Any]) -> Architecture | None:
-        """The architecture to ask for: that of the suggestion, or after :data:`PATIENCE` refused ones a random one that
-        was not asked for. None where it is refused, or nothing is left.
+        """The architecture to ask for: that of the suggestion, or after :data:`PATIENCE` refused ones, and where no query
+        is left for a repeated one, a random one that was not asked for. None where it is refused, or nothing is left.
         """
         architecture = self._architecture(choices)
         if architecture is None:
@@ -61,6 +74,8 @@ class Questions:
             if self._refused_in_a_row <= PATIENCE:
                 return None
             architecture = self._replacement()
+        elif architecture in self.answers and self.queries - len(self.curve) <= self.problem.found - len(self.answers):
+            architecture = self._replacement() or architecture
         self._refused_in_a_row = 0
         return architecture
 
@@ -75,18 +90,26 @@ class Questions:
         return architecture if within[0] else None
 
     def _replacement(self) -> Architecture | None:
-        p, rng = self.problem, generator(self.problem.seed, "replaced suggestion", self.replaced)
-        try:
-            (architecture,) = draw(p.space, 1, rng, self.answers, p.limits)
-        except ConfigError:  # as far as random draws tell, all that meet the limits were asked for
+        architecture = self.drawn(generator(self.problem.seed, "replaced suggestion", self.replaced))
+        if architecture is None:
             self._exhausted = True
-            return None
-        self.replaced += 1
+        else:
+            self.replaced += 1
         return architecture
+
+    def drawn(self, rng: np.random.Generator) -> Architecture | None:
+        """A uniformly drawn architecture within the limits that was not asked for; None where none is left, as far as draws
+        tell."""
+        try:
+            return draw(self.problem.space, 1, rng, self.answers, self.problem.limits)[0]
+        except ConfigError:
+            return None
 
     def ask(self, architecture: Architecture) -> float:
         """The value of an admitted architecture; larger is better."""
-        if architecture not in self.answers:
+        if architecture in self.answers:
+            self.repeated += 1
+        else:
             self.answers[architecture] = self._ask(architecture)
         value, best = self.answers[architecture], max(self.answers.values())
         query = float(len(self.curve) + 1)

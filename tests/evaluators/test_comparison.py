@@ -279,6 +279,34 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return write_report(full(), tmp_path_factory.mktemp("report"), resamples=500)
 
 
+# -- other baselines than a draw -----------------------------------------------------------------------------------------
+def test_any_policy_is_what_others_are_compared_with(tmp_path: Path) -> None:
+    """A's mean is 3, B's 2, random's 1; each test is corrected for the two policies of its baseline."""
+    whole = compared(A=[2.0, 3.0, 4.0], B=[1.0, 2.0, 3.0], random=[0.0, 1.0, 2.0])
+    against = replace(whole, baseline="A", also=("random",))
+    assert against.policies == ("B", "random", "A")
+    found = analyse(against, resamples=100)
+    assert [(d.policy, d.baseline, d.improvement, d.comparisons) for d in found.differences] == [
+        ("B", "A", -1.0, 2),
+        ("random", "A", -2.0, 2),
+        ("B", "random", 1.0, 2),
+        ("A", "random", 2.0, 2),
+    ]
+    usual = analyse(whole, resamples=100)
+    assert {d.policy: d for d in found.against("random")} == {d.policy: d for d in usual.differences}
+    assert found.summaries == {**{name: usual.summaries[name] for name in against.policies}}
+    files = write_report(against, tmp_path, resamples=100)
+    markdown = files["report.md"].read_text()
+    assert "Differences to A" in markdown and "Differences to random" in markdown
+    assert "better architectures than A does" in markdown and "than a draw" not in markdown
+    assert {"differences.svg", "differences-random.svg"} <= set(files)
+    assert read_comparison(files["comparison.json"]) == against
+    assert json.loads(files["statistics.json"].read_text())["also"] == ["random"]
+    for also, problem in ((("A",), "also: A must differ"), (("C",), "no run of C, which others are compared with")):
+        with pytest.raises(ConfigError, match=problem):
+            replace(against, also=also)
+
+
 # -- baselines ---------------------------------------------------------------------------------------------------------
 LARGEST = Baseline("largest_parameters", "|3x3|", 71.0, {"parameters": 5000.0, "macs": 2e6})
 NAMED = Baseline("resnet18", "resnet18", 69.5, {"parameters": 11e6})

@@ -21,6 +21,7 @@ from nni.nas.strategy import GridSearch, Random
 
 from nni_plugins.evaluators.errors import ConfigError, TableError
 from nni_plugins.evaluators.nni_evaluator import PluginEvaluator
+from nni_plugins.evaluators.tables.plugin import TablePlugin
 from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, digits_table, nasbench201_table, read_table
 from nni_plugins.spaces import NASBench201
 from nni_plugins.spaces.errors import SpaceError
@@ -98,6 +99,18 @@ def test_missing_values_metrics_and_architectures(table: Table) -> None:
         table.value(NASBench201(nodes=4).decode(np.zeros((1, 6), np.int8))[0], "accuracy")
 
 
+def test_gaps_are_refused_before_anything_is_looked_up(tmp_path: Path, table: Table) -> None:
+    table.check_whole("macs")
+    with pytest.raises(TableError, match=r"t.csv has no accuracy for \|avg_pool_3x3~0.*\|\.\nUse another metric"):
+        table.check_whole("accuracy")
+    settings = {"evaluator": "table", "table": str(write_csv(tmp_path))}
+    for metrics in ({"metric": "accuracy"}, {"metric": "macs", "test_metric": "accuracy"}):
+        plugin = TablePlugin(TablePlugin.settings_class.model_validate({**settings, **metrics}), SPACE)
+        with pytest.raises(TableError, match="has no accuracy for"):
+            plugin.check_files()
+    TablePlugin(TablePlugin.settings_class.model_validate({**settings, "metric": "macs"}), SPACE).check_files()
+
+
 def refused(path: Path, content: str | bytes, name: str = "t.csv") -> str:
     (path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(TableError) as caught:
@@ -117,6 +130,10 @@ def test_a_csv_file_that_is_no_table(tmp_path: Path) -> None:
     unknown = refused(tmp_path, f"architecture,accuracy\n{row}{STRINGS[1].replace('skip_connect', 'skip_conect')},2\n")
     assert "unknown operation 'skip_conect'; did you mean 'skip_connect'?" in unknown
     assert "2 groups are needed for 3 nodes" in refused(tmp_path, "architecture,accuracy\n|none~0|,1\n")
+    for value in ("inf", "-inf", "1e999"):
+        assert f"accuracy of {STRINGS[1]} is " in refused(
+            tmp_path, f"architecture,accuracy\n{row}{STRINGS[1]},{value}\n"
+        )
     refused(tmp_path, b"\xff\xfe\x00architecture")
     refused(tmp_path, "architecture,accuracy\n" + "x" * 200_000 + ",1\n")
 
@@ -196,14 +213,12 @@ def lookup(folder: Path, **settings: Any) -> PluginEvaluator:
 
 
 def test_look_up_of_every_form(tmp_path: Path) -> None:
-    evaluator, cell = lookup(tmp_path), CELLS[60]
+    evaluator, cell = whole_table(tmp_path), CELLS[60]
     frozen = SimplifiedModelSpace.from_model(SPACE.supernet(), evaluator).freeze(cell.as_dict())
     for form in (cell, cell.as_dict(), SPACE.to_string(cell), cell.to_json(), frozen):
-        assert evaluator.evaluate(form) == 20.0
+        assert evaluator.evaluate(form) == 60.0
     assert lookup(tmp_path, metric="macs").evaluate(cell) == 600
     assert lookup(tmp_path, metric="macs", larger_is_better=False).evaluate(cell) == -600
-    with pytest.raises(TableError, match="has no accuracy for"):
-        evaluator.evaluate(CELLS[124])
     with pytest.raises(SpaceError, match="unknown operation 'conv'"):
         evaluator.evaluate("|conv~0|+|none~0|none~1|")
     with pytest.raises(ConfigError, match="a frozen model space is needed, but got NASBench201Supernet"):
@@ -215,6 +230,8 @@ def test_look_up_of_every_form(tmp_path: Path) -> None:
 
 
 def test_a_table_that_does_not_suit_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="has no accuracy for"):
+        lookup(tmp_path)
     with pytest.raises(TableError, match="has no metric 'accurracy'; did you mean 'accuracy'"):
         lookup(tmp_path, metric="accurracy")
     with pytest.raises(ConfigError, match=r"settings\.metrik: no such key; did you mean 'metric'"):

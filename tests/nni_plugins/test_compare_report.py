@@ -166,6 +166,14 @@ def test_the_command(tmp_path: Path, run: Cli) -> None:
     (folder / "report" / "table" / "report.md").unlink()
     assert run("compare", "--report-only", folder, "--json").json["missing"] == []
     assert (folder / "report" / "table" / "report.md").exists()
+    other = {**given, "report": {"baseline": ["few", "random"]}}
+    judged = run("compare", write(file, other), "--report-only", folder, "--json").json["statistics"]["table"]
+    assert [(d["policy"], d["baseline"]) for d in judged["differences"]] == [
+        ("more", "few"),
+        ("random", "few"),
+        ("more", "random"),
+        ("few", "random"),
+    ]
     paired = run("compare", write(file, {**given, "report": {"paired": True}}), "--report-only", folder, "--json").json
     assert paired["statistics"]["table"]["paired"] is True
 

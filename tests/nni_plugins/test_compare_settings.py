@@ -29,7 +29,10 @@ TRAINED: dict[str, Any] = {"evaluator": "stand_alone", "data": {"source": "digit
         ({"seeds": [1, 1]}, "seeds must be distinct"),
         ({"policies": {}}, "policies: must be a mapping of at least one policy"),
         ({"policies": {"a b": FEW}}, "'a b' must consist of letters"),
-        ({"policies": {"random": FEW}}, "baseline: 'random' must be a name of its own"),
+        ({"policies": {"random": FEW}}, "policies.random: the policy that draws at random is called so"),
+        ({"report": {"baseline": "mroe"}}, "report.baseline: no policy 'mroe'; did you mean 'more'?"),
+        ({"report": {"baseline": ["few", "few"]}}, "must be one or several policies, each once"),
+        ({"report": {"baseline": []}}, "must be one or several policies, each once"),
         ({"policies": {"few": {"search": {}}}}, "few.strategy: field required"),
         ({"policies": {"x": {"strategy": "rlna"}}}, "x.strategy: unknown 'rlna'; did you mean 'rlnas'"),
         (
@@ -101,8 +104,8 @@ def test_several_problems_are_one_message() -> None:
     keys = ("seeds:", "threads:", "table.metrc: no such key; did you mean 'metric'", "x.search.x: no such key")
     assert all(key in caught.value.problem for key in keys)
     with pytest.raises(ConfigError) as caught:
-        comparison(baseline="more", optimize_mode="minimize", policies={"more": MORE, "few": FEW, "x": RLNAS})
-    assert all(key in caught.value.problem for key in ("baseline: 'more'", "optimize_mode:", "policies.x.data:"))
+        comparison(report={"baseline": "y"}, optimize_mode="minimize", policies={"more": MORE, "few": FEW, "x": RLNAS})
+    assert all(key in caught.value.problem for key in ("report.baseline:", "optimize_mode:", "policies.x.data:"))
 
 
 def test_what_a_policy_is_asked() -> None:

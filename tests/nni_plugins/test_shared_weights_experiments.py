@@ -109,6 +109,35 @@ def test_presets_write_out_the_papers_values(name: str, tmp_path: Path) -> None:
     assert getattr(given.search, "carried", None) == getattr(defaults.search, "carried", None)
 
 
+def test_the_rows_of_the_stability_study(tmp_path: Path) -> None:
+    """NAO-V2 200 epochs, half of them without more updates, NAO-WS 150 as in its code; trained as the paper trains."""
+    given: Any = read_experiment(preset_file("stability_cifar10", tmp_path)).settings
+    rows = {name: given.search_settings(name) for name in given.policies}
+    epochs = {name: row.training.epochs * getattr(row.search, "iterations", 1) for name, row in rows.items()}
+    assert epochs == {
+        "NAO-V2": 200, "minus-more-updates": 100, "minus-independent": 200, "minus-proportional": 200, "NAO-WS": 150, "ENAS": 150,
+    }  # fmt: skip
+    for name, method in (("NAO-V2", "naov2"), ("NAO-WS", "naows"), ("ENAS", "enas")):
+        defaults: Any = load_experiment(method, {"space": {"name": "nao"}}).settings
+        assert rows[name].training == defaults.training
+        assert rows[name].search.model_dump(exclude={"kept"}) == defaults.search.model_dump(exclude={"kept"})
+    changed = {
+        name: {k for k, v in rows[name].search if v != getattr(rows["NAO-V2"].search, k)}
+        for name in rows
+        if name.startswith("minus")
+    }
+    assert changed == {
+        "minus-more-updates": set(),
+        "minus-independent": {"reset", "kept"},
+        "minus-proportional": {"sampling"},
+    }
+    recipe = given.evaluations["retrain"].resolved()
+    assert (recipe.epochs, recipe.augmentation.cutout, recipe.loss.auxiliary_weight) == (600, 16, 0.4)
+    assert (recipe.network.auxiliary, recipe.network.drop_path, recipe.network.dropout) == (True, 0.2, 0.4)
+    assert recipe.network.sizes["nao"] == {"stem": "cifar", "channels": 36, "cells": 20}
+    assert given.report.baseline == ("NAO-V2", "random") and len(given.seeds) == 5 == given.per_search
+
+
 def test_cells_without_trained_weights_have_no_score() -> None:
     e = experiment("naov2", truth={"table": "digits"}, found=5, random=10)
     value = run_search(e)

@@ -1,4 +1,4 @@
-"""From the runs of a comparison to what they say: summaries, differences to the random policy, verdicts and warnings."""
+"""From the runs of a comparison to what they say: summaries, differences to the baseline, verdicts and warnings."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ from .standings import Standing, standing_sentences, standings
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that a report prints; ``summaries`` has all policies, the random one last; ``sentences`` one a
-    difference; ``standings`` are those against the baselines, and ``standing_sentences`` one a policy.
+    """Everything that a report prints.
+
+    ``summaries`` has all policies, the baseline last; ``differences`` those to the baseline, then those to each of
+    ``comparison.also``; ``sentences`` one a difference; ``standings`` are those against the single networks, and
+    ``standing_sentences`` one a policy.
     """
 
     comparison: Comparison
@@ -44,14 +47,19 @@ class Analysis:
     warnings: tuple[str, ...]
     decimals: int
 
+    def against(self, baseline: str) -> tuple[Difference, ...]:
+        """The differences to one of the policies that others are compared with."""
+        return tuple(d for d in self.differences if d.baseline == baseline)
+
 
 def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resamples: int = RESAMPLES) -> Analysis:
-    """Judge each policy of ``comparison`` by its first choices against the random policy.
+    """Judge each policy of ``comparison`` by its first choices against the baseline, and against each of ``also``; p
+    values are corrected for the policies that are compared with the same one.
 
     Args:
         comparison: the runs.
-        paired: compare runs of the same seed with each other; for searches that share with the random policy what the
-            seed decides.
+        paired: compare runs of the same seed with each other; for searches that share with the baseline what the seed
+            decides.
         seed: of bootstrap and permutations.
         resamples: of the bootstrap, and of permutations where there are too many to look at all of them.
 
@@ -71,14 +79,12 @@ def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resampl
     }
     baseline = comparison.baseline
     permuted = partial(paired_permutation_test if paired else permutation_test, seed=seed, resamples=resamples)
-    raw = [
-        _difference(p, baseline, oriented[p], oriented[baseline], paired, permuted)
-        for p in comparison.policies
-        if p != baseline
-    ]
-    differences = tuple(
-        _judged(replace(d, p_holm=p, comparisons=len(raw))) for d, p in zip(raw, holm([d.p for d in raw]), strict=True)
-    )
+    differences: tuple[Difference, ...] = ()
+    for other in (baseline, *comparison.also):
+        names = [p for p in comparison.policies if p != other]
+        raw = [_difference(p, other, oriented[p], oriented[other], paired, permuted) for p in names]
+        corrected = zip(raw, holm([d.p for d in raw]), strict=True)
+        differences += tuple(_judged(replace(d, p_holm=p, comparisons=len(raw))) for d, p in corrected)
     decimals = shown_decimals(summaries)
     stand = standings(comparison)
     return Analysis(

@@ -1,4 +1,4 @@
-"""The difference between a policy and the random one: the numbers, and the verdict on them."""
+"""The difference between a policy and the one it is compared with: the numbers, and the verdict on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Verdict = Literal["better", "worse", "not separated", "not after correction", "u
 
 @dataclass(frozen=True)
 class Difference:
-    """Between ``policy`` and the random one, positive where the policy is better, whichever way the metric points.
+    """Between ``policy`` and ``baseline``, positive where the policy is better, whichever way the metric points.
 
     ``p``: of the t test, or of the permutation test where neither policy varies; ``p_holm``: corrected for
     ``comparisons`` policies. ``verdict``: "better" or "worse" if p_holm < 0.05 and the permutation test's own p < 0.05;
@@ -35,5 +35,5 @@ class Difference:
 
     @property
     def improvement(self) -> float:
-        """Mean of the policy minus that of random, or the reverse where smaller is better."""
+        """Mean of the policy minus that of the baseline, or the reverse where smaller is better."""
         return self.t_test.difference

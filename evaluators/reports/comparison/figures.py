@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a")
-"""Okabe and Ito's, which colour-blind readers tell apart; the random policy is grey."""
+"""Okabe and Ito's, which colour-blind readers tell apart; the baseline is grey."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 """Of the lines that stand for baselines."""
@@ -111,11 +111,11 @@ def distribution_figure(analysis: Analysis) -> Figure:
     return figure
 
 
-def difference_figure(analysis: Analysis) -> Figure:
-    """A row a policy: its mean improvement over the random policy with the 95 % interval; right of zero is better. Its
+def difference_figure(analysis: Analysis, baseline: str) -> Figure:
+    """A row a policy: its mean improvement over ``baseline`` with the 95 % interval; right of zero is better. Its
     numbers stand beside it.
     """
-    comparison, differences = analysis.comparison, analysis.differences
+    comparison, differences = analysis.comparison, analysis.against(baseline)
     figure, (ax,) = _figure(1.1 + 0.42 * len(differences))
     appearance = looks(comparison)
     for y, d in enumerate(differences):
@@ -138,7 +138,7 @@ def difference_figure(analysis: Analysis) -> Figure:
     _rows(ax, [d.policy for d in differences])
     unit = amount(0, comparison.unit, 0).removeprefix("0").strip()
     ax.set_xlabel(
-        f"improvement over {comparison.baseline}{f' ({unit})' if unit else ''}: worse < 0 < better",
+        f"improvement over {baseline}{f' ({unit})' if unit else ''}: worse < 0 < better",
         fontsize=9,
         color=INK,
     )

@@ -46,7 +46,8 @@ def means_table(analyses: Mapping[str, Analysis]) -> Table:
     """A row a policy and a baseline, a column an evaluation: the mean with its deviation and the verdict, or the value."""
     cells: dict[str, dict[str, str]] = {}
     for name, analysis in analyses.items():
-        verdicts = {difference.policy: f" ({difference.verdict})" for difference in analysis.differences}
+        differences = analysis.against(analysis.comparison.baseline)
+        verdicts = {difference.policy: f" ({difference.verdict})" for difference in differences}
         for policy, found in analysis.summaries.items():
             mean = f"{found.mean:.{analysis.decimals}f} ± {found.std:.{analysis.decimals}f}"
             cells.setdefault(policy, {})[name] = mean + verdicts.get(policy, "")

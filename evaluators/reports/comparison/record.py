@@ -59,11 +59,12 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``metric``: what ``Run.value`` is; ``unit``: of it, "" if none; ``baseline``: the policy that draws at random;
-    ``setting``: what was run; ``baselines``: single networks that are shown beside the policies.
+    """``metric``: what ``Run.value`` is; ``unit``: of it, "" if none; ``baseline``: the policy that the others are
+    compared with, usually the one that draws at random; ``setting``: what was run; ``baselines``: single networks that
+    are shown beside the policies; ``also``: more policies that all others are compared with.
 
     Raises:
-        ConfigError: no random policy, a policy with fewer than two seeds, values that are not finite, two runs of one
+        ConfigError: no such policy, a policy with fewer than two seeds, values that are not finite, two runs of one
             (policy, seed, rank), or two policies or baselines of one name.
     """
 
@@ -75,8 +76,10 @@ class Comparison:
     runs: tuple[Run, ...]
     setting: dict[str, Any] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "also", tuple(self.also))
         object.__setattr__(self, "runs", tuple(self.runs))
         object.__setattr__(self, "baselines", tuple(self.baselines))
         problems = _problems(self)
@@ -118,7 +121,7 @@ class Comparison:
                 "Read it with the version that wrote it.",
             )
         given = {name: entry for name, entry in value.items() if name != "schema_version"}
-        _check_names("comparison", given, cls, optional={"setting", "baselines"})
+        _check_names("comparison", given, cls, optional={"setting", "baselines", "also"})
         given |= {"runs": _listed_in(given, "runs", _run), "baselines": _listed_in(given, "baselines", _baseline)}
         return cls(**given)
 
@@ -145,6 +148,14 @@ def _problems(comparison: Comparison) -> list[str]:
     if comparison.baseline not in names:
         problems.append(
             f"no run of the baseline {comparison.baseline!r} ({closest(comparison.baseline, names) if names else 'there are no runs'})"
+        )
+    elif len({comparison.baseline, *comparison.also}) <= len(comparison.also):
+        problems.append(
+            f"also: {', '.join(comparison.also)} must differ from one another and from {comparison.baseline}"
+        )
+    elif not set(comparison.also) <= set(names):
+        problems.append(
+            f"no run of {', '.join(sorted(set(comparison.also) - set(names)))}, which others are compared with"
         )
     elif len(names) < 2:
         problems.append(f"only the baseline {comparison.baseline!r} has runs")

@@ -18,7 +18,7 @@ from ..figures import svg
 from .analysis import Analysis, analyse
 from .figures import curve_figure, difference_figure, distribution_figure
 from .record import Comparison
-from .sections import document
+from .sections import differences_picture, document
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,9 @@ def write_analysis(analysis: Analysis, folder: Path) -> dict[str, Path]:
 
 def figures(analysis: Analysis) -> dict[str, Figure]:
     """By file name; curves only where runs have some."""
-    found = {"distribution.svg": distribution_figure(analysis), "differences.svg": difference_figure(analysis)}
+    found = {"distribution.svg": distribution_figure(analysis)}
+    for baseline in (analysis.comparison.baseline, *analysis.comparison.also):
+        found[differences_picture(analysis.comparison, baseline)] = difference_figure(analysis, baseline)
     for name, which in (("curves.svg", "curve"), ("search_curves.svg", "search_curve")):
         figure = curve_figure(analysis.comparison, which)
         if figure is not None:
@@ -65,7 +67,7 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
 
 
 def runs_csv(comparison: Comparison) -> str:
-    """A row a run, the random policy's last, then the baselines; costs as ``cost_<name>``, the choices as JSON."""
+    """A row a run, the baseline's last, then the baselines; costs as ``cost_<name>``, the choices as JSON."""
     order = {policy: i for i, policy in enumerate(comparison.policies)}
     runs = sorted(comparison.runs, key=lambda run: (order[run.policy], run.seed, run.rank))
     measures = _names([run.measures for run in runs] + [one.measures for one in comparison.baselines])
@@ -98,6 +100,7 @@ def statistics(analysis: Analysis) -> dict[str, Any]:
         "metric": analysis.comparison.metric,
         "larger_is_better": analysis.comparison.larger_is_better,
         "baseline": analysis.comparison.baseline,
+        "also": list(analysis.comparison.also),
         "paired": analysis.paired,
         "summaries": {policy: asdict(found) for policy, found in analysis.summaries.items()},
         "differences": [

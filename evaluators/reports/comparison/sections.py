@@ -18,25 +18,32 @@ from .record import Comparison, Run
 from .sentences import p_text
 from .single_networks import Stability, pooled, stability
 
+RANDOM = "random"
+"""The policy that draws at random."""
 QUALITY = ("valid", "test", "accuracy", "perplexity", "loss", "error", "iou")
 """Measures whose names contain one of these stand beside the metric; the others among sizes and costs."""
 SIZES = {"parameters": "parameters", "macs": "multiply-adds"}
 """Measures of a network's size, and how they are called."""
+QUESTION = (
+    "The question is whether a policy chooses better architectures than {baseline} does: all networks must go through the same training.",
+    "The question is whether a search chooses better architectures than a draw: the random policy's networks must go through the same training, "
+    "and its deviation is what chance alone does (Yu et al., ICLR 2020).",
+)
+"""Where the baseline is another policy, and where it is the random one."""
 MOST_COLUMNS, MOST_ROWS = 10, 12
 CAPTIONS = {
     "distribution.svg": "Every seed is a mark; the box is from quartile to quartile with the median, the whiskers end at the extremes; "
     "below each, the mean with its 95 % t interval, which may leave the picture where there are few seeds. Upright lines are baselines.",
-    "differences.svg": "Mean improvement over the random policy with its 95 % interval, not corrected for the number of comparisons; the p value "
-    "beside it is. Filled marks: the evidence separates the policy from the random one.",
+    "differences.svg": "Mean improvement over {baseline} with its 95 % interval, not corrected for the number of comparisons; the p value "
+    "beside it is. Filled marks: the evidence separates the policy from {baseline}.",
     "curves.svg": "Stand-alone training of the first choices: mean over seeds with a band of one sample deviation, and the seed with the best value. "
     "The first quarter may be cut off.",
     "search_curves.svg": "The searches themselves, in the same form. What is measured in a search need not be comparable between policies.",
 }
 READING = (
-    "The question is whether a search chooses better architectures than a draw: the random policy's networks must go through the same training, "
-    "and its deviation is what chance alone does (Yu et al., ICLR 2020).",
+    "{question}",
     "± is the sample deviation over seeds (divided by n - 1) of single searches, not the uncertainty of the mean; the interval is that of the mean.",
-    "p: if policy and random were equally good, how often so large a difference would come by chance. {test} By permutation: without assuming normal "
+    "p: if policy and {baseline} were equally good, how often so large a difference would come by chance. {test} By permutation: without assuming normal "
     "values, from all ways to deal them out, or a seeded draw of such ways. Corrected: by Holm's method, for the "
     "number of policies; a policy counts as better or worse only if that is below 0.05 and a permutation test agrees.",
     "Not separated does not mean equal. Detectable is the true difference that this many seeds with these deviations find with a probability "
@@ -65,12 +72,15 @@ def document(analysis: Analysis, pictures: Collection[str]) -> list[Block]:
         *_pictures(["distribution.svg"], pictures),
         *_baselines(analysis),
     ]
-    blocks += [
-        Heading(f"Differences to {comparison.baseline}"),
-        differences_table(analysis),
-        effects_table(analysis),
-        *_pictures(["differences.svg"], pictures),
-    ]
+    for baseline in (comparison.baseline, *comparison.also):
+        picture = differences_picture(comparison, baseline)
+        caption = CAPTIONS["differences.svg"].format(baseline=baseline)
+        blocks += [
+            Heading(f"Differences to {baseline}"),
+            differences_table(analysis, baseline),
+            effects_table(analysis, baseline),
+            *([Picture(picture, f"differences to {baseline}", caption)] if picture in pictures else []),
+        ]
     if {"curves.svg", "search_curves.svg"} & set(pictures):
         blocks += [Heading("Learning curves"), *_pictures(["curves.svg", "search_curves.svg"], pictures)]
     blocks += _individual(analysis) + _sizes(analysis) + _best(comparison)
@@ -84,7 +94,9 @@ def document(analysis: Analysis, pictures: Collection[str]) -> list[Block]:
         "unit": "the deviation of the differences" if analysis.paired else "the pooled deviation",
         "pairs": "seeds where the policy is better"
         if analysis.paired
-        else "pairs of a run of the policy and a random one where the former is better",
+        else f"pairs of a run of the policy and one of {comparison.baseline} where the former is better",
+        "baseline": comparison.baseline,
+        "question": QUESTION[comparison.baseline == RANDOM].format(baseline=comparison.baseline),
     }
     blocks += [Heading("How to read this"), Bullets([line.format(**words) for line in READING])]
     if comparison.setting:
@@ -97,6 +109,11 @@ def document(analysis: Analysis, pictures: Collection[str]) -> list[Block]:
         )
         blocks += [Heading("Setting"), Code(setting)]
     return blocks
+
+
+def differences_picture(comparison: Comparison, baseline: str) -> str:
+    """The name of the picture of the differences to ``baseline``."""
+    return "differences.svg" if baseline == comparison.baseline else f"differences-{baseline}.svg"
 
 
 def _opening(analysis: Analysis) -> str:
@@ -127,7 +144,7 @@ def _baselines(analysis: Analysis) -> list[Block]:
 
 
 def baselines_table(analysis: Analysis) -> Table:
-    """The value and the size of each baseline, and the means of the policies' first choices, the random one last."""
+    """The value and the size of each baseline network, and the means of the policies' first choices."""
     comparison, d = analysis.comparison, analysis.decimals
     rows = [
         [one.name, f"{one.value:.{d}f}", *(_mean([one.measures], name) for name in SIZES), one.label]
@@ -188,16 +205,16 @@ def spread_table(analysis: Analysis) -> Table:
     return Table(header, rows)
 
 
-def differences_table(analysis: Analysis) -> Table:
-    """Each policy against the random one: size, tests, verdict."""
+def differences_table(analysis: Analysis, baseline: str) -> Table:
+    """Each policy against ``baseline``: size, tests, verdict."""
     header = ["policy", "improvement", "95 % interval", "p", "p corrected", "p by permutation", "verdict"]
-    return Table(header, [_tests(d, analysis.decimals) for d in analysis.differences])
+    return Table(header, [_tests(d, analysis.decimals) for d in analysis.against(baseline)])
 
 
-def effects_table(analysis: Analysis) -> Table:
+def effects_table(analysis: Analysis, baseline: str) -> Table:
     """The same differences in other units."""
     header = ["policy", "t (degrees of freedom)", "Hedges' g", "Cliff's delta", "P(better)", "detectable"]
-    return Table(header, [_effects(d, analysis.decimals) for d in analysis.differences])
+    return Table(header, [_effects(d, analysis.decimals) for d in analysis.against(baseline)])
 
 
 def _tests(d: Difference, decimals: int) -> list[str]:

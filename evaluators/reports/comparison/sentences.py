@@ -29,7 +29,7 @@ def p_text(p: float) -> str:
 
 
 def sentence(d: Difference, unit: str = "", decimals: int = 2) -> str:
-    """What the runs say about ``d.policy`` against the random policy: size, uncertainty, and whether that is evidence."""
+    """What the runs say about ``d.policy`` against ``d.baseline``: size, uncertainty, and whether that is evidence."""
     if len(d.constant) == 2 and d.improvement == 0:
         return f"{_head(d)}, {d.policy} and {d.baseline} gave the same value every time: nothing tells them apart."
     return f"{_head(d)}, {_size(d, unit, decimals)} ({_evidence(d, decimals)}){_constant(d)}: {_verdict(d, unit, decimals)}."

@@ -29,7 +29,7 @@ class Standing:
 
 
 def standings(comparison: Comparison) -> tuple[Standing, ...]:
-    """One for each policy, the random one last, and each baseline."""
+    """One for each policy, that all are compared with last, and each baseline."""
     sign = 1.0 if comparison.larger_is_better else -1.0
     found = []
     for policy in comparison.policies:

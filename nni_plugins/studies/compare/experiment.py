@@ -24,7 +24,7 @@ from ...experiment.search import decision_axes
 from ...experiment.search_settings import SearchSettings
 from ...experiment.searching import require_found, run_search, search_identity
 from .result import write_result
-from .settings import CompareSettings
+from .settings import RANDOM, CompareSettings
 
 MOST_DRAWS = 1000
 """So often connected architectures are looked for."""
@@ -74,7 +74,7 @@ class CompareExperiment(Experiment):
                 yield Job(f"{SEARCH}-{name}-{seed}", SEARCH, seed, policy=name)
         for seed, drawn in self.random_architectures.items():
             random = [(architecture.as_dict(), None) for architecture in drawn]
-            yield from self.evaluations.jobs("random", seed, random, self.settings.baseline)
+            yield from self.evaluations.jobs("random", seed, random, RANDOM)
         yield from self.evaluations.baseline_jobs()
 
     @cached_property
@@ -156,7 +156,7 @@ class CompareExperiment(Experiment):
         settings = self.settings
         return {
             "phase": choice(self.phases),
-            "policy": choice([*settings.policies, settings.baseline, *settings.baselines]),
+            "policy": choice([*settings.policies, RANDOM, *settings.baselines]),
             "source": choice([SEARCH, "found", "random", *settings.baselines]),
             **decision_axes(settings, True),
         }

@@ -17,7 +17,7 @@ from nni_plugins.strategies.base import search_cost
 from ...experiment.evaluations import Evaluations
 from ...experiment.jobs import Job, Plan
 from ...experiment.result import versions
-from .settings import CompareSettings
+from .settings import RANDOM, CompareSettings
 
 if TYPE_CHECKING:
     from nni_plugins.evaluators.reports.comparison.analysis import Analysis
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 REPORT, RESULT = "report", "result.json"
 NO_SEARCH = search_cost()
+NOT_AS_SUGGESTED = ("refused_suggestions", "replaced_suggestions", "repeated_questions")
+"""Of strategies that ask: how often something else was asked for than the method suggested, or the same again."""
 
 
 def write_result(settings: CompareSettings, evaluations: Evaluations, plan: Plan, folder: Path) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def comparison_of(settings: CompareSettings, evaluations: Evaluations, plan: Pla
     jobs = plan.of_phase(name)
     done = [job for job in jobs if job.status == "done"]
     runs: list[Run] = []
-    for policy in (*settings.policies, settings.baseline):
+    for policy in (*settings.policies, RANDOM):
         mine = [_run(settings, evaluations, plan, job) for job in done if job.policy == policy]
         firsts = {run.seed for run in mine if run.rank == 0}
         if len(firsts) >= 2:
@@ -109,6 +111,7 @@ def comparison_of(settings: CompareSettings, evaluations: Evaluations, plan: Pla
         common = set.intersection(*seeds) if seeds else set()
         runs = [run for run in runs if run.seed in common]
     metric = evaluations.evaluators[name].metric
+    baseline, *also = settings.report.baseline
     searches = plan.of_phase("search")
     finished = {**_counted(jobs), **_unfinished([*searches, *jobs])}
     return Comparison(
@@ -116,10 +119,11 @@ def comparison_of(settings: CompareSettings, evaluations: Evaluations, plan: Pla
         metric.name,
         metric.unit,
         metric.larger_is_better,
-        settings.baseline,
+        baseline,
         tuple(runs),
         {**settings.model_dump(mode="json", exclude={"report", "retries", "run_folder"}), "finished": finished},
         tuple(_baseline(evaluations, job) for job in done if not job.policy),
+        tuple(name for name in also if any(run.policy == name for run in runs)),
     )
 
 
@@ -131,6 +135,7 @@ def _run(settings: CompareSettings, evaluations: Evaluations, plan: Plan, job: J
     if search is not None:
         cost, curve = search.value["result"]["cost"], search.value["result"]["curve"]
         measures["search_seconds"] = float(search.value["seconds"])
+        measures.update({name: count for name, count in search.value["result"].items() if name in NOT_AS_SUGGESTED})
     if not result["reused"] and result["curve"]:
         measures["train_seconds"] = float(job.value["seconds"])
     if job.score is not None:

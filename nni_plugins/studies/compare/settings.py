@@ -26,11 +26,20 @@ DATA: dict[str, type[Settings]] = {"images": DataSettings, "text": TextSettings,
 """Settings of what strategies learn from; those that learn from nothing may be answered by an evaluation that does."""
 
 
+RANDOM = "random"
+"""The policy that is always there: one uniformly drawn architecture a seed, no selection."""
+
+
 class ReportSettings(Settings):
     """How the runs are judged; see :mod:`nni_plugins.evaluators.reports.comparison`. A finished comparison may be
     reported anew with others.
     """
 
+    baseline: tuple[str, ...] = Field(
+        (RANDOM,),
+        description="the policies that all others are compared with: random, which is always there, one of policies, such "
+        "as the best of so many random queries, or several; the first is shown last, in grey",
+    )
     paired: bool = Field(
         False, description="compare seed by seed, which is right where one seed means the same draw for all policies"
     )
@@ -38,6 +47,18 @@ class ReportSettings(Settings):
         10_000, ge=1000, description="of bootstrap and permutations, where these are not counted exactly"
     )
     seed: int = Field(0, ge=0, description="of both")
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("baseline")
+    @classmethod
+    def _baselines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("must be one or several policies, each once")
+        return value
 
 
 class PolicySettings(Settings):
@@ -86,9 +107,6 @@ class CompareSettings(EvaluatedSettings):
         1, ge=1, le=100, description="how many of each search's architectures are evaluated; statistics use the first"
     )
     policies: dict[str, PolicySettings]
-    baseline: str = Field(
-        "random", description="name of the random policy: one uniformly drawn architecture a seed, no selection"
-    )
     connected: bool = Field(
         False,
         description="random architectures have a path from input to output without none: uniform over those, instead of "
@@ -128,14 +146,16 @@ class CompareSettings(EvaluatedSettings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         problems = []
-        if self.baseline in self.policies or not LABEL.fullmatch(self.baseline):
-            problems.append(
-                f"baseline: {self.baseline!r} must be a name of its own for the random policy, which is always there"
-            )
+        if RANDOM in self.policies:
+            problems.append(f"policies.{RANDOM}: the policy that draws at random is called so, and is always there")
+        known = (*self.policies, RANDOM)
         problems += [
-            f"policies.{name}: a baseline is called so; choose another name"
-            for name in (*self.policies, self.baseline)
-            if name in self.baselines
+            f"report.baseline: no policy {name!r}; {closest(name, known)}"
+            for name in self.report.baseline
+            if name not in known
+        ]
+        problems += [
+            f"policies.{name}: a baseline is called so; choose another name" for name in known if name in self.baselines
         ]
         if not self.evaluations:
             problems.append("evaluations: at least one is needed, or there is nothing to compare by")
