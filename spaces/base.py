@@ -266,6 +266,12 @@ class SearchSpace(ABC):
         grids = np.indices([len(d.values) for d in self.decisions], dtype=np.int8)
         return grids.reshape(len(self.decisions), -1).T.copy()
 
+    def sample_distinct(self, rng: np.random.Generator, n: int) -> Indices:
+        """As :meth:`sample`, but all classes of symmetric twins are equally likely, in spaces that can draw so: where a
+        benchmark's table has one row a class. In others :meth:`sample`.
+        """
+        return self.sample(rng, n)
+
     # -- structure and cost --------------------------------------------------------------------------------------------
     @property
     def parts(self) -> tuple[Decision, ...]:

@@ -57,9 +57,11 @@ def _shown(value: Mapping[str, Any], folder: Path) -> list[RenderableType]:
     from nni_plugins.evaluators.reports.sample_study.report import correlation_table, sentences
 
     parts: list[RenderableType] = [f"[bold]{escape(value['title'])}[/]"]
-    if value["correlations"]:
-        parts += [document_table(correlation_table(value)), "in brackets: 95 % bootstrap intervals"]
-    parts += map(escape, sentences(value))
+    for name, figure in value["figures"].items():
+        parts.append(f"[bold]{escape(name)}[/]")
+        if figure["correlations"]:
+            parts += [document_table(correlation_table(figure)), "in brackets: 95 % bootstrap intervals"]
+        parts += map(escape, sentences(figure, len(value["accuracies"])))
     if value["failed"]:
         parts.append(f"failed: {escape(', '.join(value['failed']))}")
     return [*parts, report_line(folder, "study.json", "study.csv")]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -144,17 +145,60 @@ def plan(row: tuple[int, ...], nodes: int, outputs: int) -> Plan:
     return Plan(tuple(map(tuple, sources)), tuple(live.channels(outputs)[:, 0].tolist()))
 
 
-def distinct(nodes: int, max_edges: int) -> Indices:
-    """The first index row of each distinct cell, padded with isolated vertices before the output: (cells, E + nodes),
-    in order.
+@lru_cache(maxsize=4)
+def whole_matrices(nodes: int, max_edges: int) -> tuple[Indices, ...]:
+    """For 0, 1, ..., ``nodes`` operations all matrices, as rows of edges (m, E), whose first so many vertices, and no
+    other, and all of whose edges, are on a path.
     """
     matrices = bits(valid_codes(nodes, max_edges), len(edges(nodes)))
     live = LiveCells.of(matrices, nodes)
     inner = live.vertices[1:-1]
     whole = (matrices == live.edges.T).all(axis=1) & (inner[:-1] >= inner[1:]).all(axis=0)
+    return tuple(matrices[whole & (inner.sum(axis=0) == count)] for count in range(nodes + 1))
+
+
+def sample_distinct(rng: np.random.Generator, n: int, nodes: int, max_edges: int) -> Indices:
+    """``n`` rows of :func:`distinct`'s cells, each cell equally likely: (n, E + nodes).
+
+    A matrix with its operations is drawn uniformly, and kept with a probability of one to the number of ways in which
+    its cell can be written down.
+    """
+    written = whole_matrices(nodes, max_edges)
+    sizes = np.array([len(part) * len(OPERATIONS) ** count for count, part in enumerate(written)], dtype=np.float64)
+    rows: list[npt.NDArray[np.int8]] = []
+    while len(rows) < n:
+        count = int(rng.choice(nodes + 1, p=sizes / sizes.sum()))
+        matrix = written[count][rng.integers(0, len(written[count]))]
+        row = np.concatenate([matrix, np.pad(rng.integers(0, len(OPERATIONS), size=count), (0, nodes - count))])
+        if rng.random() * _ways(row.astype(np.int8), nodes, count) < 1:
+            rows.append(row.astype(np.int8))
+    return np.array(rows, dtype=np.int8).reshape(-1, len(edges(nodes)) + nodes)
+
+
+def _ways(row: npt.NDArray[np.int8], nodes: int, count: int) -> int:
+    """How many index rows of whole matrices are the same cell: its vertices in every order that keeps edges forward."""
+    places, orders = np.array(edges(nodes)), _orders(nodes, count)
+    matrix = np.zeros((nodes + 2, nodes + 2), dtype=np.int8)
+    matrix[places[:, 0], places[:, 1]] = row[: len(places)]
+    moved = matrix[orders[:, places[:, 0]], orders[:, places[:, 1]]]
+    forward = moved.sum(axis=1) == row[: len(places)].sum()  # of a backward edge nothing is left above the diagonal
+    operations = row[len(places) :][orders[:, 1:-1] - 1]
+    return len(set(map(bytes, np.concatenate([moved, operations], axis=1)[forward])))
+
+
+@lru_cache(maxsize=16)
+def _orders(nodes: int, count: int) -> npt.NDArray[np.int64]:
+    """All orders of the first ``count`` inner vertices, the others staying in place: (count!, nodes + 2)."""
+    rest = range(count + 1, nodes + 2)
+    return np.array([(0, *order, *rest) for order in permutations(range(1, count + 1))])
+
+
+def distinct(nodes: int, max_edges: int) -> Indices:
+    """The first index row of each distinct cell, padded with isolated vertices before the output: (cells, E + nodes),
+    in order.
+    """
     parts = []
-    for count in range(nodes + 1):
-        chosen = matrices[whole & (inner.sum(axis=0) == count)]
+    for count, chosen in enumerate(whole_matrices(nodes, max_edges)):
         operations = np.indices((len(OPERATIONS),) * count, dtype=np.int8).reshape(count, len(OPERATIONS) ** count).T
         operations = np.pad(operations, ((0, 0), (0, nodes - count)))
         parts.append(
@@ -162,6 +206,6 @@ def distinct(nodes: int, max_edges: int) -> Indices:
         )
     labelled = np.concatenate(parts)
     labelled = labelled[np.lexsort(labelled.T[::-1])]
-    _, first = np.unique(LiveCells.of(labelled, nodes).keys(labelled[:, matrices.shape[1] :]), return_index=True)
+    _, first = np.unique(LiveCells.of(labelled, nodes).keys(labelled[:, len(edges(nodes)) :]), return_index=True)
     cells: Indices = labelled[np.sort(first)]
     return cells

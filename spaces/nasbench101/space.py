@@ -236,12 +236,14 @@ class NASBench101(ImageSpace):
         return np.concatenate([np.repeat(edges, len(operations), axis=0), np.tile(operations, (len(edges), 1))], axis=1)
 
     def distinct(self) -> Indices:
-        """One architecture of each distinct cell: (cells, D). The default space takes a few seconds.
+        """One architecture of each distinct cell: (cells, D). The default space takes ten seconds."""
+        return live.distinct(self.nodes, self.max_edges)
 
-        Rows drawn uniformly from it are a sample of the benchmark's table, as UnNAS took one; :meth:`sample` draws
+    def sample_distinct(self, rng: np.random.Generator, n: int) -> Indices:
+        """Uniform over the distinct cells, as a sample of the benchmark's table is (UnNAS took one); :meth:`sample` draws
         matrices, most of which prune to small cells.
         """
-        return live.distinct(self.nodes, self.max_edges)
+        return live.sample_distinct(rng, n, self.nodes, self.max_edges)
 
     def _until_valid(
         self, draw: Callable[..., Indices], rng: np.random.Generator, *rows: Any

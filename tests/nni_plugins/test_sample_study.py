@@ -13,25 +13,28 @@ import numpy as np
 import pytest
 
 from nni_plugins import trial
+from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, LabelError
 from nni_plugins.evaluators.reports.sample_study import report
 from nni_plugins.evaluators.statistics.correlation import correlation
+from nni_plugins.experiment.file import read_experiment
 from nni_plugins.experiment.jobs import Job, Plan
 from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.experiment.runner import run_experiment
 from nni_plugins.portal.tuner import job_of
 from nni_plugins.portal.tuners import tuner_class
+from nni_plugins.presets import preset
 from nni_plugins.studies.sample import experiment as module
 from nni_plugins.studies.sample.comparison import measurements, study_of
 from nni_plugins.studies.sample.draw import draw_samples
 from nni_plugins.studies.sample.experiment import SampleStudyExperiment
-from nni_plugins.studies.sample.settings import AnalysisSettings, SampleStudySettings
+from nni_plugins.studies.sample.settings import AnalysisSettings, FigureSettings, SampleStudySettings
 from nni_plugins.studies.sample.summaries import analyse, read_summaries, read_summary
 from nni_plugins.studies.sample.training import parts_of
 from nni_plugins.testing.changes import with_another_value
 
 from .identities import check_every_key, identities, variable
-from .small import Cli, content, file_of, load, write
+from .small import Cli, content, file_of, load, preset_file, write
 
 TRAINING = {
     "epochs": 2,
@@ -109,6 +112,21 @@ def finished(experiment: SampleStudyExperiment, missing: tuple[str, ...] = ()) -
             "objectives.supervised.limit <= data.limit = 50 must hold, but got 64",
         ),
         ({"objectives": {"supervised": {"training": {"devices": 2}}, "rotation": {}}}, "devices"),
+        ({"figures": {"x": {"truth": "supervised", "scores": ["rot"]}}}, "figures.x: no objective 'rot'; did you mean"),
+        ({"figures": {"x": {"truth": "table", "scores": ["rotation"]}}}, "figures.x: no objective 'table'"),
+        (
+            {"figures": {"x": {"truth": "rotation", "scores": ["rotation"]}}},
+            "figures.x: scores must differ from one another and from truth",
+        ),
+        ({"architectures": "/x"}, "architectures: a file takes the place of a draw; leave out random"),
+        (
+            {"objectives": {"supervised": {**QUICK, "network": {"nodes": 4}}, "rotation": QUICK}},
+            "objectives.supervised.network: nodes change which architectures there are",
+        ),
+        (
+            {"objectives": {"supervised": {**QUICK, "network": {"chanels": 4}}, "rotation": QUICK}},
+            "objectives.supervised.network: .*chanels",
+        ),
         ({"analysis": {"resamples": 10}}, "analysis.resamples: input should be greater than or equal to 1000"),
     ],
 )
@@ -171,6 +189,101 @@ def test_more_than_the_space_has() -> None:
         draw_samples(darts)
 
 
+def test_nasbench101_is_drawn_from_the_benchmarks_table() -> None:
+    """UnNAS' 500 have 428 cells of seven vertices; uniform matrices would have 16."""
+    paper = SampleStudySettings.model_validate(preset("sample_study_nasbench101").classArgs)
+    space, drawn = paper.search_space, draw_samples(paper)
+    vertices = [len(space.cell(one).prune().matrix) for one in drawn]  # type: ignore[attr-defined]
+    assert len(drawn) == 500 and abs(vertices.count(7) - 428) < 30 and abs(vertices.count(6) - 69) < 30
+
+
+def test_the_darts_population_is_the_papers() -> None:
+    """Its statistics over 500: sizes with 1,000 classes on ImageNet of 3.27 to 4.23 M, and operations of normal cells."""
+    paper = SampleStudySettings.model_validate(preset("sample_study_darts").classArgs)
+    space, drawn = paper.search_space, draw_samples(paper)
+    names = [name for one in drawn for name, _ in space.genotype(one).normal.edges()]  # type: ignore[attr-defined]
+    published = {"sep_conv_5x5": 986, "sep_conv_3x3": 804, "dil_conv_5x5": 570, "dil_conv_3x3": 496, "none": 313}
+    assert len(names) == 4000 and all(abs(names.count(name) - n) < 4 * n**0.5 for name, n in published.items())
+    large = paper.space_of("imagenet_supervised").with_classes(1000)
+    sizes = large.cost_table(224)(large.encode(drawn)).parameters / 1e6
+    assert 3.2 < sizes.min() < 3.35 and 4.1 < sizes.max() < 4.35
+    twice = [a == b for one in drawn for node in space.genotype(one).normal.nodes for (_, a), (_, b) in [node]]  # type: ignore[attr-defined]
+    assert abs(np.mean(twice) - (1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 4) < 0.03
+
+
+@pytest.mark.parametrize("name", ["sample_study_darts", "sample_study_nasbench101"])
+def test_the_grid_of_the_paper(name: str, tmp_path: Path) -> None:
+    """Two data sets and four objectives each; figures 2, 3 and 4."""
+    paper: Any = read_experiment(preset_file(name, tmp_path)).settings
+    tasks = ("supervised", "rotation", "colorization", "jigsaw")
+    assert list(paper.objectives) == [f"{data}_{task}" for data in ("cifar10", "imagenet") for task in tasks]
+    darts = name.endswith("darts")
+    for key, one in paper.objectives.items():
+        data, task = key.split("_")
+        t, crop = one.training, one.data.augmentation
+        small, decay = data == "imagenet" or task in ("rotation", "jigsaw"), 5e-4 if data == "cifar10" else 5e-5
+        rate = 0.0125 if data == "imagenet" else 0.025 if small else 0.1
+        assert (t.batch_size, t.learning_rate, t.weight_decay) == (32 if small else 128, rate, decay)
+        assert t.epochs == (100 if data == "cifar10" else 5 if darts else 10)
+        assert t.precise_batch_norm == (0 if data == "imagenet" and not darts else 1024)
+        if data == "cifar10":
+            assert crop.padding == (4 if task in ("supervised", "rotation") else 0) and crop.flip
+        else:
+            assert crop.size == (255 if task == "jigsaw" else 224)
+            assert crop.lighting == (0.0 if task == "colorization" else 0.1)
+            stem = "imagenet"
+            wanted = {"channels": 32, "cells": 22} if darts else {"channels": 128, "cells_per_stack": 4}
+            assert one.network == {**wanted, "stem": stem}
+    assert paper.figures["cifar10_to_imagenet"].truth == "imagenet_supervised" and paper.measure == "best"
+
+
+def test_architectures_of_a_file(tmp_path: Path) -> None:
+    space = settings().search_space
+    cells = list({space.canonical(one): one for one in space.decode(space.enumerate())}.values())[:4]
+    file = tmp_path / "cells"
+    own = {key: value for key, value in arguments(architectures=str(file)).items() if key != "random"}
+    given: Any = load_experiment("samplestudy", own)
+    for text in (
+        "\n".join(map(space.to_string, cells)),
+        json.dumps([space.to_string(cells[0]), *(one.as_dict() for one in cells[1:])]),
+    ):
+        file.write_text(text)
+        assert draw_samples(given.settings) == cells
+    assert len(Plan(given).jobs) == 4 * 2
+    for text, message in (
+        ("x\n", "cells, number 1: "),
+        ("[3]", "number 1: got int"),
+        ("[", "cannot read"),
+        ("\n".join(map(space.to_string, cells[:2])), "has 2; a correlation needs 3"),
+        ("\n".join(map(space.to_string, [*cells, cells[1]])), "numbers 2 and 5 are the same architecture"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            draw_samples(given.settings)
+
+
+def test_objectives_with_images_and_networks_of_their_own(tmp_path: Path) -> None:
+    """Other crops and another width for one of them; figures that compare what they name."""
+    wide = {**QUICK, "network": {"channels": 8}, "data": {"source": "digits", "limit": 100, "flip": True}}
+    whole = study(
+        objectives={"supervised": QUICK, "rotation": QUICK, "wide": {**wide, "objective": {"name": "supervised"}}},
+        figures={
+            "same": {"truth": "supervised", "scores": ["rotation"]},
+            "other": {"truth": "wide", "scores": ["supervised", "rotation"]},
+        },
+    )
+    parts = parts_of(whole.settings)
+    assert len(parts["rotation"].train) == 64 == len(parts["wide"].train)
+    assert parts["supervised"].train.augmentation != parts["wide"].train.augmentation
+    widths = {name: part.space.config()["channels"] for name, part in parts.items()}
+    assert widths == {"supervised": 4, "rotation": 4, "wide": 8}
+    identity = {job.variant: whole.identity(job) for job in whole.first_jobs()}
+    assert identity["wide"]["data"]["flip"] and not identity["rotation"]["data"]["flip"]
+    value = written(whole, finished(whole, missing=("sample-1-wide-0",)), tmp_path)
+    assert {name: figure["compared"] for name, figure in value["figures"].items()} == {"same": 3, "other": 2}
+    assert [row["score"] for row in value["figures"]["same"]["correlations"]] == ["rotation"]
+
+
 # -- plan and tuner ----------------------------------------------------------------------------------------------------
 def test_the_plan_in_miniature() -> None:
     small = study(seeds=[0, 7])
@@ -198,17 +311,18 @@ def test_every_key_is_of_some_consequence() -> None:
             "data": {"source": "digits", "limit": 100},
             "objectives": {"supervised": QUICK, "jigsaw": {"objective": {"name": "jigsaw", "grid": 2}, **QUICK}},
             "reference": "rotation",
+            "figures": {"own": FigureSettings(truth="rotation", scores=("supervised",))},
             "seeds": [1],
             "limits.min_parameters": min(sizes) + 1,
             "limits.max_parameters": max(sizes) - 1,
             "run_folder": "/elsewhere",
         },
+        impossible=("architectures",),
     )
+    others = {"objective": {"name": "jigsaw", "grid": 2}, "data": DataSettings(limit=90), "network": {"channels": 5}}
     for key in variable(whole.settings.objectives["rotation"]):
         one = whole.settings.objectives["rotation"]
-        other = one.model_copy(update={"objective": {"name": "jigsaw", "grid": 2}})
-        if key != "objective":
-            other = with_another_value(one, key)
+        other = one.model_copy(update={key: others[key]}) if key in others else with_another_value(one, key)
         objectives = {**whole.settings.objectives, "rotation": other}
         changed = SampleStudyExperiment(whole.settings.model_copy(update={"objectives": objectives}))
         assert (identities(changed) == identities(whole)) == (
@@ -230,7 +344,8 @@ def test_the_tuner_hands_out_all_trainings_and_writes_the_study(
         tuner.receive_trial_result(number, parameters, {"default": value, "last": value, "best": value, "loss": 1.0})
         tuner.trial_end(number, True)
     value = load(tmp_path / "run" / "study.json")
-    assert value["compared"] == 3 and value["correlations"][0]["spearman"]["value"] == 1
+    figure = value["figures"]["accuracies"]
+    assert figure["compared"] == 3 and figure["correlations"][0]["spearman"]["value"] == 1
     page = (tmp_path / "run" / "report" / "report.html").read_text()
     assert page.count("data:image/svg+xml") == 2 and "Rank agreement" in page
 
@@ -254,7 +369,10 @@ def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
     assert measured.column("supervised").tolist() == [2, 3, 4, 5, 6, 7, 8, 9], "the mean of the two seeds"
     assert np.isnan(measured.column("rotation")[3]) and len(measured.complete().architectures) == 7
     value = written(whole, plan, tmp_path)
-    found = {(row["score"], row["truth"]): row for row in value["correlations"]}
+    assert list(value["figures"]) == ["accuracies", "table"]
+    found = {
+        (row["score"], row["truth"]): row for figure in value["figures"].values() for row in figure["correlations"]
+    }
     assert list(found) == [("rotation", "supervised"), ("rotation", "table accuracy"), ("supervised", "table accuracy")]
     assert found["rotation", "supervised"]["kendall"] == {
         "value": pytest.approx(1),
@@ -268,7 +386,8 @@ def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
         "low": expected.low,
         "high": expected.high,
     }
-    assert value["failed"] == ["sample-4-rotation-2"] and (value["compared"], len(value["accuracies"])) == (7, 8)
+    compared = value["figures"]["accuracies"]["compared"]
+    assert value["failed"] == ["sample-4-rotation-2"] and (compared, len(value["accuracies"])) == (7, 8)
     rows = list(csv.DictReader((tmp_path / "study.csv").open()))
     assert [row["rotation"] for row in rows] == ["20.0", "30.0", "40.0", "", "60.0", "70.0", "80.0", "90.0"]
     text = (tmp_path / "report" / "report.md").read_text()
@@ -280,8 +399,9 @@ def test_the_study_compares_what_was_measured(tmp_path: Path) -> None:
 
 def test_fewer_than_three_architectures_are_not_correlated(tmp_path: Path) -> None:
     value = written(study(), finished(study(), missing=("sample-2-rotation-0",)), tmp_path)
-    assert value["correlations"] == value["efficiency"] == []
-    assert value["note"] == "no correlation: it needs 3 architectures with all accuracies, but there are 2"
+    figure = value["figures"]["accuracies"]
+    assert figure["correlations"] == figure["efficiency"] == []
+    assert figure["note"] == "no correlation: it needs 3 architectures with all accuracies, but there are 2"
     assert "No correlation: it needs 3 architectures" in (tmp_path / "report" / "report.md").read_text()
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.html", "report.md"]
 
@@ -324,7 +444,7 @@ def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path, monk
         ("sample-2-rotation-0", 2),
         *((f"sample-3-{name}-0", epoch) for name in ("supervised", "rotation") for epoch in (1, 2)),
     ]
-    assert resumed["trainings"] == whole["trainings"] and resumed["correlations"] == whole["correlations"]
+    assert resumed["trainings"] == whole["trainings"] and resumed["figures"] == whole["figures"]
     assert all(
         training["status"] == "done" and 0 <= training["last"] <= training["best"] <= 100
         for training in whole["trainings"]
@@ -440,24 +560,36 @@ def test_published_summaries(tmp_path: Path) -> None:
     summaries(folder, "imagenet", {"cls": [[60.0, 55.0, 50.0]]}, first=1)
     (studies,) = analyse(folder, tmp_path / "out", AnalysisSettings()).values()
     rows = {row["architecture"]: row for row in studies["accuracies"]}
-    assert set(rows) == {json.dumps(genotype(i), sort_keys=True) for i in (1, 2, 3)}, "those that are in every file"
+    assert set(rows) == {json.dumps(genotype(i), sort_keys=True) for i in range(4)}
+    figures = studies["figures"]
+    assert {name: figure["compared"] for name, figure in figures.items()} == {
+        "cifar10": 4,
+        "cifar10_to_imagenet": 3,
+        "imagenet_to_cifar10": 3,
+    }, "of each figure those that are in every file that it needs"
     second = rows[json.dumps(genotype(2), sort_keys=True)]
     assert (
         second["cifar10/cls"] == pytest.approx(100 - 6.2)
         and second["cifar10/rot"] == 92.5
         and second["imagenet/cls"] == 45
     )
-    found = {(row["score"], row["truth"]): row["spearman"]["value"] for row in studies["correlations"]}
+    found = {
+        (row["score"], row["truth"]): row["spearman"]["value"]
+        for figure in figures.values()
+        for row in figure["correlations"]
+    }
     assert (
         found["cifar10/rot", "cifar10/cls"] == 1
-        and found["cifar10/jig", "cifar10/cls"] == -0.5
+        and found["cifar10/jig", "cifar10/cls"] == pytest.approx(-0.8)
         and found["cifar10/cls", "imagenet/cls"] == 1
     )
     assert len(found) == 2 + 3 + 1 and ("imagenet/cls", "cifar10/cls") in found
+    selected = [row["selected_by"] for row in figures["cifar10_to_imagenet"]["efficiency"]]
+    assert sorted(selected) == ["cifar10/cls", "cifar10/jig", "cifar10/rot", "imagenet/cls"], "figure 5"
     assert (
         read_summary(folder / "cifar10/rot/run0/sweep_summary.json")[json.dumps(genotype(0), sort_keys=True)] == 91
     ), "the last of a list"
-    assert (tmp_path / "out" / "report" / "efficiency.svg").exists()
+    assert (tmp_path / "out" / "report" / "cifar10_to_imagenet_experiments.svg").exists()
     assert studies["summaries"]["cifar10/cls"]["runs"] == 2
 
 
@@ -528,9 +660,11 @@ def test_the_command(tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module.SampleStudyExperiment, "run", lambda *_: {"last": 50.0, "best": 60.0, "default": 50.0})
     answer = run("sample-study", path, "--output", tmp_path / "run", "--json")
     assert answer.status == 0 and [row["supervised"] for row in answer.json["accuracies"]] == [50.0] * 3, answer.err
-    assert answer.json["correlations"][0]["spearman"] == {"value": None, "low": None, "high": None}, (
-        "undefined where all are equal"
-    )
+    assert answer.json["figures"]["accuracies"]["correlations"][0]["spearman"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+    }, "undefined where all are equal"
 
     for words, message in (
         (("sample-study",), "either CONFIG or --summaries"),

@@ -8,14 +8,14 @@ import numpy as np
 
 from nni_plugins.evaluators.errors import TableError
 from nni_plugins.evaluators.reports.sample_study.measurements import Measurements
-from nni_plugins.evaluators.reports.sample_study.report import Study
+from nni_plugins.evaluators.reports.sample_study.report import Figure, Study
 from nni_plugins.evaluators.tables.table import Table
 from nni_plugins.spaces.architecture import Architecture
 
 from ...experiment.jobs import Plan
 from ...experiment.result import versions
 from ...experiment.truth import truth_table
-from .settings import SampleStudySettings
+from .settings import TABLE, SampleStudySettings
 
 STRATEGY = "SampleStudy"
 """As ``study.json`` says it, and experiment files: ``tuner.name``."""
@@ -47,13 +47,18 @@ def _known(table: Table, architecture: Architecture, metric: str) -> float:
 
 
 def study_of(settings: SampleStudySettings, drawn: Sequence[Architecture], plan: Plan) -> Study:
-    """Every objective against the reference, and all of them against the table, where one is given."""
-    others = [name for name in settings.objectives if name != settings.reference]
-    pairs = [(name, settings.reference) for name in others]
-    curves = [(name, settings.reference) for name in (*others, settings.reference)]
-    if settings.truth is not None:
-        against = [(name, f"table {settings.truth.metric}") for name in (*others, settings.reference)]
-        pairs, curves = [*pairs, *against], [*curves, *against]
+    """The figures of the settings; without any every objective against the reference, and all of them against the table,
+    where one is given.
+    """
+    table = "" if settings.truth is None else f"table {settings.truth.metric}"
+    figures = {
+        name: Figure(table if one.truth == TABLE else one.truth, one.scores) for name, one in settings.figures.items()
+    }
+    if not figures:
+        others = [name for name in settings.objectives if name != settings.reference]
+        figures["accuracies"] = Figure(settings.reference, tuple(others))
+        if table:
+            figures[TABLE] = Figure(table, (*others, settings.reference))
     about = {
         "strategy": STRATEGY,
         "settings": settings.model_dump(mode="json"),
@@ -72,6 +77,6 @@ def study_of(settings: SampleStudySettings, drawn: Sequence[Architecture], plan:
         "versions": versions(),
     }
     measure = "after the last epoch" if settings.measure == "last" else "of the best epoch"
-    title = f"Sample study: {settings.random} architectures of {settings.search_space.name}, accuracies {measure}"
+    title = f"Sample study: {len(drawn)} architectures of {settings.search_space.name}, accuracies {measure}"
     analysis = settings.analysis
-    return Study(title, measurements(settings, drawn, plan), pairs, curves, about, analysis.resamples, analysis.seed)
+    return Study(title, measurements(settings, drawn, plan), figures, about, analysis.resamples, analysis.seed)

@@ -33,8 +33,8 @@ class SampleStudyExperiment(Experiment):
     about = "how well accuracies on pretext tasks rank random architectures"
     command = "sample-study"
     settings_class = SampleStudySettings
-    paths = ("data.path", "truth.table")
-    harmless = HARMLESS | {"reference", "measure", "truth", "analysis"}
+    paths = ("data.path", "truth.table", "architectures", "objectives.*.data.path")
+    harmless = HARMLESS | {"reference", "figures", "measure", "truth", "analysis"}
     keeps_weights = False
     settings: SampleStudySettings
 
@@ -68,7 +68,7 @@ class SampleStudyExperiment(Experiment):
         """The objective with its images and training, the architecture, and the seed."""
         return {
             "space": self.settings.space,
-            "data": self.settings.data.model_dump(mode="json"),
+            "data": self.settings.data_of(job.variant).model_dump(mode="json"),
             "objective": lasting(self.settings.objectives[job.variant].model_dump(mode="json")),
             "choices": job.choices,
             "seed": job.seed,

@@ -15,16 +15,19 @@ from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.evaluators.training.settings import StandAloneSettings
 from nni_plugins.spaces.base import SearchSpace
-from nni_plugins.spaces.errors import closest
+from nni_plugins.spaces.errors import NNIPluginsError, closest
 from nni_plugins.spaces.registry import build_space
 
 from ...experiment.base import ExperimentSettings
 from ...experiment.truth import TruthSettings
 from ..checks import image_space, known_objective, repeated
 
+TABLE = "table"
+"""How a figure calls the metric of ``truth``."""
+
 
 class SampleTraining(StandAloneSettings):
-    """Training of one architecture on one objective: SGD, cosine by epoch, no warm-up (fact sheet, section 4.2)."""
+    """Training of one architecture on one objective: SGD, cosine by epoch, no warm-up (UnNAS' official configurations)."""
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(
@@ -40,9 +43,19 @@ class SampleTraining(StandAloneSettings):
 
 
 class SampleObjective(Settings):
-    """``objective``: name of a registered objective, and its arguments; by default the name under which it stands."""
+    """One training of every architecture: on which images, on what, how, and in which size of network."""
 
-    objective: dict[str, Any] = Field(default={}, description="name of a registered objective, and its arguments")
+    objective: dict[str, Any] = Field(
+        default={},
+        description="name of a registered objective, and its arguments; default: the name under which it stands",
+    )
+    data: DataSettings | None = Field(
+        None, description="its own images, or other crops of the same ones; default: the study's"
+    )
+    network: dict[str, Any] = Field(
+        default={},
+        description="arguments of the space that differ in its networks, such as channels: 32, stem: imagenet",
+    )
     training: SampleTraining = SampleTraining.model_validate({})
     limit: int | None = Field(
         None, ge=2, description="train on at most this many of the training images, the first of a seeded order"
@@ -53,7 +66,7 @@ class SampleObjective(Settings):
 
 
 class SampleLimits(Settings):
-    """Bounds of what is drawn. UnNAS' DARTS sample has 0.685 to 0.906 M parameters (fact sheet, section 4.1)."""
+    """Bounds of what is drawn, in parameters of the study's space. UnNAS' sample of the DARTS space has 0.685 to 0.906 M."""
 
     min_parameters: int | None = Field(None, ge=1)
     max_parameters: int | None = Field(None, ge=1)
@@ -77,6 +90,17 @@ class AnalysisSettings(Settings):
 
     resamples: int = Field(1000, ge=1000, description="bootstrap samples of the architectures, for 95 % intervals")
     seed: int = Field(0, ge=0, description="of the bootstrap and of the random experiments")
+
+
+class FigureSettings(Settings):
+    """One figure: what is compared with what. Its architectures are those that have all of its accuracies."""
+
+    truth: str = Field(description="one of objectives, or table: the metric of truth")
+    scores: tuple[str, ...] = Field(min_length=1, description="objectives that rank")
+
+
+LEAST = 3
+"""Architectures that a correlation needs."""
 
 
 def _small(name: str, **arguments: Any) -> SampleObjective:
@@ -103,7 +127,14 @@ class SampleStudySettings(ExperimentSettings):
         description="what every architecture is trained on, by the names that tables and figures show",
     )
     reference: str = Field("supervised", description="the one of objectives that the others are compared with")
-    random: int = Field(500, ge=3, description="how many architectures are drawn; a correlation needs three")
+    figures: dict[str, FigureSettings] = Field(
+        default={},
+        description="what is compared, by names; default: all others with reference, and all with the table of truth",
+    )
+    architectures: str | None = Field(
+        None, description="a file of architectures, one a line or a JSON list, instead of a draw"
+    )
+    random: int = Field(500, ge=LEAST, description="how many architectures are drawn; a correlation needs three")
     random_seed: int = Field(0, ge=0)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (0,), min_length=1, description="one training for each; their accuracies are averaged"
@@ -144,16 +175,48 @@ class SampleStudySettings(ExperimentSettings):
             raise ValueError(
                 f"reference: {self.reference!r} is none of objectives; {closest(self.reference, self.objectives)}"
             )
-        problems, limit = repeated(self, "seeds"), self.data.limit
-        if limit is not None:
-            problems += [
-                f"objectives.{name}.limit <= data.limit = {limit} must hold, but got {one.limit}"
-                for name, one in self.objectives.items()
-                if one.limit is not None and one.limit > limit
-            ]
+        problems = [*repeated(self, "seeds"), *self._wrong_figures()]
+        drawn = [key for key in ("random", "random_seed", "limits") if key in self.model_fields_set]
+        if self.architectures is not None and drawn:
+            problems.append(f"architectures: a file takes the place of a draw; leave out {', '.join(drawn)}")
+        for name, one in self.objectives.items():
+            limit = self.data_of(name).limit
+            if limit is not None and one.limit is not None and one.limit > limit:
+                problems.append(f"objectives.{name}.limit <= data.limit = {limit} must hold, but got {one.limit}")
+            try:
+                changed = self.space_of(name)
+            except NNIPluginsError as error:
+                problems.append(f"objectives.{name}.network: {error.problem}")
+                continue
+            if changed.decisions != self.search_space.decisions:
+                words = ", ".join(one.network)
+                problems.append(
+                    f"objectives.{name}.network: {words} change which architectures there are; only sizes may differ"
+                )
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _wrong_figures(self) -> list[str]:
+        problems = []
+        for name, figure in self.figures.items():
+            if not re.fullmatch(r"\w+", name):
+                problems.append(f"figures.{name}: must consist of letters, digits and underscores")
+            unknown = [one for one in figure.scores if one not in self.objectives]
+            if figure.truth not in self.objectives and (figure.truth != TABLE or self.truth is None):
+                unknown.append(figure.truth)
+            problems += [f"figures.{name}: no objective {one!r}; {closest(one, self.objectives)}" for one in unknown]
+            if figure.truth in figure.scores or len(set(figure.scores)) < len(figure.scores):
+                problems.append(f"figures.{name}: scores must differ from one another and from truth")
+        return problems
+
+    def data_of(self, name: str) -> DataSettings:
+        """The images of an objective."""
+        return self.objectives[name].data or self.data
+
+    def space_of(self, name: str) -> SearchSpace:
+        """The space whose networks an objective trains: the same decisions, perhaps another size."""
+        return build_space({**self.space, **self.objectives[name].network})
 
     @property
     def search_space(self) -> SearchSpace:

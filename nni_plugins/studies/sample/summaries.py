@@ -9,6 +9,7 @@ a list whose last one counts.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from nni_plugins.evaluators.errors import DataError
 from nni_plugins.evaluators.reports.sample_study.measurements import Measurements
-from nni_plugins.evaluators.reports.sample_study.report import Study, write_study
+from nni_plugins.evaluators.reports.sample_study.report import Figure, Study, write_study
 
 from .comparison import STRATEGY
 from .settings import AnalysisSettings
@@ -101,11 +102,11 @@ def read_summaries(folder: Path) -> dict[str, dict[Column, list[dict[str, float]
 
 
 def measurements(columns: dict[Column, list[dict[str, float]]]) -> Measurements:
-    """Mean over the runs, of the architectures that are present in every file."""
-    runs = [run for several in columns.values() for run in several]
-    names = sorted(set(runs[0]).intersection(*runs[1:]))
+    """Mean over the runs of each column; NaN for an architecture that is missing in one of them."""
+    names = sorted({name for several in columns.values() for run in several for name in run})
     values = {
-        _name(c): np.array([np.mean([run[n] for run in several]) for n in names]) for c, several in columns.items()
+        _name(c): np.array([np.mean([run.get(n, np.nan) for run in several]) for n in names])
+        for c, several in columns.items()
     }
     return Measurements(tuple(names), values)
 
@@ -114,14 +115,20 @@ def _name(column: Column) -> str:
     return "/".join(column)
 
 
-def _pairs(columns: Iterable[Column]) -> list[tuple[str, str]]:
-    """Every column against the labels of its own data set (figures 2 and 3), then against those of the others (figure
-    4).
+def _figures(columns: Iterable[Column]) -> dict[str, Figure]:
+    """Pretext tasks against the labels of their own data set, called after it (figures 2 and 3), and all tasks of one
+    data set against the labels of another (figure 4, whose random experiments are figure 5).
     """
-    known = list(columns)
-    references = [column for column in known if column[1] == REFERENCE]
-    same = [(_name(c), _name(r)) for r in references for c in known if c != r and c[0] == r[0]]
-    return same + [(_name(c), _name(r)) for r in references for c in known if c[0] != r[0]]
+    known, figures = list(columns), dict[str, Figure]()
+    sets = list(dict.fromkeys(data for data, _ in known))
+    labelled = [data for data in sets if (data, REFERENCE) in known]
+    for other in labelled:
+        for data in (other, *(one for one in sets if one != other)):
+            tasks = [_name(c) for c in known if c[0] == data and c != (other, REFERENCE)]
+            if tasks:
+                name = other if data == other else f"{data}_to_{other}"
+                figures[re.sub(r"\W", "_", name)] = Figure(_name((other, REFERENCE)), tuple(tasks))
+    return figures
 
 
 def analyse(folder: Path, output: Path, settings: AnalysisSettings) -> dict[str, dict[str, Any]]:
@@ -133,14 +140,12 @@ def analyse(folder: Path, output: Path, settings: AnalysisSettings) -> dict[str,
     """
     studies = {}
     for space, columns in read_summaries(folder).items():
-        pairs = _pairs(columns)
-        if not pairs:
+        figures = _figures(columns)
+        if not figures:
             names = ", ".join(map(_name, columns))
             raise DataError(
                 f"{folder / space}: a comparison needs the task {REFERENCE!r} and another one, but there are: {names}."
             )
-        truths = {truth for _, truth in pairs}
-        curves = [(_name(c), truth) for truth in sorted(truths) for c in columns]
         about = {
             "strategy": STRATEGY,
             "summaries": {
@@ -151,6 +156,6 @@ def analyse(folder: Path, output: Path, settings: AnalysisSettings) -> dict[str,
         }
         title = f"Published sample study{f': {space}' if space else ''}, best accuracies over epochs"
         measured = measurements(columns)
-        study = Study(title, measured, pairs, curves, about, settings.resamples, settings.seed)
+        study = Study(title, measured, figures, about, settings.resamples, settings.seed)
         studies[space] = write_study(study, output / space)
     return studies

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nni_plugins.evaluators.base import Report
-from nni_plugins.evaluators.data import ImageSet, load
+from nni_plugins.evaluators.data import ImageData, ImageSet, load
 from nni_plugins.evaluators.errors import ConfigError, DataError, LabelError
 from nni_plugins.evaluators.objectives import Crops, Objective, fitted
 from nni_plugins.evaluators.objectives.registered import build_objective
@@ -42,19 +42,24 @@ def parts_of(settings: SampleStudySettings) -> dict[str, Part]:
         DataError: there are no held-out images, or an objective cannot use them; LabelError: for want of labels.
         ConfigError: their size fits neither an objective nor the networks.
     """
-    data, seed = load(settings.data), settings.data.limit_seed
-    if data.test is None:
-        raise DataError(
-            f"{data.train.name}: a sample study measures accuracies on held-out images, and there are none.",
-            "Add a test folder, or labels to split off a part.",
-        )
+    loaded: dict[str, ImageData] = {}
     parts = {}
     for name, one in settings.objectives.items():
+        given = settings.data_of(name)
+        key, seed = given.model_dump_json(), given.limit_seed
+        if key not in loaded:
+            loaded[key] = load(given)
+        data = loaded[key]
+        if data.test is None:
+            raise DataError(
+                f"{data.train.name}: a sample study measures accuracies on held-out images, and there are none.",
+                "Add a test folder, or labels to split off a part.",
+            )
         objective = build_objective(one.objective)
         train = _first(data.train, one.limit, seed, "sample study images")
         test = _first(data.test, one.test_limit, seed, "sample study test images")
         try:
-            part = Part(objective, fitted(settings.search_space, objective, train), train, test, one.training)
+            part = Part(objective, fitted(settings.space_of(name), objective, train), train, test, one.training)
             objective.check(test)
             _try(part)
         except LabelError:
