@@ -119,6 +119,8 @@ class SharedTextTraining(TextTraining):
         settings = self.settings
         if settings.schedule == "constant":
             return settings.learning_rate
+        if settings.schedule == "decay":
+            return float(settings.learning_rate * settings.decay ** max(0, epoch - settings.decay_after))
         position, period = self.cycle.schedule(epoch - self.first_epoch)
         low, high = settings.final_learning_rate, settings.learning_rate
         return low + (high - low) * (1 + math.cos(math.pi * position / period)) / 2

@@ -23,9 +23,11 @@ class SharedTextSettings(SequenceSettings):
         0.25, gt=0, description="of a piece of bptt words; that of a shorter or longer one is in proportion"
     )
     final_learning_rate: float = Field(0.0, ge=0, description="where the cosine of schedule: cosine ends")
-    schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="of the learning rate, by epoch; constant in NAO's code"
+    schedule: Literal["constant", "cosine", "decay"] = Field(
+        "constant", description="of the learning rate, by epoch; constant in NAO's code, decay in ENAS'"
     )
+    decay: float = Field(0.95, gt=0, le=1, description="with schedule: decay, factor of the learning rate an epoch")
+    decay_after: int = Field(12, ge=0, description="with schedule: decay, so many epochs before that are constant")
     gradient_clip: float | None = Field(
         10.0, gt=0, description="largest norm of the gradients of the weights that the step uses together"
     )

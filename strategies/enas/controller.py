@@ -16,7 +16,7 @@ from nni_plugins.evaluators.randomness import torch_fork
 from nni_plugins.spaces.base import SearchSpace
 
 from ..limits import Limits
-from ..nao.codecs import SpaceCodec
+from ..nao.codecs import tokens_of
 from ..nao.tokens import START
 from .masks import masks_of
 from .settings import PolicySettings
@@ -57,7 +57,7 @@ class Policy(nn.Module):
     def __init__(self, space: SearchSpace, settings: PolicySettings) -> None:
         super().__init__()
         self.space, self.settings = space, settings
-        self.tokens = SpaceCodec(space).tokens
+        self.tokens = tokens_of(space)
         self.masks = masks_of(space, self.tokens.counts)
         self.embedding = nn.Embedding(self.tokens.vocabulary, settings.hidden)
         self.lstm = nn.LSTM(settings.hidden, settings.hidden, settings.layers, batch_first=True)

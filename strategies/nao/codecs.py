@@ -8,6 +8,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.cells.nasnet import SlotSpace
 from nni_plugins.spaces.errors import shown
+from nni_plugins.spaces.recurrent import RecurrentCell
 
 from ..drawing import sample_within
 from ..limits import Limits
@@ -64,10 +66,16 @@ def swaps_of(space: SearchSpace) -> tuple[tuple[Swap, ...], ...]:
     return tuple(nodes[: space.nodes]), tuple(nodes[space.nodes :])
 
 
+def tokens_of(space: SearchSpace) -> Tokens:
+    """A token for each decision, read one by one."""
+    return Tokens(tuple(d.values for d in space.decisions), swaps=swaps_of(space))
+
+
 class SpaceCodec(Codec):
     """A :class:`nni_plugins.spaces.SearchSpace`; keys are its canonical forms.
 
-    NASNet-like spaces are read in groups of (input, operation) as in NAO's code, all others one token a step.
+    NASNet-like spaces and recurrent cells are read in groups of (input, operation) as in NAO's code, all others one
+    token a step. A recurrent cell's first node, which has no choice of inputs, is written with its input 0.
 
     Args:
         limits: what is beyond them is not :meth:`valid`, and is not drawn.
@@ -75,9 +83,11 @@ class SpaceCodec(Codec):
 
     def __init__(self, space: SearchSpace, limits: Limits | None = None) -> None:
         self.space, self.size, self.limits = space, space.size, limits or Limits()
-        self.tokens = Tokens(
-            tuple(d.values for d in space.decisions), 2 if isinstance(space, SlotSpace) else 1, swaps_of(space)
-        )
+        self.tokens = tokens_of(space)
+        if isinstance(space, SlotSpace):
+            self.tokens = replace(self.tokens, group=2)
+        elif isinstance(space, RecurrentCell):
+            self.tokens = replace(self.tokens, group=2, lead=("0",))
         self._keys: dict[bytes, str] = {}
 
     def rows(self, architectures: Iterable[Architecture]) -> Rows:

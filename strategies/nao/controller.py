@@ -1,6 +1,7 @@
 """NAO's encoder, predictor and decoder. Facts: "Neural Architecture Optimization", section 3; NAO-V2's sizes.
 
-Shapes: n architectures, D tokens of each, S = D / group steps of the encoder, H hidden, V vocabulary.
+Shapes: n architectures, D tokens of each (L in ``tokens.py``), S = D / group steps of the encoder, H hidden, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Controller(nn.Module):
         token = torch.full((len(outputs), 1), START, dtype=torch.int64, device=outputs.device)
         state = (embedding.unsqueeze(0).contiguous(), embedding.unsqueeze(0).contiguous())
         logits, chosen = [], []
-        for position in range(self.tokens.length):
+        for position in range(self.tokens.sequence):
             hidden, state = self.decoder(self.decoder_embedding(token), state)
             logits.append(self._logits(hidden, outputs))
             if tokens is None:

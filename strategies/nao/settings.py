@@ -19,9 +19,10 @@ class ControllerSettings(Settings):
     predictor: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="sizes of the predictor's hidden layers, with ReLU; V2 has none"
     )
-    targets: Literal["min_max", "rank"] = Field(
+    targets: Literal["min_max", "rank", "loss"] = Field(
         "min_max",
-        description="what the predictor learns: values scaled to 0 to 1, as in NAO, or their ranks scaled so (ours), for pools with outliers",
+        description="what the predictor learns: values scaled to 0 to 1, as in NAO, or their ranks scaled so (ours), for pools with outliers; "
+        "loss: of minus perplexities the losses, as in NAO's code for text",
     )
     trade_off: float = Field(0.8, ge=0, le=1, description="weight of the predictor's error; the rest is the decoder's")
     epochs: int = Field(1000, ge=1)

@@ -1,7 +1,8 @@
 """Architectures as token sequences, the form that NAO's encoder reads and its decoder writes. Free of torch.
 
 Index rows are integer arrays (n, D), entry d the position of the chosen value among decision d's values. A sequence has
-one token a decision. Facts: Luo et al., "Neural Architecture Optimization", NeurIPS 2018, section 3.1; NAO-V2's code.
+one token a decision, L = D, or some before them. Facts: Luo et al., "Neural Architecture Optimization", NeurIPS 2018,
+section 3.1; NAO-V2's code.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Tokens:
         group: tokens that the encoder reads in one step; 2 in NAO's space, where an input and its operation belong
             together.
         swaps: for each cell, the exchanges that give a symmetric twin.
+        lead: values of places before the decisions that are always the same, for groups to come out even: the first
+            node of a recurrent cell reads state 0.
 
     Raises:
         ConfigError: no decisions, one without values, more than 10,000 tokens, or groups that do not come out even.
@@ -58,22 +61,28 @@ class Tokens:
     values: tuple[tuple[str, ...], ...]
     group: int = 1
     swaps: tuple[tuple[Swap, ...], ...] = ()
+    lead: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.values or not all(self.values):
             raise ConfigError("at least one decision is needed, and each needs a value, or there is nothing to search.")
-        if self.group < 1 or len(self.values) % self.group:
-            raise ConfigError(f"group={self.group} must divide the number of decisions, {len(self.values)}.")
+        if self.group < 1 or self.sequence % self.group:
+            raise ConfigError(f"group={self.group} must divide the number of tokens, {self.sequence}.")
         if self.vocabulary > MOST_TOKENS:
             raise ConfigError(
                 f"{self.vocabulary:,} different values are too many for one token each; at most {MOST_TOKENS:,} are possible."
             )
 
     @cached_property
+    def places(self) -> tuple[tuple[str, ...], ...]:
+        """The values that may stand at each place of a sequence: those of ``lead``, then the decisions'."""
+        return (*((value,) for value in self.lead), *self.values)
+
+    @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """(D,): the token of each decision's first value."""
+        """(L,): the token of each place's first value."""
         start, known = 1, {}
-        own = kinds(self.values)
+        own = kinds(self.places)
         for kind in own:
             if kind not in known:
                 known[kind] = start
@@ -89,38 +98,43 @@ class Tokens:
 
     @property
     def length(self) -> int:
-        """D, the tokens of a sequence."""
+        """D, the decisions."""
         return len(self.values)
+
+    @property
+    def sequence(self) -> int:
+        """L, the tokens of a sequence."""
+        return len(self.lead) + len(self.values)
 
     @cached_property
     def vocabulary(self) -> int:
         """Number of tokens, the start token among them."""
-        return 1 + sum(map(len, dict.fromkeys(kinds(self.values))))
+        return 1 + sum(map(len, dict.fromkeys(kinds(self.places))))
 
     @cached_property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """(D, vocabulary): which tokens may stand where."""
-        token = np.arange(self.vocabulary)
-        mask: npt.NDArray[np.bool_] = (token >= self.offsets[:, None]) & (token < (self.offsets + self.counts)[:, None])
+        """(L, vocabulary): which tokens may stand where."""
+        token, counts = np.arange(self.vocabulary), np.array([len(values) for values in self.places])
+        mask: npt.NDArray[np.bool_] = (token >= self.offsets[:, None]) & (token < (self.offsets + counts)[:, None])
         return mask
 
     def encode(self, rows: npt.NDArray[np.integer]) -> Rows:
-        """Index rows (n, D) -> tokens (n, D)."""
-        tokens: Rows = rows.astype(np.int64) + self.offsets
+        """Index rows (n, D) -> tokens (n, L)."""
+        tokens: Rows = np.pad(rows.astype(np.int64), ((0, 0), (len(self.lead), 0))) + self.offsets
         return tokens
 
     def decode(self, tokens: npt.NDArray[np.integer]) -> Rows:
-        """Tokens (n, D) -> index rows (n, D).
+        """Tokens (n, L) -> index rows (n, D).
 
         Raises:
             ConfigError: a token that may not stand at its place.
         """
         rows: Rows = tokens.astype(np.int64) - self.offsets
-        wrong = np.argwhere((rows < 0) | (rows >= self.counts))
+        wrong = np.argwhere((rows < 0) | (rows >= [len(values) for values in self.places]))
         if len(wrong):
             n, position = wrong[0].tolist()
             raise ConfigError(f"token {int(tokens[n, position])} may not stand at position {position} of sequence {n}.")
-        return rows
+        return rows[:, len(self.lead) :]
 
     def twins(self, rows: Rows, rng: np.random.Generator) -> Rows:
         """A symmetric twin of each row: in each cell one exchange, drawn uniformly. Without swaps the rows themselves."""

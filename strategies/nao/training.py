@@ -57,7 +57,20 @@ def ranks(values: Values) -> Values:
     return min_max(below + (equal - 1) / 2)
 
 
-TARGETS = {"min_max": min_max, "rank": ranks}
+def losses(values: Values) -> Values:
+    """Minus the logarithms of (n,) perplexities, given as values below zero, scaled to 0 to 1. Raises as
+    :func:`min_max`, and where a value is no minus perplexity.
+    """
+    if len(values) and not (values < 0).all():
+        raise TrainingError(
+            f"targets: loss learns minus perplexities, which are below 0, but a value is {float(values.max())!r}.",
+            "Set targets: min_max.",
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return min_max(-np.log(-values))
+
+
+TARGETS = {"min_max": min_max, "rank": ranks, "loss": losses}
 
 
 @dataclass(frozen=True)

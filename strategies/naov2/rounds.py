@@ -175,12 +175,15 @@ class Rounds:
         )
         if not len(found.rows):
             return None
+        known = {*self.known, *self.codec.keys(found.rows)}
+        rng = generator(self.shared.seed, "nao random", pool.number)
+        random = random_rows(self.codec, known, s.random, rng).rows if s.random else found.rows[:0]
         kept = best_rows(rows, scores, min(s.carried, len(rows)))
         rest = rows[:0]
         if s.evaluates_all:
             carried = set(self.codec.keys(kept))
             rest = rows[[key not in carried for key in self.codec.keys(rows)]]
-        old = len(kept) + len(rest)
+        old, others = len(kept) + len(rest), len(random)
         guesses: list[float | None] = (
             [None] * len(found.rows)
             if trained is None
@@ -188,10 +191,10 @@ class Rounds:
         )
         return self.pool(
             pool.number + 1,
-            np.concatenate([found.rows, kept, rest]),
-            [*found.origins, *["kept"] * old],
-            len(found.rows) + len(kept),
-            [*guesses, *[None] * old],
+            np.concatenate([found.rows, random, kept, rest]),
+            [*found.origins, *["random"] * others, *["kept"] * old],
+            len(found.rows) + others + len(kept),
+            [*guesses, *[None] * (others + old)],
             _facts(found, trained, proposals.seeds),
         )
 

@@ -88,6 +88,7 @@ class NAOV2Settings(EvaluationSettings):
     kept: int | None = Field(
         None, ge=0, description="best ones that join each next pool; default: 100 with reset all, otherwise none"
     )
+    random: int = Field(0, ge=0, description="new random architectures that join each next pool")
     evaluated: Literal["pool", "trained"] | None = Field(
         None,
         description="what is evaluated: the pool just trained, or all ever trained; default: pool with reset all, otherwise trained",
@@ -119,10 +120,10 @@ class NAOV2Settings(EvaluationSettings):
     @property
     def ranked(self) -> int:
         """How many architectures the last evaluation ranks at most."""
-        added = (self.iterations - 1) * self.proposals.new
+        new = self.proposals.new + self.random
         if self.evaluates_all:
-            return self.initial + added
-        return self.carried + self.proposals.new if self.iterations > 1 else self.initial
+            return self.initial + (self.iterations - 1) * new
+        return self.carried + new if self.iterations > 1 else self.initial
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -132,7 +133,7 @@ class NAOV2Settings(EvaluationSettings):
                 "evaluated: trained needs weights that are kept; after reset: all, those of earlier pools are untrained"
             )
         if self.iterations > 1:
-            later = self.carried + self.proposals.new
+            later = self.carried + self.proposals.new + self.random
             smallest = self.initial if self.evaluates_all or self.iterations == 2 else min(self.initial, later)
             for name, wanted in (("proposals.seeds", self.proposals.seeds), ("kept", self.carried)):
                 if wanted > smallest:

@@ -24,6 +24,7 @@ from nni_plugins.evaluators.text.shared_settings import SharedTextSettings
 from nni_plugins.evaluators.training.settings import MAY_CHANGE
 from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.recurrent import RecurrentCell
+from nni_plugins.strategies.recurrent.settings import ENASTextTraining
 from nni_plugins.testing.training import TrainingContract
 
 WORDS = 7
@@ -160,6 +161,15 @@ def test_the_schedule_is_constant_by_default_and_a_cycle_draws_by_the_epoch_thro
         SharedTextSettings().model_dump().items()
         >= {"learning_rate": 0.25, "gradient_clip": 10, "batch_size": 256, "weight_decay": 5e-7}.items()
     )
+
+
+def test_enas_rate_falls_after_twelve_epochs() -> None:
+    """Times 0.95 an epoch from the thirteenth on (``scripts/ptb_search.sh``); NAO's is constant."""
+    given = ENASTextTraining()
+    text = shared(**given.model_dump(include={"schedule", "decay", "decay_after"}), learning_rate=0.25)
+    training = SharedTextTraining(text.supernet, CORPUS, text.settings, 0, draw, Cycle(0, 1, 100, "none"), None)
+    rates = [training.rate(epoch) for epoch in (0, 12, 13, 99)]
+    assert rates == pytest.approx([0.25, 0.25, 0.25 * 0.95, 0.25 * 0.95**87]) and given.learning_rate == 0.25
 
 
 def test_a_mean_of_weights_ends_the_cycle() -> None:

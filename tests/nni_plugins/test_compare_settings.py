@@ -123,6 +123,26 @@ def test_what_a_policy_is_asked() -> None:
     assert list(whole.objectives) == ["policies.own.objective", "policies.shared.objective"]
 
 
+def test_policies_may_search_in_another_size() -> None:
+    """As the papers' own codes do: the found architectures are those of the comparison's space."""
+    evaluations = {"trained": TRAINED}
+    whole = comparison(evaluations=evaluations, policies={"wide": {**RLNAS, "space": {"channels": 12}}, "own": RLNAS})
+    assert [searched.space.get("channels") for searched in whole.searches.values()] == [12, None]
+    wide = next(job for job in whole.first_jobs() if job.policy == "wide")
+    own = next(job for job in whole.first_jobs() if job.policy == "own")
+    assert whole.identity(wide) != whole.identity(own)
+    for changes, said in (
+        ({"policies": {"x": {**RLNAS, "space": {"nodes": 4}}}}, "policies.x.space: nodes change which architectures"),
+        ({"policies": {"x": {**FEW, "space": {"channels": 4}}}}, "policies.x.space: BestOfFew trains nothing itself"),
+        (
+            {"policies": {"x": {**RLNAS, "space": {"channels": 4}}}, "limits": {"max_parameters": 300_000}},
+            "policies.x.space: the limits are of networks",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            comparison(evaluations={"trained": TRAINED}, **changes)
+
+
 def test_settings_survive_as_json() -> None:
     """Trials and other processes get them so."""
     whole = comparison(evaluations={"trained": TRAINED, "size": SIZE}, policies={"x": RLNAS, "few": FEW}).settings

@@ -170,6 +170,7 @@ def test_a_search_without_evaluations(tmp_path: Path) -> None:
 # -- presets -----------------------------------------------------------------------------------------------------------
 ABSENT = {
     "compare_nasbench201_table": "nb201_table",
+    "compare_eight_nodes": "data",
     "compare_two_nodes": "data",
     "sample_study_cifar10_small": "nb201_table",
     "sharing_study_wikitext2": "data/wikitext2",

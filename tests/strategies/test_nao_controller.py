@@ -43,7 +43,7 @@ def test_shapes_and_lengths(space: SearchSpace) -> None:
     codec, tokens = random_tokens(space, 7)
     controller = build(codec, ControllerSettings(), 0)
     encoded = controller.encode(tokens)
-    steps = codec.tokens.length // codec.tokens.group
+    steps = codec.tokens.sequence // codec.tokens.group
     assert (
         encoded.outputs.shape == (7, steps, 64) and encoded.embedding.shape == (7, 64) and encoded.value.shape == (7,)
     )

@@ -36,8 +36,10 @@ def test_decoding_an_encoding_gives_the_architecture_back(name: str) -> None:
     architectures = space.decode(rows)
     tokens = codec.tokens.encode(codec.rows(architectures))
     assert codec.architectures(codec.tokens.decode(tokens)) == architectures
-    assert codec.tokens.mask[np.arange(codec.tokens.length), tokens].all() and not codec.tokens.mask[:, 0].any()
-    assert (codec.tokens.mask.sum(axis=1) == codec.tokens.counts).all() and tokens.max() < codec.tokens.vocabulary
+    assert codec.tokens.mask[np.arange(codec.tokens.sequence), tokens].all() and not codec.tokens.mask[:, 0].any()
+    assert (
+        codec.tokens.mask.sum(axis=1)[len(codec.tokens.lead) :] == codec.tokens.counts
+    ).all() and tokens.max() < codec.tokens.vocabulary
     mutated = codec.mutate(rng, codec.rows(architectures))
     assert codec.valid(mutated).all() and (mutated != codec.rows(architectures)).any(axis=1).all()
     assert codec.valid(codec.sample(rng, 50)).all()
@@ -56,6 +58,24 @@ def test_naos_forty_tokens() -> None:
     assert allowed[0] == {1, 2} and allowed[16] == {1, 2, 3, 4, 5, 6} == allowed[38] and allowed[1] == {7, 8, 9, 10, 11}
 
 
+def test_naos_recurrent_cells_have_two_tokens_a_step() -> None:
+    """As NAO's code for text, whose eleven nodes are 22 tokens of 16: inputs 1 to 11, activations 12 to 15, read two by
+    two; the first node's only input is one of them."""
+    space = RecurrentCell(nodes=11)
+    codec = SpaceCodec(space)
+    tokens = codec.tokens
+    assert (tokens.sequence, tokens.vocabulary, tokens.group, tokens.length) == (22, 16, 2, 21)
+    text = "0 1 1 1 2 2 1 2 4 1 4 1 4 1 7 1 8 2 1 0 4 1"
+    numbers = np.array([int(word) for word in text.split()])
+    rows = codec.rows([space.from_integers(text)])
+    (sequence,) = tokens.encode(rows)
+    assert sequence.tolist() == (numbers + np.where(np.arange(22) % 2, 12, 1)).tolist()
+    assert np.array_equal(tokens.decode(sequence[None]), rows)
+    assert set(np.flatnonzero(tokens.mask[0]).tolist()) == {1} and tokens.mask[20].sum() == 11
+    with pytest.raises(ConfigError, match="token 2 may not stand at position 0 of sequence 0"):
+        tokens.decode(np.array([[2, *sequence[1:]]]))
+
+
 def test_decisions_share_tokens_where_one_begins_with_the_other() -> None:
     assert kinds([("0", "1"), ("a", "b"), ("0", "1", "2"), ("b", "a")]) == [
         ("0", "1", "2"),
@@ -71,7 +91,7 @@ def test_decisions_share_tokens_where_one_begins_with_the_other() -> None:
 def test_what_tokens_refuse() -> None:
     with pytest.raises(ConfigError, match="at least one decision"):
         Tokens(())
-    with pytest.raises(ConfigError, match="group=2 must divide the number of decisions, 3"):
+    with pytest.raises(ConfigError, match="group=2 must divide the number of tokens, 3"):
         Tokens((("a",),) * 3, group=2)
     with pytest.raises(ConfigError, match="too many"):
         Tokens((tuple(map(str, range(10_001))),))

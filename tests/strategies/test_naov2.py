@@ -39,6 +39,7 @@ from nni_plugins.spaces import NAO, NASBench201, RecurrentCell
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices
 from nni_plugins.strategies.nao import ControllerSettings, ProposalSettings
+from nni_plugins.strategies.nao.training import TARGETS
 from nni_plugins.strategies.naov2 import rounds as naov2_rounds
 from nni_plugins.strategies.naov2.pool import Pool, PoolFiles, pool_draw, proportional_probabilities, read_pool
 from nni_plugins.strategies.naov2.search import NAOV2, NAOWS, NAOV2Result, naov2, search
@@ -283,6 +284,25 @@ def test_nao_ws_replaces_the_worse_part_of_its_pool() -> None:
     assert set(result.pool.probabilities) == {1 / 20} and all(
         d == rows(s) for d, (_, s) in zip(shared.drawn, shared.scored, strict=True)
     )
+
+
+def test_random_ones_join_the_pools() -> None:
+    """As in NAO's code for text: 650 best, 300 new and 50 random ones; here 5, 8 and 4 of them, all trained."""
+    result, shared = run(NAOV2Settings(**{**SMALL, "random": 4}))
+    later = result.iterations[1:]
+    assert [i.origins["random"] for i in later] == [4] * 2 and [i.origins["kept"] for i in later] == [5] * 2
+    assert all(i.trained == i.evaluated == 8 + 4 + 5 for i in later)
+    pools = [set(map(tuple, scored.tolist())) for _, scored in shared.scored]
+    assert len(pools[1] - pools[0]) == 12, "new ones are new"
+    assert NAOV2Settings(**{**SMALL, "random": 4}).ranked == 17
+
+
+def test_targets_of_perplexities_are_losses() -> None:
+    values = -np.exp(np.array([3.0, 5.0, 4.0]))
+    assert TARGETS["loss"](values).tolist() == pytest.approx([1.0, 0.0, 0.5])
+    assert TARGETS["min_max"](values)[2] > 0.6, "scaled perplexities are not"
+    with pytest.raises(TrainingError, match=r"learns minus perplexities, which are below 0, but a value is 1\.0"):
+        TARGETS["loss"](np.array([-2.0, 1.0]))
 
 
 def test_the_final_order() -> None:

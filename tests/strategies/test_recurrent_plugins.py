@@ -64,6 +64,20 @@ def test_final_trainings_are_for_images() -> None:
         strategy_plugin("recurrentnao").search_settings.model_validate({"final": {"epochs": 2}})
 
 
+def test_the_official_codes_numbers() -> None:
+    """NAO-WS on Penn Treebank: 1,000 = 650 + 300 + 50, five parts of 200 epochs, lambda up to 30, targets are losses."""
+    nao = strategy_plugin("recurrentnao").search_settings.model_validate({})
+    assert nao.initial == nao.kept + nao.proposals.new + nao.random == 650 + 300 + 50
+    assert (nao.proposals.seeds, nao.proposals.last_step, nao.controller.targets) == (100, 30, "loss")
+    assert (nao.controller.predictor, nao.reset, nao.sampling, nao.evaluates_all) == (
+        (200,) * 4,
+        "none",
+        "uniform",
+        False,
+    )
+    assert nao.iterations * strategy_plugin("recurrentnao").training_settings().epochs == 1000
+
+
 def test_the_plugin_is_the_search(tmp_path: Path) -> None:
     plugin = strategy_plugin("recurrentdarts")
     training = read(plugin.training_settings, TINY)

@@ -14,6 +14,7 @@ from nni_plugins.evaluators.settings import Settings, read
 from nni_plugins.evaluators.text.settings import TextSettings
 from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import NNIPluginsError, closest
+from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.base import refused
 from nni_plugins.strategies.plugins import strategy_plugin
 
@@ -65,6 +66,11 @@ class PolicySettings(Settings):
     """One way to choose architectures: a registered strategy, with the keys of its experiment files."""
 
     strategy: str = Field(description="name of a registered strategy")
+    space: dict[str, Any] = Field(
+        default={},
+        description="arguments of the space that differ in its searches, such as hidden: 300, sharing: edge_op; only sizes, for all "
+        "policies choose from the same architectures",
+    )
     objective: dict[str, Any] | None = Field(None, description="default: the strategy's own")
     training: dict[str, Any] = {}
     search: dict[str, Any] = {}
@@ -197,6 +203,20 @@ class CompareSettings(EvaluatedSettings):
         """
         policy = self.policies[name]
         plugin = strategy_plugin(policy.strategy.lower())
+        space = {**self.space, **policy.space}
+        if policy.space and plugin.asks:
+            raise ConfigError(
+                f"policies.{name}.space: {plugin.name} trains nothing itself, so nothing has another size"
+            )
+        if policy.space and self.limits.given:
+            raise ConfigError(
+                f"policies.{name}.space: the limits are of networks in the size of space; leave one of them out"
+            )
+        if policy.space and build_space(space).decisions != self.search_space.decisions:
+            words = ", ".join(policy.space)
+            raise ConfigError(
+                f"policies.{name}.space: {words} change which architectures there are; only sizes may differ"
+            )
         data = self.data_of_evaluations(DATA[plugin.data]) if policy.data is None else policy.data
         if data is None and plugin.data != "none":
             raise ConfigError(
@@ -204,7 +224,7 @@ class CompareSettings(EvaluatedSettings):
             )
         answers = list(self.evaluations.items())[:1] if plugin.asks else []
         arguments = {
-            "space": self.space,
+            "space": space,
             "limits": self.limits,
             "evaluations": {key: one.model_copy(update={"found": None, "random": None}) for key, one in answers},
             "baselines": (),

@@ -1,6 +1,6 @@
 """Settings of a sample study: objectives, each with its own training, and how the results are compared.
 
-UnNAS (Liu et al., ECCV 2020, section 4.2). The defaults are the official configurations for CIFAR-10. Free of torch.
+UnNAS (Liu et al., ECCV 2020). The defaults are the official configurations for CIFAR-10. Free of torch.
 """
 
 from __future__ import annotations
