@@ -77,18 +77,22 @@ class EvaluationSettings(Settings):
 class Measured:
     """What came of one evaluation.
 
-    ``value``: of the evaluator's metric; ``metrics``: other numbers by name; ``curve``: one row an epoch, oldest first;
-    ``cost``: such as ``parameters``, ``macs`` and ``epochs``.
+    ``value``: of the evaluator's metric, as it is reported; ``metrics``: other numbers by name; ``curve``: one row an
+    epoch, oldest first; ``cost``: such as ``parameters``, ``macs`` and ``epochs``; ``validation``: the same metric on
+    a part that ``value`` is not measured on. The best of several architectures is chosen by ``validation``, or where
+    there is none by the score of the search, but never by ``value``.
     """
 
     value: float
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
+    validation: float | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.value):
-            raise ConfigError(f"an evaluation must give a finite value, but gave {self.value}.")
+        for number in (self.value, self.validation):
+            if number is not None and not math.isfinite(number):
+                raise ConfigError(f"an evaluation must give finite values, but gave {number}.")
 
 
 class EvaluatorPlugin(ABC):
@@ -125,6 +129,11 @@ class EvaluatorPlugin(ABC):
     @abstractmethod
     def metric(self) -> Metric:
         """What architectures are compared on."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether every :class:`Measured` has a ``validation``, by which the best of several can be chosen."""
+        return False
 
     def identity(self) -> dict[str, Any]:
         """All that a value depends on besides architecture and seed, as JSON: by default the settings and the data's."""

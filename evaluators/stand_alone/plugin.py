@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 
 class StandAloneEvaluation(EvaluationSettings):
-    """Training from scratch on images; measured on the test images."""
+    """Training from scratch on a part of the training images; measured on the test images, and on the rest of the
+    training images, by which the best architecture is chosen.
+    """
 
     data: DataSettings | None = Field(None, description="default: the experiment's")
     training: StandAloneSettings = StandAloneSettings.model_validate({})
@@ -42,9 +45,10 @@ class StandAloneEvaluation(EvaluationSettings):
     )
     validation: float = Field(
         0.2,
-        gt=0,
+        ge=0,
         lt=1,
-        description="share of the training images, drawn by the seed, on which strategies that ask are answered",
+        description="share of the training images, drawn by the seed, that is held out: the best architecture is chosen "
+        "by it, and strategies that ask are answered by it. 0: all images train, and nothing is chosen by this evaluation",
     )
 
     @field_validator("objective")
@@ -85,20 +89,21 @@ class StandAlonePlugin(EvaluatorPlugin):
         return Metric("miou" if self.target["name"] == "segmentation" else "accuracy", "%")
 
     @property
+    def holds_out(self) -> bool:
+        """A part of the training images, unless ``validation`` is 0."""
+        return self.settings.validation > 0
+
+    @property
     def network_space(self) -> SearchSpace:
         """The space that builds the networks which are trained: the same decisions, perhaps another size."""
         changes = self.settings.network
         return build_space({**space_settings(self.space), **changes}) if changes else self.space
 
     def identity(self) -> dict[str, Any]:
-        """The images, the objective, the training and the size of the networks."""
-        settings = self.settings.model_dump(mode="json", include={"evaluator", "training", "network"})
+        """The images and which of them are held out, the objective, the training and the size of the networks."""
+        settings = self.settings.model_dump(mode="json", include={"evaluator", "training", "network", "validation"})
         images = self.images.model_dump(mode="json")
         return {"settings": lasting(settings), "objective": self.target, "data": lasting(images)}
-
-    def ask_identity(self) -> dict[str, Any]:
-        """And which images answer."""
-        return {**self.identity(), "validation": self.settings.validation}
 
     def check(self) -> None:
         """Networks of images, in a size that the space has."""
@@ -170,8 +175,12 @@ class StandAlonePlugin(EvaluatorPlugin):
             ) from None
 
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
-        """Train, and measure on the test images."""
-        return self._train(network, load_images(self.images), seed, folder, report)
+        """Train, and measure on the test images and on those that are held out."""
+        images = load_images(self.images)
+        if not self.settings.validation:
+            return self._train(network, images, None, seed, folder, report)
+        parts = self.split(seed)
+        return self._train(network, replace(images, train=parts.train), parts.test, seed, folder, report)
 
     @property
     def ask_cost(self) -> dict[str, float]:
@@ -179,11 +188,19 @@ class StandAlonePlugin(EvaluatorPlugin):
         return {"search_epochs": float(self.settings.training.epochs)}
 
     def ask(self, architecture: Architecture, seed: int, folder: Path | None) -> float:
-        """Train on a part of the training images, and measure on the rest; the test images take no part."""
-        return self._train(architecture, self.split(seed), seed, folder, None).value
+        """Train on a part of the training images, and measure on the rest; the test images take no part.
+
+        Raises:
+            ConfigError: nothing is held out.
+        """
+        if not self.settings.validation:
+            raise ConfigError(
+                "validation: 0 holds no images out, so no strategy can be answered by them.", "Set it to 0.2."
+            )
+        return self._train(architecture, self.split(seed), None, seed, folder, None).value
 
     def split(self, seed: int) -> ImageData:
-        """The training images in two: what questions train on, and, as ``test``, what they are answered with.
+        """The training images in two: those that train, and, as ``test``, those that are held out.
 
         Raises:
             DataError: none is left to train on.
@@ -198,16 +215,21 @@ class StandAlonePlugin(EvaluatorPlugin):
         return ImageData(images.subset(np.sort(order[held_out:])), images.subset(np.sort(order[:held_out])))
 
     def _train(
-        self, network: Network, images: ImageData, seed: int, folder: Path | None, report: Report | None
+        self,
+        network: Network,
+        images: ImageData,
+        held_out: ImageSet | None,
+        seed: int,
+        folder: Path | None,
+        report: Report | None,
     ) -> Measured:
         from ..objectives import fitted
         from .named import named_network
         from .training import StandAlone
 
         target, space = build_objective(self.target), self.network_space
-        evaluator = StandAlone(
-            images, self.settings.training, space=space, seed=seed, folder=folder, report=report, objective=target
-        )
+        given: dict[str, Any] = {"folder": folder, "report": report, "objective": target, "held_out": held_out}
+        evaluator = StandAlone(images, self.settings.training, space=space, seed=seed, **given)
         if isinstance(network, str):
             named = named_network(network, target, images.train, seed)
             result, cost = evaluator.train(named.network, named.identity), named.cost
@@ -218,8 +240,10 @@ class StandAlonePlugin(EvaluatorPlugin):
         # the loss of training in the last epoch, as the curve has it; that of the test images stands beside it
         metrics = {key: number for key, number in result.metrics.items() if key not in ("loss", target.metric)}
         metrics |= {"loss": result.history[-1]["loss"], "test_loss": result.metrics["loss"]}
-        value = result.metrics[target.metric]
-        return Measured(value, {target.metric: value, **metrics}, result.history, cost)
+        value, validation = result.metrics[target.metric], result.validation.get(target.metric)
+        if validation is not None:
+            metrics[f"validation_{target.metric}"] = validation
+        return Measured(value, {target.metric: value, **metrics}, result.history, cost, validation)
 
 
 def load_images(settings: DataSettings) -> ImageData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
 
-from ..data import ImageData, load
+from ..data import ImageData, ImageSet, load
 from ..data.settings import DataSettings
 from ..errors import ConfigError, DataError
 from ..objectives import Objective, Supervised, fitted
@@ -26,11 +26,13 @@ from ..training.settings import StandAloneSettings
 @dataclass(frozen=True)
 class StandAloneResult:
     """``accuracy``: percent of the test images' targets; ``history``: one dictionary an epoch; ``metrics``: all that
-    was measured on the test images, see :func:`nni_plugins.evaluators.training.evaluate`."""
+    was measured on the test images, see :func:`nni_plugins.evaluators.training.evaluate`; ``validation``: the same on
+    the held-out images, empty if there are none."""
 
     accuracy: float
     history: list[dict[str, float]]
     metrics: dict[str, float]
+    validation: dict[str, float] = field(default_factory=dict)
 
 
 class StandAlone:
@@ -40,6 +42,7 @@ class StandAlone:
         data: images, or the settings to load them (a dictionary will do).
         settings: the defaults are NAS-Bench-201's 200-epoch recipe.
         objective: labels by default; a pretext task makes this UnNAS' sample-based ranking without labels.
+        held_out: images that take no part in the training, on which the network is measured too.
         space: needed to evaluate an :class:`Architecture`; a plain network needs none.
         seed: of initialisation, data order and augmentation.
         folder: for checkpoints and the curve; None keeps nothing.
@@ -56,6 +59,7 @@ class StandAlone:
         folder: Path | None = None,
         report: Report | None = None,
         objective: Objective | None = None,
+        held_out: ImageSet | None = None,
     ) -> None:
         self._data = data if isinstance(data, ImageData | DataSettings) else read(DataSettings, data, "data.")
         self.settings = (
@@ -64,7 +68,7 @@ class StandAlone:
             else read(StandAloneSettings, settings or {}, "settings.")
         )
         self.space, self.seed, self.folder, self.report = space, seed, folder, report
-        self.objective = objective or Supervised()
+        self.objective, self.held_out = objective or Supervised(), held_out
 
     @property
     def data(self) -> ImageData:
@@ -90,7 +94,8 @@ class StandAlone:
                 f"{train.name}: stand-alone training needs {'' if objective.label_free else 'labelled '}test images.",
                 "Add a test folder, or labels to split off a part.",
             )
-        for images in (train, test):
+        measured = [test, *([] if self.held_out is None else [self.held_out])]
+        for images in (train, *measured):
             objective.check(images)  # those that lack labels are refused now, not after the training
         config: dict[str, Any] = {"images": train.identity(), **(identity or {})}
         if isinstance(model, Architecture):
@@ -106,5 +111,5 @@ class StandAlone:
             model, objective, train, self.settings, self.seed, folder=self.folder, config=config, report=self.report
         )
         history = training.run().history
-        metrics = evaluate(model, test, objective, train.statistics(), self.seed)
-        return StandAloneResult(metrics["accuracy"], history, metrics)
+        metrics, *held_out = (evaluate(model, part, objective, train.statistics(), self.seed) for part in measured)
+        return StandAloneResult(metrics["accuracy"], history, metrics, *held_out)

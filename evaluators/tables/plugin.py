@@ -20,8 +20,12 @@ class TableEvaluation(EvaluationSettings):
     """A table of results, for spaces all of whose architectures are known."""
 
     table: str = Field("digits", description="``digits``, or a CSV or NPZ file (docs/tables.md)")
-    metric: str = Field("accuracy", description="what strategies that ask are told: the validation metric")
-    test_metric: str | None = Field(None, description="what architectures are compared on; default: the same")
+    metric: str = Field(
+        "accuracy", description="the validation metric: what strategies that ask are told, and the best is chosen by"
+    )
+    test_metric: str | None = Field(
+        None, description="what is reported of architectures, and compared; default: the same"
+    )
     larger_is_better: bool = True
     unit: str = "%"
 
@@ -60,6 +64,11 @@ class TablePlugin(EvaluatorPlugin):
         """The column that architectures are compared on."""
         return Metric(self.settings.compared, self.settings.unit, self.settings.larger_is_better)
 
+    @property
+    def holds_out(self) -> bool:
+        """The validation metric."""
+        return True
+
     def identity(self) -> dict[str, Any]:
         """The settings and the table's content: it may be replaced by another one of the same name."""
         names = (self.settings.metric, self.settings.compared)
@@ -72,13 +81,14 @@ class TablePlugin(EvaluatorPlugin):
         _ = self.table
 
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
-        """Look up."""
+        """Look both metrics up."""
         assert isinstance(network, Architecture)
         told = self.settings.metric
-        metrics = {} if self.settings.test_metric is None else {f"valid_{told}": self.table.value(network, told)}
+        valid = self.table.value(network, told)
+        metrics = {} if self.settings.test_metric is None else {f"valid_{told}": valid}
         costs = self.space.cost_table()(self.space.encode([network]))
         cost = {"parameters": float(costs.parameters[0])}
-        return Measured(self.table.value(network, self.settings.compared), metrics, [], cost)
+        return Measured(self.table.value(network, self.settings.compared), metrics, [], cost, valid)
 
     def ask(self, architecture: Architecture, seed: int, folder: Path | None) -> float:
         """The validation metric."""

@@ -60,6 +60,11 @@ class LanguageModelPlugin(EvaluatorPlugin):
         return Metric(f"{self.settings.measure} perplexity", larger_is_better=False)
 
     @property
+    def holds_out(self) -> bool:
+        """The validation text."""
+        return True
+
+    @property
     def network_space(self) -> RecurrentCell:
         """The space that builds the networks which are trained: the same decisions, perhaps another size."""
         changes = self.settings.network
@@ -123,7 +128,8 @@ class LanguageModelPlugin(EvaluatorPlugin):
             "test_perplexity": result.test,
             "best_epoch": float(result.best_epoch),
         }
-        return Measured(metrics[f"{self.settings.measure}_perplexity"], metrics, result.history, cost)
+        value = metrics[f"{self.settings.measure}_perplexity"]
+        return Measured(value, metrics, result.history, cost, validation=result.valid)
 
     @property
     def ask_cost(self) -> dict[str, float]:

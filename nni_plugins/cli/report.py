@@ -24,7 +24,8 @@ def result_table(result: dict[str, Any]) -> Group:
     """Found and random architectures and baselines side by side, and what they say together."""
     header, rows = _fewer_columns(result, *table_of(result))
     first = next(iter(result["evaluations"]), None)
-    order = f"the best by {first} first" if first else f"the largest {result['score']['name']} first"
+    chosen = first is not None and result["evaluations"][first]["validated"]
+    order = f"the best by the validation of {first} first" if chosen else f"the largest {result['score']['name']} first"
     table = Table(title=f"{result['strategy']}: {order}")
     for place, column in enumerate(header):
         words = place < 2

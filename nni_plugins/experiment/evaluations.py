@@ -44,7 +44,7 @@ class EvaluatedSettings(ExperimentSettings):
     evaluations: dict[str, SerializeAsAny[EvaluationSettings]] = Field(
         default={"stand_alone": {"evaluator": "stand_alone"}},  # type: ignore[dict-item]
         validate_default=True,
-        description="by names of yours: {evaluator: NAME, ...}; the first one decides which architecture is best",
+        description="by names of yours: {evaluator: NAME, ...}; the best architecture is chosen by the validation of the first",
     )
     baselines: tuple[str, ...] = Field(
         ("largest_parameters",),
@@ -131,7 +131,7 @@ class Evaluations:
 
     @property
     def primary(self) -> EvaluatorPlugin | None:
-        """The one that decides which architecture is best."""
+        """The one by whose validation the best architecture is chosen."""
         return next(iter(self.evaluators.values()), None)
 
     @property
@@ -280,16 +280,20 @@ class Evaluations:
         return network_of(self.space, job.network)
 
     def run(self, job: Job, folder: Path | None, report: Report | None) -> Value:
-        """Evaluate; returns what a trial reports: ``default``, all numbers, and ``result`` with the curve."""
+        """Evaluate; returns what a trial reports: ``default``, by which the best is chosen, all numbers, and ``result``
+        with ``value``, which is reported, ``validation`` and the curve. Without a validation ``default`` is the value.
+        """
         started = time.monotonic()
         one = self.settings.evaluations[job.phase]
         measured = self.evaluators[job.phase].evaluate(self.network(job), one.seed, folder, report)
         numbers = {**measured.metrics, **measured.cost}
         return {
-            "default": measured.value,
+            "default": measured.value if measured.validation is None else measured.validation,
             **numbers,
             "seconds": time.monotonic() - started,
             "result": {
+                "value": measured.value,
+                "validation": measured.validation,
                 "metrics": measured.metrics,
                 "cost": measured.cost,
                 "curve": measured.curve,

@@ -10,6 +10,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 """Of evaluations: they stand on the portal's axes and in file names."""
 LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")
 """Of policies: files are named after them."""
+RUN = "#"
+"""Stands between a policy's name and the number of one of its runs; in no name that a person may give."""
 
 
 def one_line(error: NNIPluginsError, remedy: bool = True) -> str:

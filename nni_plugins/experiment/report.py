@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from nni_plugins.evaluators.reports.document import (
@@ -36,7 +37,9 @@ def write_search_report(result: Mapping[str, Any], space: SearchSpace, folder: P
 
 
 def best_row(result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The best architecture that the searches found; where nothing was searched, the best random one."""
+    """The best architecture that the searches found; where nothing was searched, the best random one. They are listed
+    in the order of what they are chosen by.
+    """
     rows = result["architectures"]
     for source in ("found", "random"):
         for row in rows:
@@ -71,10 +74,13 @@ def table_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     score = result["score"]
     heading = f"{score['name']} ({score['unit']})" if score["unit"] else score["name"]
     evaluations = result["evaluations"]
-    columns = [
-        f"{name}: {one['metric']}" + (f" ({one['unit']})" if one["unit"] else "") for name, one in evaluations.items()
-    ]
+    columns = []
+    for name, one in evaluations.items():
+        unit = f" ({one['unit']})" if one["unit"] else ""
+        columns += [f"{name}: validation{unit}"] if one["validated"] else []
+        columns.append(f"{name}: {one['metric']}{unit}")
     known = result["architectures_in_table"] is not None
+    also = list(result["settings"]["truth"]["also"]) if known else []
     header = [
         "architecture",
         "source",
@@ -82,6 +88,7 @@ def table_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         heading,
         *columns,
         *(["true rank"] if known else []),
+        *(f"true {name}" for name in also),
         "parameters",
         "macs",
     ]
@@ -90,10 +97,13 @@ def table_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         cells = [row["architecture"], row["source"].replace("_", " "), str(row["seed"]), number(row["score"], ".4f")]
         for name in evaluations:
             one = row["evaluations"].get(name)
+            if evaluations[name]["validated"]:
+                cells.append(number(None if one is None else one["validation"], ".2f"))
             cells.append("-" if one is None else one["status"] if one["value"] is None else f"{one['value']:.2f}")
         if known:
             rank = row["true_rank"]
             cells.append("-" if rank is None else f"{rank:g} of {result['architectures_in_table']}")
+        cells += [number(row["true_values"].get(name), ".2f") for name in also]
         rows.append([*cells, number(row["parameters"], ","), number(row["macs"], ",")])
     return header, rows
 
@@ -104,6 +114,11 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     if not result["evaluations"]:
         lines.append("Nothing was evaluated (evaluations: {}).")
     score = result["score"]["name"]
+    for name, one in list(result["evaluations"].items())[:1]:
+        if one["validated"]:
+            lines.append(f"The best is chosen by the validation of {name}.")
+        else:
+            lines.append(f"{name} holds nothing out to choose by, so the best is the one with the largest {score}.")
     for name, one in result["evaluations"].items():
         unit = f" {one['unit']}" if one["unit"] else ""
         means = [f"mean of {source} {v:.2f}{unit}" for source, v in one["mean"].items() if v is not None]
@@ -116,11 +131,27 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
             over = "over the found and random architectures"
             lines.append(f"Kendall tau-b of {score} against {name}: {one['kendall_tau']:.3f} {over}.")
     total = result["architectures_in_table"]
+    lines += [] if total is None else _true_values(result)
     for search, tau in zip(result["searches"], result["kendall_tau"], strict=True):
         if tau is not None:
             scored = search["result"].get("scored_in_table", total)  # of the others no weights were trained
             some = f"all {total}" if scored == total else f"the {scored} of {total} whose weights were trained"
             lines.append(f"Kendall tau-b of {score} against the table of truth: {tau:.3f} over {some} architectures.")
+    return lines
+
+
+def _true_values(result: Mapping[str, Any]) -> list[str]:
+    """Mean and deviation over the searches of what the table says of the first architecture of each."""
+    first = [row for row in result["architectures"] if row["source"] == "found" and row["rank"] == 1]
+    truth, lines = result["settings"]["truth"], []
+    for name in (truth["metric"], *truth["also"]) if len(first) > 1 else ():
+        given = (row["true_accuracy"] if name == truth["metric"] else row["true_values"].get(name) for row in first)
+        values = [value for value in given if value is not None]
+        if len(values) > 1:
+            what = f"{mean(values):.2f} ± {stdev(values):.2f}"
+            lines.append(
+                f"First architecture of each search, {name} in the table of truth: {what} (n = {len(values)})."
+            )
     return lines
 
 

@@ -30,6 +30,8 @@ def versions() -> dict[str, str]:
     return versions_of("nni-plugins", "nni", "torch", "pytorch-lightning", "numpy")
 
 
+UNKNOWN: dict[str, Any] = {"true_accuracy": None, "true_rank": None, "true_values": {}}
+"""Of an architecture that no table of truth knows."""
 Choices = dict[str, str]
 
 
@@ -49,13 +51,15 @@ def write_result(
 def summary(settings: SearchSettings, evaluations: Evaluations, random: list[Choices], plan: Plan) -> dict[str, Any]:
     """The content of ``result.json``; ``random``: the experiment's random architectures.
 
-    ``architectures``: one entry a found, random or baseline architecture, the best by the first evaluation first, then
-    the largest score. Of an entry, ``source`` is ``found``, ``random`` or a baseline's name; ``score`` is in the unit of
-    ``score``; ``evaluations`` has ``value``, ``status``, ``job`` and ``metrics`` by the name of each evaluation;
-    ``true_accuracy`` is in percent and ``true_rank`` 1 the best of ``architectures_in_table``.
+    ``architectures``: one entry a found, random or baseline architecture, the best by the first evaluation's validation
+    first, then the largest score. Of an entry, ``source`` is ``found``, ``random`` or a baseline's name; ``score`` is in
+    the unit of ``score``; ``evaluations`` has ``value``, ``validation`` (None: the evaluation holds nothing out),
+    ``status``, ``job`` and ``metrics`` by the name of each evaluation;
+    ``true_accuracy`` is in percent, ``true_values`` has the other metrics of the table by name, and ``true_rank`` 1 the best of ``architectures_in_table``.
 
-    ``evaluations``: by name, ``metric``, ``unit``, ``larger_is_better``, ``mean`` over found and over random ones, the
-    ``baselines``' values, and ``kendall_tau``, tau-b of score against value over the architectures evaluated.
+    ``evaluations``: by name, ``metric``, ``unit``, ``larger_is_better``, ``validated`` (whether anything was held out),
+    ``mean`` over found and over random ones, the ``baselines``' values, and ``kendall_tau``, tau-b of score against value
+    over the architectures evaluated.
     """
     searches = plan.of_phase("search")
     rows = _rows(settings, evaluations, random, plan, searches)
@@ -94,13 +98,13 @@ def _rows(
         entry: Row = {"source": source, "seed": seed, "rank": rank, "network": name or None}
         if choices is None:
             entry |= {"architecture": name, "choices": None, "score": None}
-            entry |= {"true_accuracy": None, "true_rank": None, "parameters": None, "macs": None}
+            entry |= {**UNKNOWN, "parameters": None, "macs": None}
         else:
             architecture = space.architecture(choices)
             entry |= {"architecture": space.to_string(architecture), "choices": architecture.as_dict(), "score": score}
-            known: dict[str, float | None] = {"true_accuracy": None, "true_rank": None}
+            known = UNKNOWN
             if table is not None and settings.truth is not None:
-                known = judge(table, settings.truth.metric, architecture)
+                known = judge(table, settings.truth, architecture)
             entry |= {**known, **counted(choices)}
         keyed[source, seed, rank] = {**entry, "evaluations": {}}
 
@@ -116,14 +120,15 @@ def _rows(
         if job.phase == "search":
             continue
         entry = keyed[job.source, job.seed, job.rank]
-        value = job.value
+        value, result = job.value, job.value.get("result", {})
         metrics = {key: number for key, number in value.items() if key not in ("default", "result")}
         entry["evaluations"][job.phase] = {
             "job": job.name,
             "status": job.status,
-            "value": value.get("default"),
+            "value": result.get("value"),
+            "validation": result.get("validation"),
             "metrics": metrics,
-            "reused": bool(value.get("result", {}).get("reused", False)),
+            "reused": bool(result.get("reused", False)),
         }
         for key in ("parameters", "macs"):
             entry[key] = entry[key] if entry[key] is not None else _whole(value.get(key))
@@ -156,6 +161,7 @@ def _evaluation(name: str, evaluator: EvaluatorPlugin, rows: list[Row]) -> dict[
         "metric": metric.name,
         "unit": metric.unit,
         "larger_is_better": metric.larger_is_better,
+        "validated": evaluator.holds_out,
         "mean": {source: _mean(v for row, v in values if row["source"] == source) for source in ("found", "random")},
         "baselines": {row["source"]: v for row, v in values if row["source"] not in ("found", "random")},
         "kendall_tau": tau if tau is not None and np.isfinite(tau) else None,
@@ -163,8 +169,8 @@ def _evaluation(name: str, evaluator: EvaluatorPlugin, rows: list[Row]) -> dict[
 
 
 def _place(row: Row, primary: tuple[str, EvaluatorPlugin] | None) -> tuple[float, float, str, int, int]:
-    """For sorting: the best by the first evaluation, then the largest score."""
-    value = None if primary is None else row["evaluations"].get(primary[0], {}).get("value")
+    """For sorting: the best by the first evaluation's validation, then the largest score; never by what is reported."""
+    value = None if primary is None else row["evaluations"].get(primary[0], {}).get("validation")
     oriented = np.inf if value is None or primary is None else -primary[1].metric.oriented(value)
     score = np.inf if row["score"] is None else -row["score"]
     return float(oriented), float(score), row["source"], row["seed"], row["rank"]
@@ -181,7 +187,8 @@ def _whole(number: float | None) -> int | None:
 
 def _flat(row: Row) -> Row:
     """A row of the table: one column a number."""
-    flat = {key: value for key, value in row.items() if key not in ("choices", "evaluations")}
+    flat = {key: value for key, value in row.items() if key not in ("choices", "evaluations", "true_values")}
+    flat |= {f"true_{name}": number for name, number in row["true_values"].items()}
     for name, one in row["evaluations"].items():
         flat |= {name: one["value"], **{f"{name}_{key}": number for key, number in one["metrics"].items()}}
     return flat

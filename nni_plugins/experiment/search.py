@@ -163,7 +163,7 @@ class SearchExperiment(Experiment):
         """The best score of a search, or the metric of an evaluation."""
         if job.phase == "search":
             return f"largest {self.strategy.score.text(job.value['default'])}"
-        return self.evaluations.evaluators[job.phase].metric.text(job.value["default"])
+        return self.evaluations.evaluators[job.phase].metric.text(job.value["result"]["value"])
 
 
 @cache

@@ -14,7 +14,7 @@ from nni_plugins.strategies.base import Setup, StrategyPlugin
 
 from .evaluations import EvaluatedSettings, Evaluations
 from .names import one_line
-from .truth import TruthSettings
+from .truth import ListedTruthSettings
 
 
 class SearchSettings(EvaluatedSettings):
@@ -39,7 +39,7 @@ class SearchSettings(EvaluatedSettings):
         description="a search uses at most this many of the training images, a draw seeded by data.limit_seed; evaluations "
         "use all of them",
     )
-    truth: TruthSettings | None = None
+    truth: ListedTruthSettings | None = None
 
     @model_validator(mode="before")
     @classmethod

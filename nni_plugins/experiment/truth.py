@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from nni_plugins.evaluators.errors import ConfigError, TableError
 from nni_plugins.evaluators.settings import Settings
@@ -18,7 +20,13 @@ class TruthSettings(Settings):
     """``table``: ``digits``, or a CSV or NPZ file (docs/tables.md)."""
 
     table: str = "digits"
-    metric: str = "accuracy"
+    metric: str = Field("accuracy", description="what architectures are ranked by in the table")
+
+
+class ListedTruthSettings(TruthSettings):
+    """With the metrics that a list of architectures shows."""
+
+    also: tuple[str, ...] = Field((), description="other metrics of the table that stand beside it")
 
 
 def truth_table(truth: TruthSettings | None, space: SearchSpace) -> Table | None:
@@ -35,15 +43,24 @@ def truth_table(truth: TruthSettings | None, space: SearchSpace) -> Table | None
             f"truth.table: must be an absolute path, but got {truth.table!r}: trials run in other folders."
         )
     table = open_table(truth.table, space, "truth.table")
-    table.metric(truth.metric)
+    for metric in (truth.metric, *(truth.also if isinstance(truth, ListedTruthSettings) else ())):
+        table.metric(metric)
     return table
 
 
-def judge(table: Table, metric: str, architecture: Architecture) -> dict[str, float | None]:
-    """``true_accuracy`` and ``true_rank`` of an architecture in a table, None where it has none."""
-    values = table.metric(metric)
+def judge(table: Table, truth: ListedTruthSettings, architecture: Architecture) -> dict[str, Any]:
+    """``true_accuracy`` and ``true_rank`` of an architecture in a table, None where it has none, and ``true_values`` by
+    each of the other metrics that it has.
+    """
+    values = table.metric(truth.metric)
+    also = {name: value for name in truth.also if (value := _value(table, name, architecture)) is not None}
+    value = _value(table, truth.metric, architecture)
+    rank = None if value is None else float(true_ranks(values)[np.flatnonzero(values == value)[0]])
+    return {"true_accuracy": value, "true_rank": rank, "true_values": also}
+
+
+def _value(table: Table, metric: str, architecture: Architecture) -> float | None:
     try:
-        value = table.value(architecture, metric)
+        return table.value(architecture, metric)
     except TableError:
-        return {"true_accuracy": None, "true_rank": None}
-    return {"true_accuracy": value, "true_rank": float(true_ranks(values)[np.flatnonzero(values == value)[0]])}
+        return None

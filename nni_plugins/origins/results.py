@@ -13,12 +13,15 @@ from nni_plugins.evaluators.subjects.resolver import subject
 from nni_plugins.evaluators.subjects.subject import Subject
 
 from ..experiment.kinds import load_experiment
+from ..experiment.names import RUN
 from ..experiment.result import RESULT, SCHEMA_VERSION
 from ..experiment.store import CONFIG, JOBS, read_json, read_settings
 from .rows import Row, Rows
 
 WEIGHTS = "last.pth.tar"
 """In the folder of a retraining; of its two files the one that nothing was chosen by."""
+NOTHING: dict[str, Any] = {"value": None, "validation": None}
+"""Of an architecture that the first evaluation did not take."""
 Meant = tuple[Subject, dict[str, Any]]
 """A network, and where it comes from, as JSON."""
 
@@ -109,8 +112,10 @@ def _rows_of_search(content: Mapping[str, Any], file: Path) -> Rows:
     for row in content["architectures"]:
         own = {name: row["evaluations"][name] for name in evaluations if name in row["evaluations"]}
         jobs = tuple(str(one["job"]) for one in own.values())
-        value = own[first]["value"] if first in own else None
-        rows.append(Row(row["source"], row["source"], jobs, row["choices"], row["network"], value, row["score"]))
+        one = own.get(first, NOTHING)
+        value, validation = one["value"], one["validation"]
+        named = (row["choices"], row["network"])
+        rows.append(Row(row["source"], row["source"], jobs, *named, value, validation, row["score"]))
     return Rows(str(file), content["settings"]["space"], metric, rows)
 
 
@@ -127,12 +132,14 @@ def _rows_of_comparison(content: Mapping[str, Any], file: Path) -> Rows:
             key = (job["policy"] or job["source"], job["seed"], job["rank"])
             values.setdefault(key, {})[job["phase"]] = done
     rows = []
-    for (group, _, _), phases in values.items():
+    for (name, _, _), phases in values.items():
+        group = name.partition(RUN)[0]  # of several runs of a policy all are there, the best by validation first
         ordered = [phases[name] for name in experiment.evaluators if name in phases]
         job = ordered[0]["job"]
-        value = float(phases[first]["value"]["default"]) if first in phases else None
+        one = phases[first]["value"]["result"] if first in phases else NOTHING
+        value, validation = one["value"], one["validation"]
         jobs = tuple(str(one["job"]["name"]) for one in ordered)
-        rows.append(Row(group, job["source"], jobs, job["choices"], job["network"], value, job["score"]))
+        rows.append(Row(group, job["source"], jobs, job["choices"], job["network"], value, validation, job["score"]))
     return Rows(str(file), experiment.settings.space, metric, rows)
 
 

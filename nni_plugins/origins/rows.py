@@ -20,8 +20,8 @@ class Row:
     """One architecture.
 
     ``group``: ``found``, ``random``, or the name of a baseline or a policy; ``source``: the same, but a policy's are
-    ``found`` or ``random``. ``jobs``: those that evaluated it. ``choices``, or a ``network``'s name. ``value``: by the
-    first evaluation; ``score``: that of its search.
+    ``found`` or ``random``. ``jobs``: those that evaluated it. ``choices``, or a ``network``'s name. ``value`` and
+    ``validation``: by the first evaluation; ``score``: that of its search.
     """
 
     group: str
@@ -30,6 +30,7 @@ class Row:
     choices: Mapping[str, str] | None
     network: str | None
     value: float | None
+    validation: float | None
     score: float | None
 
 
@@ -48,7 +49,7 @@ class Rows:
         """The row that is meant, and its place among those that it is chosen from; None where it is named itself.
 
         Args:
-            rank: from 1, the best by the first evaluation, then by the search's score.
+            rank: from 1, the best by the validation of the first evaluation, then by the search's score.
             job: only those of this group, or the row that this job evaluated; by default those that were found, or where
                 nothing was searched the random ones.
 
@@ -93,6 +94,7 @@ class Rows:
             **found,
             "metric": metric,
             "value": row.value,
+            "validation": row.validation,
             "score": row.score,
             "means": means,
             "random": random,
@@ -107,6 +109,7 @@ class Rows:
         return []
 
     def _place(self, row: Row) -> tuple[float, float]:
-        """For sorting, the best first."""
-        value = math.inf if row.value is None or self.metric is None else -self.metric.oriented(row.value)
+        """For sorting, the best first; never by what is reported."""
+        known = row.validation is not None and self.metric is not None
+        value = -self.metric.oriented(row.validation) if known else math.inf  # type: ignore[union-attr, arg-type]
         return value, math.inf if row.score is None else -row.score

@@ -176,6 +176,7 @@ class EvaluatorContract:
     def test_the_value_is_finite_and_its_curve_counts_from_one(self) -> None:
         measured, rows = self._whole()
         plugin = self.plugin()
+        assert (measured.validation is not None) == plugin.holds_out
         numbers = [measured.value, *measured.metrics.values(), *measured.cost.values()]
         assert all(math.isfinite(number) for number in numbers)
         assert bool(rows) != plugin.looks_up, "trainings report every epoch"

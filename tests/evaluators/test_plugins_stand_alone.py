@@ -37,7 +37,7 @@ def images(one: StandAlonePlugin) -> ImageData:
 
 def test_one_of_timms_models_is_trained_like_any_network(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
-    one = plugin()
+    one = plugin(validation=0)
     measured = one.evaluate("resnet18", 5, tmp_path, None)
     with torch_fork(5, "initialisation"):
         network = timm.create_model("resnet18", num_classes=10)
@@ -134,3 +134,19 @@ def test_answers_come_from_a_part_of_the_training_images_that_the_seed_draws() -
     assert torch.equal(first.test.images, again.test.images) and not torch.equal(first.test.images, other.test.images)
     pixels = {image.numpy().tobytes() for part in (first.train, first.test) for image in part.images}
     assert pixels == {image.numpy().tobytes() for image in images(one).train.images}
+
+
+def test_the_test_images_choose_nothing() -> None:
+    """Held-out training images give ``validation``; without any there is none, and strategies are not answered."""
+    cell, one, whole = SPACE.decode(SPACE.enumerate()[60:61])[0], plugin(validation=0.25), plugin(validation=0)
+    measured, parts, data = one.evaluate(cell, 2, None, None), one.split(2), images(one)
+    given: dict[str, Any] = {"space": SPACE, "seed": 2, "held_out": parts.test}
+    again = StandAlone(ImageData(parts.train, data.test), one.settings.training, **given).train(cell)
+    assert (measured.value, measured.validation) == (again.accuracy, again.validation["accuracy"])
+    assert measured.validation == measured.metrics["validation_accuracy"] == one.ask(cell, 2, None)
+    alone = whole.evaluate(cell, 2, None, None)
+    assert alone.validation is None and "validation_accuracy" not in alone.metrics
+    assert alone.value == StandAlone(data, whole.settings.training, space=SPACE, seed=2).train(cell).accuracy
+    assert whole.identity() != one.identity()
+    with pytest.raises(ConfigError, match="validation: 0 holds no images out"):
+        whole.ask(cell, 2, None)

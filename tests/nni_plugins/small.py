@@ -127,9 +127,10 @@ def search_value(searched: SearchExperiment, seed: int = 0, found: int | None = 
 
 
 def evaluation_value(value: float) -> dict[str, Any]:
-    """What the trial of a stand-alone training would report."""
+    """What the trial of a stand-alone training would report, with ``value`` on either part."""
     numbers = {"accuracy": value, "loss": 0.5, "parameters": 1000, "macs": 100_000}
-    return {"default": value, **numbers, "result": {"metrics": {}, "cost": {}, "curve": [], "reused": False}}
+    result = {"value": value, "validation": value, "metrics": {}, "cost": {}, "curve": [], "reused": False}
+    return {"default": value, **numbers, "result": result}
 
 
 def value_of(searched: SearchExperiment, plan: Plan, name: str) -> dict[str, Any]:

@@ -442,7 +442,7 @@ def test_again_trains_nothing(run: Cli, config: Path, finished: Path, monkeypatc
     (finished / "result.json").unlink()
     answer = run("search", config, "--output", finished)
     assert answer.status == 0 and load(finished / "result.json") == before
-    assert "RLNAS: the best by stand_alone first" in answer.out
+    assert "RLNAS: the best by the validation of stand_alone first" in answer.out
     assert "stand_alone, accuracy: mean of found " in answer.out
     assert f"report: {finished / 'report' / 'report.html'}" in answer.out
 

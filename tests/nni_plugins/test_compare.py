@@ -22,6 +22,7 @@ from nni_plugins.evaluators.reports.comparison import read_comparison
 from nni_plugins.evaluators.tables.table import digits_table
 from nni_plugins.experiment.jobs import Job, Plan
 from nni_plugins.experiment.runner import report_experiment, run_experiment
+from nni_plugins.origins.origin import origin
 from nni_plugins.portal import reporting
 from nni_plugins.portal.tuner import ExperimentTuner
 from nni_plugins.portal.tuners import tuner_class
@@ -360,6 +361,34 @@ class Dispatcher:
 
     def report_error(self, message: str) -> None:
         self.errors.append(message)
+
+
+def test_of_several_runs_the_one_with_the_best_validation_counts(tmp_path: Path, no_pictures: None) -> None:
+    """R-DARTS' rule: chosen by what was told, judged by the other metric, paid for by all of them."""
+    runs = [{"search.queries": 2}, {"search.queries": 6}, {"search.queries": 3}]
+    mine = comparison(policies={"several": {**FEW, "runs": runs}}, seeds=[0, 1, 2])
+    names = [f"search-several#{run}-{seed}" for run in (1, 2, 3) for seed in (0, 1, 2)]
+    assert [job.name for job in mine.first_jobs()][:9] == names
+    run_experiment(mine, tmp_path)
+    table = digits_table()
+    rows = [row for row in rows_of(tmp_path) if row["policy"] == "several"]
+    assert [row["seed"] for row in rows] == ["0", "1", "2"]
+    space = mine.settings.search_space
+    for row in rows:
+        stored = [tmp_path / "jobs" / f"search-several#{run}-{row['seed']}.json" for run in (1, 2, 3)]
+        found = [json.loads(path.read_text())["value"]["result"]["found"][0] for path in stored]
+        best = max(
+            (space.architecture(one["choices"]) for one in found), key=lambda a: table.value(a, "accuracy_seed0")
+        )
+        assert float(row["value"]) == pytest.approx(table.value(best, "accuracy"))
+    paid = [one["cost"]["queries"] for one in stable(tmp_path)["runs"] if one["policy"] == "several"]
+    assert paid == [11, 11, 11]
+    group = origin(str(tmp_path)).about
+    assert group["group"] == "several" and group["means"]["several"]["count"] == 9
+    with pytest.raises(ConfigError, match="the best run is chosen by held-out data, but evaluations"):
+        comparison(policies={"several": {**FIRST, "runs": runs}}, evaluations={"size": SIZE})
+    with pytest.raises(ConfigError, match="queries: no such key; known: data, search, training"):
+        comparison(policies={"several": {**FEW, "runs": [{"queries": 2}]}})
 
 
 @pytest.fixture

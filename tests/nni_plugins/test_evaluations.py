@@ -14,10 +14,12 @@ from rich.console import Console
 from nni_plugins.cli.report import result_table
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.experiment.jobs import Plan
+from nni_plugins.experiment.report import sentences
 from nni_plugins.experiment.runner import run_experiment
+from nni_plugins.origins.origin import origin
 from nni_plugins.spaces.errors import NNIPluginsError
 
-from .small import experiment, search_value, stand_alone
+from .small import evaluation_value, experiment, search_value, stand_alone
 
 RETRAIN = {"evaluator": "retrain", "recipe": "digits", "data": "digits", "found": 2, "random": 1}
 DETECT = {"evaluator": "detection", "recipe": "retinanet_small", "data": "/nowhere/boxes", "found": 1, "random": 0}
@@ -134,8 +136,9 @@ def test_a_whole_experiment(tmp_path: Path) -> None:
     values = {source: row["evaluations"]["digits"]["value"] for source, row in rows.items()}
     assert entry["mean"] == {source: values[source] for source in ("found", "random")}
     assert entry["baselines"] == {"largest_parameters": values["largest_parameters"]}
-    first = [row["evaluations"]["stand_alone"]["value"] for row in result["architectures"]]
-    assert first == sorted(first, reverse=True), "the first evaluation decides which is best"
+    first = [row["evaluations"]["stand_alone"]["validation"] for row in result["architectures"]]
+    assert first == sorted(first, reverse=True), "the first evaluation's validation decides which is best"
+    assert entry["validated"] is False and rows["found"]["evaluations"]["digits"]["validation"] is None
     lines = (tmp_path / "digits-found-0-1" / "training" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 2 and json.loads(lines[-1])["top1"] == pytest.approx(values["found"])
     console = Console(width=160, record=True, file=open("/dev/null", "w"))
@@ -143,3 +146,22 @@ def test_a_whole_experiment(tmp_path: Path) -> None:
     text = console.export_text()
     assert "digits: top1" in text and f"{values['found']:.2f}" in text
     assert run_experiment(mine, tmp_path)["evaluations"] == result["evaluations"]
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_the_best_is_never_chosen_by_what_is_reported(validation: bool, tmp_path: Path) -> None:
+    """The accuracy on the test images orders the found cells as their scores do not, and the validation otherwise."""
+    given = stand_alone(validation=0.2 if validation else 0)
+    e = experiment(found=3, random=0, evaluations={"stand_alone": given})
+    plan = Plan(e)
+    plan.done("search-0", search_value(e))
+    for place, name in enumerate(job for job in list(plan.jobs) if job.startswith("stand_alone-found")):
+        value = evaluation_value(80.0 + place)
+        value["result"]["validation"] = [70.0, 72.0, 71.0][place] if validation else None
+        plan.done(name, value)
+    result = e.conclude(plan, tmp_path)
+    assert [row["rank"] for row in result["architectures"]] == ([2, 3, 1] if validation else [1, 2, 3])
+    assert result["evaluations"]["stand_alone"]["validated"] is validation
+    said = "is chosen by the validation of stand_alone" if validation else "the best is the one with the largest angle"
+    assert any(said in line for line in sentences(result))
+    assert origin(str(tmp_path)).about["validation"] == (72.0 if validation else None)

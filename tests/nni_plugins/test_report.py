@@ -17,7 +17,7 @@ from nni_plugins.spaces import DARTS, NASBench201, SearchSpace
 from .small import experiment, value_of
 
 SMALL = NASBench201(nodes=3, channels=4, cells_per_stage=1)
-ACCURACY = {"evaluator": "stand_alone", "metric": "accuracy", "unit": "%", "larger_is_better": True}
+ACCURACY = {"evaluator": "stand_alone", "metric": "accuracy", "unit": "%", "larger_is_better": True, "validated": True}
 
 
 def result(architectures: list[str], **changes: Any) -> dict[str, Any]:
@@ -34,7 +34,16 @@ def result(architectures: list[str], **changes: Any) -> dict[str, Any]:
             "true_rank": None,
             "parameters": 1234 + i,
             "macs": 99_000 + i,
-            "evaluations": {"mine": {"value": 80.0 - i, "status": "done", "job": "", "metrics": {}, "reused": False}},
+            "evaluations": {
+                "mine": {
+                    "value": 80.0 - i,
+                    "validation": 90.0 - i,
+                    "status": "done",
+                    "job": "",
+                    "metrics": {},
+                    "reused": False,
+                }
+            },
         }
         for i, text in enumerate(architectures)
     ]
@@ -91,9 +100,9 @@ def test_the_table_has_the_numbers() -> None:
     lines = printed(result([first, second, first]), 100)
     rows = [cells(line) for line in lines if line.startswith("│")]
     assert rows == [
-        ["1", "found", "1.5000", "80.00", "1,234"],
-        ["2", "found", "1.4000", "79.00", "1,235"],
-        ["1", "random", "1.3000", "78.00", "1,236"],
+        ["1", "found", "1.5000", "90.00", "80.00", "1,234"],
+        ["2", "found", "1.4000", "89.00", "79.00", "1,235"],
+        ["1", "random", "1.3000", "88.00", "78.00", "1,236"],
     ]
     assert "\n".join(lines).count("Genotype") == 2, "one that was also drawn at random is listed once"
 
@@ -117,7 +126,8 @@ def test_short_architectures_stay_in_the_table() -> None:
         "mine, accuracy: mean of found 79.50 %, mean of random 78.00 %.",
         "Kendall tau-b of angle against mine: 0.500 over the found and random architectures.",
     ]
-    assert lines[-3].startswith("└")
+    assert lines[-3] == "The best is chosen by the validation of mine."
+    assert lines[-4].startswith("└")
 
 
 @pytest.mark.parametrize(("length", "listed"), [(LONGEST, False), (LONGEST + 1, True)])
@@ -137,10 +147,10 @@ def test_what_is_unknown_is_a_dash() -> None:
     """An architecture whose training failed, of a search without scores."""
     value = result(texts(SMALL, 1), failed=["mine-random-1"])
     value["architectures"][0] |= {"score": None, "parameters": None}
-    value["architectures"][0]["evaluations"]["mine"] |= {"value": None, "status": "failed"}
+    value["architectures"][0]["evaluations"]["mine"] |= {"value": None, "validation": None, "status": "failed"}
     lines = printed(value, 150)
     (row,) = [cells(line) for line in lines if line.startswith("│")]
-    assert row[1:] == ["random", "-", "failed", "-"] and lines[-1] == "failed: mine-random-1"
+    assert row[1:] == ["random", "-", "-", "failed", "-"] and lines[-1] == "failed: mine-random-1"
     value["architectures"][0]["evaluations"] = {}
     (row,) = [cells(line) for line in printed(value, 150) if line.startswith("│")]
     assert row[3] == "-", "no evaluation took it"

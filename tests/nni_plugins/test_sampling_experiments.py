@@ -169,7 +169,7 @@ def test_from_the_command_line(method: str, run: Cli, tmp_path: Path) -> None:
     answer = run("search", config, "--output", folder)
     score, strategy = SCORES[method], METHODS[method]
     assert answer.status == 0, answer.err
-    assert f"{strategy}: the best by stand_alone first" in answer.out and score.heading in answer.out
+    assert f"{strategy}: the best by the validation of stand_alone first" in answer.out and score.heading in answer.out
     result = load(folder / "result.json")
     rows = result["architectures"]
     jobs = sorted(row["evaluations"]["stand_alone"]["job"] for row in rows)

@@ -19,7 +19,7 @@ from nni_plugins.strategies.base import refused
 from ...experiment.base import WHOLE_SPACE, Axes, Experiment, choice
 from ...experiment.evaluations import Evaluations, evaluation_paths
 from ...experiment.jobs import Job, Plan, Value
-from ...experiment.names import one_line
+from ...experiment.names import RUN, one_line
 from ...experiment.search import decision_axes
 from ...experiment.search_settings import SearchSettings
 from ...experiment.searching import require_found, run_search, search_identity
@@ -59,8 +59,9 @@ class CompareExperiment(Experiment):
 
     @cached_property
     def searches(self) -> dict[str, SearchSettings]:
-        """The searches of each policy, as an experiment of their own."""
-        return {name: self.settings.search_settings(name) for name in self.settings.policies}
+        """The searches of each policy, or of each of its runs, as an experiment of their own."""
+        names = (run for policy in self.settings.policies for run in self.settings.runs(policy))
+        return {name: self.settings.search_settings(name) for name in names}
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ class CompareExperiment(Experiment):
 
     def first_jobs(self) -> Iterable[Job]:
         """The searches, random architectures and baselines."""
-        for name in self.settings.policies:
+        for name in self.searches:
             for seed in self.settings.seeds:
                 yield Job(f"{SEARCH}-{name}-{seed}", SEARCH, seed, policy=name)
         for seed, drawn in self.random_architectures.items():
@@ -178,15 +179,14 @@ class CompareExperiment(Experiment):
 
     def outcome(self, job: Job) -> str:
         """The best score of a search, or the metric of an evaluation."""
-        value = job.value["default"]
         if job.phase == SEARCH:
-            return f"largest {self.searches[job.policy].strategy.score.text(value)}"
-        return self.evaluators[job.phase].metric.text(value)
+            return f"largest {self.searches[job.policy].strategy.score.text(job.value['default'])}"
+        return self.evaluators[job.phase].metric.text(job.value["result"]["value"])
 
 
 def owner(job: Job) -> str:
     """The policy whose a job is, or the baseline that it evaluates."""
-    return job.policy or job.source
+    return job.policy.partition(RUN)[0] or job.source
 
 
 def random_architectures(settings: CompareSettings, seed: int) -> list[Architecture]:

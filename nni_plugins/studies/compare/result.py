@@ -102,7 +102,9 @@ def comparison_of(settings: CompareSettings, evaluations: Evaluations, plan: Pla
     done = [job for job in jobs if job.status == "done"]
     runs: list[Run] = []
     for policy in (*settings.policies, RANDOM):
-        mine = [_run(settings, evaluations, plan, job) for job in done if job.policy == policy]
+        names = settings.runs(policy) if policy in settings.policies else (policy,)
+        counting = _counting(settings, evaluations, plan, names)
+        mine = [_run(evaluations, plan, job, policy, names) for job in done if counting.get(job.seed) == job.policy]
         firsts = {run.seed for run in mine if run.rank == 0}
         if len(firsts) >= 2:
             runs += sorted((run for run in mine if run.seed in firsts), key=lambda run: (run.seed, run.rank))
@@ -127,28 +129,50 @@ def comparison_of(settings: CompareSettings, evaluations: Evaluations, plan: Pla
     )
 
 
-def _run(settings: CompareSettings, evaluations: Evaluations, plan: Plan, job: Job) -> Run:
+def _counting(
+    settings: CompareSettings, evaluations: Evaluations, plan: Plan, names: tuple[str, ...]
+) -> dict[int, str]:
+    """By seed, the name of the searches that count: of several runs the one whose first architecture has the best
+    validation, once all of them are evaluated.
+    """
+    if len(names) == 1:
+        return dict.fromkeys(settings.seeds, names[0])
+    first, evaluator = next(iter(evaluations.evaluators.items()))
+    found = dict[int, dict[str, float]]()
+    for job in plan.of_phase(first):
+        if job.policy in names and job.rank == 1 and job.status == "done":
+            validation = float(job.value["result"]["validation"])
+            found.setdefault(job.seed, {})[job.policy] = evaluator.metric.oriented(validation)
+    return {seed: max(names, key=one.__getitem__) for seed, one in found.items() if len(one) == len(names)}
+
+
+def _run(evaluations: Evaluations, plan: Plan, job: Job, policy: str, names: tuple[str, ...]) -> Run:
+    """``names``: all searches that were run for it, which cost what they cost."""
     assert job.choices is not None
     result, space = job.value["result"], evaluations.space
-    search = plan.jobs.get(f"search-{job.policy}-{job.seed}")
+    searches = [plan.jobs[name] for run in names if (name := f"search-{run}-{job.seed}") in plan.jobs]
     measures, cost, curve = _measures(result), NO_SEARCH, []
-    if search is not None:
-        cost, curve = search.value["result"]["cost"], search.value["result"]["curve"]
-        measures["search_seconds"] = float(search.value["seconds"])
-        measures.update({name: count for name, count in search.value["result"].items() if name in NOT_AS_SUGGESTED})
+    if searches:
+        costs = [search.value["result"]["cost"] for search in searches]
+        cost = {key: sum(one.get(key, 0.0) for one in costs) for key in {key: None for one in costs for key in one}}
+        curve = plan.jobs[f"search-{job.policy}-{job.seed}"].value["result"]["curve"]
+        measures["search_seconds"] = sum(float(search.value["seconds"]) for search in searches)
+        counts = [{n: count for n, count in s.value["result"].items() if n in NOT_AS_SUGGESTED} for s in searches]
+        measures.update({n: sum(one[n] for one in counts) for n in counts[0]})
     if not result["reused"] and result["curve"]:
         measures["train_seconds"] = float(job.value["seconds"])
     if job.score is not None:
         measures["search_score"] = job.score
-    label, value = space.to_string(space.architecture(job.choices)), float(job.value["default"])
+    label, value = space.to_string(space.architecture(job.choices)), float(result["value"])
     finite, rank = _finite(measures), job.rank - 1
-    return Run(job.policy, job.seed, job.choices, label, value, finite, result["curve"], curve, cost, rank)
+    return Run(policy, job.seed, job.choices, label, value, finite, result["curve"], curve, cost, rank)
 
 
 def _baseline(evaluations: Evaluations, job: Job) -> Baseline:
     network = evaluations.network(job)
     label = network if isinstance(network, str) else evaluations.space.to_string(network)
-    return Baseline(job.source, label, float(job.value["default"]), _finite(_measures(job.value["result"])))
+    result = job.value["result"]
+    return Baseline(job.source, label, float(result["value"]), _finite(_measures(result)))
 
 
 def _measures(result: Mapping[str, Any]) -> dict[str, float]:

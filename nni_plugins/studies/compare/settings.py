@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.overrides import changed_values
 from nni_plugins.evaluators.settings import Settings, read
 from nni_plugins.evaluators.text.settings import TextSettings
 from nni_plugins.spaces import registry
@@ -19,7 +20,7 @@ from nni_plugins.strategies.base import refused
 from nni_plugins.strategies.plugins import strategy_plugin
 
 from ...experiment.evaluations import EvaluatedSettings, Evaluations
-from ...experiment.names import LABEL, one_line
+from ...experiment.names import LABEL, RUN, one_line
 from ...experiment.search import settings_of
 from ...experiment.search_settings import SearchSettings
 
@@ -29,6 +30,8 @@ DATA: dict[str, type[Settings]] = {"images": DataSettings, "text": TextSettings,
 
 RANDOM = "random"
 """The policy that is always there: one uniformly drawn architecture a seed, no selection."""
+CHANGED = ("training", "search", "data")
+"""Keys of a policy below which its runs may differ."""
 
 
 class ReportSettings(Settings):
@@ -75,6 +78,21 @@ class PolicySettings(Settings):
     training: dict[str, Any] = {}
     search: dict[str, Any] = {}
     data: dict[str, Any] | None = Field(None, description="default: the images or texts of the first evaluation")
+    runs: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="as many searches a seed, each with these values of its keys, such as {search.drop_path: 0.2}; the one "
+        "whose architecture has the best validation in the first evaluation counts (R-DARTS)",
+    )
+
+    def variant(self, run: int) -> PolicySettings:
+        """The policy of one of :attr:`runs`, from 1.
+
+        Raises:
+            ConfigError: a key is not below training, search or data.
+        """
+        values = self.model_dump(exclude={"runs"})
+        changed = changed_values({key: values.pop(key) for key in CHANGED}, self.runs[run - 1])
+        return PolicySettings(**values, **changed)
 
 
 def read_policy(value: Any, where: str) -> PolicySettings:
@@ -171,16 +189,23 @@ class CompareSettings(EvaluatedSettings):
             for key in ("found", "random")
             if getattr(one, key) == 0
         ]
+        chosen = [name for name, policy in self.policies.items() if policy.runs]
+        first, judge = next(iter(self.named_evaluations().evaluators.items()), ("", None))
+        if chosen and judge is not None and not judge.holds_out:
+            problems.append(
+                f"policies.{chosen[0]}.runs: the best run is chosen by held-out data, but evaluations.{first} holds none out"
+            )
         keys = ("per_search", "per_search")
         unfit = self.named_evaluations().problems(self.per_search, self.per_search, keys)
         problems += unfit
         for name, policy in self.policies.items():
             if unfit and strategy_plugin(policy.strategy.lower()).asks:
                 continue  # it would say the same of the evaluation that answers it
-            try:
-                self.search_settings(name)
-            except NNIPluginsError as error:
-                problems.append(one_line(error, remedy=False))
+            for run in self.runs(name):
+                try:
+                    self.search_settings(run)
+                except NNIPluginsError as error:
+                    problems.append(one_line(error, remedy=False))
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -195,13 +220,19 @@ class CompareSettings(EvaluatedSettings):
         values = (value for one in self.evaluations.values() for _, value in one)
         return next((value for value in values if isinstance(value, kind)), None)
 
+    def runs(self, policy: str) -> tuple[str, ...]:
+        """What the searches of a policy are called: after it, or after its runs."""
+        own = self.policies[policy].runs
+        return tuple(f"{policy}{RUN}{number}" for number in range(1, len(own) + 1)) or (policy,)
+
     def search_settings(self, name: str) -> SearchSettings:
-        """The searches of a policy as an experiment of their own, which is asked about them.
+        """The searches of a policy, or of one of its runs, as an experiment of their own, which is asked about them.
 
         Raises:
             ConfigError: settings that do not suit the strategy, the space or one another.
         """
-        policy = self.policies[name]
+        label, _, run = name.partition(RUN)
+        policy = self.policies[label].variant(int(run)) if run else self.policies[label]
         plugin = strategy_plugin(policy.strategy.lower())
         space = {**self.space, **policy.space}
         if policy.space and plugin.asks:
