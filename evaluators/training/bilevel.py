@@ -41,7 +41,8 @@ class Bilevel(Trained):
     probabilities (edges, operations)) and ``shares`` (kind -> (edges,), empty without edge normalization).
     ``rollbacks``: what early stopping or adaptive decay did, in order: ``method``, ``epoch`` (the stop epoch),
     ``found`` (the epoch that showed it; both from 1), ``ratio`` of local averages, ``weight_decay`` from then on, and
-    ``abandoned``, the rows of the epochs that do not count any more.
+    ``abandoned``, the rows of the epochs that do not count any more. Of a search that its skip connections ended
+    (``method``: ``skips``) ``epoch``, ``found`` and ``skips`` alone.
     """
 
     genotypes: list[str]
@@ -56,7 +57,7 @@ class Bilevel(Trained):
     @property
     def stopped_epoch(self) -> int | None:
         """After how many epochs the search was stopped early; None if it was not."""
-        return next((int(r["epoch"]) for r in self.rollbacks if r["method"] == "early_stop"), None)
+        return next((int(r["epoch"]) for r in self.rollbacks if r["method"] in ("early_stop", "skips")), None)
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,10 @@ class BilevelTraining(WatchedTraining):
         self.weights = {
             name: p for name, p in sorted(model.named_parameters()) if p.requires_grad and id(p) not in ours
         }
+        if settings.most_skips is not None and not callable(getattr(model, "normal_skips", None)):
+            raise ConfigError(
+                f"most_skips: {type(model).__name__} does not count skip connections.", "Leave most_skips out."
+            )
         for what, found in (("architecture parameter", self.architecture), ("weight", self.weights)):
             if not found:
                 raise ConfigError(
@@ -181,6 +186,10 @@ class BilevelTraining(WatchedTraining):
             trained = super().run()
         finally:
             require_gradients([*self.architecture.values(), *self.weights.values()], [])
+        ended = list[dict[str, Any]]()
+        if self.skips_reached:
+            epoch = len(self.history)
+            ended = [{"method": "skips", "epoch": epoch, "found": epoch, "skips": self.history[-1]["normal_skips"]}]
         return Bilevel(
             trained.initial,
             trained.final,
@@ -188,7 +197,7 @@ class BilevelTraining(WatchedTraining):
             trained.initial_sha256,
             self.genotypes,
             self.mixtures,
-            self.rollbacks,
+            [*self.rollbacks, *ended],
         )
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -240,6 +249,8 @@ class BilevelTraining(WatchedTraining):
             row |= {"architecture_loss": loss / count, "architecture_accuracy": 100 * correct / count}
         if hasattr(model, "skips"):
             row["skips"] = int(model.skips())
+        if self.settings.most_skips is not None:
+            row["normal_skips"] = int(model.normal_skips())
         self.genotypes.append(str(model.genotype()))
         self._watch(epoch)
 

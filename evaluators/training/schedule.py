@@ -14,12 +14,18 @@ from .settings import TrainingSettings
 
 def cosine(settings: TrainingSettings, epoch: int, period: int | None = None) -> float:
     """Learning rate of ``epoch`` (from 0): half a cosine from ``learning_rate`` towards ``final_learning_rate`` over
-    ``period`` epochs, by default all of them, times a line from ``1 / n`` to 1 in the first n =
-    ``learning_rate_warmup`` epochs (as PC-DARTS on ImageNet).
+    ``period`` epochs, by default all of them. In the first n = ``learning_rate_warmup`` epochs it is a line from
+    ``learning_rate / n`` to ``learning_rate`` instead (PC-DARTS' search on ImageNet, official code).
     """
     low, high, period = settings.final_learning_rate, settings.learning_rate, period or settings.epochs
-    share = min(1.0, (epoch + 1) / settings.learning_rate_warmup) if settings.learning_rate_warmup else 1.0
-    return share * (low + (high - low) * (1 + math.cos(math.pi * min(epoch, period) / period)) / 2)
+    if epoch < settings.learning_rate_warmup:
+        return high * (epoch + 1) / settings.learning_rate_warmup
+    return low + (high - low) * (1 + math.cos(math.pi * min(epoch, period) / period)) / 2
+
+
+def rate_sum(settings: TrainingSettings, steps_per_epoch: int) -> float:
+    """The learning rates of all steps, added up: how far gradients of one size could move a weight."""
+    return steps_per_epoch * sum(cosine(settings, epoch) for epoch in range(settings.epochs))
 
 
 def line(settings: TrainingSettings, step: int, steps: int) -> float:

@@ -162,6 +162,12 @@ class BilevelSettings(TrainingSettings):
     stability: StabilitySettings | None = Field(
         None, description="what follows from the eigenvalues; nothing by default"
     )
+    most_skips: int | None = Field(
+        None,
+        ge=1,
+        description="DARTS+: end the search after the first epoch whose derived normal cell has so many skip connections "
+        "(paper: 2)",
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

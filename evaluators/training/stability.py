@@ -133,7 +133,15 @@ class WatchedTraining(Training):
     @property
     def stopped(self) -> bool:
         """Whether the search was stopped early: nothing is trained any more."""
-        return bool(self.rollbacks) and self.rollbacks[-1]["method"] == "early_stop"
+        return (bool(self.rollbacks) and self.rollbacks[-1]["method"] == "early_stop") or self.skips_reached
+
+    @property
+    def skips_reached(self) -> bool:
+        """Whether the newest epoch's normal cell has as many skip connections as end a search (Liang et al., "DARTS+",
+        2019, section 3.2, criterion 1).
+        """
+        most = self.settings.most_skips
+        return most is not None and bool(self.history) and self.history[-1]["normal_skips"] >= most
 
     def _write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
         if self.store is not None and self.fabric.is_global_zero:

@@ -18,7 +18,7 @@ from torch import nn
 from ..cells.network import drop_path
 from ..convolutions import is_channels_last
 from ..operation_costs import parse
-from ..operations import ReLUConvBN, average_pool
+from ..operations import FactorizedReduce, ReLUConvBN, average_pool
 from .edge import Gain, MixedEdge, is_pool, joint, pooled
 from .functional import combined, relu, shuffle
 from .options import MixedOptions
@@ -40,6 +40,8 @@ class MixedCell(nn.Module):
     """
 
     drop_path: float = 0.0
+    beta: float = 0.0
+    """Weight of auxiliary skip connections."""
 
     def __init__(
         self,
@@ -66,10 +68,16 @@ class MixedCell(nn.Module):
         self.edges = nn.ModuleList()
         self.pools = nn.ModuleDict()  # by state: its pools, each with the batch norm that all edges share
         self.gains = nn.ModuleList()  # by edge: scale and shift of those batch norms, where they learn
+        self.auxiliary = nn.ModuleList()  # by edge, of DARTS-
         affine = options.affine and options.pool_affine
         for (i, _), listed in zip(edges, names, strict=True):
             stride = 2 if reduction and i < inputs else 1
             self.edges.append(MixedEdge(listed, self.channels, stride, options.affine))
+            if options.auxiliary_skip:
+                reduced = stride > 1
+                self.auxiliary.append(
+                    FactorizedReduce(channels, channels, options.affine) if reduced else nn.Identity()
+                )
             pooled = [name for name in listed if is_pool(name)]
             if str(i) not in self.pools:
                 self.pools[str(i)] = nn.ModuleDict()
@@ -105,6 +113,8 @@ class MixedCell(nn.Module):
             x = state[:, : self.channels] if self.options.partial_channels > 1 else state
             run = self._shared if self.options.shared else self._plain
             for e, y in zip(leaving, run(i, leaving, x, weights), strict=True):
+                if len(self.auxiliary):
+                    y = y + self.beta * self.auxiliary[e](x)
                 if self.training and self.drop_path > 0:
                     y = drop_path(y, self.drop_path)
                 j = self.edge_list[e][1]

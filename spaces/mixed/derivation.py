@@ -2,7 +2,7 @@
 
 Liu et al., "DARTS", ICLR 2019, section 2.4: of each node's incoming edges the two with the strongest operation other
 than ``none`` are kept, each with that operation; ties go to the earlier edge and operation. On NAS-Bench-201 every edge
-takes its strongest operation, ``none`` included (Dong & Yang, ICLR 2020). PC-DARTS multiplies the operations'
+takes its strongest operation, ``none`` included (Dong & Yang, ICLR 2020) unless it is barred. PC-DARTS multiplies the operations'
 probabilities with the edge's.
 """
 
@@ -79,14 +79,18 @@ def _nodes(space: EdgeSpace, cell: str, table: Floats, none: bool) -> tuple[list
     return sums, columns
 
 
-def independent_choices(space: SearchSpace, tables: Mapping[str, Floats]) -> tuple[list[Floats], list[list[list[int]]]]:
+def independent_choices(
+    space: SearchSpace, tables: Mapping[str, Floats], bar_none: bool = False
+) -> tuple[list[Floats], list[list[list[int]]]]:
     """What is chosen independently of all else, an edge's operation on NAS-Bench-201, otherwise a node's two edges with
     theirs: for each the sum of ``tables`` (kind of cell -> (edges, operations)) over every choice, and that choice's
-    index columns. One choice from each, their columns one after the other, is an architecture.
+    index columns. One choice from each, their columns one after the other, is an architecture. ``bar_none``: no edge of
+    NAS-Bench-201 can choose ``none``, its first operation; other spaces never do.
     """
     if isinstance(space, NASBench201):
-        sums = list(tables["cell"])
-        return sums, [[[v] for v in range(len(row))] for row in sums]
+        first = int(bar_none)
+        sums = [row[first:] for row in tables["cell"]]
+        return sums, [[[v + first] for v in range(len(row))] for row in sums]
     sums, columns = list[Floats](), list[list[list[int]]]()
     cells = cast(EdgeSpace, space)
     for cell in CELLS:
@@ -108,21 +112,23 @@ def log_tables(operations: Operations, shares: Shares) -> dict[str, Floats]:
     return {kind: _logs(operations[kind], shares.get(kind)) for kind in operations}
 
 
-def ranked(space: SearchSpace, operations: Operations, shares: Shares, k: int) -> tuple[Indices, Floats]:
+def ranked(
+    space: SearchSpace, operations: Operations, shares: Shares, k: int, bar_none: bool = False
+) -> tuple[Indices, Floats]:
     """The ``k`` most probable architectures, best first: rows (k, D) and log-probabilities (k,), up to a constant.
 
     The probability of an architecture is the product over its edges; the best one is what the papers derive.
     """
-    values, columns = independent_choices(space, log_tables(operations, shares))
+    values, columns = independent_choices(space, log_tables(operations, shares), bar_none)
     sums, positions = _best_sums(values, k)
     return rows_of(columns, positions), sums
 
 
-def derived(space: SearchSpace, operations: Operations, shares: Shares) -> Architecture:
+def derived(space: SearchSpace, operations: Operations, shares: Shares, bar_none: bool = False) -> Architecture:
     """The architecture that the papers' rule derives."""
-    return space.decode(ranked(space, operations, shares, 1)[0])[0]
+    return space.decode(ranked(space, operations, shares, 1, bar_none)[0])[0]
 
 
-def describe(space: SearchSpace, operations: Operations, shares: Shares) -> str:
+def describe(space: SearchSpace, operations: Operations, shares: Shares, bar_none: bool = False) -> str:
     """:func:`derived` in the space's native text."""
-    return space.to_string(derived(space, operations, shares))
+    return space.to_string(derived(space, operations, shares, bar_none))

@@ -155,7 +155,7 @@ class MixedSupernet(nn.Module):
 
     def genotype(self) -> str:
         """The architecture that would be derived now, in the space's native text."""
-        return describe(self.search_space, *self.numbers())
+        return describe(self.search_space, *self.numbers(), self.options.bar_none)
 
     def numbers(self) -> tuple[dict[str, list[list[float]]], dict[str, list[float]]]:
         """:meth:`probabilities` as lists."""
@@ -166,10 +166,11 @@ class MixedSupernet(nn.Module):
         }
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Drop-path grows linearly to its value at the last epoch."""
+        """Drop-path grows linearly to its value at the last epoch, auxiliary skip connections fall from theirs."""
         for cell in self.cells:
             if isinstance(cell, MixedCell):
                 cell.drop_path = self.options.drop_path * epoch / max(epochs - 1, 1)
+                cell.beta = self.options.auxiliary_skip * (epochs - epoch) / epochs
 
     # -- forward -------------------------------------------------------------------------------------------------------
     def forward(self, x: torch.Tensor) -> torch.Tensor:

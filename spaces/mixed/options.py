@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any
 
 from ..errors import SpaceError, shown
@@ -32,6 +33,11 @@ class MixedOptions:
         partial_channels: k of PC-DARTS: one k-th of the channels takes part in the mixture.
         edge_normalization: PC-DARTS' weights of a node's incoming edges.
         drop_path: probability of dropping an edge's mixture for a sample at the last epoch, growing linearly (R-DARTS).
+        auxiliary_skip: beta of DARTS- in the first epoch: every edge also adds beta times a skip connection (FactorizedReduce
+            where the stride is 2) that no architecture parameter weighs; it falls linearly, to beta / epochs in the last
+            epoch (Chu et al., "DARTS-", ICLR 2021, section 3.2; official code).
+        bar_none: on NAS-Bench-201, where the benchmark's authors let ``none`` win an edge: it takes part in the mixture,
+            but is never derived, as in DARTS' space.
         track_statistics: whether batch norms keep running statistics; without, evaluation uses each batch's own.
         shared: compute what edges share once per source state; False is the plain form, one edge after the other, for
             tests and benchmarks.
@@ -45,6 +51,8 @@ class MixedOptions:
     partial_channels: int = 1
     edge_normalization: bool = False
     drop_path: float = 0.0
+    auxiliary_skip: float = 0.0
+    bar_none: bool = False
     track_statistics: bool = True
     shared: bool = True
 
@@ -59,6 +67,10 @@ class MixedOptions:
             raise SpaceError(f"partial_channels >= 1 must hold, but got {shown(self.partial_channels)}.")
         if not 0 <= self.drop_path < 1:
             raise SpaceError(f"0 <= drop_path < 1 must hold, but got {self.drop_path!r}.")
+        if not (isfinite(self.auxiliary_skip) and self.auxiliary_skip >= 0):
+            raise SpaceError(f"auxiliary_skip >= 0 must hold, but got {self.auxiliary_skip!r}.")
+        if self.auxiliary_skip and (self.partial_channels > 1 or self.edge_normalization):
+            raise SpaceError("auxiliary_skip is defined without partial channels and edge normalization only.")
 
     @property
     def convolutions(self) -> bool:

@@ -52,6 +52,8 @@ class SampledCell(MixedCell):
 
     picks: Sequence[int] | None = None
     """By edge: the position of its operation, or :data:`ABSENT`; None: the mixture of all."""
+    adds_others: bool = False
+    """Whether the weights of the operations that are not run are added as numbers (``gradient="authors"``)."""
 
     def _shared(
         self, i: int, leaving: list[int], x: torch.Tensor, weights: Sequence[torch.Tensor]
@@ -101,6 +103,9 @@ class SampledCell(MixedCell):
             others = [other for other in edge.operations if other != name]
             y = edge.convolved(x, x if positive is None else positive, {name: weight}, self.frozen, others)
             results.append(x * weight if y is None else y)
+        if self.adds_others:
+            rests = [weights[e].sum() - weights[e][picks[e]] for e in leaving]
+            results = [y + rest.to(y.dtype) for y, rest in zip(results, rests, strict=True)]
         return results
 
 
@@ -123,16 +128,16 @@ class SampledSupernet(MixedSupernet):
                     parameter.grad = torch.zeros_like(parameter)
 
     @contextmanager
-    def _picking(self, picks: Sequence[Sequence[int]]) -> Iterator[None]:
+    def _picking(self, picks: Sequence[Sequence[int]], adds_others: bool = False) -> Iterator[None]:
         """Within the block each searched cell, in order, runs the operations that ``picks`` says."""
         cells = [cell for cell in self.cells if isinstance(cell, SampledCell)]
         try:
             for cell, chosen in zip(cells, picks, strict=True):
-                cell.picks = chosen
+                cell.picks, cell.adds_others = chosen, adds_others
             yield
         finally:
             for cell in cells:
-                cell.picks = None
+                cell.picks, cell.adds_others = None, False
 
     def picks(self, path: npt.NDArray[np.int8]) -> list[list[int]]:
         """For each searched cell the operation of each edge, of ``path: (repeats, D)``, one index row a cell."""
@@ -164,9 +169,8 @@ class SampledSupernet(MixedSupernet):
 class GumbelSupernet(SampledSupernet):
     """GDAS: every forward pass draws the operations of each kind of cell anew, and runs only those.
 
-    As in the paper only the operation that was run sends a gradient to its weight. (The official code for NAS-Bench-201
-    also adds the other weights, whose value is zero, as numbers, so that each gets the gradient of an operation that
-    always says one.)
+    As in the paper only the operation that was run sends a gradient to its weight, unless the options ask for the
+    gradient of the authors' code.
     """
 
     options: GumbelOptions
@@ -187,7 +191,8 @@ class GumbelSupernet(SampledSupernet):
         for kind, alpha in self.alphas.items():
             hard, positions = gumbel_softmax(alpha, self.temperature)
             weights[kind], chosen[kind] = hard.unbind(), positions.tolist()
-        with self._picking([chosen[kind] for kind in self.kinds if kind in chosen]):
+        picks = [chosen[kind] for kind in self.kinds if kind in chosen]
+        with self._picking(picks, self.options.gradient == "authors"):
             return self.forward_weights(x, weights, self.probabilities()[1])
 
 

@@ -9,6 +9,7 @@ from ..errors import SpaceError, shown
 from .options import MixedOptions
 
 UPDATES = ("all", "active")
+GRADIENTS = ("paper", "authors")
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,33 @@ class SampledOptions(MixedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.auxiliary_skip:
+            raise SpaceError(
+                "auxiliary_skip belongs to the whole mixture, not to methods that run one operation an edge."
+            )
         if self.update not in UPDATES:
             raise SpaceError(f"update: must be one of {', '.join(UPDATES)}, but got {shown(self.update)}.")
 
 
 @dataclass(frozen=True)
 class GumbelOptions(SampledOptions):
-    """GDAS. The temperature of the first and of the last epoch; it falls linearly between them (Dong & Yang, CVPR
-    2019).
+    """GDAS (Dong & Yang, CVPR 2019).
+
+    Args:
+        first_temperature, last_temperature: of the first and of the last epoch; it falls linearly between them.
+        gradient: ``paper``: only the operation that was run tells its weight something; ``authors``: as their code for
+            NAS-Bench-201, which also adds the other weights, whose value is zero, as numbers to the feature map, so that
+            each gets the gradient of an operation that says one everywhere.
     """
 
     first_temperature: float = 10.0
     last_temperature: float = 0.1
+    gradient: str = "paper"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.gradient not in GRADIENTS:
+            raise SpaceError(f"gradient: must be one of {', '.join(GRADIENTS)}, but got {shown(self.gradient)}.")
         for name in ("first_temperature", "last_temperature"):
             value = getattr(self, name)
             if not (isfinite(value) and value > 0):

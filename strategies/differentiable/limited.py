@@ -52,19 +52,20 @@ class Choices:
 
 
 def most_probable(
-    space: SearchSpace, tables: Mapping[str, Floats], limits: Limits
+    space: SearchSpace, tables: Mapping[str, Floats], limits: Limits, bar_none: bool = False
 ) -> Iterator[tuple[npt.NDArray[np.int8], float]]:
     """Index row (D,) and log-probability of every architecture that meets ``limits``, the most probable first.
 
     Args:
         space: of DARTS' cells or NAS-Bench-201, whose costs are sums over edges.
         tables: log-probabilities by kind of cell, (edges, operations).
+        bar_none: see :func:`nni_plugins.spaces.mixed.derivation.independent_choices`.
 
     Raises:
         ConfigError: the next one is not found, because so many more probable ones are beyond the limits.
     """
-    values, columns = independent_choices(space, tables)
-    choices = Choices(values, *_costs(space, tables, limits))
+    values, columns = independent_choices(space, tables, bar_none)
+    choices = Choices(values, *_costs(space, tables, limits, bar_none))
     prices, listed, given = best_prices(choices) + CHEAPER, LISTED, set[bytes]()
     while True:
         scores, positions, bound = listed_within(choices, prices, listed)
@@ -88,7 +89,9 @@ def most_probable(
         listed *= 4
 
 
-def _costs(space: SearchSpace, tables: Mapping[str, Floats], limits: Limits) -> tuple[list[Floats], Floats]:
+def _costs(
+    space: SearchSpace, tables: Mapping[str, Floats], limits: Limits, bar_none: bool
+) -> tuple[list[Floats], Floats]:
     """``costs`` and ``budget`` of :class:`Choices`, as shares of what the dearest choice costs.
 
     Latencies are those of the table's additive model: an architecture that it says to be too slow is left out even if it
@@ -105,11 +108,11 @@ def _costs(space: SearchSpace, tables: Mapping[str, Floats], limits: Limits) -> 
     costs, budget = [], np.empty(len(bounds))
     for number, (left, parts) in enumerate(bounds):
         mixed, constant = _of_mixed_edges(space, tables, parts)
-        by_choice = independent_choices(space, mixed)[0]
+        by_choice = independent_choices(space, mixed, bar_none)[0]
         dearest = max(float(np.abs(cost).max()) for cost in by_choice) or 1.0
         costs.append([cost / dearest for cost in by_choice])
         budget[number] = (left - constant) / dearest
-    counts = [len(values) for values in independent_choices(space, tables)[0]]
+    counts = [len(values) for values in independent_choices(space, tables, bar_none)[0]]
     return [np.reshape([cost[g] for cost in costs], (len(bounds), n)).T for g, n in enumerate(counts)], budget
 
 

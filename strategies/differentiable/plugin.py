@@ -96,6 +96,8 @@ def described(problem: Problem, result: DifferentiableResult) -> SearchResult:
         details["eigenvalues"] = result.eigenvalues
         details["stopped_epoch"] = result.trained.stopped_epoch
         details["rollbacks"] = result.trained.rollbacks
+    if problem.training.most_skips is not None:
+        details["stopped_epoch"] = result.trained.stopped_epoch
     return SearchResult(
         result.ranked,
         history,

@@ -45,7 +45,17 @@ class GDASSettings(DifferentiableSettings):
 
     first_temperature: float = Field(10.0, gt=0, description="of the Gumbel softmax in the first epoch")
     last_temperature: float = Field(0.1, gt=0, description="in the last; it falls linearly")
+    gradient: Literal["paper", "authors"] = Field(
+        "paper",
+        description="authors: as their code for NAS-Bench-201, where operations that are not run tell their weights "
+        "something, too",
+    )
     update: Literal["all", "active"] = Field("all", description=_UPDATE)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _no_auxiliary(self)
+        return self
 
     @property
     def options(self) -> GumbelOptions:
@@ -60,6 +70,7 @@ class SETNSettings(DifferentiableSettings, OneShotSettings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        _no_auxiliary(self)
         if self.statistics == "running" and not self.track_statistics:
             raise ValueError("statistics: running needs track_statistics: true, or there are none to use")
         if self.partial_channels > 1 or self.edge_normalization:
@@ -72,6 +83,11 @@ class SETNSettings(DifferentiableSettings, OneShotSettings):
     def options(self) -> SampledOptions:
         """The same as a supernet takes them."""
         return SampledOptions(**self.model_dump(exclude=set(OneShotSettings.model_fields)))
+
+
+def _no_auxiliary(settings: DifferentiableSettings) -> None:
+    if settings.auxiliary_skip:
+        raise ValueError("auxiliary_skip belongs to the whole mixture, not to methods that run one operation an edge")
 
 
 def check_training(method: str, training: BilevelSettings) -> None:

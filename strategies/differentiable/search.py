@@ -4,6 +4,7 @@ ICLR 2019).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from nni_plugins.evaluators.data import ImageSet
+from nni_plugins.evaluators.data.split import halves
 from nni_plugins.evaluators.objectives import Objective, check_fitted, fitted
 from nni_plugins.evaluators.randomness import torch_fork
 from nni_plugins.evaluators.training.bilevel import Bilevel, BilevelTraining
 from nni_plugins.evaluators.training.loop import Report
+from nni_plugins.evaluators.training.schedule import rate_sum, steps
 from nni_plugins.evaluators.training.settings import BilevelSettings
 from nni_plugins.evaluators.training.stored import stored_weights
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices, SearchSpace
-from nni_plugins.spaces.cells.darts import EdgeSpace
+from nni_plugins.spaces.cells.darts import EDGES, EdgeSpace
 from nni_plugins.spaces.mixed import MixedSupernet
 from nni_plugins.spaces.mixed.derivation import log_tables, ranked
 
@@ -30,6 +33,12 @@ from ..ranking import Ranked
 from .limited import most_probable
 from .settings import DifferentiableSettings, check_space
 
+PAPER_RATES, LEAST_RATES = 254, 100
+"""The learning rates of all steps of RF-DARTS' search on CIFAR-10 added up (50 epochs of 391 steps from 0.025 to 0.001),
+and what a search with random convolutions needs at least (measured, docs/differentiable.md).
+"""
+MOST_RATE = 0.5
+"""Larger learning rates were not tried."""
 SMALLEST = 1e-45
 """The smallest positive float32: a probability that was rounded to zero counts as this much, so that its logarithm is a
 number.
@@ -39,18 +48,20 @@ number.
 @dataclass(frozen=True)
 class Mixture:
     """What the architecture parameters say: kind of cell -> probabilities (edges, operations), and -> share of each
-    edge (edges,), if any.
+    edge (edges,), if any. ``bar_none``: see :class:`nni_plugins.spaces.mixed.MixedOptions`.
     """
 
     operations: dict[str, list[list[float]]]
     shares: dict[str, list[float]]
+    bar_none: bool = False
 
     @classmethod
     def of(cls, supernet: MixedSupernet) -> Mixture:
         """As ``supernet`` has them now."""
         operations, shares = supernet.numbers()
         floored = {kind: [[max(p, SMALLEST) for p in row] for row in rows] for kind, rows in operations.items()}
-        return cls(floored, {kind: [max(p, SMALLEST) for p in row] for kind, row in shares.items()})
+        floored_shares = {kind: [max(p, SMALLEST) for p in row] for kind, row in shares.items()}
+        return cls(floored, floored_shares, supernet.options.bar_none)
 
     def score(self, space: SearchSpace, indices: Indices) -> npt.NDArray[np.float64]:
         """Log-probability of ``indices: (n, D)``: (n,), the sum over the operations that an architecture takes.
@@ -96,21 +107,24 @@ class Mixture:
     def _in_order(self, space: SearchSpace, k: int, limits: Limits) -> Iterator[tuple[npt.NDArray[np.int8], float]]:
         """Rows (D,) and scores, best first; about ``k`` will be asked for."""
         if limits.given:
-            yield from most_probable(space, log_tables(self.operations, self.shares), limits)
+            yield from most_probable(space, log_tables(self.operations, self.shares), limits, self.bar_none)
             return
         known, wanted = 0, 4 * k
         while True:
-            indices, scores = ranked(space, self.operations, self.shares, wanted)
+            indices, scores = ranked(space, self.operations, self.shares, wanted, self.bar_none)
             yield from zip(indices[known:], scores[known:].tolist(), strict=True)
             if len(indices) < wanted:
                 return
             known, wanted = wanted, 8 * wanted
 
 
-def skip_connections(space: SearchSpace, architecture: Architecture) -> int:
-    """How many operations of the cells are skip connections: DARTS' collapse is that nearly all of them become one."""
-    row = space.structure(space.encode([architecture]))[0]
-    return sum(part.values[value] == "skip_connect" for part, value in zip(space.parts, row.tolist(), strict=True))
+def skip_connections(space: SearchSpace, architecture: Architecture, normal: bool = False) -> int:
+    """How many operations of the cells, or of the ``normal`` cell, are skip connections: DARTS' collapse is that nearly
+    all of them become one. NAS-Bench-201 has no other cell.
+    """
+    row, parts = space.structure(space.encode([architecture]))[0].tolist(), space.parts
+    counted = len(EDGES) if normal and isinstance(space, EdgeSpace) else len(parts)
+    return sum(part.values[value] == "skip_connect" for part, value in zip(parts[:counted], row[:counted], strict=True))
 
 
 class SearchedSupernet(MixedSupernet):
@@ -119,6 +133,10 @@ class SearchedSupernet(MixedSupernet):
     def skips(self) -> int:
         """See :func:`skip_connections`."""
         return skip_connections(self.search_space, self.search_space.from_string(self.genotype()))
+
+    def normal_skips(self) -> int:
+        """The same of the normal cell."""
+        return skip_connections(self.search_space, self.search_space.from_string(self.genotype()), normal=True)
 
 
 def initialise(space: SearchSpace, settings: DifferentiableSettings, seed: int) -> SearchedSupernet:
@@ -176,6 +194,24 @@ class DifferentiableResult:
         return self.trained.history[-1].get("architecture_accuracy")
 
 
+def _warn_if_short(images: ImageSet, training: BilevelSettings, seed: int) -> None:
+    """Batch norms on random convolutions have far to go from where they begin."""
+    count = steps(len(halves(len(images), training, seed)[0]), training)
+    total = rate_sum(training, count)
+    if total < LEAST_RATES:
+        wanted = training.learning_rate * PAPER_RATES / max(total, 1e-9)
+        remedy = (
+            f"Raise learning_rate to {wanted:.2g}" if wanted <= MOST_RATE else f"Train for longer, at {MOST_RATE:g}"
+        )
+        warnings.warn(
+            f"the learning rates of all {count * training.epochs} steps add up to {total:.3g} (RF-DARTS: {PAPER_RATES}); batch "
+            f"norms on random convolutions learn little by that, and operations without any win. {remedy} "
+            "(warnings.filterwarnings('ignore', category=UserWarning) silences this).",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def train(
     supernet: MixedSupernet,
     images: ImageSet,
@@ -189,6 +225,8 @@ def train(
     """Train a mixed supernet; see :class:`nni_plugins.evaluators.training.bilevel.BilevelTraining`."""
     space = supernet.search_space
     check_fitted(space, objective, images)
+    if supernet.options.option == "C":
+        _warn_if_short(images, training, seed)
     config: dict[str, Any] = {
         "space": [space.name, space.config()],
         "images": images.identity(),

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import Settings
@@ -39,7 +40,17 @@ class DifferentiableSettings(Settings):
         False, description="weights of a node's incoming edges, learnt with those of the operations"
     )
     drop_path: float = Field(0.0, ge=0, lt=1, description="probability at the last epoch, growing linearly")
+    auxiliary_skip: float = Field(
+        0.0, ge=0, description="DARTS-: weight of a further skip connection on every edge, falling linearly (paper: 1)"
+    )
+    bar_none: bool = Field(False, description="never derive none on nasbench201, as DARTS never does on its own space")
     track_statistics: bool = Field(True, description="whether batch norms keep running statistics")
+
+    @model_validator(mode="after")
+    def _auxiliary(self) -> Self:
+        if self.auxiliary_skip and (self.partial_channels > 1 or self.edge_normalization):
+            raise ValueError("auxiliary_skip is defined without partial_channels and edge_normalization only")
+        return self
 
     @property
     def options(self) -> MixedOptions:
@@ -94,13 +105,16 @@ def check_space(space: SearchSpace, settings: DifferentiableSettings) -> None:
     """Refuse what cannot be mixed, before anything is built.
 
     Raises:
-        ConfigError: ``space`` has no edges to mix, or ``partial_channels`` does not divide its width.
+        ConfigError: ``space`` has no edges to mix, or ``partial_channels`` does not divide its width, or ``bar_none``
+            says what is so anyway.
     """
     if not isinstance(space, EdgeSpace | NASBench201):
         raise ConfigError(
             f"{space.name} has no mixture over edges.",
             f"Differentiable search works on {', '.join(MIXED)}; RLNAS and random search on every space.",
         )
+    if settings.bar_none and isinstance(space, EdgeSpace):
+        raise ConfigError(f"bar_none: none is never derived on {space.name} anyway.", "Leave it out.")
     width, k = space.macro.width if isinstance(space, EdgeSpace) else space.channels, settings.partial_channels
     if width % k:
         possible = ", ".join(str(n) for n in range(1, min(width, 64) + 1) if width % n == 0)

@@ -448,3 +448,11 @@ def test_a_finished_folder_holds_the_final_weights(tmp_path: Path) -> None:
         found = store.load()
         assert found is not None and found[0] == 9 and trained.initial_sha256 == store.initial_sha256
     assert all(torch.equal(found[1]["model"][name], trained.final[name]) for name in trained.final)
+
+
+def test_the_warm_up_is_a_line_before_the_cosine() -> None:
+    """PC-DARTS' search on ImageNet: 0.1, 0.2, ..., 0.5 in five epochs, then the cosine of 50 epochs as it is by then."""
+    s = TrainingSettings(epochs=50, learning_rate=0.5, final_learning_rate=0.0, learning_rate_warmup=5)
+    assert [cosine(s, epoch) for epoch in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert cosine(s, 5) == pytest.approx(0.25 * (1 + math.cos(math.pi / 10)))
+    assert cosine(s, 49) == pytest.approx(0.25 * (1 + math.cos(0.98 * math.pi)))

@@ -10,6 +10,7 @@ import torch
 
 from nni_plugins.spaces import DARTS, NAO, NASBench201, RobustDARTS, SearchSpace, SpaceError
 from nni_plugins.spaces.mixed import MixedOptions, MixedSupernet
+from nni_plugins.spaces.mixed.cell import MixedCell
 from nni_plugins.spaces.mixed.functional import _FrozenConv, _MaskedReLU, shuffle
 
 SMALL: list[tuple[SearchSpace, int]] = [
@@ -30,6 +31,7 @@ OPTIONS = [
     MixedOptions("B", partial_channels=2, edge_normalization=True),
     MixedOptions("C", partial_channels=4, edge_normalization=True),
     MixedOptions("B", edge_normalization=True, track_statistics=False),
+    MixedOptions("C", auxiliary_skip=1.0),
 ]
 
 
@@ -57,6 +59,8 @@ def test_the_shared_form_equals_the_plain_one(space: SearchSpace, side: int, opt
         for p in shared.parameters():
             p.add_(0.3 * torch.randn_like(p))
     plain = MixedSupernet(space, options.plain()).double()
+    for model in (shared, plain):
+        model.begin_epoch(1, 4)
     plain.load_state_dict(shared.state_dict())
     x = torch.randn(2, 3, side, side, dtype=torch.float64)
     for training in (True, False):
@@ -268,3 +272,24 @@ def test_drop_path_grows_and_acts_in_training_only() -> None:
 def test_what_is_refused(make: Any, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         make()
+
+
+def test_auxiliary_skips_of_darts_minus() -> None:
+    """Each edge adds beta times its input, in all four edges of this chain; beta falls from 1 to 1 / epochs."""
+    torch.manual_seed(0)
+    cell = MixedCell([(0, 1)], [("none", "skip_connect")], 4, False, MixedOptions(auxiliary_skip=0.5), 1)
+    x, weights = torch.randn(2, 4, 3, 3), [torch.tensor([0.75, 0.25])]
+    cell.beta = 0.5
+    assert torch.allclose(cell.states([x], weights, None)[-1], 0.75 * x)
+    supernet = MixedSupernet(DARTS(channels=4, cells=3), MixedOptions(auxiliary_skip=2.0))
+    betas = []
+    for epoch in range(4):
+        supernet.begin_epoch(epoch, 4)
+        betas.append({c.beta for c in supernet.cells if isinstance(c, MixedCell)})
+    assert betas == [{2.0}, {1.5}, {1.0}, {0.5}]
+    reduced = [len(list(c.auxiliary.parameters())) for c in supernet.cells if isinstance(c, MixedCell)]
+    assert reduced == [0, 16, 16], "two convolutions on each of the eight edges of stride 2, none elsewhere"
+    with pytest.raises(SpaceError, match="without partial channels and edge normalization only"):
+        MixedOptions(auxiliary_skip=1.0, partial_channels=4)
+    with pytest.raises(SpaceError, match="auxiliary_skip >= 0 must hold, but got -1"):
+        MixedOptions(auxiliary_skip=-1)

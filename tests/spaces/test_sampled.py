@@ -21,7 +21,8 @@ from nni_plugins.spaces.mixed import (
 )
 from nni_plugins.spaces.mixed.cell import MixedCell
 from nni_plugins.spaces.mixed.edge import MixedEdge
-from nni_plugins.spaces.mixed.sampled import ABSENT, gumbel_softmax
+from nni_plugins.spaces.mixed.sampled import ABSENT, SampledCell, gumbel_softmax
+from nni_plugins.spaces.nasbench201 import codec
 
 NB201 = NASBench201(nodes=3, channels=4, cells_per_stage=2)
 CELLS = DARTS(channels=4, cells=3)
@@ -326,3 +327,30 @@ def test_what_is_refused() -> None:
     assert all(cell.picks is None for cell in supernet.cells if isinstance(cell, MixedCell)), (
         "an error leaves the mixture behind"
     )
+
+
+@pytest.mark.parametrize("pick", [0, 1, 3])
+def test_the_gradient_of_gdas_authors(pick: int) -> None:
+    """Weights of operations that are not run are added as numbers: each has the gradient of ones everywhere."""
+    torch.manual_seed(2)
+    cell = SampledCell([(0, 1)], [codec.OPERATIONS], 4, False, SampledOptions(), 1, pool_norms=False).double()
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    ones = torch.linspace(-1, 2, x.numel(), dtype=torch.float64).view_as(x)
+    found = {}
+    for adds in (False, True):
+        cell.picks, cell.adds_others = [pick], adds
+        weights = nn.functional.one_hot(torch.tensor(pick), 5).double().requires_grad_()
+        y = cell.states([x], [weights], None)[-1]
+        found[adds] = y, torch.autograd.grad((y * ones).sum(), weights)[0]
+    (y, paper), (same, authors) = found[False], found[True]
+    assert torch.allclose(y, same)
+    others = torch.arange(5) != pick
+    assert torch.equal(paper[others], torch.zeros(4, dtype=torch.float64))
+    assert torch.allclose(authors[others], ones.sum().expand(4)) and torch.allclose(authors[pick], paper[pick])
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(SpaceError, match="gradient: must be one of paper, authors, but got 'both'"):
+        GumbelOptions(gradient="both")
+    with pytest.raises(SpaceError, match="auxiliary_skip belongs to the whole mixture"):
+        SampledOptions(auxiliary_skip=1.0)

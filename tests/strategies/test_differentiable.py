@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +25,7 @@ from nni_plugins.evaluators import ConfigError, ImageSet, RandomLabels, Supervis
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import CheckpointError
 from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.training.schedule import rate_sum
 from nni_plugins.evaluators.training.settings import BilevelSettings
 from nni_plugins.spaces import DARTS as DARTSSpace
 from nni_plugins.spaces import MobileNetLike, NASBench201, RobustDARTS
@@ -45,13 +47,16 @@ from nni_plugins.strategies import (
     RFPCDARTSSettings,
 )
 from nni_plugins.strategies.differentiable.search import (
+    PAPER_RATES,
     DifferentiableResult,
+    SearchedSupernet,
     initialise,
     restored,
     search,
     skip_connections,
 )
 from nni_plugins.strategies.differentiable.settings import check_space
+from nni_plugins.strategies.limits import Limits
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
 CELLS = DARTSSpace(channels=4, cells=3)
@@ -103,6 +108,31 @@ def derived(space: SearchSpace, operations: Any, shares: Any = None) -> str:
 def test_nasbench201_takes_the_strongest_operation_of_every_edge_also_none() -> None:
     rows = [[0.4, 0.3, 0.1, 0.1, 0.1], [0.1, 0.2, 0.1, 0.5, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]]
     assert derived(SPACE, {"cell": rows}) == "|none~0|+|nor_conv_3x3~0|none~1|", "of equal ones the first"
+
+
+def test_none_can_be_barred() -> None:
+    """It takes part in the mixture, and so in every score, but no edge derives it, with limits or without."""
+    rows = [[0.4, 0.3, 0.1, 0.1, 0.1], [0.1, 0.2, 0.1, 0.5, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]]
+    barred = Mixture({"cell": rows}, {}, bar_none=True)
+    everything = barred.best(SPACE, 200)
+    assert SPACE.to_string(everything[0].architecture) == "|skip_connect~0|+|nor_conv_3x3~0|skip_connect~1|"
+    assert everything[0].score == pytest.approx(np.log(0.3 * 0.5 * 0.2))
+    texts = [SPACE.to_string(r.architecture) for r in everything]
+    free = Mixture({"cell": rows}, {}).best(SPACE, 200)
+    assert texts == [t for r in free if "none" not in (t := SPACE.to_string(r.architecture))] and len(texts) > 40
+    costs = SPACE.with_classes(10).cost_table()(SPACE.encode([r.architecture for r in everything]))
+    few = Limits(max_parameters=int(np.median(costs.parameters)))
+    within = [(SPACE.to_string(r.architecture), r.score) for r in barred.best(SPACE.with_classes(10), 5, few)]
+    allowed = few.mask(SPACE.with_classes(10), SPACE.encode([r.architecture for r in everything]))
+    expected = [one.score for one, met in zip(everything, allowed, strict=True) if met][:5]
+    assert [score for _, score in within] == pytest.approx(expected) and len(within) == 5
+    assert not any("none" in text for text, _ in within)
+    network = initialise(SPACE.with_classes(10), DifferentiableSettings(bar_none=True), 0)
+    with torch.no_grad():
+        network.alphas["cell"][:, 0] = 5.0
+    assert "none" not in network.genotype()
+    with pytest.raises(ConfigError, match="bar_none: none is never derived on darts anyway"):
+        check_space(CELLS, DifferentiableSettings(bar_none=True))
 
 
 def test_darts_keeps_the_two_strongest_edges_of_a_node_and_none_does_not_count() -> None:
@@ -515,3 +545,62 @@ def test_the_order_of_operations_is_that_of_the_mixture() -> None:
     """What the tests above take for granted."""
     supernet = initialise(CELLS, DifferentiableSettings(), 0)
     assert supernet.names["normal"] == [("none", *OPERATIONS)] * 14 and list(supernet.names) == ["normal", "reduce"]
+
+
+# -- ends and warnings -------------------------------------------------------------------------------------------------
+def test_skip_connections_end_a_search(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DARTS+: what counts is the state after the first epoch with so many; killed and resumed it is the same."""
+    counts = {"epoch": 0}
+
+    def rising(supernet: SearchedSupernet) -> int:
+        counts["epoch"] += 1
+        return counts["epoch"] - 1
+
+    def run(folder: Path | None, report: Any = None, **changes: Any) -> DifferentiableResult:
+        counts["epoch"] = 0
+        training = short(epochs=5, checkpoint_seconds=0, **changes)
+        return search(
+            SPACE, images, Supervised(), DifferentiableSettings(), training, 0, 1, folder=folder, report=report
+        )
+
+    monkeypatch.setattr(SearchedSupernet, "normal_skips", rising)
+    stopped, whole = run(None, most_skips=2), run(None)
+    assert [row["normal_skips"] for row in stopped.trained.history] == [0, 1, 2] and len(whole.genotypes) == 5
+    assert stopped.genotypes == whole.genotypes[:3] and stopped.trained.stopped_epoch == 3
+    assert np.allclose(stopped.mixture.operations["cell"], whole.trained.mixtures[2]["operations"]["cell"], rtol=1e-12)
+    assert stopped.trained.rollbacks == [{"method": "skips", "epoch": 3, "found": 3, "skips": 2}]
+    assert run(None, most_skips=9).trained.stopped_epoch is None
+
+    def kill(row: dict[str, float]) -> None:
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, kill, most_skips=2)
+    resumed = run(tmp_path, lambda row: pytest.fail("trained on"), most_skips=2)
+    assert resumed.mixture == stopped.mixture and resumed.trained.stopped_epoch == 3
+
+
+def test_skips_of_the_normal_cell_alone() -> None:
+    drawn = CELLS.decode(CELLS.sample(np.random.default_rng(3), 50))
+    text = max(map(CELLS.to_string, drawn), key=lambda text: text.count("skip_connect"))
+    normal = text.partition("reduce=")[0].count("skip_connect")
+    architecture = CELLS.from_string(text)
+    assert skip_connections(CELLS, architecture, normal=True) == normal
+    assert skip_connections(CELLS, architecture) == text.count("skip_connect") > normal
+
+
+def test_a_search_too_short_for_its_rate_warns(images: ImageSet) -> None:
+    """RF-DARTS' own search adds up to 254: 50 epochs of 391 steps, a cosine from 0.025 to 0.001."""
+    assert rate_sum(BilevelSettings(), 391) == pytest.approx(391 * (50 * 0.013 + 0.012), rel=1e-9)
+    assert round(rate_sum(BilevelSettings(), 391) - 391 * 0.012) == PAPER_RATES
+
+    def run(option: Any, **changes: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            search(SPACE, images, Supervised(), DifferentiableSettings(option=option), short(epochs=1, **changes), 0, 1)
+        return [str(one.message) for one in caught if "learning rates of all" in str(one.message)]
+
+    (said,) = run("C")
+    assert "of all 2 steps add up to 0.05 (RF-DARTS: 254)" in said and "Train for longer, at 0.5" in said
+    assert run("B") == run("C", learning_rate=60.0) == []
