@@ -91,7 +91,39 @@ class Augmentation(ImageAugmentation):
         if self.padding:
             batch = torch.nn.functional.pad(batch, [0, 0, *[self.padding] * 4], value=outside)
         columns = torch.arange(width, device=batch.device)
-        columns = torch.where(drawn[:, 2:] > 0, columns.flip(0), columns) + drawn[:, 1:2]
+        columns = torch.where(drawn[:, 2:3] > 0, columns.flip(0), columns) + drawn[:, 1:2]
         rows = torch.arange(height, device=batch.device) + drawn[:, :1]
         index = torch.arange(len(batch), device=batch.device)[:, None, None]
         return batch[index, rows[:, :, None], columns[:, None, :]]
+
+
+@dataclass(frozen=True)
+class Cutout(Augmentation):
+    """Besides, a square of side ``cutout`` around a pixel drawn uniformly gets the mean colour ``fill``, which normalises
+    to zero (DeVries & Taylor, 2017). With ``ramp`` epochs its probability grows linearly from 0 in the first to 1 in the
+    last of them (R-DARTS' search with drop path; Zela et al., ICLR 2020, official code); otherwise it is 1.
+    """
+
+    cutout: int = 16
+    ramp: int = 0
+    fill: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def draw(self, seed: int, epoch: int, uses: int) -> npt.NDArray[Any]:
+        """(uses, 6) int64: that of a padded crop, the square's middle as parts of 2 ** 31, and whether there is one."""
+        rng = generator(seed, "cutout", epoch)
+        share = min(1.0, epoch / max(self.ramp - 1, 1)) if self.ramp else 1.0
+        middles, cut = rng.integers(0, 1 << 31, size=(uses, 2)), rng.random((uses, 1)) < share
+        return np.concatenate([super().draw(seed, epoch, uses), middles, cut.astype(np.int64)], axis=1)
+
+    def colour(self, x: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """``x: (B, 3, h, w)`` in [0, 1]; the square is cut off at the border."""
+        half, inside = self.cutout // 2, []
+        for axis, length in enumerate(x.shape[2:]):
+            middle = (drawn[:, 3 + axis, None] * length) >> 31
+            pixels = torch.arange(length, device=x.device)[None]
+            inside.append((pixels >= middle - half) & (pixels < middle + half))
+        cut = inside[0][:, None, :, None] & inside[1][:, None, None, :] & (drawn[:, 5] > 0)[:, None, None, None]
+        return torch.where(cut, x.new_tensor(self.fill)[None, :, None, None], x)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": type(self).__name__, **asdict(self)}

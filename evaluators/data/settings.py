@@ -21,6 +21,16 @@ class PaddedCropSettings(Settings):
     kind: Literal["padded_crop"] = "padded_crop"
     padding: int | None = Field(None, ge=0, description="pixels on each side; default: what suits the source")
     flip: bool | None = Field(None, description="random horizontal flips; default: what suits the source")
+    cutout: int = Field(0, ge=0, multiple_of=2, description="side of a square that gets the mean colour; 0: none")
+    cutout_ramp: int = Field(
+        0, ge=0, description="epochs over which the probability of cutout grows linearly from 0 to 1; 0: it is always 1"
+    )
+
+    @model_validator(mode="after")
+    def _cut(self) -> Self:
+        if self.cutout_ramp and not self.cutout:
+            raise ValueError("cutout_ramp needs cutout (R-DARTS: 16)")
+        return self
 
 
 class ColourSettings(Settings):
@@ -70,12 +80,15 @@ class DataSettings(Settings):
 
     ``digits`` needs no path; ``folder`` is a folder of images with or without one sub-folder a class, and with or
     without ``train`` and ``test`` (or ``val``) above them; ``segmentation`` has an image of labels for each image, in
-    the layout of CamVid or of Cityscapes; ``cifar10`` and ``cifar100`` are as torchvision stores them;
+    the layout of CamVid or of Cityscapes; ``cifar10``, ``cifar100`` and ``svhn`` are as torchvision stores
+    them;
     ``imagenet16_120`` is the folder of downsampled ImageNet's files; ``npz`` holds arrays ``images`` (N, H, W) or (N,
     H, W, 3) uint8, ``labels`` (N,) where there are any, and ``test_images``/``test_labels``.
     """
 
-    source: Literal["digits", "folder", "segmentation", "cifar10", "cifar100", "imagenet16_120", "npz"] = "digits"
+    source: Literal["digits", "folder", "segmentation", "cifar10", "cifar100", "svhn", "imagenet16_120", "npz"] = (
+        "digits"
+    )
     path: str | None = None
     image_size: int | None = Field(
         None, ge=4, description="side of the square that files are resized to; default of folder: 32"

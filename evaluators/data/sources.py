@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from . import digits
-from .augmentation import Augmentation, ImageAugmentation
+from .augmentation import Augmentation, Cutout, ImageAugmentation
 from .colour import Colour
 from .crops import ResizedCrop, ScaledCrop
-from .images import ImageData
+from .images import ImageData, ImageSet
 from .reading import settled
-from .settings import ColourSettings, DataSettings, ResizedCropSettings, ScaledCropSettings
+from .settings import ColourSettings, DataSettings, PaddedCropSettings, ResizedCropSettings, ScaledCropSettings
 
 
 def load(settings: DataSettings) -> ImageData:
@@ -22,7 +23,7 @@ def load(settings: DataSettings) -> ImageData:
     data = _load(settings)
     for images in (data.train, data.test):
         if images is not None:
-            images.augmentation = _augmentation(settings, images.augmentation)
+            images.augmentation = _augmentation(settings, images, data.train)
     data = data.limited(settings.limit, settings.limit_seed)
     if settings.per_class is not None:
         data = data.per_class(settings.per_class, settings.limit_seed)
@@ -51,14 +52,18 @@ def _load(settings: DataSettings) -> ImageData:
         from . import imagenet16
 
         return imagenet16.load(path)
+    if settings.source == "svhn":
+        from . import svhn
+
+        return svhn.load(path)
     from . import cifar
 
     return cifar.load(path, settings.source)
 
 
-def _augmentation(settings: DataSettings, default: ImageAugmentation) -> ImageAugmentation:
-    """``default``, which suits the source, as ``settings`` change it."""
-    chosen = settings.augmentation
+def _augmentation(settings: DataSettings, images: ImageSet, train: ImageSet) -> ImageAugmentation:
+    """That of ``images``, which suits the source, as ``settings`` change it; ``train`` has the mean colour."""
+    chosen, default = settings.augmentation, images.augmentation
     if isinstance(chosen, ColourSettings):
         colours = Colour(chosen.brightness, chosen.contrast, chosen.saturation, chosen.hue, chosen.lighting)
         if isinstance(chosen, ResizedCropSettings):
@@ -67,4 +72,10 @@ def _augmentation(settings: DataSettings, default: ImageAugmentation) -> ImageAu
             return ScaledCrop(chosen.size, chosen.flip, colours, chosen.nominal)
     padded = chosen or settings
     changes = {key: getattr(padded, key) for key in ("padding", "flip") if getattr(padded, key) is not None}
-    return replace(default, **changes) if isinstance(default, Augmentation) else default
+    if not isinstance(default, Augmentation):
+        return default
+    if isinstance(chosen, PaddedCropSettings) and chosen.cutout:
+        red, green, blue = train.statistics()[0].tolist()
+        square: dict[str, Any] = {"cutout": chosen.cutout, "ramp": chosen.cutout_ramp, "fill": (red, green, blue)}
+        return Cutout(**{"padding": default.padding, "flip": default.flip, **changes, **square})
+    return replace(default, **changes)

@@ -13,13 +13,12 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from ..data import cifar, digits, folder, imagenet16, npz
+from ..data import cifar, digits, folder, imagenet16, npz, svhn
 from ..data.decoding import open_rgb
 from ..data.images import ImageData, ImageSet
 from ..data.reading import measured
 from ..errors import DataError, LabelError
 from ..randomness import generator
-from . import svhn
 from .settings import PictureSettings
 
 LAYOUTS = (

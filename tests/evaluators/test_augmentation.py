@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from nni_plugins.evaluators.data.augmentation import IGNORED, Augmentation, ImageAugmentation
+from nni_plugins.evaluators.data.augmentation import IGNORED, Augmentation, Cutout, ImageAugmentation
 from nni_plugins.evaluators.data.colour import EIGENVALUES, EIGENVECTORS, ORDERS, Colour, hue
 from nni_plugins.evaluators.data.crops import TRIES, ResizedCrop, ScaledCrop
 
@@ -21,6 +21,7 @@ EVERY = [
     Augmentation(2, True),
     ResizedCrop(8),
     ResizedCrop(8, flip=False, colours=Colour(0.4, 0.4, 0.4, 0.2, 0.1)),
+    Cutout(2, True, cutout=6, ramp=4, fill=(0.5, 0.25, 0.75)),
     ScaledCrop(8, nominal=10),
     ScaledCrop(8, colours=Colour(lighting=0.1), nominal=10),
 ]
@@ -259,3 +260,28 @@ def test_hue_by_hand() -> None:
     assert hue(red, third).flatten().tolist() == pytest.approx([0, 1, 0], abs=1e-6)
     assert hue(red, -third).flatten().tolist() == pytest.approx([0, 0, 1], abs=1e-6)
     assert hue(red, third / 2).flatten().tolist() == pytest.approx([1, 1, 0], abs=1e-6)
+
+
+def test_cutout_is_a_square_of_the_mean_colour() -> None:
+    fill = (0.5, 0.25, 0.75)
+    cutout, count = Cutout(2, True, cutout=4, fill=fill), 400
+    rows, x = drawn(cutout, count), torch.ones(count, 3, 9, 11)
+    y = cutout.colour(x, rows)
+    cut = (y != x).all(1)
+    assert torch.equal(
+        y[cut[:, None].expand_as(y)],
+        x.new_tensor(fill)[None, :, None].expand(count, 3, 99)[cut.flatten(1)[:, None].expand(count, 3, 99)],
+    )
+    heights, widths = cut.any(2).sum(1), cut.any(1).sum(1)
+    assert torch.equal(cut.sum((1, 2)), heights * widths), "a rectangle"
+    assert (heights.min(), heights.max(), widths.max()) == (2, 4, 4), "cut off at the border"
+    assert cut.any(0).all(), "its middle can be any pixel"
+    plain = Augmentation(2, True)
+    assert torch.equal(plain.apply(images(count, 9, 11), drawn(plain, count)), cutout.apply(images(count, 9, 11), rows))
+
+
+def test_the_ramp_of_cutout() -> None:
+    """Linear from 0 in the first epoch to 1 in the last: R-DARTS' rule, epoch / (epochs - 1)."""
+    cutout = Cutout(cutout=4, ramp=5)
+    shares = [float(drawn(cutout, 4000, epoch=epoch)[:, 5].float().mean()) for epoch in range(7)]
+    assert shares == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1], abs=0.03) and shares[0] == 0 and shares[4] == 1

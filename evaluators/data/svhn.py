@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..data.images import ImageData, ImageSet
 from ..errors import DataError
+from .augmentation import Augmentation
+from .images import ImageData, ImageSet
 
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 AGAIN = "Download it again."
@@ -19,7 +20,7 @@ AGAIN = "Download it again."
 
 def load(path: str) -> ImageData:
     """(N, 3, 32, 32) uint8; label 10 of the files is the digit 0. The additional training images (``extra_32x32.mat``)
-    are left alone.
+    are left alone. Crops and flips are those of R-DARTS' search (official code), which flips digits, too.
 
     Args:
         path: the folder that holds both files.
@@ -36,7 +37,8 @@ def load(path: str) -> ImageData:
             "torchvision downloads them: datasets.SVHN(root, split, download=True) for split 'train' and 'test'.",
         )
     names = tuple(str(digit) for digit in range(10))
-    sets = {part: ImageSet(f"svhn/{part}", *_read(folder / name), names) for part, name in FILES.items()}
+    crops = Augmentation(padding=4, flip=True)
+    sets = {part: ImageSet(f"svhn/{part}", *_read(folder / name), names, crops) for part, name in FILES.items()}
     return ImageData(sets["train"], sets["test"])
 
 
