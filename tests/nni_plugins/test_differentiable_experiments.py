@@ -11,14 +11,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import nni
+import numpy as np
 import pytest
 import yaml
 
 from nni_plugins import trial
-from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.errors import ConfigError, TableError
+from nni_plugins.evaluators.tables.table import digits_table
 from nni_plugins.experiment.file import read_experiment
 from nni_plugins.experiment.jobs import Plan
 from nni_plugins.experiment.kinds import load_experiment
+from nni_plugins.experiment.report import sentences, table_of
 from nni_plugins.experiment.result import summary
 from nni_plugins.portal import reporting
 from nni_plugins.portal.registration import tuner_entries
@@ -71,9 +74,9 @@ def search_value(searched: Any, seed: int = 0) -> dict[str, Any]:
     return {**value, "default": -1.5, "log_probability": -1.5}
 
 
-def settings_of(name: str, folder: Path) -> Any:
+def settings_of(name: str) -> Any:
     """Of a preset."""
-    return read_experiment(preset_file(name, folder)).settings
+    return load_experiment(preset(name).tuner, preset(name).classArgs).settings
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -174,6 +177,34 @@ def test_the_result_of_a_plan() -> None:
     assert [row["score"] for row in rows] == [-1.6, -1.5, -4.0]
     assert result["evaluations"]["stand_alone"]["kendall_tau"] == pytest.approx(1 / 3)
     assert json.loads(json.dumps(result)) == result
+
+
+def test_other_metrics_of_the_table_of_truth() -> None:
+    """RF-DARTS' table 2: of the first cell of each search, mean and deviation of every metric."""
+    space = {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1}
+    also = ["accuracy_seed0", "accuracy_seed1"]
+    truth = {"table": "digits", "metric": "accuracy", "also": also}
+    e = experiment(found=2, random=0, seeds=[0, 1, 2], truth=truth, space=space, evaluations={})
+    plan = Plan(e)
+    for seed in (0, 1, 2):
+        plan.done(f"search-{seed}", search_value(e, seed))
+    result = summary(e.settings, e.evaluations, e.random_architectures, plan)
+    table = digits_table()
+    cells = [e.settings.search_space.architecture(row["choices"]) for row in result["architectures"]]
+    for row, cell in zip(result["architectures"], cells, strict=True):
+        assert row["true_values"] == {name: table.value(cell, name) for name in also}
+    first = [
+        table.value(cell, "accuracy_seed1")
+        for row, cell in zip(result["architectures"], cells, strict=True)
+        if row["rank"] == 1
+    ]
+    said = f"accuracy_seed1 in the table of truth: {np.mean(first):.2f} ± {np.std(first, ddof=1):.2f} (n = 3)."
+    assert any(line.endswith(said) for line in sentences(result))
+    header, rows = table_of(result)
+    assert header[-4:] == ["true accuracy_seed0", "true accuracy_seed1", "parameters", "macs"]
+    assert rows[0][-3] == f"{result['architectures'][0]['true_values']['accuracy_seed1']:.2f}"
+    with pytest.raises(TableError, match="accuracy_seed9"):
+        experiment(truth={**truth, "also": ["accuracy_seed9"]}, space=space).check()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -292,21 +323,22 @@ OURS = sorted(name for name in preset_names() if preset(name).tuner.lower() in M
 
 
 def test_presets() -> None:
-    robust = ["darts_ada_s1_cifar10", "darts_dp_s1_cifar10", "darts_es_s1_cifar10", "darts_l2_s1_cifar10"]
     others = [
         "darts_cifar10",
+        "darts_digits",
+        "darts_first_nasbench201",
+        "darts_second_nasbench201",
         "pcdarts_cifar10",
         "rfdarts_cifar10",
         "rfdarts_digits",
         "rfdarts_nasbench201",
-        "rfdarts_s1_cifar10",
     ]
-    assert sorted([*robust, *others, "pcdarts_imagenet", "rfpcdarts_imagenet"]) == OURS
+    assert sorted([*others, "pcdarts_imagenet", "rfpcdarts_imagenet"]) == OURS
 
 
-@pytest.mark.parametrize("name", [name for name in OURS if name != "rfdarts_digits"])
-def test_presets_write_out_the_papers_values(name: str, tmp_path: Path) -> None:
-    e = settings_of(name, tmp_path)
+@pytest.mark.parametrize("name", [name for name in OURS if not name.endswith("_digits")])
+def test_presets_write_out_the_papers_values(name: str) -> None:
+    e = settings_of(name)
     defaults: Any = load_experiment(preset(name).tuner, {}).settings
     differ = {key for key, value in e.training.model_dump().items() if value != defaults.training.model_dump()[key]}
     imagenet = {
@@ -318,17 +350,15 @@ def test_presets_write_out_the_papers_values(name: str, tmp_path: Path) -> None:
         "warmup_epochs",
     }
     imagenet |= {"portion", "precision"}
+    benchmark = {"nesterov", "weight_decay", "first", "shuffle_split"}
     ours = {
         "darts_cifar10": {"order"},
-        "rfdarts_nasbench201": {"nesterov", "weight_decay", "first", "shuffle_split"},
+        **dict.fromkeys(("rfdarts_nasbench201", "darts_first_nasbench201"), benchmark),
+        "darts_second_nasbench201": benchmark - {"first"} | {"order"},
         **dict.fromkeys(("pcdarts_imagenet", "rfpcdarts_imagenet"), imagenet),
-        "darts_es_s1_cifar10": {"order", "hessian_every", "stability"},
-        "darts_ada_s1_cifar10": {"order", "hessian_every", "stability"},
-        "darts_l2_s1_cifar10": {"order", "hessian_every", "weight_decay"},
-        "darts_dp_s1_cifar10": {"order", "hessian_every"},
     }
     assert differ == ours.get(name, set())
-    left_out = {"track_statistics"} | ({"drop_path"} if name == "darts_dp_s1_cifar10" else set())
+    left_out = {"track_statistics"}
     left_out |= {"partial_channels"} if name.endswith("imagenet") else set()
     assert e.search.model_dump(exclude=left_out) == defaults.search.model_dump(exclude=left_out)
 
@@ -367,26 +397,37 @@ def test_a_search_with_eigenvalues(method: str) -> None:
     assert "eigenvalues" not in run_search(experiment("darts"))["result"]
 
 
-def test_robust_presets_have_the_official_rule(tmp_path: Path) -> None:
-    """Written out, they are the defaults of the settings; seeds, space and recipe are those of RF-DARTS' file on S1."""
+@pytest.mark.parametrize("variant", ["s1", "s4"])
+@pytest.mark.parametrize("data", ["cifar10", "cifar100", "svhn"])
+def test_table_6_has_the_official_values(variant: str, data: str) -> None:
+    """Of R-DARTS' code: second order, the stability rule, four decays and four rates of drop path with a ramp of cutout."""
+    one = preset(f"robustdarts_{variant}_{data}")
+    settings: Any = load_experiment(one.tuner, one.classArgs).settings
+    assert settings.search_space == RobustDARTS(variant.upper()) and settings.seeds == (1, 2, 3)
+    assert settings.evaluations["retrain"].recipe == f"robustdarts_{data}"
+    searches = {name: settings.search_settings(name) for policy in settings.policies for name in settings.runs(policy)}
+    assert {searched.data.source for searched in searches.values()} == {data}
+    second = {name for name, searched in searches.items() if searched.training.order == 2}
+    assert second == set(searches) - {"RF-DARTS", "DARTS-minus", "DARTS-plus"}
     rule = {"window": 5, "start_epoch": 10, "delta": 4, "factor": 1.3, "max_weight_decay": 0.03, "multiplier": 10.0}
-    reference = settings_of("rfdarts_s1_cifar10", tmp_path)
-    for name, method in (("es", "early_stop"), ("ada", "adaptive"), ("l2", None), ("dp", None)):
-        e = settings_of(f"darts_{name}_s1_cifar10", tmp_path)
-        assert (e.seeds, e.space, e.evaluations) == (reference.seeds, reference.space, reference.evaluations)
-        training = e.training
-        assert training.hessian_every == 2 and training.order == 2
-        assert (training.stability and training.stability.model_dump()) == (method and {**rule, "method": method})
-        assert (training.weight_decay, e.search.drop_path) == {"l2": (0.0081, 0.0), "dp": (3e-4, 0.6)}.get(
-            name, (3e-4, 0.0)
-        )
+    for name, method in (("DARTS-ES", "early_stop"), ("DARTS-ADA", "adaptive")):
+        training = searches[name].training
+        assert training.hessian_every == 2 and training.stability.model_dump() == {**rule, "method": method}
+    decays = [searches[f"R-DARTS-L2#{run}"].training.weight_decay for run in (1, 2, 3, 4)]
+    dropped = [searches[f"R-DARTS-DP#{run}"] for run in (1, 2, 3, 4)]
+    assert decays == [3e-4, 9e-4, 27e-4, 81e-4]
+    assert [one.search.drop_path for one in dropped] == [0, 0.2, 0.4, 0.6]
+    cutout = [(one.data.augmentation.cutout, one.data.augmentation.cutout_ramp) for one in dropped]
+    assert cutout == [(0, 0), *[(16, one.training.epochs) for one in dropped[1:]]]
+    assert searches["DARTS-minus"].search.auxiliary_skip == 1 and searches["DARTS-plus"].training.most_skips == 2
+    assert searches["RF-DARTS"].search.option == "C"
 
 
-def test_the_spaces_of_the_presets(tmp_path: Path) -> None:
-    spaces = {name: settings_of(name, tmp_path).search_space for name in OURS}
-    assert spaces["rfdarts_nasbench201"] == NASBench201() and spaces["rfdarts_s1_cifar10"] == RobustDARTS("S1")
+def test_the_spaces_of_the_presets() -> None:
+    spaces = {name: settings_of(name).search_space for name in OURS}
+    assert spaces["rfdarts_nasbench201"] == NASBench201() == spaces["darts_second_nasbench201"]
     assert spaces["darts_cifar10"] == spaces["pcdarts_cifar10"] == spaces["rfdarts_cifar10"] == DARTS()
-    e = settings_of("rfdarts_nasbench201", tmp_path)
+    e = settings_of("rfdarts_nasbench201")
     assert e.seeds == (777, 888, 999) and not e.search.track_statistics
 
 
@@ -406,7 +447,9 @@ def test_a_shrunken_preset_from_the_command_line(run: Cli, tmp_path: Path) -> No
     config, folder = write(tmp_path / "x.yml", shrunken("rfdarts_digits", tmp_path)), tmp_path / "run"
     answer = run("search", config, "--output", folder)
     assert answer.status == 0, answer.err
-    assert "RFDARTS: the best by stand_alone first" in answer.out and "largest parameters" in answer.out
+    assert (
+        "RFDARTS: the best by the validation of stand_alone first" in answer.out and "largest parameters" in answer.out
+    )
     assert "log probability" in answer.out and (folder / "best.png").exists()
     assert "Kendall tau-b of log probability against the table of truth" in answer.out
     result = load(folder / "result.json")

@@ -13,7 +13,7 @@ import yaml
 from nni_plugins.evaluators.errors import ConfigError, DataError, TableError
 from nni_plugins.experiment.file import NNI_KEYS, read_experiment
 from nni_plugins.experiment.kinds import load_experiment
-from nni_plugins.presets import FOLDER, preset, preset_names, render_preset
+from nni_plugins.presets import FOLDER, Grid, Preset, preset, preset_names, render_preset
 from nni_plugins.spaces import NASBench201
 
 from .small import arguments, content, experiment, file_of, stand_alone, write
@@ -172,6 +172,8 @@ ABSENT = {
     "compare_nasbench201_table": "nb201_table",
     "compare_eight_nodes": "data",
     "compare_two_nodes": "data",
+    "darts_first_nasbench201": "nb201_table",
+    "darts_second_nasbench201": "nb201_table",
     "sample_study_cifar10_small": "nb201_table",
     "sharing_study_wikitext2": "data/wikitext2",
 }
@@ -266,3 +268,19 @@ def test_misspelt_keys_of_nni_are_reported_with_ours(tmp_path: Path) -> None:
         match=r"trainingServic: no such key of NNI's; did you mean 'trainingService'[\s\S]*epocs: no such key",
     ):
         read_experiment(tmp_path / "x.yml")
+
+
+def test_a_grid_of_presets() -> None:
+    """Each point of the product of its axes has its values by dotted keys, and its name in the comment."""
+    one = Preset(tuner="DARTS", comment="{size} on {data}", classArgs={"space": {"cells": 1}, "data": {"source": "a"}})
+    axes: dict[str, Any] = {
+        "size": {"small": {}, "large": {"space.cells": 9}},
+        "data": {"x": {}, "y": {"data.source": "b"}},
+    }
+    made = Grid(name="darts_{size}_{data}", grid=axes, preset=one).presets()
+    assert list(made) == ["darts_small_x", "darts_small_y", "darts_large_x", "darts_large_y"]
+    assert made["darts_large_y"].classArgs == {"space": {"cells": 9}, "data": {"source": "b"}}
+    assert made["darts_small_x"].classArgs == one.classArgs and made["darts_large_x"].comment == "large on x"
+    wrong = {"size": {"small": {"sapce.cells": 1}}}
+    with pytest.raises(ConfigError, match="sapce: no such key; did you mean 'space'"):
+        Grid(name="{size}", grid=wrong, preset=one).presets()
