@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -117,3 +118,32 @@ def test_names_choose_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     section = Section("speed", "", Given("cpu", True, tmp_path), ["memory", "speed.mixed"], time.monotonic() + 1)
     assert section.wanted("mixed.darts") and not section.wanted("recurrent")
+
+
+def digits_searches() -> Any:
+    """The module of the command."""
+    specification = importlib.util.spec_from_file_location("digits_searches", BENCHMARKS / "digits_searches.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_figures_of_searches_on_digits_are_those_that_were_measured() -> None:
+    """Each row of the table in docs/differentiable.md is the mean over the rows of its preset and changes."""
+    module, page = digits_searches(), (ROOT / "docs" / "differentiable.md").read_text()
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in module.read_rows():
+        groups.setdefault((row["preset"], row["changes"]), []).append(row)
+    assert {preset for preset, _ in groups} >= {"rfdarts_digits", "darts_digits"}
+    for (preset, changes), rows in groups.items():
+        found = module.summary(rows)
+        listed = ", ".join(f"{float(row['rank']):g}" for row in rows)
+        numbers = f"{listed} | {found['rank']:.1f} ± {found['standard_error']:.1f} | {found['rank_with_none']:.1f} | {found['tau']:.2f}"
+        assert f"| `{' '.join([preset, changes]).strip()}` | {numbers} |" in page and len(rows) >= 5
+
+
+@pytest.mark.slow
+def test_searches_on_digits_come_out_again() -> None:
+    """The first seed of every row that the documentation shows, trained again."""
+    assert digits_searches().check([0]) == []
