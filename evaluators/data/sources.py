@@ -23,7 +23,7 @@ def load(settings: DataSettings) -> ImageData:
     data = _load(settings)
     for images in (data.train, data.test):
         if images is not None:
-            images.augmentation = _augmentation(settings, images, data.train)
+            images.augmentation = _augmentation(settings, images.augmentation, data.train)
     data = data.limited(settings.limit, settings.limit_seed)
     if settings.per_class is not None:
         data = data.per_class(settings.per_class, settings.limit_seed)
@@ -61,9 +61,9 @@ def _load(settings: DataSettings) -> ImageData:
     return cifar.load(path, settings.source)
 
 
-def _augmentation(settings: DataSettings, images: ImageSet, train: ImageSet) -> ImageAugmentation:
-    """That of ``images``, which suits the source, as ``settings`` change it; ``train`` has the mean colour."""
-    chosen, default = settings.augmentation, images.augmentation
+def _augmentation(settings: DataSettings, default: ImageAugmentation, train: ImageSet) -> ImageAugmentation:
+    """``default``, which suits the source, as ``settings`` change it; ``train`` has the mean colour."""
+    chosen = settings.augmentation
     if isinstance(chosen, ColourSettings):
         colours = Colour(chosen.brightness, chosen.contrast, chosen.saturation, chosen.hue, chosen.lighting)
         if isinstance(chosen, ResizedCropSettings):

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from nni_plugins.evaluators.data import cifar, digits, folder, npz, sources
-from nni_plugins.evaluators.data.augmentation import Augmentation
+from nni_plugins.evaluators.data.augmentation import Augmentation, Cutout
 from nni_plugins.evaluators.data.colour import Colour
 from nni_plugins.evaluators.data.crops import ResizedCrop, ScaledCrop
 from nni_plugins.evaluators.data.images import ImageData, ImageSet, hold_out
@@ -852,3 +852,21 @@ def test_identity_tells_images_apart() -> None:
     assert ImageSet("x", other, None).identity() != same
     assert ImageSet("x", images, None, augmentation=Augmentation(1)).identity() != same
     assert ImageSet("x", images[:1], None).identity() != same
+
+
+def test_cutout_fills_with_the_training_images_mean() -> None:
+    given = {"kind": "padded_crop", "cutout": 4, "cutout_ramp": 50}
+    data = sources.load(read(DataSettings, {"augmentation": given}))
+    mean = data.train.statistics()[0].tolist()
+    assert data.train.augmentation == Cutout(1, False, cutout=4, ramp=50, fill=tuple(mean))
+    with pytest.raises(ConfigError, match="cutout_ramp needs cutout"):
+        read(DataSettings, {"augmentation": {"kind": "padded_crop", "cutout_ramp": 50}})
+
+
+def test_svhn_is_a_source_of_searches(tmp_path: Path) -> None:
+    """As R-DARTS searches it: crops and flips, the digit 0 as class 0."""
+    from .test_retraining_pictures import svhn
+
+    data = sources.load(DataSettings(source="svhn", path=str(svhn(tmp_path))))
+    assert data.test is not None and data.train.labels.tolist() == data.test.labels.tolist() == [1, 0, 9]
+    assert data.train.augmentation == Augmentation(4, True) and data.train.images.shape == (3, 3, 32, 32)

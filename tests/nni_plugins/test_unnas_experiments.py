@@ -229,7 +229,7 @@ def test_presets_have_the_papers_values(row: Row, tmp_path: Path) -> None:
     given = yaml.safe_load(path.read_text())
     named = given["tuner"]["classArgs"]["training"]
     where = {"memory_format", "compile", "precision", "accelerator", "checkpoint_seconds"}
-    off = {"architecture_clip", "hessian_every", "stability", "learning_rate_warmup"}
+    off = {"architecture_clip", "hessian_every", "stability", "most_skips", "learning_rate_warmup"}
     assert set(named) >= set(e.training.model_dump()) - where - off, "every value is written out"
     t = e.training
     assert (t.epochs, t.warmup_epochs, t.batch_size, t.learning_rate) == (row.epochs, row.warmup, row.batch, row.rate)
@@ -273,7 +273,7 @@ def test_the_jigsaws_crop_is_255_of_256_pixels(tmp_path: Path) -> None:
     from nni_plugins.evaluators.data.sources import _augmentation
 
     e: Any = read_experiment(preset_file("unnas_imagenet22k_jig", tmp_path)).settings
-    crop = _augmentation(e.data, None)  # type: ignore[arg-type]
+    crop = _augmentation(e.data, None, None)  # type: ignore[arg-type]
     assert isinstance(crop, ResizedCrop)
     drawn = torch.from_numpy(crop.draw(0, 0, 200))
     rows, columns = crop.windows((256, 256), drawn[:, 1 : 1 + 22].double())
@@ -336,7 +336,8 @@ def test_segmentation(camvid: Path, tmp_path: Path) -> None:
     )
     assert one["mean"] == {source: row["value"] for source, row in rows.items()}
     for name, row in ((row["job"], row) for row in rows.values()):
-        assert jobs[name].value["default"] == jobs[name].value["miou"] == row["value"]
+        assert jobs[name].value["default"] == jobs[name].value["validation_miou"] == row["validation"]
+        assert jobs[name].value["miou"] == row["value"]
         assert e.outcome(jobs[name]) == f"{row['value']:.2f} % miou"
     assert sum("architecture_accuracy" in row for row in curve) == 2
     # the networks that were trained are counted: their head is ASPP of 4 channels for 2 classes
