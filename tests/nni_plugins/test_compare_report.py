@@ -135,7 +135,7 @@ def test_values_that_cannot_be_compared(tmp_path: Path) -> None:
     """All is finished, so no report is an error."""
     whole = comparison()
     plan = partly(whole)
-    plan.jobs["table-few-0-1"].value["default"] = float("nan")
+    plan.jobs["table-few-0-1"].value["result"]["value"] = float("nan")
     with pytest.raises(ConfigError, match="must be finite: few seed 0 value = nan"):
         whole.conclude(plan, tmp_path)
 
