@@ -2,7 +2,7 @@
 
 Facts: Dong & Yang, GDAS, CVPR 2019, and SETN, ICCV 2019; Li & Talwalkar, "Random search and reproducibility for neural
 architecture search", UAI 2019; hyper-parameters on NAS-Bench-201 from AutoDL-Projects, which is the first authors' own
-code for all three (fact sheet, section 4).
+code for all three.
 """
 
 from __future__ import annotations

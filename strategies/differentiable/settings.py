@@ -3,7 +3,7 @@ check them.
 
 Facts: Liu et al., "DARTS", ICLR 2019; Xu et al., "PC-DARTS", ICLR 2020; Zhang et al., "Differentiable Architecture
 Search with Random Features" (RF-DARTS), table 1 and section 3.2; for hyper-parameters the official code of the first
-two (fact sheet, sections 1.4, 2 and 3).
+two.
 """
 
 from __future__ import annotations

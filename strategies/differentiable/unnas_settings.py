@@ -1,7 +1,7 @@
 """Settings of UnNAS' search phase. Free of torch, so that NNI's tuner process can check them.
 
 Facts: Liu et al., "Are Labels Necessary for Neural Architecture Search?", ECCV 2020, section 4; for hyper-parameters
-the official configurations of the search phase on ImageNet (fact sheet, sections 2.2 and 2.3).
+the official configurations of the search phase on ImageNet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Settings of NAO-V2 and of its baseline NAO-WS. Free of torch, so that NNI's tuner process can check them.
 
-Facts: Luo et al., "Understanding and Improving One-shot Neural Architecture Optimization", 2019 (NAO-V2), and its code;
-fact sheet A3 to A8.
+Facts: Luo et al., "Understanding and Improving One-shot Neural Architecture Optimization", 2019 (NAO-V2), and its code.
 """
 
 from __future__ import annotations

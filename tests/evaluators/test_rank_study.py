@@ -164,7 +164,7 @@ def test_tables_of_less() -> None:
 
 
 def test_what_the_paper_printed() -> None:
-    """Facts of the fact sheet (A9): pairwise accuracies are shares of 1,225 pairs but for two, and table 2 mixes
+    """NAO-V2, tables 1 and 2: pairwise accuracies are shares of 1,225 pairs but for two, and table 2 mixes
     schedules.
     """
     pairs = ARCHITECTURES * (ARCHITECTURES - 1) // 2

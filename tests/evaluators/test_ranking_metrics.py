@@ -1,4 +1,4 @@
-"""Ranking measures against SciPy, brute force, closed forms and the numbers of the fact sheet."""
+"""Ranking measures against SciPy, brute force, closed forms and published numbers."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_best_ones_and_positions_by_hand() -> None:
 
 def test_null_deviations() -> None:
     null = null_deviations(50)
-    assert (round(null.pairwise, 3), round(null.spearman, 3)) == (0.049, 0.143), "fact sheet, A9"
-    assert round(null_deviations(32).kendall, 3) == 0.124, "fact sheet, B6"
+    assert (round(null.pairwise, 3), round(null.spearman, 3)) == (0.049, 0.143)
+    assert round(null_deviations(32).kendall, 3) == 0.124
     orders = [list(p) for p in itertools.permutations(range(6))]  # all 720: the exact distribution
     for name, measure in (("pairwise", pairwise_accuracy), ("spearman", spearman), ("kendall", kendall_tau)):
         values = [measure(o, list(range(6))) for o in orders]
@@ -139,7 +139,7 @@ def test_p_values_are_exact_for_few() -> None:
 
 
 def test_id_sequences_are_no_ranking() -> None:
-    """Right where numbers rise with the truth; otherwise a reversed ranking is far from -1 (fact sheet, C15)."""
+    """Right where numbers rise with the truth; otherwise a reversed ranking is far from -1."""
     truth = np.sort(Y)
     assert id_sequence_tau(X, truth) == pytest.approx(stats.kendalltau(np.argsort(X), np.arange(30)).statistic)
     assert id_sequence_tau(-truth, truth) == pytest.approx(-1) and id_sequence_tau(truth, truth) == pytest.approx(1)

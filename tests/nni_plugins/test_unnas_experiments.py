@@ -35,7 +35,7 @@ from .small import preset_file
 
 
 class Row(NamedTuple):
-    """One of the twelve official configurations (fact sheet, section 2.2). ``batch``: images, of which rotation makes
+    """One of the twelve official configurations. ``batch``: images, of which rotation makes
     four inputs each and the jigsaw nine tiles; ``size``: pixels a side that the network is trained on; ``rate``,
     ``architecture_rate``: learning rates.
     """

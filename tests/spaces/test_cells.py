@@ -56,7 +56,7 @@ def parameters(module: torch.nn.Module) -> int:
 )
 def test_search_networks_have_the_papers_parameters(arguments: dict[str, Any], expected: int) -> None:
     """DARTS' CIFAR supernet, and UnNAS' for ImageNet (cls, 22k cls, rot, col, jig) and Cityscapes (rot, col, jig, seg),
-    without architecture weights; recomputed from the official code by the fact sheets."""
+    without architecture weights; recomputed from the official code."""
     assert parameters(DARTS(**arguments).supernet(affine=False)) == expected
 
 
@@ -76,7 +76,7 @@ def test_sizes() -> None:
 
 
 def test_sizes_of_random_nao_cells() -> None:
-    """The fact sheet's statistics of 1,000 random architectures at search size: median 0.49 M, CV 0.235, effective pool
+    """Statistics of the official code's 1,000 random architectures at search size: median 0.49 M, CV 0.235, effective pool
     948.
     """
     space = NAO()

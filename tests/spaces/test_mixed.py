@@ -83,9 +83,7 @@ def test_the_shared_form_equals_the_plain_one(space: SearchSpace, side: int, opt
 
 
 def test_parameter_counts() -> None:
-    """DARTS' and PC-DARTS' CIFAR supernets and RF-DARTS' batch norms, with and without those after pools (fact sheet,
-    1.3, 2, 3.2).
-    """
+    """DARTS' and PC-DARTS' CIFAR supernets and RF-DARTS' batch norms, with and without those after pools."""
     assert count(MixedSupernet(DARTS())) == 1_930_618
     assert count(MixedSupernet(DARTS(), MixedOptions(partial_channels=4, edge_normalization=True))) == 299_578
     for pool_affine, expected in ((False, 56_672), (True, 74_592)):
@@ -174,9 +172,7 @@ def test_frozen_convolutions_keep_no_input() -> None:
 
 
 def test_memory_of_a_frozen_supernet() -> None:
-    """Bytes saved for backward: at most 0.45 of the plain form's (fact sheet 9.2: 3,065 of 7,662 MiB with the alphas
-    off).
-    """
+    """Bytes saved for backward: at most 0.45 of the plain form's (3,065 of 7,662 MiB at DARTS' size)."""
 
     def saved(options: MixedOptions) -> int:
         torch.manual_seed(0)

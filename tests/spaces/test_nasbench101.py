@@ -73,9 +73,7 @@ class TestFiveNodesOnOddImages(SpaceContract):
     ],
 )
 def test_published_cells(text: str, digest: str | None, parameters: int) -> None:
-    """The benchmark's first record, the Inception-like cell of its README, and sample 000907 of UnNAS (fact sheet,
-    section 5.2).
-    """
+    """The benchmark's first record, the Inception-like cell of its README, and sample 000907 of UnNAS."""
     architecture = SPACE.parse(text)
     assert SPACE.cost_table()(SPACE.encode([architecture])).parameters.tolist() == [parameters]
     assert digest in (None, SPACE.canonical(architecture))

@@ -63,7 +63,7 @@ RANKED = [
     27,
     31,
 ]
-"""Numbers of the 32 two-node cells from best to worst on Penn Treebank (eval-nas, ``best_configs.py``; fact sheet B1).
+"""Numbers of the 32 two-node cells from best to worst on Penn Treebank (eval-nas, ``best_configs.py``).
 """
 
 
@@ -157,7 +157,7 @@ class TestTooLargeToEnumerate(Contract):
     ("nodes", "size"), [(1, 4), (2, 32), (3, 384), (8, 2_642_411_520), (11, math.factorial(11) * 4**11)]
 )
 def test_sizes(nodes: int, size: int) -> None:
-    """n! 4^n; 32 and 2,642,411,520 are in the fact sheet, B1."""
+    """n! 4^n; 32 and 2,642,411,520 for two and eight nodes."""
     assert RecurrentCell(nodes=nodes).size == size
 
 
@@ -175,7 +175,7 @@ def trees(nodes: int, colours: int) -> int:
 
 @pytest.mark.parametrize(("nodes", "functions"), [(1, 4), (2, 26), (3, 188), (4, 1499)])
 def test_cells_that_differ(nodes: int, functions: int) -> None:
-    """26 of 32: fact sheet, B1."""
+    """26 of 32."""
     space = RecurrentCell(nodes=nodes)
     assert len({space.canonical(a) for a in space.decode(space.enumerate())}) == trees(nodes, 4) == functions
 
@@ -214,7 +214,7 @@ def test_rows_are_eval_nas_numbers() -> None:
 
 
 def test_ranks_of_twins() -> None:
-    """1/2, 7/10, 11/13, 12/15, 22/23 and 25/26: fact sheet, B1."""
+    """1/2, 7/10, 11/13, 12/15, 22/23 and 25/26."""
     ranks: dict[str, list[int]] = {}
     for rank, architecture in enumerate(TWO.decode(TWO.enumerate()[RANKED]), start=1):
         ranks.setdefault(TWO.canonical(architecture), []).append(rank)
@@ -303,7 +303,7 @@ NAO_WS = "0 1 1 1 2 2 1 2 4 1 4 1 4 1 7 1 8 2 1 0 4 1"
 
 
 def test_published_cells() -> None:
-    """Fact sheet, A7: eleven nodes. NAO's code without weight sharing means identity by 2, its code with weight sharing
+    """Eleven nodes. NAO's code without weight sharing means identity by 2, its code with weight sharing
     sigmoid.
     """
     space = RecurrentCell(nodes=11)
@@ -420,7 +420,7 @@ def test_arguments_that_are_refused(arguments: dict[str, Any], message: str) -> 
 def naive(
     network: RecurrentNetwork, tokens: torch.Tensor, state: torch.Tensor, masks: dict[float, torch.Tensor]
 ) -> torch.Tensor:
-    """The formulas of the fact sheet, B1, one word, sequence and node at a time; ``masks`` by their rates (see
+    """DARTS' formulas, one word, sequence and node at a time; ``masks`` by their rates (see
     ``RATES``).
     """
     rates, outputs = network.rates, torch.empty(*tokens.shape, network.embedding.num_embeddings, dtype=torch.float64)

@@ -31,7 +31,7 @@ def random_tokens(space: SearchSpace, n: int, seed: int = 0) -> tuple[SpaceCodec
 
 
 def test_the_number_of_parameters() -> None:
-    """80,845 in NAO-V2's official code (fact sheet A6), with two tokens a step of the encoder."""
+    """80,845 in NAO-V2's official code, with two tokens a step of the encoder."""
     controller = Controller(SpaceCodec(NAO()).tokens, ControllerSettings())
     assert sum(p.numel() for p in controller.parameters()) == 80_845
     wide = Controller(SpaceCodec(NAO()).tokens, ControllerSettings(predictor=(200, 200, 200)))

@@ -208,7 +208,7 @@ def test_sizes_are_those_of_built_networks(space: NAO, networks: int) -> None:
 
 
 def test_sizes_at_search_size() -> None:
-    """Fact sheet A4: over 1000 random architectures 0.089 to 0.842 M, median 0.49 M, coefficient of variation 0.235."""
+    """NAO's code: over 1000 random architectures 0.089 to 0.842 M, median 0.49 M, coefficient of variation 0.235."""
     space = NAO()
     p = proportional_probabilities(space, space.sample(np.random.default_rng(0), 1000))
     assert p.std() / p.mean() == pytest.approx(0.235, abs=0.015) and 1 / (p**2).sum() == pytest.approx(948, abs=6)

@@ -199,7 +199,7 @@ def test_the_architecture_rests_during_the_warm_up() -> None:
     assert [row["learning_rate"] for row in result.trained.history] == pytest.approx([0.025, (0.025 + 0.001) / 2])
 
 
-# -- the paper's supernets (fact sheet, section 2.6) -------------------------------------------------------------------
+# -- the paper's supernets ----------------------------------------------------------------------------------------------
 WEIGHTS = {
     "imagenet_cls": 2_185_872,
     "imagenet_rot": 1_929_900,

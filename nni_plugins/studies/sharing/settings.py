@@ -1,4 +1,4 @@
-"""Settings of a weight-sharing study on recurrent cells (Yu et al., ICLR 2020, section 5; fact sheet B1, B6, B7). Free
+"""Settings of a weight-sharing study on recurrent cells (Yu et al., ICLR 2020, section 5). Free
 of torch.
 """
 
