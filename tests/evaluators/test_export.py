@@ -42,6 +42,7 @@ TINY: dict[str, tuple[ImageSpace, str]] = {
     "nasbench201": (NASBench201(channels=4, cells_per_stage=1), "nasbench201_rf_darts"),
     "nasbench101": (NASBench101(channels=8, cells_per_stack=1), ""),
 }
+SLOW = ("nasnet-a", "nao")
 FORMATS: dict[str, Callable[[nn.Module, torch.Tensor, Path], Exported]] = {"onnx": export_onnx, "torch": export_torch}
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|"
 SMALL = ("--space-argument", "nodes=3", "--space-argument", "channels=4", "--space-argument", "cells_per_stage=1")
@@ -76,7 +77,11 @@ def reader(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("name", "form"),
-    [*((name, "onnx") for name in TINY), *((name, "torch") for name in ("darts", "mobilenetlike", "nasbench101"))],
+    [
+        *((name, "onnx") for name in TINY if name not in SLOW),
+        *(pytest.param(name, "onnx", marks=pytest.mark.slow) for name in SLOW),
+        *((name, "torch") for name in ("mobilenetlike", "nasbench101")),
+    ],
 )
 def test_every_family(name: str, form: str, tmp_path: Path) -> None:
     built, file = network(name), tmp_path / {"onnx": "a.onnx", "torch": "a.pt2"}[form]

@@ -154,7 +154,7 @@ SPACES = {
 
 @pytest.mark.parametrize(
     ("space", "option", "k"),
-    [("S1", "C", 1), ("S4", "B", 1), ("nasbench201", "C", 2)],
+    [pytest.param("S1", "C", 1, marks=pytest.mark.slow), ("S4", "B", 1), ("nasbench201", "C", 2)],
 )
 def test_mixed_supernets(space: str, option: str, k: int) -> None:
     """The fast form's custom functions, against the plain form's full matrix; where one of them broke the graph, it

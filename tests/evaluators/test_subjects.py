@@ -145,7 +145,9 @@ def test_timm_knows_a_third_partys_space(kernelnet: None) -> None:
         assert timm_models.default_cfgs["kernelnet_network"].cfgs[""].first_conv == "convs.0.0"
     finally:
         del timm_models.default_cfgs["kernelnet_network"]
-        timm.models._registry._model_entrypoints.pop("kernelnet_network")
+        registered = timm.models._registry
+        registered._model_entrypoints.pop("kernelnet_network")
+        registered._module_to_models[registered._model_to_module.pop("kernelnet_network")].remove("kernelnet_network")
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

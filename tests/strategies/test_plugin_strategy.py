@@ -18,7 +18,7 @@ from nni_plugins.evaluators import Rotation, SupernetTraining, Supervised
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.nni_evaluator import PluginEvaluator
 from nni_plugins.evaluators.tables.table import digits_table
-from nni_plugins.evaluators.training.settings import SupernetSettings
+from nni_plugins.evaluators.training.settings import SinglePathSettings, SupernetSettings
 from nni_plugins.spaces import NASBench201
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.strategies import DifferentiableTraining, PluginStrategy, RecurrentDifferentiable
@@ -97,10 +97,11 @@ def test_everything_is_taken_over_from_our_evaluators(tmp_path: Path) -> None:
     settings = SupernetSettings(epochs=3, batch_size=8)
     given = SupernetTraining(IMAGES, Rotation(), settings, seed=9, folder=tmp_path, report=print)
     problem = problem_of(PluginStrategy("RLNAS", seed=1), given)
-    assert (problem.data, problem.training, problem.seed, problem.folder) == (IMAGES, settings, 9, tmp_path)
+    assert (problem.data, problem.seed, problem.folder) == (IMAGES, 9, tmp_path)
+    assert problem.training == SinglePathSettings(**settings.model_dump())
     assert problem.report is print and problem.task is given.objective and problem.objective == {"name": "rotation"}
     changed = problem_of(PluginStrategy("RLNAS", training={"epochs": 5}, objective={"name": "supervised"}), given)
-    assert changed.training == settings.model_copy(update={"epochs": 5}) and isinstance(changed.task, Supervised)
+    assert changed.training == SinglePathSettings(epochs=5, batch_size=8) and isinstance(changed.task, Supervised)
     narrower = problem_of(PluginStrategy("RandomNAS", found=3), given)  # settings of a kind of its own
     assert narrower.training == RandomNASTraining(epochs=3, batch_size=8)
     assert problem_of(PluginStrategy("DARTS"), DifferentiableTraining(IMAGES)).training.epochs == 50
