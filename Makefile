@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 WHEELS ?= $(HOME)/.cache/nni-plugins/wheels
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
+# One more than there are cores, for some tests wait for processes that they start; four at most.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
+
 .PHONY: demo test test-slow lint install-mmlab clean
 
 demo: $(VENV)/.core
 	$(BIN)/python -m nni_plugins.demo
 
 test: $(VENV)/.dev $(VENV)/.mmlab lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.dev $(VENV)/.mmlab
 	$(BIN)/python -m pytest -m slow

@@ -18,6 +18,7 @@ from .import_graph import ROOT
 BENCHMARKS = ROOT / "benchmarks"
 
 
+@pytest.mark.slow
 def test_the_command_on_a_cpu(tmp_path: Path) -> None:
     chosen = ["correctness.stand_alone.float32", "correctness.stand_alone.resume", "graphs.darts.darts"]
     command = [sys.executable, BENCHMARKS / "gpu.py", "--device", "cpu", "--quick", "--output", tmp_path, "--only"]

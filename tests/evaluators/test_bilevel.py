@@ -638,6 +638,7 @@ def child(folder: Path, until: int, changes: dict[str, Any]) -> None:
     job(folder, **changes)
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     rng, changes = random.Random(20), {"order": 2, "warmup_epochs": 1}
     for target in sorted(rng.sample(range(1, 17), 3)):

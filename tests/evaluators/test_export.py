@@ -42,7 +42,7 @@ TINY: dict[str, tuple[ImageSpace, str]] = {
     "nasbench201": (NASBench201(channels=4, cells_per_stage=1), "nasbench201_rf_darts"),
     "nasbench101": (NASBench101(channels=8, cells_per_stack=1), ""),
 }
-SLOW = ("nasnet-a", "nao")
+SLOW = ("darts", "nasnet-a", "nao", "nasbench101")
 FORMATS: dict[str, Callable[[nn.Module, torch.Tensor, Path], Exported]] = {"onnx": export_onnx, "torch": export_torch}
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|"
 SMALL = ("--space-argument", "nodes=3", "--space-argument", "channels=4", "--space-argument", "cells_per_stage=1")
@@ -80,7 +80,7 @@ def reader(file: Path) -> Callable[[torch.Tensor], torch.Tensor]:
     [
         *((name, "onnx") for name in TINY if name not in SLOW),
         *(pytest.param(name, "onnx", marks=pytest.mark.slow) for name in SLOW),
-        *((name, "torch") for name in ("mobilenetlike", "nasbench101")),
+        *((name, "torch") for name in ("mobilenetlike",)),
     ],
 )
 def test_every_family(name: str, form: str, tmp_path: Path) -> None:
@@ -117,6 +117,7 @@ def test_feature_maps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("head", "form"), [("pixels", "onnx"), ({"kind": "jigsaw", "tiles": 4}, "torch")])
+@pytest.mark.slow
 def test_other_heads(head: Any, form: str, tmp_path: Path) -> None:
     space = NASBench201(channels=4, cells_per_stage=1).with_head(head, 5)
     example = torch.zeros(1, 3, 16, 16) if head == "pixels" else torch.zeros(1, 4, 3, 16, 16)
@@ -285,6 +286,7 @@ def test_command(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> No
     assert status == 0 and "images: (B, 3, 16, 16)" in out and "between images" in out
 
 
+@pytest.mark.slow
 def test_command_on_a_published_name_twice_gives_the_same(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

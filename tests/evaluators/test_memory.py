@@ -13,6 +13,7 @@ from nni_plugins.evaluators.training.memory import named_shortage
 from .tiny import Interrupting, images, linear, settings
 
 
+@pytest.mark.slow
 def test_crops_that_no_memory_holds() -> None:
     huge = images(14, augmentation=ResizedCrop(10**7))
     with pytest.raises(

@@ -78,6 +78,7 @@ def undisturbed() -> dict[str, Any]:
     return run(None)
 
 
+@pytest.mark.slow
 def test_sigkill_at_three_random_moments(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     rng = random.Random(20)
     targets = sorted(rng.sample(range(1, LAST - 6), 3))

@@ -415,6 +415,7 @@ def test_a_changed_search_space_is_refused() -> None:
 
 
 # -- does it search? ---------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_better_than_random_on_digits() -> None:
     """60 of 125 cells, 5 seeds: the first two rounds are better than a random draw on average, and so is the best of
     all 60.

@@ -318,6 +318,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
         draw_sheet([("a", {"cell": NB101})], tmp_path / "nowhere/sheet.png")
 
 
+@pytest.mark.slow
 def test_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All cells of this file in one picture: still nothing covers anything, and text is as large as in a picture of its
     own.

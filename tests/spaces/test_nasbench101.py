@@ -115,6 +115,7 @@ def test_sizes() -> None:
     assert NASBench101(nodes=2, max_edges=4).size == 9 * valid
 
 
+@pytest.mark.slow
 def test_distinct_cells(table: npt.NDArray[np.int8]) -> None:
     """423,624 in all (Ying et al., section 2.3): with 2 to 7 vertices 1, 6, 84, 2,441, 62,010 and 359,082."""
     for nodes, count in ((1, 7), (2, 91), (3, 2_532)):

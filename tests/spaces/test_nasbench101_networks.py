@@ -58,8 +58,8 @@ def interesting(space: NASBench101, n: int, seed: int) -> npt.NDArray[np.int8]:
     ("arguments", "size"),
     [
         ({"channels": 8}, (12, 9)),
-        ({"channels": 6, "stem": "imagenet", "stacks": 2}, (33, 40)),
-        ({"channels": 5, "head": "jigsaw", "input_channels": 1}, (9, 9)),
+        pytest.param({"channels": 6, "stem": "imagenet", "stacks": 2}, (33, 40), marks=pytest.mark.slow),
+        pytest.param({"channels": 5, "head": "jigsaw", "input_channels": 1}, (9, 9), marks=pytest.mark.slow),
     ],
 )
 def test_costs_equal_an_independent_count(arguments: dict[str, Any], size: tuple[int, int]) -> None:

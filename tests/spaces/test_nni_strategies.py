@@ -60,9 +60,10 @@ def score(model: torch.nn.Module, space: ImageSpace, side: int) -> float:
             lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.3, seed=0),
             SimplifiedModelSpace,
         ),
-        (
+        pytest.param(
             lambda: RegularizedEvolution(population_size=4, sample_size=2, mutation_prob=0.1, crossover=True, seed=0),
             RawFormatModelSpace,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["random", "evolution", "crossover"],

@@ -409,6 +409,7 @@ def test_what_learns(images: ImageSet, space: SearchSpace, option: Any) -> None:
 
 
 @pytest.mark.parametrize("objective", [Supervised(), RandomLabels(classes=7)], ids=["supervised", "random labels"])
+@pytest.mark.slow
 def test_partial_channels_on_darts_cells(images: ImageSet, objective: Any) -> None:
     """RF-PCDARTS with its warm-up: shares are trained too, and any objective will do."""
     settings = RFPCDARTSSettings(partial_channels=2)

@@ -215,6 +215,7 @@ CLASSES = {"imagenet": 1000, "imagenet22k": 21_841, "cityscapes": 19}
 
 
 @pytest.mark.parametrize("name", [n for n in preset_names() if n.startswith("unnas_") and n != "unnas_photos"])
+@pytest.mark.slow
 def test_weights_of_the_supernets(name: str) -> None:
     """ImageNet-22K's are those of ImageNet-1K where no label is used."""
     (_, data, task), arguments = name.split("_"), preset(name).classArgs
