@@ -36,10 +36,12 @@ class SlotSpace(CellSpace):
     into the output, then how many are.
     """
 
-    def __init__(self, nodes: int, operations: Sequence[str], concat: str, nao: bool = False, **macro: Any) -> None:
-        """``nao``: calibrations and skip connections of stride 2 are NAO's instead of DARTS'; see
-        :class:`nni_plugins.spaces.cells.macro.Macro`.
-        """
+    as_nao: ClassVar[bool] = False
+    """Calibrations and skip connections of stride 2 are NAO's instead of DARTS'; see
+    :class:`nni_plugins.spaces.cells.macro.Macro`.
+    """
+
+    def __init__(self, nodes: int, operations: Sequence[str], concat: str, **macro: Any) -> None:
         at_least(nodes=(nodes, 1))
         if nodes > 10:
             raise SpaceError(f"nodes <= 10 must hold, but got nodes={nodes}.")
@@ -57,8 +59,8 @@ class SlotSpace(CellSpace):
         for cell, node, k in self.slots:
             decisions.append(Decision(f"{cell}_{node}_input_{k}", tuple(str(i) for i in range(node))))
             decisions.append(Decision(f"{cell}_{node}_op_{k}", self.operations))
-        calibrate = "when_needed" if nao else "always"
-        super().__init__(decisions, nodes, calibrate=calibrate, skip_relu=not nao, **macro)
+        calibrate = "when_needed" if self.as_nao else "always"
+        super().__init__(decisions, nodes, calibrate=calibrate, skip_relu=not self.as_nao, **macro)
 
     # -- codecs --------------------------------------------------------------------------------------------------------
     def genotype(self, architecture: Architecture) -> Genotype:
@@ -231,13 +233,7 @@ class NASNet(SlotSpace):
         head: str | Mapping[str, Any] | Head = "linear",
         input_channels: int = 3,
     ) -> None:
-        macro: dict[str, Any] = {
-            "channels": channels,
-            "cells": cells,
-            "classes": classes,
-            "stem": stem,
-            "reductions": reductions,
-        }
+        macro = {"channels": channels, "cells": cells, "classes": classes, "stem": stem, "reductions": reductions}
         super().__init__(nodes, operations, concat, **macro, head=head, input_channels=input_channels)
 
     def config(self) -> dict[str, Any]:
@@ -267,6 +263,7 @@ class NAO(SlotSpace):
     """
 
     name: ClassVar[str] = "nao"
+    as_nao = True
 
     def __init__(
         self,
@@ -282,22 +279,9 @@ class NAO(SlotSpace):
         if operations not in NAO_OPERATIONS:
             raise SpaceError(f"operations: unknown set {shown(operations)}; {closest(str(operations), NAO_OPERATIONS)}")
         self.operation_set = operations
-        macro: dict[str, Any] = {
-            "channels": channels,
-            "cells": cells,
-            "classes": classes,
-            "stem": stem,
-            "reductions": reductions,
-        }
-        super().__init__(
-            5,
-            NAO_OPERATIONS[operations],
-            "loose_ends",
-            nao=True,
-            **macro,
-            head=head,
-            input_channels=input_channels,
-        )
+        macro = {"channels": channels, "cells": cells, "classes": classes, "stem": stem, "reductions": reductions}
+        chosen = NAO_OPERATIONS[operations]
+        super().__init__(5, chosen, "loose_ends", **macro, head=head, input_channels=input_channels)
 
     def config(self) -> dict[str, Any]:
         return {"operations": self.operation_set, **self._macro_config()}
