@@ -13,28 +13,23 @@ picture; with what is finished, whenever a training ends.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from cell_table import PARAMETERS, Row, beside, judged, over_seeds, write
 
-from nni_plugins.evaluators import RandomLabels, SupernetTraining, Supervised, kendall_tau
+from nni_plugins.evaluators import RandomLabels, SupernetTraining, Supervised
 from nni_plugins.evaluators.data import load
 from nni_plugins.evaluators.data.images import ImageSet
 from nni_plugins.evaluators.data.settings import DataSettings
-from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, nasbench201_table
+from nni_plugins.evaluators.tables.table import Table, nasbench201_table
 from nni_plugins.evaluators.training.settings import SupernetSettings
 from nni_plugins.spaces import NASBench201
 from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
 from nni_plugins.strategies.rlnas.search import initialise
-
-Row = dict[str, Any]
-PARAMETERS = "parameters"
 
 
 def one_training(given: argparse.Namespace, images: ImageSet, table: Table, objective: str, seed: int) -> list[Row]:
@@ -66,48 +61,11 @@ def one_training(given: argparse.Namespace, images: ImageSet, table: Table, obje
     return rows
 
 
-def judged(scores: npt.NDArray[np.float64], table: Table) -> Row:
-    """tau-b of ``scores`` with each data set's accuracy, and the accuracies of the first of the largest."""
-    truth = {data: table.metric(metric) for data, metric in NASBENCH201_METRICS.items()}
-    taus = {f"tau_{data}": round(kendall_tau(scores, values), 4) for data, values in truth.items()}
-    return {**taus, **{f"found_{data}": float(values[int(scores.argmax())]) for data, values in truth.items()}}
-
-
-def beside(table: Table, rng: np.random.Generator) -> list[Row]:
-    """What needs no search: the number of parameters, one random draw, and the best of ten random ones by the table."""
-    sizes = table.space.cost_table()(table.space.encode(table.architectures)).parameters.astype(np.float64)
-    rows: list[Row] = [{"labels": PARAMETERS, **judged(sizes, table)}]
-    for name, count in (("one random cell", 1), ("best of 10 random cells", 10)):
-        draws = rng.integers(0, len(table.architectures), (10_000, count))
-        means = {
-            f"found_{d}": round(float(table.metric(m)[draws].max(1).mean()), 2) for d, m in NASBENCH201_METRICS.items()
-        }
-        rows.append({"labels": name, **means})
-    return rows
-
-
-def write(folder: Path, name: str, rows: Sequence[Row]) -> None:
-    """A CSV file with the columns of all ``rows``."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(folder / name, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def summary(trainings: Sequence[list[Row]], table: Table) -> list[Row]:
-    """Mean and standard deviation over seeds of what the last epochs say, and :func:`beside`."""
-    rows: list[Row] = []
-    for labels in dict.fromkeys(t[-1]["labels"] for t in trainings):
-        last = [t[-1] for t in trainings if t[-1]["labels"] == labels]
-        row: Row = {"labels": labels, "seeds": len(last)}
-        for key in last[0]:
-            if key.startswith(("tau_", "found_")):
-                values = np.array([one[key] for one in last])
-                row[key] = round(float(values.mean()), 3)
-                row[f"{key}_deviation"] = round(float(values.std(ddof=1)), 3) if len(last) > 1 else ""
-        rows.append(row)
-    return rows + beside(table, np.random.default_rng(0))
+    """Mean and standard deviation over seeds of what the last epochs say, and what needs no search."""
+    return over_seeds([training[-1] for training in trainings], "labels") + beside(
+        table, np.random.default_rng(0), "labels"
+    )
 
 
 def draw(trainings: Sequence[list[Row]], sizes: float, file: Path) -> None:
