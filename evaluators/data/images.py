@@ -221,6 +221,17 @@ class ImageData:
     train: ImageSet
     test: ImageSet | None
 
+    def with_test_part(self, share: float) -> ImageData:
+        """The same where there is a test part; otherwise ``share`` of the images become one, see :func:`hold_out`.
+
+        Raises:
+            DataError: fewer than two images.
+        """
+        if self.test is not None:
+            return self
+        train, test = hold_out(len(self.train), share)
+        return replace(self, train=self.train.subset(train), test=self.train.subset(test))
+
     def limited(self, limit: int | None, seed: int) -> ImageData:
         """The same with at most ``limit`` training images, a seeded uniform draw."""
         if limit is None or limit >= len(self.train):
@@ -275,18 +286,18 @@ class ImageData:
         return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
-def hold_out(images: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Indices of a training and a test part of ``images`` images, both sorted: 20 %, at least one, are the test part, a
-    draw with a fixed seed.
+def hold_out(images: int, share: float = 0.2) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Indices of a training and a test part of ``images`` images, both sorted: ``share``, at least one, are the test
+    part, a draw with a fixed seed.
 
     Raises:
         DataError: fewer than two images.
     """
     if images < 2:
         raise DataError(
-            f"{images} labelled image(s) cannot be split into a training and a test part.",
+            f"{images} image(s) cannot be split into a training and a test part.",
             "Give more images, or a test part.",
         )
     order = generator(0, "folder split").permutation(images)
-    test = max(1, images // 5)
+    test = min(max(1, math.floor(share * images + 1e-9)), images - 1)
     return np.sort(order[test:]), np.sort(order[:test])

@@ -104,6 +104,13 @@ class DataSettings(Settings):
     test_split: Literal["val", "test"] | None = Field(
         None, description="segmentation: what accuracies are measured on; default val"
     )
+    held_out: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="set this share of the images aside as test part where the source has none, a fixed draw: images "
+        "without labels can then be measured by a pretext task",
+    )
     limit: int | None = Field(None, ge=2, description="use at most this many training images, a seeded uniform draw")
     limit_seed: int = Field(0, ge=0, description="of limit, per_class and split_per_class")
     per_class: Share | None = Field(

@@ -21,6 +21,8 @@ def load(settings: DataSettings) -> ImageData:
         DataError: the path is missing, holds no images, or holds something else.
     """
     data = _load(settings)
+    if settings.held_out is not None:
+        data = data.with_test_part(settings.held_out)
     for images in (data.train, data.test):
         if images is not None:
             images.augmentation = _augmentation(settings, images.augmentation, data.train)

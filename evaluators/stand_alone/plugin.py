@@ -138,7 +138,12 @@ class StandAlonePlugin(EvaluatorPlugin):
         if images.test is None:
             raise LabelError(
                 f"{images.train.name}: there are no images that stand-alone trainings could be measured on.",
-                unless + "add a test part with labels (docs/data.md).",
+                unless
+                + (
+                    "set data.held_out: 0.2, which sets a part of them aside."
+                    if target.label_free
+                    else "add a test part with labels (docs/data.md)."
+                ),
             )
         networks: list[Network] = [*self.space.decode(self.space.sample(generator(0, "prepare"), 1)), *names]
         for network in networks:

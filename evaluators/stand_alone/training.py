@@ -92,7 +92,7 @@ class StandAlone:
         if test is None:
             raise DataError(
                 f"{train.name}: stand-alone training needs {'' if objective.label_free else 'labelled '}test images.",
-                "Add a test folder, or labels to split off a part.",
+                "Add a test folder, or labels to split off a part, or set data.held_out: 0.2 for a pretext task.",
             )
         measured = [test, *([] if self.held_out is None else [self.held_out])]
         for images in (train, *measured):

@@ -112,7 +112,7 @@ def _check_target(data: ImageData, target: Objective) -> None:
     if data.test is None:
         raise DataError(
             f"{data.train.name}: stand-alone training needs {'' if target.label_free else 'labelled '}test images.",
-            "Add a test folder, or labels to split off a part; or give a table as truth.",
+            "Add a test folder, or labels to split off a part, or set data.held_out: 0.2 for a pretext task; or give a table as truth.",
         )
     for images in (data.train, data.test):
         target.check(images)

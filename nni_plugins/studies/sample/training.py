@@ -53,7 +53,7 @@ def parts_of(settings: SampleStudySettings) -> dict[str, Part]:
         if data.test is None:
             raise DataError(
                 f"{data.train.name}: a sample study measures accuracies on held-out images, and there are none.",
-                "Add a test folder, or labels to split off a part.",
+                "Add a test folder, or labels to split off a part, or set data.held_out: 0.2 for a pretext task.",
             )
         objective = build_objective(one.objective)
         train = _first(data.train, one.limit, seed, "sample study images")
