@@ -64,7 +64,7 @@ def detection_data(path: str) -> DetectionData:
     root = Path(os.path.expanduser(path))
     if not root.is_dir():
         raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}.", LAYOUT)
-    files = {split: file for split in SPLITS if (file := _annotations(root, split)) is not None}
+    files = {split: file for split in SPLITS if (file := annotation_file(root, split)) is not None}
     missing = [split for split in ("train", "val") if split not in files]
     if missing:
         found = sorted(place.name + ("/" if place.is_dir() else "") for place in root.iterdir())
@@ -84,7 +84,7 @@ def detection_data(path: str) -> DetectionData:
     return DetectionData(root, tuple(name for _, name in categories["train"]), parts)
 
 
-def _annotations(root: Path, split: str) -> Path | None:
+def annotation_file(root: Path, split: str) -> Path | None:
     for name in SPLITS[split]:
         for place in (
             f"annotations/instances_{name}.json",

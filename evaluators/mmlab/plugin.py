@@ -136,7 +136,7 @@ class TransferPlugin(EvaluatorPlugin):
         data = self._transfer(0).dataset
         networks: list[Network] = [*self.space.decode(self.space.sample(generator(0, "prepare"), 1)), *names]
         for network in networks:
-            config(self.recipe, self._backbone(network), data, Path("unused"), **options)
+            config(self.recipe, self.backbone(network), data, Path("unused"), **options)
 
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
         """Train and test."""
@@ -144,7 +144,7 @@ class TransferPlugin(EvaluatorPlugin):
             with tempfile.TemporaryDirectory() as place:
                 return self.evaluate(network, seed, Path(place), report)
         told = None if report is None else lambda row: report(counted(row))
-        result = self._transfer(seed).train(self._backbone(network), folder, report=told)
+        result = self._transfer(seed).train(self.backbone(network), folder, report=told)
         cost = {
             "parameters": float(result["parameters"]["model"]),
             "backbone_parameters": float(result["parameters"]["backbone"]),
@@ -164,7 +164,8 @@ class TransferPlugin(EvaluatorPlugin):
             settings.task, settings.recipe, settings.data, seed, changes=settings.changes, options=settings.options
         )
 
-    def _backbone(self, network: Network) -> BackboneChoice:
+    def backbone(self, network: Network) -> BackboneChoice:
+        """What stands in the configuration file for ``network``, at the recipe's size."""
         from .transfer import backbone
 
         if isinstance(network, str):

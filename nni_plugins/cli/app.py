@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    auto,
     compare,
     diagnose,
     export,
@@ -21,6 +22,7 @@ from .console import app
 
 __all__ = [
     "app",
+    "auto",
     "compare",
     "diagnose",
     "export",

@@ -1,0 +1,92 @@
+"""The page that a run ends with. It begins with the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nni_plugins.evaluators.reports.document import (
+    Block,
+    Bullets,
+    Code,
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+    write_document,
+)
+from nni_plugins.spaces.base import SearchSpace
+from nni_plugins.spaces.drawing import draw_cell
+
+from .verdict import FOUND, LARGEST, RANDOM, Verdict
+
+if TYPE_CHECKING:
+    from .handover import Handed
+
+TITLE = "A network for your images"
+PICTURE = "found.svg"
+SIZES = ("parameters", "macs")
+
+
+def write_page(
+    output: Path,
+    planned: Mapping[str, Any],
+    judged: Verdict,
+    result: Mapping[str, Any],
+    space: SearchSpace,
+    handed: Handed,
+) -> Path:
+    """Write ``auto.html``, which stands alone, and ``auto.md``; returns the first."""
+    (found,) = (row for row in result["architectures"] if row["source"] == FOUND)
+    folder = output / "page"
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = draw_cell(space, space.architecture(found["choices"]), folder / PICTURE, "found").read_bytes()
+    blocks: list[Block] = [
+        Heading(TITLE, 1),
+        Paragraph(judged.sentence),
+        Bullets(judged.details),
+        Heading("Networks"),
+        Table(*_table(result)),
+        Picture(PICTURE, "the network that was found", "The network that was found."),
+        Heading("Images"),
+        Bullets(planned["found"]),
+        Heading("What was done, and why"),
+        Bullets(planned["reasons"]),
+        Heading("Files"),
+        Bullets([f"{name}: {what}" for name, what in handed.files.items()]),
+    ]
+    warned = [sentence for search in result["searches"] for sentence in search.get("result", {}).get("warnings", [])]
+    if warned or handed.missing or result["failed"]:
+        failed = [f"failed: {', '.join(result['failed'])}"] if result["failed"] else []
+        blocks.insert(3, Bullets([*warned, *handed.missing, *failed], warning=True))
+    if handed.use:
+        blocks += [Heading("Use"), Code(handed.use)]
+    versions = "\n".join(f"{name} {version}" for name, version in result["versions"].items())
+    return write_document(folder, TITLE, [*blocks, Heading("Versions"), Code(versions)], {PICTURE: picture})
+
+
+def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """A row a network: its size, and what each of its trainings gave."""
+    first = next(iter(result["evaluations"].values()))
+    heading = f"{first['metric']} ({first['unit']})"
+    header = ["network", heading, "trainings", "parameters", "multiply-adds"]
+    order = {FOUND: 0, LARGEST: 1, RANDOM: 2}
+    networks: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(result["architectures"], key=lambda row: (order.get(row["source"], 3), row["rank"])):
+        name = {LARGEST: "largest within the limit", RANDOM: f"random {row['rank']}"}.get(row["source"], row["source"])
+        networks.setdefault(name, []).append(row)
+    rows = []
+    for name, same in networks.items():
+        trainings = [one for row in same for one in row["evaluations"].values() if one["value"] is not None]
+        values = [one["value"] for one in trainings]
+        spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+        sizes = [_number(same[0][key] or (trainings[0]["metrics"].get(key) if trainings else None)) for key in SIZES]
+        rows.append([name, f"{np.mean(values):.2f}{spread}" if values else "-", str(len(values)), *sizes])
+    return header, rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{int(value):,}"
