@@ -98,23 +98,24 @@ def propose(found: Found, request: Request, speed: SPEED, table: Path) -> Propos
     Raises:
         ConfigError: limits that nothing meets; a time that is too short, with the shortest that is not.
     """
-    shortest = math.inf
+    budgets: list[tuple[Size, Limits, _Budget]] = []
     for size in _sizes(found):
         space = build_space(size.space)
         assert isinstance(space, ImageSpace)
         limits = _limits(space, size, request, table)
         per_image = speed(space, largest(space, "largest_parameters", limits), size.image, size.batch)
-        budget = _Budget(found, request, per_image)
-        if budget.suffices or (budget.possible and size == list(_sizes(found))[-1]):
-            return _proposal(found, request, size, limits, budget)
-        shortest = min(shortest, budget.least_minutes)
-    if request.minutes < shortest:
+        budgets.append((size, limits, _Budget(found, request, per_image)))
+        if budgets[-1][2].suffices:
+            break
+    fitting = [one for one in budgets if one[2].suffices] or [one for one in budgets if one[2].possible][-1:]
+    if not fitting:
+        least = math.ceil(min(budget.least_minutes for _, _, budget in budgets))
         raise ConfigError(
             f"{request.minutes:g} minutes are too short for {found.images:,} images on this machine: nothing would be learnt "
             "that could be compared.",
-            f"Give at least --minutes {math.ceil(shortest)}.",
+            f"Give at least --minutes {least}.",
         )
-    raise AssertionError("the last size is possible or too slow")
+    return _proposal(found, request, *fitting[0])
 
 
 class _Budget:
