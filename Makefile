@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`. Each creates .venv and installs what it needs, once.
+# `make install` is for use, `make demo` for a first look, `make test` for changes. Each creates .venv and installs what it needs, once.
 # `make install-mmlab` adds mmdet and mmseg; mmcv's operators are compiled once for each torch, into a folder of $(WHEELS).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -9,9 +9,11 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip insta
 # One more than there are cores, for some tests wait for processes that they start; four at most.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
 
-.PHONY: demo test test-slow lint install-mmlab clean
+.PHONY: install demo test test-slow lint install-mmlab clean
 
-demo: $(VENV)/.core
+install: $(VENV)/.use
+
+demo: $(VENV)/.use
 	$(BIN)/python -m nni_plugins.demo
 
 test: $(VENV)/.dev $(VENV)/.mmlab lint
@@ -31,6 +33,10 @@ $(VENV)/.core: pyproject.toml constraints.txt
 		echo "error: $(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)."; exit 2; }
 	$(PIP) 'setuptools>=80,<81' wheel
 	$(PIP) --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.use: $(VENV)/.core
+	$(PIP) --no-build-isolation --editable '.[timm,export]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core

@@ -15,6 +15,8 @@ from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table
 
 Row = dict[str, Any]
 PARAMETERS = "parameters"
+MEASURED = ("tau_", "found_", "regret_", "seconds")
+"""Beginnings of the names of columns that are averaged over seeds."""
 
 
 def judged(scores: npt.NDArray[np.float64], table: Table) -> Row:
@@ -40,13 +42,13 @@ def beside(table: Table, rng: np.random.Generator, key: str) -> list[Row]:
 
 
 def over_seeds(rows: Sequence[Row], key: str) -> list[Row]:
-    """Mean and standard deviation of the ``tau_`` and ``found_`` columns of the rows that share ``key``."""
+    """Mean and standard deviation of the measured columns of the rows that share ``key``."""
     means: list[Row] = []
     for name in dict.fromkeys(row[key] for row in rows):
         group = [row for row in rows if row[key] == name]
         mean: Row = {key: name, "seeds": len(group)}
         for column in group[0]:
-            if column.startswith(("tau_", "found_")):
+            if column.startswith(MEASURED):
                 values = np.array([one[column] for one in group])
                 mean[column] = round(float(values.mean()), 3)
                 mean[f"{column}_deviation"] = round(float(values.std(ddof=1)), 3) if len(group) > 1 else ""

@@ -20,6 +20,25 @@ app = typer.Typer(
     help="Label-free architecture search for NNI.",
 )
 console = Console()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from nni_plugins.evaluators.versions import versions
+
+        print(f"nni-plugins {versions('nni-plugins')['nni-plugins']}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Label-free architecture search for NNI."""
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
