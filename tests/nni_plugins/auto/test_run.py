@@ -21,7 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 @pytest.fixture(autouse=True)
 def _smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two epochs, and no process beside this one."""
+    """Tiny networks, two epochs, and no process beside this one."""
+    size = plan.Size({"name": "nasbench201", "nodes": 3, "channels": 4, "cells_per_stage": 1}, (32, 32), 64)
+    monkeypatch.setattr(plan, "_sizes", lambda found: [size])
     monkeypatch.setattr(plan, "MOST_EPOCHS", 2)
     monkeypatch.setattr(plan, "RANDOM", 2)
     monkeypatch.setattr(plan, "REPEATS", 2)
