@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
 from nni_plugins.evaluators.files import atomic_write, differences, write_json
+from nni_plugins.evaluators.processes import cores
 
 from ..experiment.file import read_experiment, render
 from ..experiment.result import RESULT
@@ -96,15 +96,16 @@ def _plan(request: Request, output: Path) -> dict[str, Any]:
         "seconds": round(proposal.seconds),
     }
     output.mkdir(parents=True, exist_ok=True)
-    atomic_write(output / EXPERIMENT, _text(request, proposal, planned).encode())
+    atomic_write(output / EXPERIMENT, _text(request, proposal, planned, output).encode())
     write_json(output / PLAN, planned)
     return planned
 
 
-def _text(request: Request, proposal: Proposal, planned: dict[str, Any]) -> str:
+def _text(request: Request, proposal: Proposal, planned: dict[str, Any], output: Path) -> str:
     comment = "\n".join(["Written by nni-plugins auto.", *planned["found"], *proposal.reasons])
     hours = max(1, round(4 * request.minutes / 60))
-    return render("auto", proposal.tuner, proposal.arguments, comment, concurrency=2, hours=hours)
+    arguments = {**proposal.arguments, "run_folder": str(output)}
+    return render("auto", proposal.tuner, arguments, comment, concurrency=cores(), hours=hours)
 
 
 def _stored(request: Request, output: Path) -> dict[str, Any] | None:
@@ -154,7 +155,9 @@ def _weights(folder: Path) -> bool:
 
 
 def under_nni(port: int | None, minutes: float, say: Say) -> Runner:
-    """Runs an experiment file under NNI, whose portal shows it; what the trials leave comes into the folder."""
+    """Runs an experiment file under NNI, whose portal shows it. Its ``run_folder`` is the folder, where a second run finds
+    what the trials of an interrupted one left.
+    """
 
     def run(file: Path, output: Path) -> None:
         from ..demo import wait_for
@@ -167,7 +170,6 @@ def under_nni(port: int | None, minutes: float, say: Say) -> Runner:
         with Launched(file, port) as launched:
             say(f"portal: {launched.url} (experiment {launched.id}; it stays open until this command ends)")
             launched.wait(lambda: None, 2, 4 * minutes)
-            wait_for(launched.folder / "run" / "report" / "report.html", 30)
-            shutil.copytree(launched.folder / "run", output, dirs_exist_ok=True)
+            wait_for(output / "report" / "report.html", 30)
 
     return run
