@@ -287,6 +287,12 @@ class SearchSpace(ABC):
         """``indices: (n, D)`` as parts: (n, S) int8, the position of each part's value."""
         return indices
 
+    def simplified(self, indices: Indices) -> Indices:
+        """``indices: (n, D)`` with nothing in place of what lies on no path from input to output, where the space has a
+        choice that says so: rows that become equal have the same network. By default as they are.
+        """
+        return indices
+
     @abstractmethod
     def path_counts(self, indices: Indices) -> npt.NDArray[np.int64]:
         """Number of complete input-to-output paths on which each part lies: (n, S) int64, for ``indices: (n, D)``.

@@ -9,7 +9,9 @@ bias. Costs: :mod:`nni_plugins.spaces.operation_costs`.
 from __future__ import annotations
 
 import re
-from typing import cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -129,6 +131,9 @@ class State:
     costs as much as a third of a small convolution.
     """
 
+    shares: ClassVar[bool] = True
+    """False within :func:`own_relus`."""
+
     def __init__(self, x: torch.Tensor) -> None:
         self.x = x
         self._positive: torch.Tensor | None = None
@@ -136,7 +141,7 @@ class State:
     @property
     def positive(self) -> torch.Tensor:
         """ReLU of ``x``."""
-        if self._positive is None:
+        if self._positive is None or not self.shares:
             self._positive = F.relu(self.x)
         return self._positive
 
@@ -151,6 +156,16 @@ class State:
         for layer in layers[1:]:
             y = layer(y)
         return y
+
+
+@contextmanager
+def own_relus() -> Iterator[None]:
+    """Within the block every operation on a state computes a ReLU of its own, for whoever counts them."""
+    before, State.shares = State.shares, False
+    try:
+        yield
+    finally:
+        State.shares = before
 
 
 def average_pool(kernel: int = 3, stride: int = 1) -> nn.Module:

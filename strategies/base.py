@@ -91,7 +91,9 @@ class SearchResult:
     cost: dict[str, float] = field(default_factory=dict)
 
     def scores(self, indices: Indices) -> list[float | None]:
-        """Of ``indices: (n, D)``; None for those that cannot be scored."""
+        """Of ``indices: (n, D)``; None for those that cannot be scored, -inf where the score is undefined and below all
+        others.
+        """
         if self.score is None or not len(indices):
             return [None] * len(indices)
         known = np.ones(len(indices), dtype=bool) if self.scorable is None else self.scorable(indices)
@@ -106,7 +108,7 @@ def search_cost(search_epochs: int = 0, queries: int = 0) -> dict[str, float]:
 
 class StrategyPlugin(ABC):
     """Base class of search strategies. Subclasses set the class variables and fill :meth:`search`; nothing but
-    :meth:`search` and :meth:`scorer` may import torch.
+    :meth:`search`, :meth:`scorer` and :meth:`left_by` may import torch.
     """
 
     name: ClassVar[str]
@@ -166,6 +168,18 @@ class StrategyPlugin(ABC):
         raise ConfigError(
             f"{self.name} leaves no weights to score architectures with.", "Search with another strategy."
         )
+
+    def left_by(self, folder: Path) -> tuple[int, dict[str, Any]]:
+        """The seed of the search that left ``folder``, and what else tells its scores from others: by default the hash of
+        the initial weights.
+
+        Raises:
+            CheckpointError: it holds no search of this kind.
+        """
+        from nni_plugins.evaluators.training.stored import stored_weights
+
+        weights = stored_weights(folder)
+        return weights.seed, {"initial_sha256": weights.initial_sha256}
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the portal gets of a row of the curve: ``default``, and every other number. The portal only ever offers

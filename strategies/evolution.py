@@ -22,6 +22,8 @@ from .limits import Limits
 from .ranking import order
 
 Score = Callable[[Indices], npt.NDArray[np.float64]]
+Fitness = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""Scores of all so far, (n, ...) -> (n,): what the best of them are told by."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,15 @@ before a generation makes do with fewer.
 
 
 def evolve(
-    space: SearchSpace, score: Score, settings: EvolutionSettings, limits: Limits, rng: np.random.Generator
+    space: SearchSpace,
+    score: Score,
+    settings: EvolutionSettings,
+    limits: Limits,
+    rng: np.random.Generator,
+    fitness: Fitness | None = None,
 ) -> tuple[Indices, npt.NDArray[np.float64]]:
-    """All architectures that were scored, each once: indices (n, D) and scores (n,).
+    """All architectures that were scored, each once: indices (n, D) and scores (n,). Where one scores them by several
+    numbers, (n, k), ``fitness`` says what those of all so far are worth.
 
     Every generation is filled up with random architectures within the limits. Where few draws meet them it takes many
     draws; a first generation that stays smaller all the same is said by a warning.
@@ -116,7 +124,8 @@ def evolve(
     for generation in range(settings.generations):
         children: list[npt.NDArray[np.int8]] = []
         if generation:
-            elite = indices[order(scores, indices)[: sizes.parents]]
+            worth = scores if fitness is None else fitness(scores)
+            elite = indices[order(worth, indices)[: sizes.parents]]
 
             def pick(n: int, elite: Indices = elite) -> Indices:
                 return elite[rng.integers(0, len(elite), size=n)]
@@ -136,5 +145,6 @@ def evolve(
             )
         if len(new) == 0:
             break  # everything is known, as far as random draws tell
-        indices, scores = np.concatenate([indices, new]), np.concatenate([scores, score(new)])
+        found = score(new)
+        indices, scores = np.concatenate([indices, new]), np.concatenate([scores, found]) if generation else found
     return indices, scores

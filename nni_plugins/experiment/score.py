@@ -1,4 +1,4 @@
-"""Scores of any architectures with the weights that an earlier search left."""
+"""Scores of any architectures with what an earlier search left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nni_plugins.evaluators.training.stored import stored_weights
 from nni_plugins.spaces.architecture import Architecture
 
 from .search import SearchExperiment
@@ -16,8 +15,8 @@ from .searching import problem_of
 def score_architectures(
     experiment: SearchExperiment, supernet: Path, architectures: Sequence[Architecture]
 ) -> list[dict[str, Any]]:
-    """For each architecture: ``architecture`` (native string), its score by the key of the strategy's score, and the
-    hash of W0's file as ``initial_sha256``.
+    """For each architecture: ``architecture`` (native string), its score by the key of the strategy's score and, where
+    weights were trained, the hash of W0's file as ``initial_sha256``.
 
     Args:
         experiment: that trained the supernet, on data that are read again.
@@ -28,14 +27,15 @@ def score_architectures(
         CheckpointError: the folder holds no finished or interrupted training of this space.
         ConfigError: the strategy leaves no weights to score with. SpaceError: an architecture is of another space.
     """
-    weights, strategy, space = stored_weights(supernet), experiment.strategy, experiment.settings.search_space
-    problem = problem_of(experiment.settings, experiment.evaluations, weights.seed, supernet, None)
+    strategy, space = experiment.strategy, experiment.settings.search_space
+    seed, more = strategy.left_by(supernet)
+    problem = problem_of(experiment.settings, experiment.evaluations, seed, supernet, None)
     scores = strategy.scorer(problem)(space.encode(architectures))
     return [
         {
             "architecture": space.to_string(architecture),
             strategy.score.key: float(score),
-            "initial_sha256": weights.initial_sha256,
+            **more,
         }
         for architecture, score in zip(architectures, scores, strict=True)
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nni_plugins.evaluators.base import Report
 from nni_plugins.evaluators.errors import ConfigError
@@ -129,7 +130,10 @@ def run_search(
         # One key for everything that is not a number: the portal draws an axis for each key.
         "result": {
             "found": [{"choices": one.architecture.as_dict(), "score": _finite(one.score)} for one in result.ranked],
-            "random": result.scores(space.encode([space.architecture(choices) for choices in random])),
+            "random": [
+                None if score is None else _finite(score)
+                for score in result.scores(space.encode([space.architecture(choices) for choices in random]))
+            ],
             "warnings": degenerate(space, [one.architecture for one in result.ranked]),
             **_counted_as(settings, problem),
             "curve": [_numbers(row) for row in result.curve],
@@ -155,9 +159,9 @@ def _judge(settings: SearchSettings, space: SearchSpace, result: SearchResult, v
     scores = result.scores(space.encode(table.architectures))
     true = table.metric(settings.truth.metric)
     pairs = [(s, t) for s, t in zip(scores, true.tolist(), strict=True) if s is not None and np.isfinite(t)]
-    known = [s for s, _ in pairs]
+    known = np.array([s for s, _ in pairs])
     if len(known) > 1:
-        value["tau"] = kendall_tau(known, [t for _, t in pairs])
+        value["tau"] = kendall_tau(_below_all(known), [t for _, t in pairs])
         value["result"]["scored_in_table"] = len(known)
 
 
@@ -172,6 +176,13 @@ def _counted_as(settings: SearchSettings, problem: Problem) -> dict[str, Any]:
     if not isinstance(counted, ImageSpace):
         return size
     return {**size, "head": [counted.head.config(), counted.classes, counted.input_channels]}
+
+
+def _below_all(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``scores`` with one below all others in place of those that are undefined (-inf)."""
+    defined = np.isfinite(scores)
+    least = scores[defined].min() if defined.any() else 0.0
+    return np.where(defined, scores, least - max(1.0, abs(least)))
 
 
 def _finite(value: float) -> float | None:

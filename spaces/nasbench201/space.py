@@ -150,6 +150,10 @@ class NASBench201(ImageSpace):
         counts: npt.NDArray[np.int64] = into[:, sources] * out[:, targets] * alive
         return counts
 
+    def simplified(self, indices: Indices) -> Indices:
+        """``none`` on every edge without a path: 9,445 of the 15,625 four-node cells are left."""
+        return np.where(self.path_counts(indices) > 0, indices, _NONE).astype(np.int8)
+
     def complete_paths(self, indices: Indices) -> npt.NDArray[np.int64]:
         into_output = [e for e, (_, j) in enumerate(self.edges) if j == self.nodes - 1]
         counts: npt.NDArray[np.int64] = self.path_counts(indices)[:, into_output].sum(axis=1)
