@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from nni_plugins.evaluators.errors import ConfigError
@@ -236,7 +237,7 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
     data, evaluation = _data(found, size), _evaluation(found, size, budget)
     first = {**evaluation, "seed": request.seed, "random": budget.random}
     again = {f"again_{i}": {**evaluation, "seed": request.seed + i, "random": 0} for i in range(1, budget.repeats)}
-    tuner, search = _search(found)
+    search, searched = _search(size, budget)
     limited = limits.model_dump(mode="json", exclude_none=True)
     arguments: Arguments = {
         "optimize_mode": "maximize",
@@ -263,7 +264,7 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
             if asked
             else ", half of the space's largest network, which needs no search; --macs and --parameters change it."
         ),
-        SEARCHED,
+        searched,
         f"Judged by: {JUDGED[found.judge]}."
         + (
             " That is weaker evidence than labels of your own: it shows what networks learn from these images, not how "
@@ -274,7 +275,7 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
         f"Trained alike, {budget.epochs} epochs of {budget.used:,} images each: what is found and the largest network within "
         f"the limit {budget.repeats} times from other seeds, {budget.random} random networks once.",
     )
-    return Proposal(tuner, arguments, reasons, JUDGED[found.judge], budget.planned_seconds)
+    return Proposal(SCORE, arguments, reasons, JUDGED[found.judge], budget.planned_seconds)
 
 
 def _size_in_words(space: Arguments) -> str:
@@ -282,14 +283,25 @@ def _size_in_words(space: Arguments) -> str:
 
 
 BOUNDS = {"max_parameters": "parameters", "max_macs": "multiply-adds", "max_latency": "milliseconds an image"}
-SEARCHED = "Search: by random labels."
+SCORE = "NASWOT"
+SEARCH_SHARE = 0.1
+"""Of the minutes, for the search."""
+CANDIDATES = (50, 1000)
+SCORED_IMAGES = 32
+SCORING = 2.0
+"""How many times the step of a training takes to build and score one network on so many images."""
 
 
-def _search(found: Found) -> tuple[str, Arguments]:
-    return "RLNAS", {
-        "objective": {"name": "random_labels", "classes": 10},
-        "training": {"epochs": 1, "accelerator": "cpu"},
-    }
+def _search(size: Size, budget: _Budget) -> tuple[Arguments, str]:
+    """The settings of the search, and what is said of it."""
+    seconds = SCORING * SCORED_IMAGES * budget.per_image + 0.05
+    count = int(np.clip(SEARCH_SHARE * 60 * budget.request.minutes / seconds, *CANDIDATES))
+    batch = min(SCORED_IMAGES, budget.train_images)
+    said = (
+        f"Search: {SCORE} of {count:,} untrained networks on {batch} of the images, without labels; docs/choose.md compares it "
+        "with other searches."
+    )
+    return {"search": {"candidates": count, "batch_size": batch}}, said
 
 
 def _data(found: Found, size: Size) -> Arguments:
