@@ -23,7 +23,8 @@ from .images import ImageData, ImageSet, hold_out
 from .reading import few, held
 
 DEFAULT_SIZE = 32
-HELD_OUT = ("test", "val", "valid", "validation")
+VALIDATION = ("val", "valid", "validation")
+HELD_OUT = ("test", *VALIDATION)
 LAYOUT = "Expected image files, or one folder of image files a class, or folders train and test (or val) with either of them inside; see docs/data.md."
 
 
@@ -72,41 +73,44 @@ def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -
     return ImageData(built("train"), built("test") if "test" in parts else None)
 
 
-def listed(path: str) -> tuple[Path, dict[str, Part]]:
+def listed(path: str, validation: bool = False) -> tuple[Path, dict[str, Part]]:
     """The folder, and its files by part: ``train`` and perhaps ``test``. No file is opened.
 
+    Args:
+        validation: also ``validation``, the folder val that lies beside train and test.
+
     Raises:
-        DataError: as :func:`load`.
+        DataError: as :func:`load`; there are not all three folders, but ``validation`` is asked for.
     """
     root = Path(os.path.expanduser(path))
     if not root.is_dir():
         found = "is a file, not a folder" if root.exists() else "no such folder"
         raise DataError(f"{root}: {found}.", LAYOUT)
     try:
-        return root, _parts(root)
+        return root, _parts(root, validation)
     except OSError as error:
         raise DataError(f"{root}: cannot be listed: {error}.", "Check the permissions.") from None
 
 
-def _parts(root: Path) -> dict[str, Part]:
-    """``train`` and, unless the images have no labels and no test part of their own, ``test``."""
+def _parts(root: Path, validation: bool) -> dict[str, Part]:
+    """``train`` and, unless the images have no labels and no test part of their own, ``test``; perhaps ``validation``."""
     folders = {folder.name.lower(): folder for folder in _folders(root)}
     held_out = next((folders[name] for name in HELD_OUT if name in folders), None)
+    between = next((folders[name] for name in VALIDATION if name in folders and "test" in folders), None)
+    if validation and ("train" not in folders or between is None):
+        found = ", ".join(place.name for place in _folders(root)) or "none"
+        raise DataError(
+            f"{root}: there are no folders train, val and test, so it has no validation part of its own; found: {found}.",
+            "Hold out a share of the training images, such as 0.1.",
+        )
     if held_out is not None:
         if "train" not in folders:
             raise DataError(f"{root}: has a folder {held_out.name}, but no folder train.", LAYOUT)
         parts = {"train": _part(folders["train"]), "test": _part(held_out)}
-        train, test = set(parts["train"].classes), set(parts["test"].classes)
-        if train != test:
-            sides = [
-                f"only in {name}: {few(sorted(only))}"
-                for name, only in (("train", train - test), (held_out.name, test - train))
-                if only
-            ]
-            raise DataError(
-                f"{root}: train and {held_out.name} have different class folders ({'; '.join(sides)}).",
-                "Make them the same.",
-            )
+        _check_classes(root, parts["train"], held_out.name, parts["test"])
+        if validation and between is not None:
+            parts["validation"] = _part(between)
+            _check_classes(root, parts["train"], between.name, parts["validation"])
         return parts
     alone = "train" in folders and [f for f in _folders(root) if any(_walk(f, _above(root)))] == [folders["train"]]
     whole = _part(folders["train"] if alone else root)
@@ -114,6 +118,20 @@ def _parts(root: Path) -> dict[str, Part]:
         return {"train": whole}
     train_index, test_index = hold_out(len(whole.files))
     return {"train": whole.take(train_index), "test": whole.take(test_index)}
+
+
+def _check_classes(root: Path, trained: Part, name: str, other: Part) -> None:
+    """Raises DataError unless the part in the folder ``name`` has the classes of ``trained``."""
+    train, found = set(trained.classes), set(other.classes)
+    sides = [
+        f"only in {place}: {few(sorted(only))}"
+        for place, only in (("train", train - found), (name, found - train))
+        if only
+    ]
+    if sides:
+        raise DataError(
+            f"{root}: train and {name} have different class folders ({'; '.join(sides)}).", "Make them the same."
+        )
 
 
 def _part(folder: Path) -> Part:

@@ -82,7 +82,7 @@ def config(
     if recipe.backbone.pretrained and backbone.checkpoint is None:
         raise ConfigError(
             f"the recipe {recipe_name} starts from a trained backbone, but no checkpoint was given.",
-            "Pass --checkpoint FILE (nni-plugins retrain writes model_best.pth.tar), or train from scratch: --set backbone.pretrained=false "
+            "Pass --checkpoint FILE (nni-plugins retrain writes last.pth.tar), or train from scratch: --set backbone.pretrained=false "
             "--set backbone.frozen_stages=-1 --set backbone.norm_eval=false.",
         )
     if backbone.checkpoint is None and (recipe.backbone.frozen_stages > 0 or recipe.backbone.norm_eval):

@@ -13,7 +13,7 @@ from ..files import atomic_write, differences
 from . import recipes
 from .checkpoints import BEST, LAST, versions
 from .settings import Recipe
-from .summary import Rows
+from .summary import HELD_OUT, Rows
 
 FILE = "README.md"
 SHOWN = 20
@@ -31,6 +31,7 @@ def write_card(
     data: Mapping[str, Any],
     seed: int,
     history: Rows,
+    tested: Mapping[str, float] | None = None,
     drawing: str | None = None,
 ) -> Path:
     """Write the card and return its path.
@@ -39,8 +40,9 @@ def write_card(
         description: by ``network.describe``.
         recipe_name: one of ours, whose changed values are then listed; otherwise all values are in ``recipe.yml``.
         normalisation: mean and standard deviation, each (3,).
-        data: ``name``, and the numbers of images ``train`` and ``test``.
+        data: ``name``, and the numbers of images ``train``, ``test`` and, where some are held out, ``validation``.
         history: rows of the curve; at least one.
+        tested: where images are held out, the numbers of the test images, and ``epoch``, the best one.
         drawing: name of an image in ``folder``.
 
     Raises:
@@ -55,8 +57,8 @@ def write_card(
         *_listed("Left out of the recipe:", description.get("left_out", ())),
         *_listed("Notes:", description.get("notes", ())),
         *_data(data, classes),
-        *_accuracy(history, recipe),
-        *_use(description, len(classes), recipe.input.size),
+        *(_accuracy(history, recipe) if tested is None else _accuracy_of_the_chosen(history, tested, recipe, data)),
+        *_use(description, len(classes), recipe.input.size, LAST if tested is None else BEST),
         "## Versions",
         "\n".join(f"- {name} {number}" for name, number in versions().items()),
     ]
@@ -135,40 +137,74 @@ def _data(data: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     rows = {
         "data": data["name"],
         "training images": f"{data['train']:,}",
+        **({"held-out images": f"{data['validation']:,}"} if "validation" in data else {}),
         "test images": f"{data['test']:,}",
         "classes": named,
     }
     return ["## Data", _table(rows)]
 
 
+SHOWN_OF_TESTS = {
+    "top1": "top-1 (%)",
+    "top5": "top-5 (%)",
+    "top1_raw": "top-1 without moving average (%)",
+    "loss": "loss (nats)",
+}
+"""Numbers of a measurement, with the headings of their columns."""
+
+
+def _measured(columns: Sequence[str], rows: Sequence[tuple[str, int, Mapping[str, float]]]) -> str:
+    """A table of (what, epoch, numbers)."""
+    shown = [key for key in SHOWN_OF_TESTS if any(key in numbers for _, _, numbers in rows)]
+    heads = [*columns, *(SHOWN_OF_TESTS[key] for key in shown)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for what, epoch, numbers in rows:
+        values = ("-" if key not in numbers else f"{numbers[key]:.{4 if key == 'loss' else 2}f}" for key in shown)
+        lines.append(f"| {what} | {epoch} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def _whose(recipe: Recipe) -> str:
+    return " The weights are the moving average's." if recipe.ema is not None else ""
+
+
 def _accuracy(history: Rows, recipe: Recipe) -> list[str]:
     last, best = history[-1], max(history, key=lambda row: row["top1"])  # the first of equals
-    keys = {
-        "top1": "top-1 (%)",
-        "top5": "top-5 (%)",
-        "top1_raw": "top-1 without moving average (%)",
-        "test_loss": "loss (nats)",
-    }
-    shown = [key for key in keys if key in last]
-    lines = [f"| file | epoch | {' | '.join(keys[key] for key in shown)} |", f"|---|---|{'---|' * len(shown)}"]
-    for file, row in ((LAST, last), (BEST, best)):
-        values = (f"{row[key]:.4f}" if key == "test_loss" else f"{row[key]:.2f}" for key in shown)
-        lines.append(f"| `{file}` | {int(row['epoch'])} | {' | '.join(values)} |")
-    whose = " The weights are the moving average's." if recipe.ema is not None else ""
+    rows = [
+        (f"`{file}`", int(row["epoch"]), {**row, "loss": row["test_loss"]})
+        for file, row in ((LAST, last), (BEST, best))
+    ]
     return [
         "## Accuracy",
-        "\n".join(lines),
-        f"Measured on the test images.{whose} The best epoch was chosen by its accuracy on the very images that it is measured on, so its "
+        _measured(("file", "epoch"), rows),
+        f"Measured on the test images.{_whose(recipe)} The best epoch was chosen by its accuracy on the very images that it is measured on, so its "
         "accuracy is too good a guess for other images; the last epoch was not chosen.",
     ]
 
 
-def _use(description: Mapping[str, Any], classes: int, side: int) -> list[str]:
+def _accuracy_of_the_chosen(
+    history: Rows, tested: Mapping[str, float], recipe: Recipe, data: Mapping[str, Any]
+) -> list[str]:
+    """Where images are held out."""
+    best, last = history[int(tested["epoch"]) - 1], history[-1]
+    rows = [(f"`{BEST}`, test images", int(tested["epoch"]), tested)]
+    for file, row in ((BEST, best), (LAST, last)):
+        numbers = {key: row[HELD_OUT + key] for key in SHOWN_OF_TESTS if HELD_OUT + key in row}
+        rows.append((f"`{file}`, held-out images", int(row["epoch"]), numbers))
+    return [
+        "## Accuracy",
+        _measured(("file, measured on", "epoch"), rows),
+        f"The best epoch was chosen by its accuracy on {data['validation']:,} held-out images, which did not train; the test images were shown to the "
+        f"network once, after that.{_whose(recipe)}",
+    ]
+
+
+def _use(description: Mapping[str, Any], classes: int, side: int, file: str) -> list[str]:
     if description["timm"] is None:
         return [
             "## Use",
             "The network was made by a program of its own, which has to make it again:",
-            f'```python\nimport timm\n\ntimm.models.load_checkpoint(network, "{BEST}")\n```',
+            f'```python\nimport timm\n\ntimm.models.load_checkpoint(network, "{file}")\n```',
         ]
     name, arguments = description["timm"]
     ours = description["space"] is not None
@@ -182,19 +218,19 @@ def _use(description: Mapping[str, Any], classes: int, side: int) -> list[str]:
         for key, value in arguments.items()
     }
     given, maps = "".join(lines.values()), "".join(line for key, line in lines.items() if key != "num_classes")
-    call = f'{start}\nmodel = timm.create_model(\n    "{name}",\n{given}    checkpoint_path="{BEST}",\n).eval()'
+    call = f'{start}\nmodel = timm.create_model(\n    "{name}",\n{given}    checkpoint_path="{file}",\n).eval()'
     features = (
         f'backbone = timm.create_model(\n    "{name}",\n{maps}    features_only=True,\n    pretrained=True,\n'
-        f'    pretrained_cfg_overlay=dict(file="{BEST}", num_classes={classes}),\n).eval()'
+        f'    pretrained_cfg_overlay=dict(file="{file}", num_classes={classes}),\n).eval()'
     )
     shape = f"(B, 3, {side}, {side})"
     return [
         "## Use",
-        f"As a classifier, of normalised images {shape}; the same from the command line: `nni-plugins validate {BEST} --data ...`.",
+        f"As a classifier, of normalised images {shape}; the same from the command line: `nni-plugins validate {file} --data ...`.",
         f"```python\n{call}\n```",
         "As a source of feature maps:",
         f"```python\n{features}\n```",
         "With the preparation of its images, class names and recipe:",
         f"```python\nfrom nni_plugins.evaluators.retraining.checkpoints import load\n\n"
-        f'loaded = load("{BEST}")\nprint(loaded.classes, loaded.normalisation)\n```',
+        f'loaded = load("{file}")\nprint(loaded.classes, loaded.normalisation)\n```',
     ]

@@ -95,7 +95,7 @@ def save(
             that timm cannot make.
         normalisation: mean and standard deviation, each (3,).
         epoch: the one that ended, from 1. timm counts from 0: its key ``epoch`` holds one less.
-        metrics: that epoch's row of the curve; its ``top1`` becomes timm's ``metric``.
+        metrics: that epoch's row of the curve; its top-1 accuracy becomes timm's ``metric``.
         data: JSON-able, such as ``Pictures.identity()``.
 
     Raises:
@@ -123,7 +123,7 @@ def save(
         "state_dict": weights(network),
         **({} if ema is None else {"state_dict_ema": weights(ema)}),
         "version": 2,
-        "metric": block["metrics"].get("top1"),
+        "metric": block["metrics"].get("validation_top1", block["metrics"].get("top1")),
         "args": _args(name, arguments, recipe, len(block["classes"]), mean, std, seed),
         BLOCK: block,
     }

@@ -38,10 +38,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class RetrainResult:
-    """What a retraining measured, in percent of the test images, with the moving average's weights where there is one.
+    """What a retraining measured, in percent of images, with the moving average's weights where there is one.
 
-    ``top1``, ``top5`` (from 6 classes on) and ``loss`` (nats): after the last epoch. ``best_top1`` is that of the best
-    epoch, chosen on the very images that it is measured on, so it flatters. ``description``: see
+    ``top1``, ``top5`` (from 6 classes on) and ``loss`` (nats): of the test images, after ``epoch`` (from 1), whose
+    weights are in the file ``weights``. Where images are held out (``validated``), that is the epoch with the best
+    top-1 accuracy on them, and the test images were shown to the network once; otherwise it is the last one.
+    ``best_epoch`` has the best top-1 accuracy, ``best_top1``: on the held-out images, or else on the test images, and
+    then it flatters, as it was chosen on the very images that it is measured on. ``description``: see
     :func:`nni_plugins.evaluators.retraining.network.describe`.
     """
 
@@ -50,18 +53,31 @@ class RetrainResult:
     loss: float
     best_top1: float
     best_epoch: int
+    validated: bool
     history: list[dict[str, float]]
     description: dict[str, Any]
     folder: Path | None
 
     @property
+    def epoch(self) -> int:
+        """After which the numbers of the test images were measured."""
+        return self.best_epoch if self.validated else int(self.history[-1]["epoch"])
+
+    @property
+    def weights(self) -> str:
+        """The file with the weights that they were measured with."""
+        return BEST if self.validated else LAST
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """The numbers of it, with ``parameters`` and ``macs``."""
+        """The numbers of it, with ``parameters`` and ``macs``; ``best_top1`` is called ``validation_top1``, or
+        ``best_on_test_top1`` where it flatters.
+        """
         numbers = {
             "top1": self.top1,
             **({} if self.top5 is None else {"top5": self.top5}),
             "loss": self.loss,
-            "best_top1": self.best_top1,
+            "validation_top1" if self.validated else "best_on_test_top1": self.best_top1,
         }
         return numbers | {name: self.description[name] for name in ("parameters", "macs")}
 
@@ -150,8 +166,7 @@ class TimmRetrain:
                 "recipe": recipe.model_dump(mode="json", exclude=set(MAY_CHANGE_IN_RETRAINING)),
                 "network": description,
                 "seed": self.seed,
-                "train": data.train.identity(),
-                "test": data.test.identity(),
+                **{name: images.identity() for name, images in data.parts.items()},
                 "classes": list(classes),
             }
             store = CheckpointStore(self.folder / "training", identity)
@@ -167,7 +182,7 @@ class TimmRetrain:
             progress=self.progress,
         )
         training.run()
-        result = _result(training.history, description, self.folder)
+        result = _result(training, description, self.folder)
         if outputs is not None and training.fabric.is_global_zero:
             outputs.close(training, result)
         return result
@@ -194,14 +209,16 @@ def _own(network: nn.Module) -> dict[str, Any]:
     }
 
 
-def _result(history: list[dict[str, float]], description: dict[str, Any], folder: Path | None) -> RetrainResult:
-    last, best = history[-1], max(history, key=lambda row: row["top1"])  # the first of equals
+def _result(training: Retraining, description: dict[str, Any], folder: Path | None) -> RetrainResult:
+    history, best, validated = training.history, training.best, training.pictures.validation is not None
+    tested = training.tested if validated else {**history[-1], "loss": history[-1]["test_loss"]}
     return RetrainResult(
-        last["top1"],
-        last.get("top5"),
-        last["test_loss"],
-        best["top1"],
+        tested["top1"],
+        tested.get("top5"),
+        tested["loss"],
+        best[f"{training.measured}top1"],
         int(best["epoch"]),
+        validated,
         history,
         description,
         folder,
@@ -221,9 +238,8 @@ class _Outputs:
         if self.summary is None:
             self.summary = Summary(self.folder, tensorboard=self.evaluator.tensorboard)
         self.summary(training.history)
-        row = training.history[-1]
         self._checkpoint(training, LAST)
-        if all(row["top1"] > earlier["top1"] for earlier in training.history[:-1]):
+        if training.best is training.history[-1]:
             self._checkpoint(training, BEST)
 
     def _checkpoint(self, training: Retraining, name: str) -> None:
@@ -244,8 +260,8 @@ class _Outputs:
         )
 
     def _data(self, training: Retraining) -> dict[str, Any]:
-        train, test = training.pictures.train, training.pictures.test
-        return {"name": train.name, "train": len(train), "test": len(test)}
+        parts = training.pictures.parts
+        return {"name": parts["train"].name, **{name: len(images) for name, images in parts.items()}}
 
     def _drawn(self) -> str | None:
         """A picture of the cell, for the card; none of networks that are not of a space."""
@@ -267,6 +283,7 @@ class _Outputs:
             data=self._data(training),
             seed=evaluator.seed,
             history=result.history,
+            tested={"epoch": result.epoch, **training.tested} if result.validated else None,
             drawing=self._drawn(),
         )
         atomic_write(
@@ -282,7 +299,9 @@ class _Outputs:
                 "data": self._data(training),
                 "network": self.description,
                 **result.metrics,
+                "epoch": result.epoch,
                 "best_epoch": result.best_epoch,
+                "weights": result.weights,
                 "history": result.history,
                 "versions": checkpoints.versions(),
             },

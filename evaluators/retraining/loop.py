@@ -27,8 +27,9 @@ from .batches import Part, TrainingBatches, normalisation, test_batches
 from .drop_path import set_drop_path
 from .losses import Losses, main
 from .optimizers import optimizer
-from .pictures import PictureData
+from .pictures import PictureData, Pictures
 from .settings import Recipe
+from .summary import HELD_OUT
 from .validation import evaluate
 
 Progress = Callable[[dict[str, float]], None]
@@ -58,9 +59,12 @@ class Processes:
 class Retraining(Loop):
     """One training of one network by ``recipe``; :meth:`run` resumes where there is something to resume.
 
+    Where images are held out for validation every epoch is measured on them, and after the last one the test images are
+    shown once, to the weights of the best epoch; otherwise every epoch is measured on the test images.
+
     Args:
         model: with timm's interface, trained in place; its initial weights are the caller's affair.
-        pictures: train and test images.
+        pictures: train and test images, and perhaps held-out ones.
         seed: of order, augmentation, mixing and the network's own randomness.
         store: None keeps everything in memory.
         after_epoch: called with this training at the end of every epoch, when the newest row of ``history`` is
@@ -107,6 +111,20 @@ class Retraining(Loop):
         self.ema: Any = None
         self.batches: TrainingBatches | None = None
         self.images_per_second = float("nan")
+        self.tested: dict[str, float] = {}
+        """Where images are held out, when the training is finished: ``loss``, ``top1`` and ``top5`` of the test images,
+        with the weights of the best epoch."""
+        self._best: State = {}
+
+    @property
+    def measured(self) -> str:
+        """What stands before the names of a row's numbers: whether they are of held-out images or of the test images."""
+        return "" if self.pictures.validation is None else HELD_OUT
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the epoch with the largest top-1 accuracy, the first of equals."""
+        return max(self.history, key=lambda row: row[f"{self.measured}top1"])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -162,13 +180,16 @@ class Retraining(Loop):
     def _extra_state(self) -> State:
         """``memory_format`` as in :class:`nni_plugins.evaluators.training.Training`."""
         average = {} if self.ema is None else {"ema": to_cpu(self.ema.module.state_dict())}
-        return {"memory_format": self.layout, **average}
+        chosen = {} if self.pictures.validation is None else {"best": self._best, "tested": self.tested}
+        return {"memory_format": self.layout, **average, **chosen}
 
     def _restore_extra(self, state: State) -> None:
         self.layout = state["memory_format"]
         lay_out(self.model, self.layout)
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
+        if self.pictures.validation is not None:
+            self._best, self.tested = state["best"], state["tested"]
 
     # -- the loop ------------------------------------------------------------------------------------------------------
     def _setup(self) -> None:
@@ -267,14 +288,20 @@ class Retraining(Loop):
         self.reported = time.monotonic()
 
     def _enrich(self, epoch: int) -> None:
-        """The test images' numbers; then whatever the caller writes down."""
-        row = self.history[-1]
-        own = self._measured(self.model)
-        counted = dict(own) if self.ema is None else self._measured(self.ema.module)
-        row["test_loss"] = counted.pop("loss")
-        row.update(counted)
+        """The numbers of the held-out images, or of the test images; then whatever the caller writes down."""
+        row, held_out = self.history[-1], self.pictures.validation
+        images = self.pictures.test if held_out is None else held_out
+        own = self._measured(self.model, images)
+        counted = dict(own) if self.ema is None else self._measured(self.ema.module, images)
+        row[f"{self.measured or 'test_'}loss"] = counted.pop("loss")
+        row.update({f"{self.measured}{name}": number for name, number in counted.items()})
         if self.ema is not None:
-            row["top1_raw"] = own["top1"]
+            row[f"{self.measured}top1_raw"] = own["top1"]
+        if held_out is not None:
+            if self.best is row:
+                self._best = to_cpu(self.evaluated.state_dict())
+            if epoch + 1 == self.recipe.epochs:
+                self.tested = self._test_the_best()
         if self.after_epoch is not None and self.fabric.is_global_zero:
             self.after_epoch(self)
 
@@ -282,7 +309,16 @@ class Retraining(Loop):
         """The speed, which differs from run to run, is no part of the curve."""
         return {**self.history[-1], "images_per_second": self.images_per_second}
 
-    def _measured(self, network: nn.Module) -> dict[str, float]:
+    def _test_the_best(self) -> dict[str, float]:
+        """What the weights of the best epoch make of the test images; the network then has its own again."""
+        network = self.evaluated
+        own = to_cpu(network.state_dict())
+        network.load_state_dict(self._best)
+        tested = self._measured(network, self.pictures.test)
+        network.load_state_dict(own)
+        return tested
+
+    def _measured(self, network: nn.Module, images: Pictures) -> dict[str, float]:
         """Every process measures its share; all with the statistics of the first one's batch norms, which are those
         that are saved.
         """
@@ -291,7 +327,7 @@ class Retraining(Loop):
             for buffer in network.buffers():
                 torch.distributed.broadcast(buffer, 0)
         batches = test_batches(
-            self.pictures.test,
+            images,
             self.recipe,
             self.normalisation,
             fabric.device,

@@ -105,6 +105,10 @@ class Pictures:
         images = self._images[chosen] if isinstance(self._images, torch.Tensor) else self._images.take(index)
         return Pictures(self.name, images, self.labels[chosen], self.classes)
 
+    def named(self, name: str) -> Pictures:
+        """The same images under another name."""
+        return Pictures(name, self._images, self.labels, self.classes)
+
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """(N, 2): height and width in pixels."""
@@ -149,7 +153,8 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PictureData:
-    """What a network is trained on, and what its accuracy is measured on.
+    """What a network is trained on, what its accuracy is measured on, and, where some are held out, the images by which
+    the best epoch is chosen.
 
     Raises:
         DataError: their classes differ, or there is only one.
@@ -157,14 +162,23 @@ class PictureData:
 
     train: Pictures
     test: Pictures
+    validation: Pictures | None = None
+
+    @property
+    def parts(self) -> dict[str, Pictures]:
+        """Those that there are, by name."""
+        held_out = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **held_out, "test": self.test}
 
     def __post_init__(self) -> None:
-        train, test = self.train.classes, self.test.classes
-        if train != test:
-            raise DataError(
-                f"{self.train.name} has the classes {', '.join(train[:5])} ({len(train)}), but {self.test.name} {', '.join(test[:5])} ({len(test)}).",
-                "Make them the same, in the same order.",
-            )
+        train = self.train.classes
+        for part in self.parts.values():
+            if train != part.classes:
+                raise DataError(
+                    f"{self.train.name} has the classes {', '.join(train[:5])} ({len(train)}), but {part.name} "
+                    f"{', '.join(part.classes[:5])} ({len(part.classes)}).",
+                    "Make them the same, in the same order.",
+                )
         if len(train) < 2:
             raise DataError(
                 f"{self.train.name}: there is only one class, {train[0]}.",
@@ -173,16 +187,26 @@ class PictureData:
 
 
 def open_pictures(settings: PictureSettings) -> PictureData:
-    """The images that ``settings`` name; ``limit`` and ``test_limit`` are uniform draws with ``limit_seed``.
+    """The images that ``settings`` name; ``limit``, ``test_limit`` and a share that is held out are uniform draws with
+    ``limit_seed``, the last of the images that ``limit`` leaves.
 
     Raises:
-        DataError: nothing there, a layout that is none of ours, a damaged file; the message says what was found.
+        DataError: nothing there, a layout that is none of ours, a damaged file; the message says what was found. Or no
+            image is left to train on.
         LabelError: images without labels.
     """
     source = recognised(settings.path) if settings.source == "auto" else settings.source
-    data = _from_folder(settings.path) if source == "folder" else _from_arrays(_arrays(settings.path, source))
-    train = _limited(data.train, settings.limit, settings.limit_seed, "data limit")
-    return PictureData(train, _limited(data.test, settings.test_limit, settings.limit_seed, "test limit"))
+    share, seed, own = settings.validation, settings.limit_seed, settings.validation == "own"
+    if own and source != "folder":
+        raise DataError(
+            f"{settings.path}: images of {source} have no validation part of their own.",
+            "Hold out a share of the training images, such as 0.1.",
+        )
+    data = _from_folder(settings.path, own) if source == "folder" else _from_arrays(_arrays(settings.path, source))
+    train, held_out = _limited(data.train, settings.limit, seed, "data limit"), data.validation
+    if share != "own" and share:
+        train, held_out = _split(train, share, seed)
+    return PictureData(train, _limited(data.test, settings.test_limit, seed, "test limit"), held_out)
 
 
 def recognised(path: str) -> str:
@@ -235,9 +259,9 @@ def _from_arrays(data: ImageData) -> PictureData:
     return PictureData(train, pictures(data.test or data.train))
 
 
-def _from_folder(path: str) -> PictureData:
-    root, parts = folder.listed(path)
-    if "test" not in parts or parts["train"].labels is None or parts["test"].labels is None:
+def _from_folder(path: str, validation: bool) -> PictureData:
+    root, parts = folder.listed(path, validation)
+    if "test" not in parts or any(part.labels is None for part in parts.values()):
         raise LabelError(
             f"{root}: holds {len(parts['train'].files):,} images without class folders; retraining needs labels.",
             LAYOUTS,
@@ -257,7 +281,19 @@ def _from_folder(path: str) -> PictureData:
         files = ImageFiles(str(root.absolute()), names, lengths, sizes)
         return Pictures(f"{root.absolute().name}/{name}", files, torch.from_numpy(part.labels[kept]), part.classes)
 
-    return PictureData(pictures("train"), pictures("test"))
+    return PictureData(pictures("train"), pictures("test"), pictures("validation") if validation else None)
+
+
+def _split(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictures]:
+    """Those that train, and the ``share`` of them that is held out; at least one of each, both in their order."""
+    order = generator(seed, "validation").permutation(len(pictures))
+    count = max(1, round(share * len(pictures)))
+    if count >= len(pictures):
+        raise DataError(
+            f"{pictures.name}: of {len(pictures)} images none is left to train on.", "Lower data.validation."
+        )
+    kept, held_out = pictures.subset(np.sort(order[count:])), pictures.subset(np.sort(order[:count]))
+    return kept, held_out.named(f"{pictures.name}, held out")
 
 
 def _limited(pictures: Pictures, limit: int | None, seed: int, purpose: str) -> Pictures:

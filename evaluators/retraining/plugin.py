@@ -26,7 +26,9 @@ NOT_OF_THE_CURVE = ("images_per_second",)
 
 
 class RetrainEvaluation(EvaluationSettings):
-    """Training from scratch by a recipe, built from timm's parts; measured after the last epoch."""
+    """Training from scratch by a recipe, built from timm's parts; measured on the test images after the last epoch, or
+    after the best one by images that ``data.validation`` holds out.
+    """
 
     recipe: str = Field(description="of nni-plugins recipes, or a YAML file")
     data: PictureSettings = Field(description="a folder or file of labelled images, digits, or more of their settings")
@@ -69,8 +71,13 @@ class RetrainPlugin(EvaluatorPlugin):
 
     @property
     def metric(self) -> Metric:
-        """Of the test images, after the last epoch, which nothing was chosen by."""
+        """Of the test images, which nothing was chosen by."""
         return Metric("top1", "%")
+
+    @property
+    def holds_out(self) -> bool:
+        """Where ``data.validation`` says so."""
+        return self.settings.data.holds_out
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -96,14 +103,14 @@ class RetrainPlugin(EvaluatorPlugin):
         from .pictures import open_pictures
 
         pictures = open_pictures(self.settings.data)
-        for images in (pictures.train, pictures.test):
+        for images in pictures.parts.values():
             images.check_size(self.recipe.input.size)
         networks: list[Network] = [*self.space.decode(self.space.sample(generator(0, "prepare"), 1)), *names]
         for network in networks:
             describe(self._subject(network), self.recipe, len(pictures.train.classes))
 
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
-        """Train to the last epoch."""
+        """Train to the last epoch; ``validation`` is the best epoch's."""
         from .evaluator import TimmRetrain
 
         retraining = TimmRetrain(
@@ -118,7 +125,8 @@ class RetrainPlugin(EvaluatorPlugin):
         # loss: of training in the last epoch, as the curve has it; that of the test images stands beside it
         numbers = {**result.metrics, "loss": result.history[-1]["loss"], "test_loss": result.loss}
         cost = {key: float(numbers.pop(key)) for key in ("parameters", "macs")}
-        return Measured(result.top1, numbers, result.history, cost)
+        validation = result.best_top1 if result.validated else None
+        return Measured(result.top1, numbers, result.history, cost, validation)
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """See :func:`curve_point`."""
@@ -132,5 +140,10 @@ class RetrainPlugin(EvaluatorPlugin):
 
 
 def curve_point(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the portal gets of a row; ``default``: top-1 accuracy of the test images after the epoch, in percent."""
-    return {"default": row["top1"], **{key: value for key, value in row.items() if key not in NOT_OF_THE_CURVE}}
+    """What the portal gets of a row; ``default``: top-1 accuracy of the held-out images after the epoch, or of the test
+    images where none are held out, in percent.
+    """
+    return {
+        "default": row.get("validation_top1", row.get("top1")),
+        **{key: value for key, value in row.items() if key not in NOT_OF_THE_CURVE},
+    }

@@ -227,8 +227,18 @@ class PictureSettings(Settings):
         "auto", description="auto: by what lies there"
     )
     limit: int | None = Field(None, ge=2, description="use at most this many training images, a seeded uniform draw")
-    limit_seed: int = Field(0, ge=0)
+    validation: Annotated[float, Field(ge=0, lt=1)] | Literal["own"] = Field(
+        0.0,
+        description="share of the training images that is held out, a seeded uniform draw, or own: the folder val beside "
+        "train and test; the best epoch is chosen by it. 0: none, and the last epoch counts",
+    )
+    limit_seed: int = Field(0, ge=0, description="of limit, test_limit and validation")
     test_limit: int | None = Field(None, ge=1, description="the same for test images")
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is a part that the best epoch is chosen by."""
+        return self.validation != 0
 
 
 MAY_CHANGE_IN_RETRAINING = frozenset({"checkpoint_seconds", "accelerator", "workers"})

@@ -17,15 +17,18 @@ from ..files import atomic_write
 
 FILE, EVENTS = "summary.csv", "tensorboard"
 COLUMNS = {
-    "train_loss": "loss",
-    "train_top1": "accuracy",
-    "eval_loss": "test_loss",
-    "eval_top1": "top1",
-    "eval_top5": "top5",
-    "eval_top1_raw": "top1_raw",
-    "lr": "learning_rate",
+    "train_loss": ("loss",),
+    "train_top1": ("accuracy",),
+    "eval_loss": ("test_loss", "validation_loss"),
+    "eval_top1": ("top1", "validation_top1"),
+    "eval_top5": ("top5", "validation_top5"),
+    "eval_top1_raw": ("top1_raw", "validation_top1_raw"),
+    "lr": ("learning_rate",),
 }
-"""timm's names of what a row of the curve holds; ``top1_raw`` is without the moving average."""
+"""timm's names of what a row of the curve holds: of the test images, or of those that are held out; ``top1_raw`` is
+without the moving average."""
+HELD_OUT = "validation_"
+"""Before the names of a row's numbers that are measured on held-out images, not on the test images."""
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -90,7 +93,8 @@ class Summary:
 
 def columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """One line of the table by timm's names; timm counts epochs from 0."""
-    return {"epoch": int(row["epoch"]) - 1} | {column: row[key] for column, key in COLUMNS.items() if key in row}
+    found = {column: row[key] for column, keys in COLUMNS.items() for key in keys if key in row}
+    return {"epoch": int(row["epoch"]) - 1} | found
 
 
 def table(history: Rows) -> str:

@@ -17,6 +17,7 @@ from ..errors import ConfigError, DataError
 from ..training.memory import named_shortage, shortage
 from .checkpoints import load
 from .settings import PictureSettings
+from .summary import HELD_OUT
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, 3, H, W), normalised, and labels (B,) int64, on one device."""
@@ -137,13 +138,14 @@ def validate(
         "batch_size": batch,
         "device": str(place),
         **scores,
-        "recorded": {key: loaded.metrics.get(name) for key, name in RECORDED.items() if name in loaded.metrics},
+        "recorded": {key: loaded.metrics[name] for key, name in RECORDED.items() if name in loaded.metrics},
         "seconds": time.monotonic() - began,
     }
 
 
 RECORDED = {"loss": "test_loss", "top1": "top1", "top5": "top5"}
-"""Names of the scores in a row of the curve."""
+RECORDED |= {name: name for name in (f"{HELD_OUT}{key}" for key in RECORDED)}
+"""Names of the scores in a row of the curve, of the test images or of those that were held out."""
 
 
 def check_classes(wanted: Sequence[str], found: Sequence[str], checkpoint: str, data: str) -> None:

@@ -33,6 +33,13 @@ Data = Annotated[str, typer.Option(help="Folder or file of labelled images, or d
 Source = Annotated[str, typer.Option(help="auto, digits, folder, cifar10, cifar100, imagenet16_120, svhn or npz.")]
 Limit = Annotated[int | None, typer.Option(help="Use at most so many training images, a seeded draw.")]
 TestLimit = Annotated[int | None, typer.Option(help="The same for test images.")]
+Validation = Annotated[
+    str,
+    typer.Option(
+        help="Share of the training images to hold out, such as 0.1, or own: the folder val beside train and test. The best "
+        "epoch is chosen by it, and the test images are looked at once."
+    ),
+]
 
 
 @app.command()
@@ -52,6 +59,7 @@ def retrain(
     source: Source = "auto",
     limit: Limit = None,
     test_limit: TestLimit = None,
+    validation: Validation = "0",
     threads: Threads = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
     as_json: AsJson = False,
@@ -71,7 +79,7 @@ def retrain(
     request = RetrainRequest(
         architecture=architecture,
         recipe=recipe,
-        data=pictures(data, source, limit, test_limit),
+        data=pictures(data, source, limit, test_limit, validation),
         seed=seed,
         changes=key_values(change),
         space=space,
@@ -97,11 +105,14 @@ def retrain(
         emit(value, as_json, table)
 
 
-def pictures(data: str, source: str, limit: int | None, test_limit: int | None) -> PictureSettings:
+def pictures(
+    data: str, source: str, limit: int | None, test_limit: int | None, validation: str = "0"
+) -> PictureSettings:
     """The settings of the images."""
     from nni_plugins.evaluators.retraining.settings import PictureSettings
 
-    return read(PictureSettings, {"path": data, "source": source, "limit": limit, "test_limit": test_limit}, "data.")
+    limits = {"limit": limit, "test_limit": test_limit}
+    return read(PictureSettings, {"path": data, "source": source, "validation": validation, **limits}, "data.")
 
 
 @app.command("recipes")

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 INSIDE = ("training", "tensorboard")
 """Folders of a run whose files are not listed one by one."""
+FLATTERS = (
+    "The best epoch was chosen on the very images that it is measured on, so it flatters; quote the last one, or hold images "
+    "out: --validation 0.1."
+)
 
 
 class Bar:
@@ -72,7 +76,9 @@ def report(request: RetrainRequest, result: RetrainResult, folder: Path) -> tupl
         "seed": request.seed,
         "epochs": int(result.history[-1]["epoch"]),
         **result.metrics,
+        "epoch": result.epoch,
         "best_epoch": result.best_epoch,
+        "weights": result.weights,
         "network": result.description,
         "folder": str(folder),
         "files": files,
@@ -85,19 +91,23 @@ def report(request: RetrainRequest, result: RetrainResult, folder: Path) -> tupl
     for key in ("parameters", "macs"):
         number = result.metrics.get(key)
         table.add_row({"macs": "multiply-adds"}.get(key, key), "-" if number is None else f"{number:,}")
-    last = (
+    tested = (
         f"{result.top1:.2f} %"
         + ("" if result.top5 is None else f"   top-5 {result.top5:.2f} %")
         + f"   loss {result.loss:.4f}"
     )
-    table.add_row(f"top-1, epoch {value['epochs']}", last)
-    table.add_row(f"top-1, best (epoch {result.best_epoch})", f"{result.best_top1:.2f} %")
+    if result.validated:
+        table.add_row(f"top-1, held out, epoch {result.epoch}", f"{result.best_top1:.2f} %")
+        table.add_row("top-1, tested once", tested)
+    else:
+        table.add_row(f"top-1, epoch {result.epoch}", tested)
+        table.add_row(f"top-1, best test (epoch {result.best_epoch})", f"{result.best_top1:.2f} %")
     for key in ("left_out", "notes"):
         for line in result.description.get(key, []):
             table.add_row(key.replace("_", " "), escape(line))
     table.add_row("folder", escape(str(folder)))
     table.add_row("files", escape(", ".join(files)))
-    lines = ["The best epoch was chosen on the very images that it is measured on, so it flatters; quote the last one."]
+    lines = [] if result.validated else [FLATTERS]
     return value, Group(table, *lines, *map(escape, beside(about)))
 
 

@@ -36,7 +36,7 @@ Recipe = Annotated[str, typer.Option(help="A name that nni-plugins transfer reci
 Checkpoint = Annotated[
     str | None,
     typer.Option(
-        help="Weights of the backbone in timm's format, such as retrain's model_best.pth.tar. [default: those of an "
+        help="Weights of the backbone in timm's format, such as retrain's last.pth.tar. [default: those of an "
         "architecture that is a checkpoint or a retraining, or random ones]"
     ),
 ]

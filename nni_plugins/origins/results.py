@@ -18,8 +18,6 @@ from ..experiment.result import RESULT, SCHEMA_VERSION
 from ..experiment.store import CONFIG, JOBS, read_json, read_settings
 from .rows import Row, Rows
 
-WEIGHTS = "last.pth.tar"
-"""In the folder of a retraining; of its two files the one that nothing was chosen by."""
 NOTHING: dict[str, Any] = {"value": None, "validation": None}
 """Of an architecture that the first evaluation did not take."""
 Meant = tuple[Subject, dict[str, Any]]
@@ -145,8 +143,8 @@ def _rows_of_comparison(content: Mapping[str, Any], file: Path) -> Rows:
 
 # -- runs with one -----------------------------------------------------------------------------------------------------
 def _of_retraining(content: Mapping[str, Any], file: Path, space: str | None, arguments: dict[str, Any]) -> Meant:
-    """In the size that it was trained in, with its weights."""
-    weights = file.parent / WEIGHTS
+    """In the size that it was trained in, with the weights that its result was measured with."""
+    weights = file.parent / Path(content["weights"]).name
     trained = described_subject(content["network"], file, space, arguments, weights if weights.exists() else None)
     return trained, {"kind": "retraining", "file": str(file), "recipe": content["recipe"], "top1": content["top1"]}
 

@@ -140,7 +140,9 @@ class Request(ABC, Generic[R]):
 
     @abstractmethod
     def final_value(self, result: R) -> dict[str, float]:
-        """What the portal shows of a finished trial: ``default``, which nothing was chosen by, and all numbers."""
+        """What the portal shows of a finished trial: all numbers, and ``default``, by which a tuner chooses: of held-out
+        data, if there are any.
+        """
 
 
 def in_trial() -> bool:

@@ -95,10 +95,12 @@ class RetrainRequest(Request["RetrainResult"]):
         return result
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """``default``: top-1 accuracy of the test images after the epoch, in percent."""
+        """See :func:`nni_plugins.evaluators.retraining.plugin.curve_point`."""
         return curve_point(row)
 
     def final_value(self, result: RetrainResult) -> dict[str, float]:
-        """``default``: that of the last epoch, which nothing was chosen by."""
+        """``default``: of the held-out images after the best epoch; where none are held out, of the test images after
+        the last one.
+        """
         numbers = {key: value for key, value in result.metrics.items() if value is not None}
-        return {"default": result.top1, **numbers}
+        return {"default": result.best_top1 if result.validated else result.top1, **numbers}

@@ -109,6 +109,10 @@ class TransferRequest(Request[dict[str, Any]]):
         return {"default": row[METRICS[PACKAGES[self.task]][0]], **row}
 
     def final_value(self, result: dict[str, Any]) -> dict[str, float]:
-        """``default``: the same on the part that is tested at the end."""
+        """``default``: the same after the last evaluation, whether or not another part is tested, whose metrics stand
+        beside it.
+        """
         sizes = {f"{key}_parameters": value for key, value in result["parameters"].items()}
-        return {"default": result["metrics"][result["metric"]], **result["metrics"], **sizes}
+        tested, name = result["metrics"], result["metric"]
+        last = tested if result["tested_on"] == "val" or not result["history"] else result["history"][-1]
+        return {"default": last[name], **tested, **sizes}

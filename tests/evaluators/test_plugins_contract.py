@@ -161,7 +161,7 @@ class TestRetrain(EvaluatorContract):
     }
 
     def plugin(self) -> EvaluatorPlugin:
-        data = {"path": "digits", "limit": 96, "test_limit": 60}
+        data = {"path": "digits", "limit": 96, "test_limit": 60, "validation": 0.25}
         return built("retrain", {"recipe": "digits", "data": data, "changes": self.changes}, SPACE)
 
     def other_values(self) -> Changes:
@@ -172,6 +172,10 @@ class TestRetrain(EvaluatorContract):
         given = self.plugin().settings.model_dump()
         yield {**given, "recipe": "didgits"}
         yield {**given, "changes": {"input.size": 100}}
+
+    def test_it_holds_images_out_only_where_it_is_told_to(self) -> None:
+        settings = {"recipe": "digits", "data": "digits"}
+        assert self.plugin().holds_out and not built("retrain", settings, SPACE).holds_out
 
 
 def needs_openmmlab() -> None:

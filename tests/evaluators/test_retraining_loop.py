@@ -19,11 +19,13 @@ from torch import nn
 
 from nni_plugins.evaluators.errors import ConfigError, TrainingError
 from nni_plugins.evaluators.retraining import batches as pipeline
+from nni_plugins.evaluators.retraining import loop
 from nni_plugins.evaluators.retraining.batches import TrainingBatches, normalisation
 from nni_plugins.evaluators.retraining.evaluator import RetrainResult, TimmRetrain
 from nni_plugins.evaluators.retraining.network import build
-from nni_plugins.evaluators.retraining.pictures import open_pictures
+from nni_plugins.evaluators.retraining.pictures import Pictures, open_pictures
 from nni_plugins.evaluators.retraining.settings import MAY_CHANGE_IN_RETRAINING, PictureSettings, Recipe
+from nni_plugins.evaluators.retraining.validation import validate
 from nni_plugins.evaluators.subjects.resolver import image_subject
 from nni_plugins.testing.training import TrainingContract
 
@@ -85,7 +87,7 @@ def test_what_a_folder_holds(whole: tuple[Path, RetrainResult]) -> None:
     written = json.loads((folder / "result.json").read_text())
     assert (
         written["top1"] == result.top1
-        and written["best_top1"] == result.best_top1
+        and written["best_on_test_top1"] == result.best_top1
         and written["network"]["parameters"] > 0
     )
     assert torch.load(folder / "model_best.pth.tar", weights_only=True)["metric"] == result.best_top1
@@ -125,6 +127,54 @@ def test_interrupted_and_resumed_equals_undisturbed(whole: tuple[Path, RetrainRe
     for name in ("last.pth.tar", "model_best.pth.tar"):
         assert same(weights(tmp_path, name), weights(folder, name))
     assert (tmp_path / "summary.csv").read_text() == (folder / "summary.csv").read_text()
+
+
+def test_the_best_epoch_is_chosen_by_held_out_images_and_tested_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights are those of the file, measured on images that chose nothing; resumed in memory of them."""
+    data = {**job.DATA, "validation": 0.25, "limit_seed": 2}
+    shown: list[tuple[str, int]] = []
+
+    def counted(pictures: Pictures, *arguments: Any, **options: Any) -> Any:
+        shown.append((pictures.name, len(pictures)))
+        return pipeline.test_batches(pictures, *arguments, **options)
+
+    monkeypatch.setattr(loop, "test_batches", counted)
+
+    def train(folder: Path | None, progress: Any = None) -> RetrainResult:
+        loop.EVERY = 0.0
+        return TimmRetrain(data, job.recipe(), space=job.SPACE, folder=folder, progress=progress).train(job.CELL)
+
+    result = train(tmp_path)
+    # the network and its moving average, each epoch; then the chosen one
+    assert shown == [("digits/train, held out", 24)] * 6 + [("digits/test", 60)]
+    names = ("loss", "top1", "top5", "top1_raw")
+    keys = {"epoch", "loss", "accuracy", "learning_rate", *(f"validation_{name}" for name in names)}
+    assert [set(row) for row in result.history] == [keys] * 3
+    best = max(row["validation_top1"] for row in result.history)
+    assert result.best_top1 == best and result.history[result.best_epoch - 1]["validation_top1"] == best
+    assert result.validated and result.epoch == result.best_epoch and result.weights == "model_best.pth.tar"
+    assert result.epoch == 2, "or the weights would be the last ones"
+    settings = PictureSettings(**data)  # type: ignore[arg-type]
+    again = validate(tmp_path / "model_best.pth.tar", settings, device="cpu")
+    assert (again["top1"], again["top5"]) == (result.top1, result.top5) and again["loss"] == pytest.approx(result.loss)
+    assert again["epoch"] == result.epoch and again["recorded"]["validation_top1"] == best
+    assert torch.load(tmp_path / "model_best.pth.tar", weights_only=True)["metric"] == best
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["validation_top1"] == best and written["data"] == {
+        "name": "digits/train", "train": 72, "validation": 24, "test": 60,
+    }  # fmt: skip
+    assert "best_on_test_top1" not in written and "flatter" not in (tmp_path / "README.md").read_text()
+    with pytest.raises(Interrupted):
+        train(tmp_path / "again", At(11))
+    shown.clear()
+    resumed = train(tmp_path / "again")
+    assert resumed.metrics == result.metrics and resumed.history == result.history and len(shown) == 3
+    assert same(weights(tmp_path / "again"), weights(tmp_path)), "the last file has the weights of the last epoch"
+    shown.clear()
+    assert train(tmp_path).metrics == result.metrics and shown == [], "a finished training shows nothing again"
+    assert train(None).metrics == result.metrics
 
 
 def test_killed_and_resumed_equals_undisturbed(whole: tuple[Path, RetrainResult], tmp_path: Path) -> None:

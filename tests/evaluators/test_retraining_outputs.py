@@ -555,9 +555,25 @@ def test_card(digits: Run, tmp_path: Path) -> None:
     assert f"- timm {timm.__version__}" in text and "moving average's" not in text
 
 
+def test_card_of_a_training_with_held_out_images(digits: Run, tmp_path: Path) -> None:
+    """What chose, and what was measured once, stand apart; the code loads what was chosen."""
+
+    def row(epoch: int, top1: float) -> dict[str, float]:
+        return {"epoch": epoch, "validation_top1": top1, "validation_top5": 90.0, "validation_loss": 0.5}
+
+    facts = {"data": {**digits.data, "validation": 1_234}, "tested": {"epoch": 2, "top1": 66.5, "loss": 1.25}}
+    text = card(digits, tmp_path, [row(1, 50.0), row(2, 70.5), row(3, 60.25)], **facts)
+    assert "| held-out images | 1,234 |" in text and "flatter" not in text and "too good a guess" not in text
+    assert "| file, measured on | epoch | top-1 (%) | top-5 (%) | loss (nats) |\n|---|---|---|---|---|" in text
+    assert "| `model_best.pth.tar`, test images | 2 | 66.50 | - | 1.2500 |" in text
+    assert "| `model_best.pth.tar`, held-out images | 2 | 70.50 | 90.00 | 0.5000 |" in text
+    assert "| `last.pth.tar`, held-out images | 3 | 60.25 | 90.00 | 0.5000 |" in text
+    assert text.count("model_best.pth.tar") == 6 and text.count("last.pth.tar") == 1
+
+
 def test_code_of_the_card_runs(digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = card(digits, tmp_path, [digits.row])
-    (tmp_path / checkpoints.BEST).write_bytes(digits.path.read_bytes())
+    (tmp_path / checkpoints.LAST).write_bytes(digits.path.read_bytes())
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 pytest.importorskip("timm")
 pytest.importorskip("sklearn.datasets")  # draws from a global generator when it is first imported
@@ -217,6 +218,63 @@ def test_limits_are_seeded_draws(tmp_path: Path) -> None:
 def test_every_bad_layout_is_explained(make: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         opened(make(tmp_path))
+
+
+def known(pictures: Pictures) -> dict[str, object]:
+    """Their number and checksums, whatever they are called."""
+    return {key: value for key, value in pictures.identity().items() if key != "name"}
+
+
+def test_a_share_is_held_out(tmp_path: Path) -> None:
+    """A draw of its own of what the limit leaves; the test images stay as they are."""
+    whole, held = opened("digits", limit=50), opened("digits", limit=50, validation=0.2)
+    order = generator(0, "validation").permutation(50)
+    assert held.validation is not None and (held.validation.name, len(held.validation)) == (
+        "digits/train, held out",
+        10,
+    )
+    assert known(held.validation) == known(whole.train.subset(np.sort(order[:10])))
+    assert known(held.train) == known(whole.train.subset(np.sort(order[10:]))) and known(held.test) == known(whole.test)
+    assert whole.validation is None and list(whole.parts) == ["train", "test"]
+    other = opened("digits", limit=50, validation=0.2, limit_seed=1).validation
+    assert other is not None and known(other) != known(held.validation)
+    with pytest.raises(DataError, match=r"of 2 images none is left to train on\.\s*Lower data\.validation"):
+        opened("digits", limit=2, validation=0.9)
+    for share in (1, -0.1, "val"):
+        with pytest.raises(ValidationError):
+            PictureSettings(path="digits", validation=share)
+
+
+def test_a_folder_has_a_validation_part_of_its_own(tmp_path: Path) -> None:
+    root = folders(folders(tmp_path / "all", ("train", "test")), ("valid",), each=2)
+    own, without = opened(root, validation="own"), opened(root)
+    assert own.validation is not None and {name: len(part) for name, part in own.parts.items()} == {
+        "train": 6, "validation": 4, "test": 6,
+    }  # fmt: skip
+    assert own.validation.name == "all/validation" and own.validation.image(0).size == (10, 8)
+    assert without.validation is None and known(own.test) == known(without.test), (
+        "unless it is asked for nothing reads it"
+    )
+    share = opened(root, validation=0.5)
+    assert {name: len(part) for name, part in share.parts.items()} == {"train": 3, "validation": 3, "test": 6}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: folders(root, (".",)), r"no folders train, val and test, .*found: cat, dog\."),
+        (folders, r"no folders train, val and test, .*found: train, val\.\s*Hold out a share"),
+        (lambda root: folders(root, ("val", "test")), r"no folders train, val and test, .*found: test, val\."),
+        (npz, r"images of npz have no validation part of their own\.\s*Hold out a share"),
+        (
+            lambda root: folders(folders(root, ("train", "test")), ("val",), ("cow",)),
+            r"train and val have different class folders \(only in train: cat, dog; only in val: cow\)",
+        ),
+    ],
+)
+def test_a_validation_part_that_is_not_there(make: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        opened(make(tmp_path), validation="own")
 
 
 def test_images_without_labels(tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def test_what_does_not_go_with_one(text: str, options: dict[str, Any], message: 
         ({"schema": 1, "strategy": "X", "architectures": [], "settings": {}}, "has schema 1; this version reads 2"),
         ({"schema": 2, "strategy": "X", "architectures": [{}], "settings": {}}, "is damaged: KeyError"),
         ({"statistics": None, "missing": [], "folder": ""}, r"there is no config\.json"),
-        ({"network": {"space": 3}, "recipe": "", "history": []}, "its description is damaged"),
+        ({"network": {"space": 3}, "recipe": "", "history": []}, "is damaged: KeyError 'weights'"),
+        ({"network": {"space": 3}, "recipe": "", "history": [], "weights": "a"}, "its description is damaged"),
         ({"task": "detection", "backbone": {}, "architecture": CELL}, "is damaged: KeyError"),
     ],
 )
@@ -277,11 +278,12 @@ def test_a_damaged_comparison(comparison: Path, tmp_path: Path) -> None:
 def test_a_retraining(tmp_path: Path) -> None:
     described = {"name": "nasbench201", "space": ["nasbench201", SPACE.config()], "timm": None}
     network = {**described, "architecture": SPACE.parse(OTHER).as_dict()}
-    write_json(tmp_path / "result.json", {"network": network, "recipe": "digits", "history": [], "top1": 90.0})
+    measured = {"recipe": "digits", "history": [], "top1": 90.0, "weights": "model_best.pth.tar"}
+    write_json(tmp_path / "result.json", {"network": network, **measured})
     one = origin(str(tmp_path))
     assert one.subject == Subject("nasbench201", SPACE, SPACE.parse(OTHER))
     assert one.about == {"kind": "retraining", "file": str(tmp_path / "result.json"), "recipe": "digits", "top1": 90.0}
-    file = tmp_path / "last.pth.tar"
+    file = tmp_path / "model_best.pth.tar"
     torch.save({"state_dict": {}, "nni_plugins": {"schema": 1, "description": network}}, file)
     assert origin(str(tmp_path)).subject.weights == file == origin(str(file)).subject.weights
     assert origin(str(file)).about == {"kind": "weights", "file": str(file)}
@@ -290,7 +292,7 @@ def test_a_retraining(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is one architecture, but got --rank 2"):
         origin(str(tmp_path), rank=2)
     timms = {"name": "test_resnet", "space": None, "timm": ["test_resnet", {"num_classes": 5, "stem_type": "deep"}]}
-    write_json(tmp_path / "result.json", {"network": timms, "recipe": "digits", "history": [], "top1": 1.0})
+    write_json(tmp_path / "result.json", {"network": timms, **measured})
     file.unlink()
     assert origin(str(tmp_path)).subject == Subject("test_resnet", None, None, {"stem_type": "deep"})
 

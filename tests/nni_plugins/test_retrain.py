@@ -59,7 +59,7 @@ def test_what_it_says_and_leaves(trained: dict[str, Any], place: Path) -> None:
     assert trained["architecture"] == CELL and trained["origin"] == {"kind": "text"} and trained["recipe"] == "digits"
     assert trained["epochs"] == 3 and trained["best_epoch"] in (1, 2, 3) and trained["seed"] == 0
     assert (
-        0 <= trained["top1"] <= trained["best_top1"] <= 100
+        0 <= trained["top1"] <= trained["best_on_test_top1"] <= 100
         and trained["top5"] >= trained["top1"]
         and trained["loss"] > 0
     )
@@ -124,8 +124,8 @@ def test_stopped_and_typed_again(
         "checkpoint_seconds changes no number, so it makes no other folder"
     )
     resumed = run("retrain", *words, "--json").json
-    assert {key: resumed[key] for key in ("top1", "top5", "loss", "best_top1", "best_epoch")} == {
-        key: trained[key] for key in ("top1", "top5", "loss", "best_top1", "best_epoch")
+    assert {key: resumed[key] for key in ("top1", "top5", "loss", "best_on_test_top1", "best_epoch")} == {
+        key: trained[key] for key in ("top1", "top5", "loss", "best_on_test_top1", "best_epoch")
     }
     ours, theirs = (
         torch.load(Path(f) / "last.pth.tar", weights_only=True)["state_dict"] for f in (folder, trained["folder"])
@@ -340,9 +340,9 @@ def test_a_trial_and_the_same_again(
     )
     assert last["default"] == last["top1"] == trained["top1"]
     (final,) = portal.final
-    assert final == {key: trained[key] for key in ("top1", "top5", "loss", "best_top1", "parameters", "macs")} | {
-        "default": trained["top1"]
-    }
+    assert final == {
+        key: trained[key] for key in ("top1", "top5", "loss", "best_on_test_top1", "parameters", "macs")
+    } | {"default": trained["top1"]}
     assert (tmp_path / "out" / "retrain" / "last.pth.tar").exists() and (
         tmp_path / "out" / "reported"
     ).read_text() == "3"
@@ -382,6 +382,25 @@ def test_the_tuners_choices_precede(tmp_path: Path) -> None:
 def test_a_point_of_the_curve() -> None:
     row = {"epoch": 1, "loss": 0.5, "top1": 90.0, "images_per_second": 7.0}
     assert request().curve_point(row) == {"default": 90.0, "epoch": 1, "loss": 0.5, "top1": 90.0}
+
+
+def test_held_out_images_are_what_a_trial_is_chosen_by(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The portal's ``default`` in the curve and at the end; the test images' number stands beside it."""
+    words = ["retrain", CELL, "--space-argument", "nodes=3", "--recipe", "digits", "--set", "epochs=3", *DATA]
+    said = run(*words, "--validation", "0.2", "--output", tmp_path / "run").out
+    value = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert f"top-1, held out, epoch {value['epoch']}" in said and f"{value['validation_top1']:.2f} %" in said
+    assert "top-1, tested once" in said and f"{value['top1']:.2f} %" in said and "flatters" not in said
+    assert origin(str(tmp_path / "run")).subject.weights == tmp_path / "run" / "model_best.pth.tar"
+    portal = Portal(monkeypatch, tmp_path / "out", {})
+    assert run(*words, "--validation", "0.2").status == 0
+    assert [point["default"] for _, point in portal.curve] == [row["validation_top1"] for row in value["history"]]
+    (final,) = portal.final
+    assert final["default"] == final["validation_top1"] == value["validation_top1"] and final["top1"] == value["top1"]
+    answer = run(*words, "--validation", "own")
+    assert answer.status == 2 and "images of digits have no validation part of their own" in answer.err
 
 
 def test_the_example_is_one_that_nni_reads() -> None:

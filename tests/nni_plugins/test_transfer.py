@@ -236,6 +236,10 @@ def test_a_trial(
         {"default": 20.0, "bbox_mAP": 20.0, "bbox_mAP_50": 40.0, "backbone_parameters": 1234, "model_parameters": 5678}
     ]
     assert run(*words).status == 0 and len(curve) == 2 and len(final) == 2
+    result = {"metrics": {"bbox_mAP": 30.0}, "metric": "bbox_mAP", "tested_on": "test", "parameters": {}}
+    asked = TransferRequest(architecture=CELL, recipe="retinanet_small", task="detection", data=None)
+    assert asked.final_value({**result, "history": ROWS}) == {"default": 20.0, "bbox_mAP": 30.0}, "tuners choose by val"
+    assert asked.final_value({**result, "history": []})["default"] == 30.0
     monkeypatch.setattr(reporting, "own_parameters", lambda: {"seed": "5"})
     answer = run(*words)
     assert answer.status == 2 and "seed: must be of type int, but the tuner gave '5'" in answer.err
