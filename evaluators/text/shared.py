@@ -9,6 +9,7 @@ others have no gradient, so nothing decays them either.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -34,7 +35,7 @@ from .loop import DTYPES, TextTraining, device_of, perplexity
 from .settings import TextSettings
 from .shared_settings import SharedTextSettings
 from .streams import Piece, batchify, even_pieces, read_piece
-from .training import Average
+from .training import Average, non_monotone
 
 
 class DrawnPath(nn.Module):
@@ -58,8 +59,43 @@ class DrawnPath(nn.Module):
         return hidden_states(net.body, tokens, state, cell, matrices)
 
 
+def held_out_text(corpus: Corpus, settings: SharedTextSettings) -> torch.Tensor:
+    """(N, ``evaluation_batch``): the validation text, or its first ``evaluation_tokens`` words.
+
+    Raises:
+        ConfigError: it is too short.
+    """
+    words = corpus.valid[: settings.evaluation_tokens]
+    return batchify(words, settings.evaluation_batch, f"{corpus.name}, validation text")
+
+
+@torch.no_grad()
+def nats_of(model: DrawnPath, stream: torch.Tensor, pieces: Sequence[Piece], paths: Indices) -> float:
+    """Mean loss a word in evaluation mode from a state of zeros on, which is carried from piece to piece.
+
+    Args:
+        stream: (N, B) of :func:`batchify`.
+        paths: (P, D), the architecture that reads each of the P ``pieces``.
+    """
+    supernet = model.supernet
+    training, drawn, state = supernet.training, model.path, None
+    model.eval()
+    total = torch.zeros((), dtype=torch.float64, device=stream.device)
+    for piece, model.path in zip(pieces, paths, strict=True):
+        x, y = read_piece(stream, piece)
+        hidden = model.hidden_of(x, state)
+        state = hidden[-1]
+        total += mean_loss(supernet.body, hidden, y).double() * y.numel()
+    supernet.train(training)
+    model.path = drawn
+    return float(total) / (sum(length for _, length in pieces) * stream.shape[1])
+
+
 class SharedTextTraining(TextTraining):
     """One cycle; arguments as of :class:`TextTraining`. What it leaves is in the supernet.
+
+    As soon as weights are averaged (``averaged_epochs``, ``nonmono``), whatever is measured has the averaged ones, and
+    SGD goes on from its own; the cycle leaves the averaged ones.
 
     Epochs count through all cycles in the curve and in what is drawn, but for the pieces' lengths: these are the same
     in all cycles.
@@ -97,18 +133,19 @@ class SharedTextTraining(TextTraining):
     # -- state ---------------------------------------------------------------------------------------------------------
     def _setup(self) -> None:
         super()._setup()
+        self.held_out = held_out_text(self.corpus, self.settings).to(self.device)
         parameters = dict(sorted(self.model.named_parameters()))
         self._prepare_sgd([*parameters.values()])
-        self.average = Average(parameters)
+        self.average, self.averaging = Average(parameters), False
 
     def _extra_state(self) -> State:
-        average = {"means": to_cpu(self.average.means), "count": self.average.count}
+        average = {"means": to_cpu(self.average.means), "count": self.average.count, "on": self.averaging}
         companion = {} if self.companion is None else {"companion": self.companion.state_dict()}
         return {**super()._extra_state(), "average": average, **companion}
 
     def _restore_extra(self, state: State) -> None:
         super()._restore_extra(state)
-        self.average.count = int(state["average"]["count"])
+        self.average.count, self.averaging = int(state["average"]["count"]), bool(state["average"]["on"])
         self.average.means = {name: mean.to(self.device) for name, mean in state["average"]["means"].items()}
         if self.companion is not None:
             self.companion.load_state_dict(state["companion"])
@@ -127,16 +164,21 @@ class SharedTextTraining(TextTraining):
 
     def _begin_epoch(self, epoch: int) -> None:
         super()._begin_epoch(epoch)
-        steps = len(self.pieces)
-        self.paths: Indices = np.asarray(self.draw(epoch, steps), dtype=np.int8)
+        self.paths = self._drawn(epoch, len(self.pieces))
+        if epoch - self.first_epoch >= self.cycle.epochs - self.settings.averaged_epochs:
+            self.averaging = True
+
+    def _drawn(self, epoch: int, steps: int) -> Indices:
+        drawn: Indices = np.asarray(self.draw(epoch, steps), dtype=np.int8)
         wanted = (steps, len(cast(DrawnPath, self.model).supernet.search_space.decisions))
-        if self.paths.shape != wanted:
-            raise ConfigError(f"an epoch draws one architecture a step, {wanted}, but got {self.paths.shape}.")
+        if drawn.shape != wanted:
+            raise ConfigError(f"an epoch draws one architecture a step, {wanted}, but got {drawn.shape}.")
+        return drawn
 
     def _step(self, epoch: int, step: int, piece: Piece) -> None:
         cast(DrawnPath, self.model).path = self.paths[step]
         self._weight_step("shared weights dropout", epoch, step, piece)
-        if epoch - self.first_epoch >= self.cycle.epochs - self.settings.averaged_epochs:
+        if self.averaging:
             self.average.add()
 
     def _forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -146,8 +188,28 @@ class SharedTextTraining(TextTraining):
         return hidden, dropped, mean_loss(model.supernet.body, dropped, y)
 
     def _enrich(self, epoch: int) -> None:
-        if self.companion is not None:
-            self.history[-1] |= self.companion.after_epoch(epoch)
+        with self.average.in_place():
+            if self.settings.nonmono is not None:
+                self._validate(self.settings.nonmono)
+            if self.companion is not None:
+                self.history[-1] |= self.companion.after_epoch(epoch)
+
+    def _validate(self, nonmono: int) -> None:
+        """Add the validation loss to the row of the epoch, and switch where that is due.
+
+        Each piece is read by another architecture, drawn by the first epoch's random numbers: where the draw does not
+        change, as of uniform ones, the same in every epoch, so that its chance moves no loss.
+        """
+        pieces = even_pieces(len(self.held_out), self.settings.bptt, single=True)
+        paths = self._drawn(self.first_epoch, len(pieces))
+        nats = nats_of(cast(DrawnPath, self.model), self.held_out, pieces, paths)
+        self.history[-1] |= {
+            "valid_loss": nats,
+            "valid_perplexity": perplexity(nats),
+            "averaged": float(self.averaging),
+        }
+        earlier = [row["valid_loss"] for row in self.history[:-1]]
+        self.averaging = self.averaging or non_monotone(earlier, nats, nonmono)
 
     def _end_training(self) -> None:
         """The supernet gets the mean weights where there are some."""
@@ -193,8 +255,8 @@ class SharedText:
         )
         self._space = space.with_classes(len(corpus.words))
         self.device = device_of(self.settings.accelerator)
-        name, held_out = f"{corpus.name}, validation text", corpus.valid[: self.settings.evaluation_tokens]
-        self.held_out = batchify(held_out, self.settings.evaluation_batch, name).to(self.device)
+        self.held_out = held_out_text(corpus, self.settings).to(self.device)
+        name = f"{corpus.name}, validation text"
         self.rewarding = batchify(corpus.valid, self.settings.reward_batch, name).to(self.device)
         batchify(corpus.train, self.settings.batch_size, f"{corpus.name}, training text")  # too short: refused now
         self.supernet = self._fresh(0)
@@ -262,25 +324,14 @@ class SharedText:
         """Minus :meth:`reward_perplexities`."""
         return -self.reward_perplexities(indices, step)
 
-    @torch.no_grad()
     def _perplexities(self, indices: Indices, stream: torch.Tensor, pieces: list[Piece]) -> npt.NDArray[np.float64]:
-        training, body, model = self.supernet.training, self.supernet.body, DrawnPath(self.supernet)
-        model.eval()
-        found, words = np.zeros(len(indices)), sum(length for _, length in pieces) * stream.shape[1]
+        found = np.zeros(len(indices))
         for i, path in enumerate(np.asarray(indices, dtype=np.int8)):
-            model.path, state = path, None
-            total = torch.zeros((), dtype=torch.float64, device=stream.device)
-            for piece in pieces:
-                x, y = read_piece(stream, piece)
-                hidden = model.hidden_of(x, state)
-                state = hidden[-1]
-                total += mean_loss(body, hidden, y).double() * y.numel()
-            nats = float(total) / words
+            nats = nats_of(DrawnPath(self.supernet), stream, pieces, np.repeat(path[None], len(pieces), axis=0))
             if not math.isfinite(nats):
                 name = self.space.to_string(self.space.decode(path[None])[0])
                 raise TrainingError(f"{name}: the loss of a word is {nats}.", "Lower learning_rate or gradient_clip.")
             found[i] = perplexity(nats)
-        self.supernet.train(training)
         return found
 
     def _fresh(self, cycle: int) -> RecurrentSupernet:

@@ -14,7 +14,7 @@ class SharedTextSettings(SequenceSettings):
     ``train_search.py``).
 
     The *evaluation* hyper-parameters with which Yu et al. (ICLR 2020, section 5) study shared weights are those of
-    :class:`LanguageModelSettings`: learning rate 20, gradient norm 0.25, 64 sequences, and averaged weights at the end.
+    :class:`LanguageModelSettings`: learning rate 20, gradient norm 0.25, 64 sequences, and averaging by ``nonmono: 5``.
     """
 
     epochs: int = Field(1000, ge=1, description="of a run; a cycle of a search says its own")
@@ -38,6 +38,12 @@ class SharedTextSettings(SequenceSettings):
         0,
         ge=0,
         description="a cycle ends with the mean of the weights after every step of its last so many epochs; 0: no mean",
+    )
+    nonmono: int | None = Field(
+        None,
+        ge=0,
+        description="averaging begins, if not before, when the validation loss is above its minimum over all but the last so many epochs of the "
+        "cycle, each piece read by an architecture drawn as in training; null: never",
     )
     evaluation_batch: int = Field(
         64, ge=1, description="sequences of the validation text; its last words, too few for a step, are left out"

@@ -21,6 +21,8 @@ from nni_plugins.evaluators.text.fused import hidden_states, mean_loss
 from nni_plugins.evaluators.text.loop import mean_nats
 from nni_plugins.evaluators.text.shared import DrawnPath, SharedText, SharedTextTraining
 from nni_plugins.evaluators.text.shared_settings import SharedTextSettings
+from nni_plugins.evaluators.text.streams import even_pieces, read_piece
+from nni_plugins.evaluators.text.training import non_monotone
 from nni_plugins.evaluators.training.settings import MAY_CHANGE
 from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.recurrent import RecurrentCell
@@ -183,6 +185,52 @@ def test_a_mean_of_weights_ends_the_cycle() -> None:
         assert torch.allclose(mean, (ends[0][name] + ends[1][name]) / 2, rtol=1e-12), name
 
 
+def test_averaging_begins_when_the_validation_loss_is_not_monotone() -> None:
+    """The trigger of stand-alone trainings, on a text whose pieces are read by architectures as they are drawn; then the
+    averaged weights are what is measured, and what is left.
+    """
+
+    class Watching(Counter):
+        def __init__(self, one: SharedText) -> None:
+            super().__init__(one)
+            self.seen: list[dict[str, torch.Tensor]] = []
+
+        def after_epoch(self, epoch: int) -> dict[str, float]:
+            self.seen.append(weights(self.one))
+            return {}
+
+    one = shared(batch_size=32, learning_rate=20.0, nonmono=1)  # one piece, so one step, an epoch
+    watching, epochs = Watching(one), 8
+    rows = one.train(draw, Cycle(epochs=epochs), watching)
+    losses = [row["valid_loss"] for row in rows]
+    due = [e for e in range(epochs) if non_monotone(losses[:e], losses[e], 1)]
+    assert due and 2 <= due[0] < epochs - 2, "the text and the rate are such that it is neither at once nor never"
+    begun = due[0] + 1
+    assert [row["averaged"] for row in rows] == [0.0] * begun + [1.0] * (epochs - begun)
+    assert [row["valid_perplexity"] for row in rows] == [pytest.approx(math.exp(loss)) for loss in losses]
+    own = []
+    for number in range(begun, epochs):
+        plain = shared(batch_size=32, learning_rate=20.0)
+        plain.train(draw, Cycle(epochs=number + 1))
+        own.append(weights(plain))
+    for name, last in weights(one).items():
+        assert torch.allclose(last, torch.stack([w[name] for w in own]).mean(0), rtol=1e-12), name
+    assert same(weights(one), watching.seen[-1]) and not same(weights(one), own[-1])
+    body, model = one.supernet.body, DrawnPath(one.supernet)
+    pieces = even_pieces(len(one.held_out), 8, single=True)
+    model.eval()
+    total, state = 0.0, None
+    with torch.no_grad():
+        for piece, model.path in zip(
+            pieces, draw(0, len(pieces)), strict=True
+        ):  # the first epoch's draw, in every epoch
+            x, y = read_piece(one.held_out, piece)
+            hidden = model.hidden_of(x, state)
+            state = hidden[-1]
+            total += float(F.cross_entropy(body.logits(hidden).flatten(0, 1), y.flatten(), reduction="sum"))
+    assert losses[-1] == pytest.approx(total / (one.held_out.numel() - 3), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("sharing", "moved"), [("node", {"1", "2"}), ("edge", {"1_0", "2_1"}), ("edge_op", {"1_0_relu", "2_1_sigmoid"})]
 )
@@ -223,6 +271,7 @@ class TestSharedText(TrainingContract):
 
     def settings(self) -> SharedTextSettings:
         changes = {"bptt": 20, "schedule": "cosine", "averaged_epochs": 1, "dropout": 0.5, "length_deviation": 1.5}
+        changes["nonmono"] = 0
         return SharedTextSettings(**{**SMALL, **changes, "accelerator": "cpu", "checkpoint_seconds": 0})
 
     def run(self, settings: Any, seed: int, folder: Path | None, report: Any) -> dict[str, Any]:

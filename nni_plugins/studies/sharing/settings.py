@@ -24,9 +24,8 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
 class EvaluationHyperparameters(SharedTextSettings):
-    """Shared weights trained as the paper trains them: with the hyper-parameters of stand-alone training, but no
-    averaging unless it is asked for. (The paper reports the same outcome with those of the search phase, which are
-    :class:`SharedTextSettings`'.)"""
+    """Shared weights trained as the paper trains them: with the hyper-parameters of stand-alone training. (The paper
+    reports the same outcome with those of the search phase, which are :class:`SharedTextSettings`'.)"""
 
     batch_size: int = Field(64, ge=2, description="sequences that are read side by side")
     learning_rate: float = Field(
@@ -38,6 +37,12 @@ class EvaluationHyperparameters(SharedTextSettings):
     weight_decay: float = Field(8e-7, ge=0)
     length_deviation: float = Field(5.0, ge=0, description="standard deviation of the pieces' lengths, in words")
     dropoute: float = Field(0.1, ge=0, lt=1, description="of whole words of the vocabulary")
+    nonmono: int | None = Field(
+        5,
+        ge=0,
+        description="averaging begins when the validation loss is above its minimum over all but the last so many epochs, "
+        "each piece read by an architecture drawn as in training; null: never",
+    )
 
 
 class SharingAnalysis(Settings):
