@@ -16,6 +16,7 @@ from nni_plugins.strategies.base import refused
 
 from ..experiment.file import load_yaml, objective_problems, read_experiment, resolve_paths
 from ..experiment.kinds import load_experiment
+from ..experiment.names import REAL_BEST
 from ..experiment.store import CONFIG, read_settings
 from ..studies.compare.experiment import CompareExperiment, owner
 from ..studies.compare.settings import RANDOM
@@ -91,7 +92,7 @@ def _run(
     from .progress import Bars
 
     settings = experiment.settings
-    names = (*settings.policies, RANDOM, *settings.baselines)
+    names = (*settings.policies, RANDOM, *settings.baselines, *[REAL_BEST] * bool(settings.real_best))
     unknown = [name for name in only if name not in names]
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: no such policy; {closest(unknown[0], names)}")
@@ -122,9 +123,13 @@ def _lines(result: Mapping[str, Any]) -> list[RenderableType]:
             table.add_row(escape(policy), str(row["n"]), *(f"{row[key]:.3f}" for key in ("mean", "std", "best")))
         for one in statistics["baselines"]:
             table.add_row(escape(one["name"]), "", f"{one['value']:.3f}", "", "")
+        real = statistics["real_best"]
+        if real is not None:
+            table.add_row(REAL_BEST, str(real["n"]), *(f"{real[key]:.3f}" for key in ("mean", "std", "best")))
         lines.append(table)
         lines += [escape(difference["sentence"]) for difference in statistics["differences"]]
         lines += [escape(sentence) for sentence in statistics["standing_sentences"]]
+        lines += [] if real is None else [escape(real["sentence"])]
         lines += [f"[yellow]warning:[/] {escape(warning)}" for warning in statistics["warnings"]]
     lines.append(f"measured: {result['measured']} networks; taken over from equal ones: {result['reused']}")
     if result["missing"]:

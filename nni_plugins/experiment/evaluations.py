@@ -25,9 +25,9 @@ from nni_plugins.strategies.limits import Limits
 
 from .base import ExperimentSettings
 from .jobs import Job, Value
-from .names import NAME, one_line
+from .names import EVERY, NAME, one_line
 
-RESERVED = ("search", "found", "random", "all")
+RESERVED = ("search", "found", "random", "all", EVERY)
 """Names that stand on the portal's axes already."""
 
 
@@ -269,9 +269,14 @@ class Evaluations:
 
     def identity(self, job: Job) -> dict[str, Any]:
         """All that an evaluation's value depends on; who chose the architecture is not among it."""
-        one, network = self.settings.evaluations[job.phase], self.network(job)
+        network = self.network(job)
         what = {"network": network} if isinstance(network, str) else {"choices": network.as_dict()}
-        return {"space": self.settings.space, **self.evaluators[job.phase].identity(), "seed": one.seed, **what}
+        seed = self._training_seed(job)
+        return {"space": self.settings.space, **self.evaluators[job.phase].identity(), "seed": seed, **what}
+
+    def _training_seed(self, job: Job) -> int:
+        """The evaluation's, whoever chose the architecture; of trainings of all architectures their own."""
+        return job.seed if job.source == EVERY else self.settings.evaluations[job.phase].seed
 
     def network(self, job: Job) -> Network:
         """What a job evaluates."""
@@ -284,8 +289,8 @@ class Evaluations:
         with ``value``, which is reported, ``validation`` and the curve. Without a validation ``default`` is the value.
         """
         started = time.monotonic()
-        one = self.settings.evaluations[job.phase]
-        measured = self.evaluators[job.phase].evaluate(self.network(job), one.seed, folder, report)
+        seed = self._training_seed(job)
+        measured = self.evaluators[job.phase].evaluate(self.network(job), seed, folder, report)
         numbers = {**measured.metrics, **measured.cost}
         return {
             "default": measured.value if measured.validation is None else measured.validation,

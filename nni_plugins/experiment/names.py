@@ -10,6 +10,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 """Of evaluations: they stand on the portal's axes and in file names."""
 LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")
 """Of policies: files are named after them."""
+REAL_BEST, EVERY = "real-best", "every"
+"""Of trainings of all architectures of a space: whose they are, and where their architectures come from."""
 RUN = "#"
 """Stands between a policy's name and the number of one of its runs; in no name that a person may give."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,27 @@ class Size(EvaluatorPlugin):
         return -self.evaluate(architecture, seed, folder, None).value
 
 
+class Noisy(Size):
+    """The same with noise of the seed, which differs between what is reported and what is held out."""
+
+    name = "noisy"
+
+    @property
+    def holds_out(self) -> bool:
+        return True
+
+    def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
+        measured = super().evaluate(network, seed, folder, report)
+        noise = generator(seed, "noise", int(measured.value)).normal(size=2) * 20
+        return replace(measured, value=measured.value + noise[0], validation=measured.value + noise[1])
+
+
 @pytest.fixture(scope="module", autouse=True)
 def plugins() -> Iterator[None]:
     """Those above are registered, as if their package were installed."""
     given = {
         "strategies": {"bestoffew": "BestOfFew", "firstones": "FirstOnes"},
-        "evaluators": {"size": "Size"},
+        "evaluators": {"size": "Size", "noisy": "Noisy"},
     }
     with pytest.MonkeyPatch.context() as patch:
         for kind, entries in given.items():

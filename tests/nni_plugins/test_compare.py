@@ -33,6 +33,7 @@ from nni_plugins.studies.compare.result import comparison_of
 from .comparing import FEW, FIRST, MORE, SIZE, TABLE, arguments, comparison, finish, rows_of, stable
 from .comparing import no_pictures as no_pictures
 from .comparing import plugins as plugins
+from .small import Cli
 
 WIDE: dict[str, Any] = {"seeds": [0, 1, 2], "per_search": 3, "baselines": ["largest_parameters"]}
 
@@ -71,6 +72,55 @@ def test_random_draws_and_baselines_meet_the_limits(connected: bool) -> None:
     little = comparison(connected=True, limits={"max_parameters": 1}).settings
     with pytest.raises(ConfigError, match="gave only 0 connected architectures within the limits"):
         random_architectures(little, 0)
+
+
+# -- the best of all ---------------------------------------------------------------------------------------------------
+def test_the_real_best_has_the_best_mean_validation_over_its_own_trainings(
+    tmp_path: Path, run: Cli, no_pictures: None
+) -> None:
+    """Every architecture with every training seed by the first evaluation; the value that is shown chose nothing."""
+    noisy, seeds = {"evaluator": "noisy"}, [5, 6, 7]
+    given = {"evaluations": {"noisy": noisy, "size": SIZE}, "real_best": seeds, "limits": {"max_parameters": 220_000}}
+    whole = comparison(**given)
+    jobs = [job for job in whole.first_jobs() if job.source == "every"]
+    space, judge = whole.settings.search_space, whole.evaluators["noisy"]
+    rows = space.enumerate()
+    forms = {space.canonical(a) for a in space.decode(rows[whole.settings.limits.mask(space, rows)])}
+    assert Counter(job.seed for job in jobs) == dict.fromkeys(seeds, len(forms)) and 20 < len(forms) < 116
+    assert {job.phase for job in jobs} == {"noisy"} and whole.trials == 2 * 2 + 4 * 2 + 2 * 2 + len(jobs)
+    assert len({json.dumps(whole.identity(job), sort_keys=True) for job in jobs}) == len(jobs)
+    axes = whole.axes()
+    assert all(value in axes[name]["_value"] for name, value in whole.parameters(jobs[0]).items())
+    measured: dict[str, list[Any]] = {}
+    for job in jobs:
+        assert job.choices is not None
+        architecture = space.architecture(job.choices)
+        measured.setdefault(space.to_string(architecture), []).append(
+            judge.evaluate(architecture, job.seed, None, None)
+        )
+    means = {label: np.mean([one.validation for one in several]) for label, several in measured.items()}
+    best = min(means, key=lambda label: means[label])
+    values = [one.value for one in measured[best]]
+    result = run_experiment(whole, tmp_path / "run")
+    real = result["statistics"]["noisy"]["real_best"]
+    assert (real["label"], real["trained"], real["n"]) == (best, len(forms), 3)
+    assert real["mean"] == pytest.approx(np.mean(values)) and real["std"] == pytest.approx(np.std(values, ddof=1))
+    assert result["statistics"]["size"]["real_best"] is None, "of the first evaluation only"
+    report = (tmp_path / "run" / "report" / "noisy" / "report.md").read_text()
+    d = len(report.split("| real best | 3 | ")[1].split(" ")[0].partition(".")[2])
+    assert (
+        f"| real best | 3 | {np.mean(values):.{d}f} ± {np.std(values, ddof=1):.{d}f} | {min(values):.{d}f} |" in report
+    )
+    assert f"Of all {len(forms)} architectures, each trained with 3 seeds, {best} has the best mean" in real["sentence"]
+    assert real["sentence"].partition(best)[2] in report, "beside the table"
+    single = [row for row in rows_of(tmp_path / "run", "noisy") if row["policy"] == "real-best"]
+    assert [(row["seed"], float(row["value"])) for row in single] == list(zip("567", values, strict=True))
+    read = read_comparison(tmp_path / "run" / "report" / "noisy" / "comparison.json")
+    assert read.real_best is not None and [one.value for one in read.real_best.runs] == values
+    assert origin(str(tmp_path / "run")).about["group"] in ("more", "few"), "what was found, not what was enumerated"
+    (tmp_path / "x.yml").write_text(json.dumps(arguments(**given)))
+    shown = run("compare", tmp_path / "x.yml", "--output", tmp_path / "run", "--only", "real-best").out
+    assert "real-best" in shown and "each trained with 3 seeds" in shown
 
 
 # -- a whole comparison ------------------------------------------------------------------------------------------------

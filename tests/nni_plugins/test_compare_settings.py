@@ -74,6 +74,15 @@ TRAINED: dict[str, Any] = {"evaluator": "stand_alone", "data": {"source": "digit
             "evaluations.x: network: chanels: no such argument of the space; did you mean 'channels'",
         ),
         ({"space": {"name": "nasbench21"}}, "did you mean 'nasbench201'"),
+        ({"real_best": [1]}, "real_best: must be none, or at least two distinct seeds"),
+        ({"real_best": [1, 1]}, "real_best: must be none, or at least two distinct seeds"),
+        ({"real_best": [0, -1]}, "real_best: must be none, or at least two distinct seeds that are not negative"),
+        (
+            {"real_best": [0, 1], "space": {"name": "nasbench201"}},
+            "at most 1,000 architectures can all be trained, but",
+        ),
+        ({"real_best": [0, 1], "evaluations": {"size": SIZE}}, "evaluations.size holds none out"),
+        ({"policies": {"real-best": FEW}}, "policies.real-best: what real_best trains is called so"),
         (
             {"limits": {"max_parameters": 1}, "baselines": ["largest_parameters"]},
             "baselines: largest_parameters: no arch",

@@ -10,7 +10,7 @@ __getattr__, __dir__ = lazy(
         "analysis": ["Analysis", "analyse"],
         "difference": ["Difference", "Verdict"],
         "figures": ["curve_figure", "difference_figure", "distribution_figure"],
-        "record": ["Baseline", "Comparison", "Run", "read_comparison"],
+        "record": ["Baseline", "Comparison", "RealBest", "Run", "read_comparison"],
         "report": ["write_report"],
         "sentences": ["sentence"],
         "single_networks": ["Stability", "stability"],

@@ -24,7 +24,7 @@ from ...statistics.differences import (
 )
 from .difference import Difference
 from .record import Comparison, Run
-from .sentences import budget_warnings, seed_warnings, sentence
+from .sentences import budget_warnings, real_best_sentence, seed_warnings, sentence
 from .standings import Standing, standing_sentences, standings
 
 
@@ -34,7 +34,8 @@ class Analysis:
 
     ``summaries`` has all policies, the baseline last; ``differences`` those to the baseline, then those to each of
     ``comparison.also``; ``sentences`` one a difference; ``standings`` are those against the single networks, and
-    ``standing_sentences`` one a policy.
+    ``standing_sentences`` one a policy. ``real_best``: of the values of ``comparison.real_best``, and
+    ``real_best_sentence``: how far the policies are from it.
     """
 
     comparison: Comparison
@@ -46,6 +47,8 @@ class Analysis:
     standing_sentences: tuple[str, ...]
     warnings: tuple[str, ...]
     decimals: int
+    real_best: Summary | None = None
+    real_best_sentence: str = ""
 
     def against(self, baseline: str) -> tuple[Difference, ...]:
         """The differences to one of the policies that others are compared with."""
@@ -86,7 +89,10 @@ def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resampl
         corrected = zip(raw, holm([d.p for d in raw]), strict=True)
         differences += tuple(_judged(replace(d, p_holm=p, comparisons=len(raw))) for d, p in corrected)
     decimals = shown_decimals(summaries)
-    stand = standings(comparison)
+    stand, real = standings(comparison), comparison.real_best
+    best = None
+    if real is not None:
+        best = summary([run.value for run in real.runs], comparison.larger_is_better, seed, resamples)
     return Analysis(
         comparison,
         paired,
@@ -97,6 +103,10 @@ def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resampl
         standing_sentences=standing_sentences(stand, comparison.unit, decimals),
         warnings=(*seed_warnings(groups), *budget_warnings(groups, baseline)),
         decimals=decimals,
+        real_best=best,
+        real_best_sentence=""
+        if real is None or best is None
+        else real_best_sentence(real, best, summaries, comparison, decimals),
     )
 
 

@@ -70,12 +70,14 @@ def _rows(ax: Axes, names: Sequence[str]) -> None:
 
 def distribution_figure(analysis: Analysis) -> Figure:
     """A row a policy: a dot a seed, the box from quartile to quartile with the median, and below it the mean with its
-    95 % t interval. A line through all rows stands for a baseline.
+    95 % t interval. A line through all rows stands for a baseline, or for the mean of the real best.
 
     The axis spans what seeds and baselines span and a little more: the interval of two or three seeds may leave it.
     """
     comparison = analysis.comparison
-    figure, (ax,) = _figure(0.9 + 0.62 * len(comparison.policies) + 0.25 * bool(comparison.baselines))
+    lines = [(one.name, one.value) for one in comparison.baselines]
+    lines += [] if analysis.real_best is None else [("real best", analysis.real_best.mean)]
+    figure, (ax,) = _figure(0.9 + 0.62 * len(comparison.policies) + 0.25 * bool(lines))
     for y, (policy, (colour, marker)) in enumerate(looks(comparison).items()):
         x = np.array([run.value for run in comparison.first_choices(policy)])
         shift = generator(y, "comparison jitter").uniform(-0.11, 0.11, size=len(x)) - 0.12
@@ -98,16 +100,16 @@ def distribution_figure(analysis: Analysis) -> Figure:
             capsize=3,
             linewidth=1.6,
         )
-    for i, one in enumerate(comparison.baselines):
-        ax.axvline(one.value, color=INK, linewidth=1.1, linestyle=DASHES[i % len(DASHES)], label=one.name, zorder=1)
-    values = [run.value for run in comparison.runs if run.rank == 0] + [one.value for one in comparison.baselines]
+    for i, (name, value) in enumerate(lines):
+        ax.axvline(value, color=INK, linewidth=1.1, linestyle=DASHES[i % len(DASHES)], label=name, zorder=1)
+    values = [run.value for run in comparison.runs if run.rank == 0] + [value for _, value in lines]
     room = 0.12 * (max(values) - min(values)) or 1.0
     ax.set_xlim(min(values) - room, max(values) + room)
     _rows(ax, comparison.policies)
     better = "larger is better" if comparison.larger_is_better else "smaller is better"
     ax.set_xlabel(f"{named(comparison.metric, comparison.unit)}, {better}", fontsize=9, color=INK)
-    if comparison.baselines:
-        figure.legend(loc="outside lower center", ncols=min(4, len(comparison.baselines)), fontsize=9, frameon=False)
+    if lines:
+        figure.legend(loc="outside lower center", ncols=min(4, len(lines)), fontsize=9, frameon=False)
     return figure
 
 

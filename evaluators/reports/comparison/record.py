@@ -58,14 +58,33 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class RealBest:
+    """The architecture that is best when all ``trained`` ones of a space are trained alone with several seeds, by its own
+    average on held-out data (Yu et al., ICLR 2020: REAL BEST, the optimum that policies could reach).
+
+    ``runs``: one a training seed, all of the same architecture.
+    """
+
+    runs: tuple[Run, ...]
+    trained: int
+
+    @property
+    def label(self) -> str:
+        """Of the architecture."""
+        return self.runs[0].label
+
+
+@dataclass(frozen=True)
 class Comparison:
     """``metric``: what ``Run.value`` is; ``unit``: of it, "" if none; ``baseline``: the policy that the others are
     compared with, usually the one that draws at random; ``setting``: what was run; ``baselines``: single networks that
-    are shown beside the policies; ``also``: more policies that all others are compared with.
+    are shown beside the policies; ``also``: more policies that all others are compared with; ``real_best``: what they
+    could have found, if it is known.
 
     Raises:
         ConfigError: no such policy, a policy with fewer than two seeds, values that are not finite, two runs of one
-            (policy, seed, rank), or two policies or baselines of one name.
+            (policy, seed, rank), two policies or baselines of one name, or a real best with fewer than two runs or with
+            runs of several architectures.
     """
 
     title: str
@@ -77,6 +96,7 @@ class Comparison:
     setting: dict[str, Any] = field(default_factory=dict)
     baselines: tuple[Baseline, ...] = ()
     also: tuple[str, ...] = ()
+    real_best: RealBest | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "also", tuple(self.also))
@@ -102,10 +122,12 @@ class Comparison:
         """Plain dictionaries and lists, for ``json.dumps``."""
         value = {
             "schema_version": SCHEMA_VERSION,
-            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("runs", "baselines")},
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("runs", "baselines", "real_best")},
         }
         runs, baselines = [_nulls(asdict(run)) for run in self.runs], [asdict(one) for one in self.baselines]
-        return {**value, "runs": runs, "baselines": baselines}
+        real = self.real_best
+        best = None if real is None else {"runs": [_nulls(asdict(run)) for run in real.runs], "trained": real.trained}
+        return {**value, "runs": runs, "baselines": baselines, "real_best": best}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Comparison:
@@ -121,9 +143,9 @@ class Comparison:
                 "Read it with the version that wrote it.",
             )
         given = {name: entry for name, entry in value.items() if name != "schema_version"}
-        _check_names("comparison", given, cls, optional={"setting", "baselines", "also"})
+        _check_names("comparison", given, cls, optional={"setting", "baselines", "also", "real_best"})
         given |= {"runs": _listed_in(given, "runs", _run), "baselines": _listed_in(given, "baselines", _baseline)}
-        return cls(**given)
+        return cls(**{**given, "real_best": _real_best(given.get("real_best"))})
 
 
 def read_comparison(path: Path) -> Comparison:
@@ -167,6 +189,10 @@ def _problems(comparison: Comparison) -> list[str]:
     twice = [key for key, count in Counter((r.policy, r.seed, r.rank) for r in runs).items() if count > 1]
     if twice:
         problems.append(f"more than one run of (policy, seed, rank): {_listed(twice)}")
+    if comparison.real_best is not None and (
+        len(comparison.real_best.runs) < 2 or len({run.label for run in comparison.real_best.runs}) > 1
+    ):
+        problems.append("the real best needs at least 2 runs of one architecture")
     names += [one.name for one in comparison.baselines]
     if len(set(names)) < len(names):
         problems.append(f"every policy and baseline needs a name of its own, but got {', '.join(names)}")
@@ -186,6 +212,9 @@ def _numbers(comparison: Comparison) -> Iterable[tuple[str, float]]:
     for one in comparison.baselines:
         for name, number in (("value", one.value), *one.measures.items()):
             yield f"{one.name} {name}", number
+    for run in comparison.real_best.runs if comparison.real_best is not None else ():
+        for name, number in (("value", run.value), *run.measures.items()):
+            yield f"real best seed {run.seed} {name}", number
 
 
 def _listed(entries: list[Any], most: int = 4) -> str:
@@ -235,6 +264,18 @@ def _baseline(value: Any) -> Baseline:
         return Baseline(str(value["name"]), str(value["label"]), float(value["value"]), measures)
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"a baseline that cannot be read: {error}; got {shown(dict(value))}.") from None
+
+
+def _real_best(value: Any) -> RealBest | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"real_best must be a mapping, but got {shown(value)}.")
+    _check_names("real_best", value, RealBest, optional=set())
+    try:
+        return RealBest(_listed_in(value, "runs", _run), int(value["trained"]))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"real_best cannot be read: {error}.") from None
 
 
 def _number(value: Any) -> float:

@@ -67,9 +67,12 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
 
 
 def runs_csv(comparison: Comparison) -> str:
-    """A row a run, the baseline's last, then the baselines; costs as ``cost_<name>``, the choices as JSON."""
+    """A row a run, the baseline's last, then those of the real best, then the baselines; costs as ``cost_<name>``, the
+    choices as JSON.
+    """
     order = {policy: i for i, policy in enumerate(comparison.policies)}
     runs = sorted(comparison.runs, key=lambda run: (order[run.policy], run.seed, run.rank))
+    runs += comparison.real_best.runs if comparison.real_best is not None else ()
     measures = _names([run.measures for run in runs] + [one.measures for one in comparison.baselines])
     costs = _names([run.cost for run in runs])
     rows: list[dict[str, Any]] = [
@@ -110,9 +113,17 @@ def statistics(analysis: Analysis) -> dict[str, Any]:
         "baselines": [asdict(one) for one in analysis.comparison.baselines],
         "standings": [asdict(one) for one in analysis.standings],
         "standing_sentences": list(analysis.standing_sentences),
+        "real_best": _real_best(analysis),
         "warnings": list(analysis.warnings),
     }
     return dict(_nulls(value))
+
+
+def _real_best(analysis: Analysis) -> dict[str, Any] | None:
+    real, found = analysis.comparison.real_best, analysis.real_best
+    if real is None or found is None:
+        return None
+    return {**asdict(found), "label": real.label, "trained": real.trained, "sentence": analysis.real_best_sentence}
 
 
 def _nulls(value: Any) -> Any:

@@ -18,6 +18,8 @@ from .record import Comparison, Run
 from .sentences import p_text
 from .single_networks import Stability, pooled, stability
 
+REAL_BEST = "real best"
+"""The row of the architecture that is the best of all."""
 RANDOM = "random"
 """The policy that draws at random."""
 QUALITY = ("valid", "test", "accuracy", "perplexity", "loss", "error", "iou")
@@ -69,6 +71,7 @@ def document(analysis: Analysis, pictures: Collection[str]) -> list[Block]:
         Heading("Results"),
         results_table(analysis),
         spread_table(analysis),
+        *_real_best(analysis),
         *_pictures(["distribution.svg"], pictures),
         *_baselines(analysis),
     ]
@@ -132,6 +135,11 @@ def _pictures(names: Sequence[str], there: Collection[str]) -> list[Block]:
     return [Picture(name, _words(name.removesuffix(".svg")), CAPTIONS[name]) for name in names if name in there]
 
 
+def _real_best(analysis: Analysis) -> list[Block]:
+    """What the row of the real best is."""
+    return [Paragraph(analysis.real_best_sentence)] if analysis.real_best_sentence else []
+
+
 def _baselines(analysis: Analysis) -> list[Block]:
     """Single networks beside the policies: is what they choose better than the largest network of its size?"""
     if not analysis.standings:
@@ -158,8 +166,8 @@ def baselines_table(analysis: Analysis) -> Table:
 
 
 def results_table(analysis: Analysis) -> Table:
-    """As the paper's table 1: mean ± deviation of the metric and of other measures of quality, then both of the run
-    with the best metric.
+    """As the paper's tables 1 and 2: mean ± deviation of the metric and of other measures of quality, then both of the
+    run with the best metric; the last row is the real best, whose seeds are those of its trainings.
     """
     comparison, d = analysis.comparison, analysis.decimals
     others = [name for name in _measures(comparison) if _is_quality(name) and not _is_metric(comparison, name)]
@@ -170,9 +178,12 @@ def results_table(analysis: Analysis) -> Table:
         *(f"mean {_words(n)}" for n in others),
     ]
     header += [f"best {comparison.metric}", *(f"its {_words(n)}" for n in others)]
-    rows = []
-    for policy, found in analysis.summaries.items():
-        runs = comparison.first_choices(policy)
+    rows, shown = [], {policy: comparison.first_choices(policy) for policy in comparison.policies}
+    summaries = dict(analysis.summaries)
+    if comparison.real_best is not None and analysis.real_best is not None:
+        shown[REAL_BEST], summaries[REAL_BEST] = comparison.real_best.runs, analysis.real_best
+    for policy, found in summaries.items():
+        runs = shown[policy]
         best = (max if comparison.larger_is_better else min)(runs, key=lambda run: run.value)
         row = [
             policy,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ...statistics.differences import LEVEL
+from ...statistics.differences import LEVEL, Summary
 from .difference import Difference
-from .record import Run
+from .record import Comparison, RealBest, Run
 
 FEW = 5
 """Fewer seeds than that are warned of."""
@@ -92,6 +92,24 @@ def _verdict(d: Difference, unit: str, decimals: int) -> str:
         )
     found = amount(d.t_test.detectable, unit, decimals)
     return f"the evidence does not separate them; a true difference of {found} would be found four times in five"
+
+
+def real_best_sentence(
+    real: RealBest, best: Summary, summaries: Mapping[str, Summary], comparison: Comparison, decimals: int
+) -> str:
+    """Which architecture is the best of all, and how far the mean of each policy is from it; nothing is tested, for it
+    was chosen.
+    """
+    gaps = {policy: found.mean - best.mean for policy, found in summaries.items()}
+    said = [
+        f"{policy} {amount(abs(gap), comparison.unit, decimals)} {'better' if (gap > 0) == comparison.larger_is_better else 'worse'}"
+        for policy, gap in gaps.items()
+    ]
+    mean = f"{best.mean:.{decimals}f} ± {best.std:.{decimals}f} {comparison.unit}".rstrip()
+    return (
+        f"Of all {real.trained:,} architectures, each trained with {best.n} seeds, {real.label} has the best mean on held-out data; "
+        f"its {comparison.metric} is {mean}. On average the policies are: {', '.join(said)}."
+    )
 
 
 def seed_warnings(groups: Mapping[str, Sequence[Run]]) -> list[str]:

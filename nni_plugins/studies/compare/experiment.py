@@ -19,7 +19,7 @@ from nni_plugins.strategies.base import refused
 from ...experiment.base import WHOLE_SPACE, Axes, Experiment, choice
 from ...experiment.evaluations import Evaluations, evaluation_paths
 from ...experiment.jobs import Job, Plan, Value
-from ...experiment.names import RUN, one_line
+from ...experiment.names import EVERY, REAL_BEST, RUN, one_line
 from ...experiment.search import decision_axes
 from ...experiment.search_settings import SearchSettings
 from ...experiment.searching import require_found, run_search, search_identity
@@ -77,6 +77,24 @@ class CompareExperiment(Experiment):
             random = [(architecture.as_dict(), None) for architecture in drawn]
             yield from self.evaluations.jobs("random", seed, random, RANDOM)
         yield from self.evaluations.baseline_jobs()
+        yield from self._jobs_of_every()
+
+    def _jobs_of_every(self) -> Iterable[Job]:
+        """Every architecture by the first evaluation, with each of the training seeds of ``real_best``."""
+        first = next(iter(self.settings.evaluations))
+        for seed in self.settings.real_best:
+            for rank, architecture in enumerate(self.every, start=1):
+                name, choices = f"{first}-{EVERY}-{seed}-{rank}", architecture.as_dict()
+                yield Job(name, first, seed, EVERY, REAL_BEST, rank, choices)
+
+    @cached_property
+    def every(self) -> list[Architecture]:
+        """The architectures of the space within the limits, of symmetric twins the first."""
+        space = self.settings.search_space
+        rows, found = space.enumerate(), dict[str, Architecture]()
+        for architecture in space.decode(rows[self.settings.limits.mask(space, rows)]):
+            found.setdefault(space.canonical(architecture), architecture)
+        return list(found.values())
 
     @cached_property
     def random_architectures(self) -> dict[int, list[Architecture]]:
@@ -101,7 +119,8 @@ class CompareExperiment(Experiment):
     @property
     def counted(self) -> str:
         """What the trials are."""
-        return "searches + what they find + random ones + baselines, for each seed and evaluation"
+        every = " + every architecture with each seed of real_best" if self.settings.real_best else ""
+        return f"searches + what they find + random ones + baselines, for each seed and evaluation{every}"
 
     def identity(self, job: Job) -> dict[str, Any]:
         """Of a search all that decides what it finds; of evaluations see :meth:`Evaluations.identity`."""
@@ -157,8 +176,10 @@ class CompareExperiment(Experiment):
         settings = self.settings
         return {
             "phase": choice(self.phases),
-            "policy": choice([*settings.policies, RANDOM, *settings.baselines]),
-            "source": choice([SEARCH, "found", "random", *settings.baselines]),
+            "policy": choice(
+                [*settings.policies, RANDOM, *settings.baselines, *[REAL_BEST] * bool(settings.real_best)]
+            ),
+            "source": choice([SEARCH, "found", "random", *settings.baselines, *[EVERY] * bool(settings.real_best)]),
             **decision_axes(settings, True),
         }
 

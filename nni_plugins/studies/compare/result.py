@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import write_json
-from nni_plugins.evaluators.reports.comparison.record import Baseline, Comparison, Run
+from nni_plugins.evaluators.reports.comparison.record import Baseline, Comparison, RealBest, Run
 from nni_plugins.strategies.base import search_cost
 
 from ...experiment.evaluations import Evaluations
 from ...experiment.jobs import Job, Plan
+from ...experiment.names import EVERY, REAL_BEST
 from ...experiment.result import versions
 from .settings import RANDOM, CompareSettings
 
@@ -126,7 +127,27 @@ def comparison_of(settings: CompareSettings, evaluations: Evaluations, plan: Pla
         {**settings.model_dump(mode="json", exclude={"report", "retries", "run_folder"}), "finished": finished},
         tuple(_baseline(evaluations, job) for job in done if not job.policy),
         tuple(name for name in also if any(run.policy == name for run in runs)),
+        _real_best(settings, evaluations, [job for job in done if job.source == EVERY]),
     )
+
+
+def _real_best(settings: CompareSettings, evaluations: Evaluations, done: list[Job]) -> RealBest | None:
+    """Of the architectures that are finished with every training seed, the one whose mean validation is best."""
+    by_rank: dict[int, dict[int, Job]] = {}
+    for job in done:
+        by_rank.setdefault(job.rank, {})[job.seed] = job
+    whole = [
+        [jobs[seed] for seed in settings.real_best] for jobs in by_rank.values() if set(jobs) >= set(settings.real_best)
+    ]
+    if not whole or not settings.real_best:
+        return None
+
+    def oriented_mean(jobs: list[Job]) -> float:
+        metric = evaluations.evaluators[jobs[0].phase].metric
+        return sum(metric.oriented(float(job.value["result"]["validation"])) for job in jobs) / len(jobs)
+
+    best = max(whole, key=oriented_mean)
+    return RealBest(tuple(_single(evaluations, job, REAL_BEST) for job in best), len(whole))
 
 
 def _counting(
@@ -166,6 +187,15 @@ def _run(evaluations: Evaluations, plan: Plan, job: Job, policy: str, names: tup
     label, value = space.to_string(space.architecture(job.choices)), float(result["value"])
     finite, rank = _finite(measures), job.rank - 1
     return Run(policy, job.seed, job.choices, label, value, finite, result["curve"], curve, cost, rank)
+
+
+def _single(evaluations: Evaluations, job: Job, policy: str) -> Run:
+    """A training that no search asked for, by its own seed."""
+    assert job.choices is not None
+    result, label = job.value["result"], evaluations.space.to_string(evaluations.space.architecture(job.choices))
+    return Run(
+        policy, job.seed, job.choices, label, float(result["value"]), _finite(_measures(result)), result["curve"]
+    )
 
 
 def _baseline(evaluations: Evaluations, job: Job) -> Baseline:

@@ -20,7 +20,7 @@ from nni_plugins.strategies.base import refused
 from nni_plugins.strategies.plugins import strategy_plugin
 
 from ...experiment.evaluations import EvaluatedSettings, Evaluations
-from ...experiment.names import LABEL, RUN, one_line
+from ...experiment.names import LABEL, REAL_BEST, RUN, one_line
 from ...experiment.search import settings_of
 from ...experiment.search_settings import SearchSettings
 
@@ -30,6 +30,8 @@ DATA: dict[str, type[Settings]] = {"images": DataSettings, "text": TextSettings,
 
 RANDOM = "random"
 """The policy that is always there: one uniformly drawn architecture a seed, no selection."""
+MOST_REAL = 1000
+"""So many architectures of a space can all be trained, at most."""
 CHANGED = ("training", "search", "data")
 """Keys of a policy below which its runs may differ."""
 
@@ -136,7 +138,19 @@ class CompareSettings(EvaluatedSettings):
         description="random architectures have a path from input to output without none: uniform over those, instead of "
         "over all",
     )
+    real_best: tuple[int, ...] = Field(
+        (),
+        description="seeds of trainings, at least two: every architecture of the space is trained with each of them by the "
+        "first evaluation, and the one with the best mean validation is shown beside the policies",
+    )
     report: ReportSettings = ReportSettings.model_validate({})
+
+    @field_validator("real_best")
+    @classmethod
+    def _training_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value and (len(set(value)) < max(2, len(value)) or min(value) < 0):
+            raise ValueError("must be none, or at least two distinct seeds that are not negative")
+        return value
 
     @field_validator("seeds")
     @classmethod
@@ -172,6 +186,8 @@ class CompareSettings(EvaluatedSettings):
         problems = []
         if RANDOM in self.policies:
             problems.append(f"policies.{RANDOM}: the policy that draws at random is called so, and is always there")
+        if REAL_BEST in self.policies:
+            problems.append(f"policies.{REAL_BEST}: what real_best trains is called so; choose another name")
         known = (*self.policies, RANDOM)
         problems += [
             f"report.baseline: no policy {name!r}; {closest(name, known)}"
@@ -194,6 +210,14 @@ class CompareSettings(EvaluatedSettings):
         if chosen and judge is not None and not judge.holds_out:
             problems.append(
                 f"policies.{chosen[0]}.runs: the best run is chosen by held-out data, but evaluations.{first} holds none out"
+            )
+        if self.real_best and self.search_space.size > MOST_REAL:
+            problems.append(
+                f"real_best: at most {MOST_REAL:,} architectures can all be trained, but the space has {self.search_space.size:,}"
+            )
+        if self.real_best and judge is not None and not judge.holds_out:
+            problems.append(
+                f"real_best: the best architecture is chosen by held-out data, but evaluations.{first} holds none out"
             )
         keys = ("per_search", "per_search")
         unfit = self.named_evaluations().problems(self.per_search, self.per_search, keys)
