@@ -54,7 +54,7 @@ class TablePlugin(EvaluatorPlugin):
         Raises:
             TableError: it cannot be read, or lacks a metric or some of its values; ConfigError: it is of another space.
         """
-        table = open_table(self.settings.table, self.space, "table")
+        table = open_table(self.settings.table, self.space, "table", forms=True)
         for metric in (self.settings.metric, self.settings.compared):
             table.check_whole(metric)
         return table

@@ -25,6 +25,8 @@ from nni_plugins.spaces.nasbench201 import NASBench201
 from ..errors import ConfigError, TableError
 
 ARCHITECTURE_COLUMNS = ("architecture", "arch_str")
+FORM_COLUMN = "canonical"
+"""Of tables with a row for each distinct architecture: ``space.canonical``, for NAS-Bench-101 the benchmark's own hash."""
 NASBENCH201_METRICS = {
     "cifar10": "cifar10_test_200",
     "cifar100": "cifar100_test_200",
@@ -35,16 +37,20 @@ NASBENCH201_METRICS = {
 
 @dataclass(frozen=True)
 class Table:
-    """``architectures`` and, for each metric, as many values (NaN where the table has none)."""
+    """``architectures`` and, for each metric, as many values (NaN where the table has none). A table of distinct
+    architectures has instead their canonical ``forms``, and no architectures: symmetric twins have one value.
+    """
 
     name: str
     space: SearchSpace
     architectures: tuple[Architecture, ...]
     metrics: Mapping[str, npt.NDArray[np.float64]]
+    forms: tuple[str, ...] = ()
 
     @cached_property
-    def _rows(self) -> dict[Architecture, int]:
-        return {architecture: row for row, architecture in enumerate(self.architectures)}
+    def _rows(self) -> dict[Architecture | str, int]:
+        keys: tuple[Architecture | str, ...] = self.forms or self.architectures
+        return {key: row for row, key in enumerate(keys)}
 
     def metric(self, name: str) -> npt.NDArray[np.float64]:
         """(n,) float64 in the order of ``architectures``.
@@ -65,8 +71,9 @@ class Table:
         gaps = np.flatnonzero(np.isnan(self.metric(metric)))
         if len(gaps):
             more = f" and {len(gaps) - 1:,} more" if len(gaps) > 1 else ""
+            first = self.forms[gaps[0]] if self.forms else self.space.to_string(self.architectures[gaps[0]])
             raise TableError(
-                f"{self.name} has no {metric} for {self.space.to_string(self.architectures[gaps[0]])}{more}.",
+                f"{self.name} has no {metric} for {first}{more}.",
                 "Use another metric, or leave these architectures out.",
             )
 
@@ -77,7 +84,8 @@ class Table:
             TableError: no such architecture, metric, or value.
         """
         values = self.metric(metric)
-        row = self._rows.get(self.space.check(architecture))
+        known = self.space.check(architecture)
+        row = self._rows.get(self.space.canonical(known) if self.forms else known)
         if row is None or math.isnan(values[row]):
             raise TableError(
                 f"{self.name} has no {metric} for {self.space.to_string(architecture)}.",
@@ -90,11 +98,14 @@ class Table:
         return np.array([self.value(architecture, metric) for architecture in architectures])
 
 
-def read_table(path: str | Path, space: SearchSpace) -> Table:
+def read_table(path: str | Path, space: SearchSpace, forms: bool = False) -> Table:
     """Read a CSV (``.csv``, ``.csv.gz``) with one row an architecture, or an NPZ with equally long arrays.
 
     The column (or array) ``architecture`` or ``arch_str`` holds the space's native string; every numeric one is a
     metric. A value may be missing (an empty cell, or NaN), but not be infinite.
+
+    Args:
+        forms: a table without such a column may have ``canonical`` in its place, the forms of distinct architectures.
 
     Raises:
         TableError: unreadable, damaged, wants to run code, an unknown architecture, no metric, or an infinite value.
@@ -105,7 +116,8 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror or error}.", "Check the path.") from None
     try:
-        return _table(path.name, space, _npz(content) if path.suffix == ".npz" else _csv(content, path.suffix == ".gz"))
+        columns = _npz(content) if path.suffix == ".npz" else _csv(content, path.suffix == ".gz")
+        return _table(path.name, space, columns, forms)
     except SpaceError as error:
         raise TableError(f"{path}: {error.problem}", error.remedy) from None
     except Exception as error:  # what csv, gzip, zipfile and NumPy raise on damaged bytes has no common type
@@ -115,13 +127,14 @@ def read_table(path: str | Path, space: SearchSpace) -> Table:
         ) from None
 
 
-def open_table(name: str, space: SearchSpace, key: str) -> Table:
-    """The table ``digits``, or that in a file; ``key``: what stands before the message if it is of another space.
+def open_table(name: str, space: SearchSpace, key: str, forms: bool = False) -> Table:
+    """The table ``digits``, or that in a file; ``key``: what stands before the message if it is of another space;
+    ``forms``: as :func:`read_table` takes it.
 
     Raises:
         TableError: it cannot be read; ConfigError: it is of another space.
     """
-    table = digits_table() if name == "digits" else read_table(Path(name).expanduser(), space)
+    table = digits_table() if name == "digits" else read_table(Path(name).expanduser(), space, forms)
     if (table.space.name, table.space.decisions) != (space.name, space.decisions):
         raise ConfigError(f"{key}: {table.name} is of {table.space!r}, but the experiment searches {space!r}.")
     return table
@@ -171,11 +184,12 @@ def _number(text: str) -> float:
     return float(text) if text.strip() else math.nan
 
 
-def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]]) -> Table:
-    key = next((column for column in ARCHITECTURE_COLUMNS if column in columns), None)
+def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]], forms: bool = False) -> Table:
+    keys = (*ARCHITECTURE_COLUMNS, *[FORM_COLUMN] * forms)
+    key = next((column for column in keys if column in columns), None)
     if key is None or len({len(values) for values in columns.values()}) != 1:
         raise ValueError(
-            f"needs a column {' or '.join(ARCHITECTURE_COLUMNS)} and equally long columns, but has {', '.join(columns) or 'none'}"
+            f"needs a column {' or '.join(keys)} and equally long columns, but has {', '.join(columns) or 'none'}"
         )
     metrics = {}
     for column, values in columns.items():
@@ -187,11 +201,13 @@ def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]]) -> T
             continue  # a column of text, such as a comment, is not a metric
     if not metrics:
         raise ValueError("no numeric column")
-    architectures = tuple(space.parse(text) for text in columns[key])
+    rows = tuple(columns[key]) if key == FORM_COLUMN else ()
+    architectures = () if rows else tuple(space.parse(text) for text in columns[key])
     for column, numbers in metrics.items():
         if np.isinf(numbers).any():
             row = int(np.flatnonzero(np.isinf(numbers))[0])
             raise ValueError(f"{column} of {columns[key][row]} is {numbers[row]}")
-    if len(set(architectures)) != len(architectures):
-        raise ValueError(f"{len(architectures) - len(set(architectures))} architectures stand in it twice")
-    return Table(name, space, architectures, metrics)
+    twice = len(columns[key]) - len(set(rows or architectures))
+    if twice:
+        raise ValueError(f"{twice} architectures stand in it twice")
+    return Table(name, space, architectures, metrics, rows)

@@ -21,9 +21,10 @@ from nni.nas.strategy import GridSearch, Random
 
 from nni_plugins.evaluators.errors import ConfigError, TableError
 from nni_plugins.evaluators.nni_evaluator import PluginEvaluator
-from nni_plugins.evaluators.tables.plugin import TablePlugin
+from nni_plugins.evaluators.settings import read
+from nni_plugins.evaluators.tables.plugin import TableEvaluation, TablePlugin
 from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, digits_table, nasbench201_table, read_table
-from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces import NASBench101, NASBench201
 from nni_plugins.spaces.errors import SpaceError
 
 SPACE = NASBench201(nodes=3, channels=4, cells_per_stage=1)
@@ -310,3 +311,33 @@ def test_nasbench201_table_must_be_whole(tmp_path: Path) -> None:
         nasbench201_table(tmp_path)
     with pytest.raises(TableError, match="cannot read"):
         nasbench201_table(tmp_path / "nowhere")
+
+
+# -- a row for each distinct architecture ------------------------------------------------------------------------------
+def test_twins_have_one_row_where_the_table_names_forms(tmp_path: Path) -> None:
+    """As NAS-Bench-101 keeps its records: 91 cells of two operations stand for 423 architectures."""
+    space = NASBench101(nodes=2)
+    every = space.decode(space.enumerate())
+    forms = list(dict.fromkeys(map(space.canonical, every)))
+    lines = [f"{form},{90 + i / 100},{i}" for i, form in enumerate(forms)]
+    (tmp_path / "x.csv").write_text("\n".join(["canonical,val_108,test_108", *lines]))
+    settings = {"evaluator": "table", "table": str(tmp_path / "x.csv"), "metric": "val_108", "test_metric": "test_108"}
+    evaluator = TablePlugin(read(TableEvaluation, settings), space)
+    evaluator.check_files()
+    assert (len(forms), len(every)) == (91, 423)
+    for architecture in every[::7]:
+        measured, place = evaluator.evaluate(architecture, 0, None, None), forms.index(space.canonical(architecture))
+        assert (measured.value, measured.validation) == (place, 90 + place / 100)
+    (tmp_path / "x.csv").write_text("\n".join(["canonical,val_108,test_108", *lines[1:]]))
+    lacking = TablePlugin(read(TableEvaluation, settings), space)
+    first = next(one for one in every if space.canonical(one) == forms[0])
+    with pytest.raises(TableError, match=r"x\.csv has no test_108 for|x\.csv has no val_108 for"):
+        lacking.evaluate(first, 0, None, None)
+    (tmp_path / "x.csv").write_text("\n".join(["canonical,val_108,test_108", f"{forms[0]},,1"]))
+    with pytest.raises(TableError, match=f"has no val_108 for {forms[0]}"):
+        TablePlugin(read(TableEvaluation, settings), space).check_files()
+    (tmp_path / "x.csv").write_text("\n".join(["canonical,v", f"{forms[0]},1", f"{forms[0]},2"]))
+    with pytest.raises(TableError, match="1 architectures stand in it twice"):
+        read_table(tmp_path / "x.csv", space, forms=True)
+    with pytest.raises(TableError, match="needs a column architecture or arch_str and"):
+        read_table(tmp_path / "x.csv", space)

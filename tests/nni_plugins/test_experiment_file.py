@@ -169,9 +169,13 @@ def test_a_search_without_evaluations(tmp_path: Path) -> None:
 
 # -- presets -----------------------------------------------------------------------------------------------------------
 ABSENT = {
+    "compare_nasbench101": "nb101_table",
     "compare_nasbench201_table": "nb201_table",
     "compare_eight_nodes": "data",
     "compare_two_nodes": "data",
+    "diagnose_options_cifar10": "nb201_table",
+    "diagnose_options_cifar100": "nb201_table",
+    "diagnose_options_imagenet16": "nb201_table",
     "darts_first_nasbench201": "nb201_table",
     "darts_second_nasbench201": "nb201_table",
     "sample_study_cifar10_small": "nb201_table",
