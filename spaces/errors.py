@@ -44,6 +44,15 @@ def shown(value: object, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[:length]}..."
 
 
+def printable(text: str) -> str:
+    """``text`` for a terminal: control characters but line breaks, which may stand in names of files and classes, and
+    what no encoding can write, as Python writes them in a string.
+    """
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def closest(name: str, options: Iterable[str]) -> str:
     """``name`` with its closest matches among ``options``: the second half of an error message."""
     known = sorted(options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.files import parse_json
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.errors import SpaceError
@@ -84,7 +84,7 @@ def _content(file: str) -> bytes:
 def _architectures_by_seed(file: str) -> dict[str, list[Any]]:
     """What stands in the file, unread, by its seeds."""
     try:
-        content = json.loads(_content(file))
+        content = parse_json(_content(file))
     except ValueError:
         raise ConfigError(f"search.file: {file} is no JSON file.") from None
     try:

@@ -11,19 +11,19 @@ import numpy as np
 from ..errors import DataError
 
 
-class _Type:
+class ArrayType:
     """Stands in for ``numpy.dtype``. NumPy's own takes flags from the file, by which raw bytes can pass for pointers."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.dtype = np.dtype(code.decode() if isinstance(code, bytes) else code)
-        if self.dtype.kind not in "iuf":
+        if self.dtype.kind not in "iufb":
             raise pickle.UnpicklingError(f"arrays of {self.dtype} have no place here")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
-class _Array:
+class PlainArray:
     """Stands in for ``numpy.ndarray``."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -36,15 +36,16 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1" if encoding in ("latin1", "latin-1") else "ascii")
 
 
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
+def reconstruct(*_: object) -> PlainArray:
+    """Stands in for NumPy's function of that name, which begins an array."""
+    return PlainArray()
 
 
 ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "_reconstruct"): reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): reconstruct,
+    ("numpy", "ndarray"): PlainArray,
+    ("numpy", "dtype"): ArrayType,
     ("_codecs", "encode"): _encode,
 }
 
@@ -74,7 +75,7 @@ def unpickle(file: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise TypeError(f"a dictionary was expected, not {type(content).__name__}")
         plain = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
-        return {key: value.array if isinstance(value, _Array) else value for key, value in plain.items()}
+        return {key: value.array if isinstance(value, PlainArray) else value for key, value in plain.items()}
     except _Refused as refused:
         raise DataError(
             f"{file}: refused, because it wants to import {refused}.",

@@ -22,6 +22,8 @@ from .streaming import Files
 Table = npt.NDArray[np.int16]
 Size = tuple[int, int]
 
+MAX_LINE = 200
+"""A class of a longer line is no name."""
 LAYOUT = (
     "Expected CamVid's layout (train/, trainannot/, and the same for val and test) or that of Cityscapes "
     "(leftImg8bit/{train,val}/<city>/, gtFine/{train,val}/<city>/); see docs/data.md."
@@ -161,8 +163,12 @@ def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
         names, ignored = dict(enumerate(CAMVID)), {len(CAMVID)}
     else:
         lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
-        found = [re.fullmatch(r"(\d+)\s+(.+?)\s*(\(ignore\))?", line) for line in lines]
-        wrong = [line for line, match in zip(lines, found, strict=True) if match is None or int(match[1]) > IGNORED]
+        found = [re.fullmatch(r"(\d{1,4})\s+(.+?)\s*(\(ignore\))?", line[:MAX_LINE]) for line in lines]
+        wrong = [
+            line
+            for line, match in zip(lines, found, strict=True)
+            if match is None or int(match[1]) > IGNORED or len(line) > MAX_LINE
+        ]
         if wrong or not lines:
             raise DataError(
                 f"{file}: {wrong[0][:40]!r} is no class." if wrong else f"{file}: is empty.",

@@ -4,7 +4,6 @@ torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.errors import SpaceError
 
 from ..errors import DataError
+from ..files import parse_json
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,7 +129,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         DataError: unreadable or damaged.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [parse_json(line) for line in path.read_text().splitlines()]
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.", "Pass the folder of a search.") from None
     except ValueError:

@@ -225,7 +225,12 @@ def _loops(recipe: TransferRecipe, average: bool) -> dict[str, Any]:
     )
     if not epochs:
         train["max_iters"] = recipe.iterations
-    saved = {"type": "CheckpointHook", "interval": recipe.checkpoint_every, "by_epoch": epochs, "max_keep_ckpts": 2}
+    saved = {
+        "type": "SealedCheckpointHook",
+        "interval": recipe.checkpoint_every,
+        "by_epoch": epochs,
+        "max_keep_ckpts": 2,
+    }
     hooks = {
         "timer": {"type": "IterTimerHook"},
         "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": epochs},

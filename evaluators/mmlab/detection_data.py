@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from nni_plugins.spaces.errors import shown
+from nni_plugins.spaces.errors import printable, shown
 
 from ..errors import DataError
 
@@ -136,7 +137,7 @@ def _problems(content: Any) -> Iterator[str]:
             yield f"ids of {key} are not unique"
             return
     names = [entry["name"] for entry in content["categories"]]
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+    if not all(_is_text(name) for name in names) or len(set(names)) != len(names):
         yield "names of categories must be texts, each once"
     images, categories = ({entry["id"] for entry in content[key]} for key in ("images", "categories"))
     for index, image in enumerate(content["images"]):
@@ -144,16 +145,43 @@ def _problems(content: Any) -> Iterator[str]:
             isinstance(image[key], int) and image[key] > 0 for key in ("width", "height")
         ):
             yield f"images[{index}]: file_name must be a text, width and height whole numbers above 0"
+        elif not _is_inside(image["file_name"]):
+            yield f"images[{index}]: file_name must be a path within the folder of the images, but is {shown(image['file_name'])}"
     for index, entry in enumerate(content["annotations"]):
-        if entry["image_id"] not in images:
+        if not isinstance(entry["image_id"], int) or entry["image_id"] not in images:
             yield f"annotations[{index}] is of image {shown(entry['image_id'])}, which is not listed"
-        if entry["category_id"] not in categories:
+        if not isinstance(entry["category_id"], int) or entry["category_id"] not in categories:
             yield f"annotations[{index}] is of category {shown(entry['category_id'])}, which is not listed"
         box = entry["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(number, int | float) for number in box):
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(number) for number in box):
             yield f"annotations[{index}]: bbox must be [x, y, width, height], but is {shown(box)}"
-        if not isinstance(entry["area"], int | float):
+        if not _is_finite(entry["area"]):
             yield f"annotations[{index}]: area must be a number, but is {shown(entry['area'])}"
+
+
+def _is_text(value: object) -> bool:
+    """Whether it can be written to a file: halves of surrogate pairs, which JSON may hold, cannot."""
+    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float can hold; JSON has infinities and numbers of any length."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def _is_inside(name: str) -> bool:
+    """Whether ``name`` is the path of a file below a folder, and nothing that mmengine takes for an address."""
+    parts = PurePath(name).parts
+    return (
+        _is_text(name)
+        and bool(parts)
+        and not PurePath(name).is_absolute()
+        and ".." not in parts
+        and "\0" not in name
+        and "://" not in name
+        and max(map(len, map(os.fsencode, parts))) <= 255
+        and len(os.fsencode(name)) <= 2000
+    )
 
 
 def _part(root: Path, split: str, file: Path, content: Mapping[str, Any]) -> DetectionPart:
@@ -166,7 +194,7 @@ def _part(root: Path, split: str, file: Path, content: Mapping[str, Any]) -> Det
             f"{file} holds no box of at least 1x1 pixels.", "There is nothing to learn or to measure without boxes."
         )
     folder = _images(root, split, file, names)
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [printable(name) for name in names if not (folder / name).is_file()]
     if missing:
         listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise DataError(

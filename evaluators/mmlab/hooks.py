@@ -1,17 +1,25 @@
-"""Hooks of mmengine's runner. Importing this module needs mmengine; configuration files name it in ``custom_imports``."""
+"""Hooks of mmengine's runner. Importing this module needs mmengine; configuration files name it in ``custom_imports``.
+
+From then on mmengine reads no checkpoint that could run code, see :mod:`nni_plugins.evaluators.mmlab.loading`.
+"""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..backends import require
+from ..files import writing
 from ..randomness import torch_seed
 from ..training.layout import lay_out, layout_on
+from . import checkpoints
+from .loading import protect
 
+protect()
 _registry = require("mmengine.registry", "detection")
 _hooks = require("mmengine.hooks", "detection")
 _dist = require("mmengine.dist", "detection")
@@ -40,6 +48,20 @@ class LayoutHook(_hooks.Hook):  # type: ignore[misc, name-defined]
         lay_out(
             runner.model, layout_on("auto", device, "mixed" if "Amp" in str(runner.cfg.get("optim_wrapper")) else "")
         )
+
+
+@_registry.HOOKS.register_module()
+class SealedCheckpointHook(_hooks.CheckpointHook):  # type: ignore[misc, name-defined]
+    """mmengine's, whose checkpoints exist from the moment that they are known to be whole; see
+    :mod:`nni_plugins.evaluators.mmlab.checkpoints`.
+    """
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: Any) -> None:
+        with writing(Path(str(self.out_dir))):
+            super()._save_checkpoint_with_step(runner, step, meta)
+        written = Path(str(self.last_ckpt))
+        if _dist.is_main_process() and written.is_file():
+            checkpoints.seal(written)
 
 
 @_registry.FUNCTIONS.register_module()  # type: ignore[untyped-decorator]

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from ..data.decoding import FORMATS
 from ..files import atomic_write
+from ..reports.figures import literal
 from .installation import require_mm
 
 SHOWN, LEAST = 4, 0.3
@@ -45,7 +47,7 @@ def draw(runner: Any, path: Path, count: int = SHOWN) -> Path:
         item = dataset[i]
         with torch.no_grad():
             (sample,) = model.test_step(require_mm("mmengine.dataset").pseudo_collate([item]))
-        with Image.open(sample.img_path) as opened:
+        with Image.open(sample.img_path, formats=FORMATS) as opened:
             image = np.asarray(opened.convert("RGB"))
         for axis in axes[row]:
             axis.imshow(image)
@@ -70,8 +72,11 @@ def draw(runner: Any, path: Path, count: int = SHOWN) -> Path:
                 _labels(axis, labels.data.squeeze().cpu().numpy(), palette)
     axes[0, 0].set_title("truth", fontsize=9)
     axes[0, 1].set_title(f"predicted (scores of at least {LEAST:g})" if detector else "predicted", fontsize=9)
-    handles = [matplotlib.patches.Patch(color=palette[i], label=name) for i, name in enumerate(names[:20])]
-    figure.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False)
+    patches = [matplotlib.patches.Patch(color=palette[i], label=str(i)) for i in range(len(names[:20]))]
+    legend = figure.legend(handles=patches, loc="outside right upper", fontsize=7, frameon=False)
+    for words, name in zip(legend.get_texts(), names, strict=False):  # a label that begins with _ would be left out
+        words.set_text(name)
+    literal(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     atomic_write(path, buffer.getvalue())

@@ -15,8 +15,12 @@ import torch
 
 from nni_plugins.spaces.errors import NNIPluginsError, shown
 
-from ..errors import ConfigError
-from ..processes import started_by_torchrun
+from ..errors import CheckpointError, ConfigError
+from ..files import writing
+from ..locks import FolderLock
+from ..processes import first_process, started_by_torchrun
+from . import checkpoints
+from .config_text import without_templates
 from .installation import check, cpu_only, for_cuda, require_mm
 from .watch import METRICS, Report, percent, watch
 
@@ -39,14 +43,16 @@ def run(
     progress: Report | None = None,
     log: Path | None = None,
     finish: Callable[[Any], object] | None = None,
+    substitute: bool = True,
 ) -> dict[str, Any]:
     """Train and test what ``config`` says.
 
     Rows of ``metrics.jsonl`` in the working folder:
-    ``{"evaluation" (from 1), "epoch", "iteration", "loss", "learning_rate", metrics in percent}``.
+    ``{"evaluation" (from 1), "epoch", "iteration", "loss", "learning_rate", metrics in percent}``; ``loss`` is the mean
+    since the evaluation before, and is left out where a checkpoint that mmengine alone wrote does not tell it.
 
     Args:
-        config: any configuration file of mmdet or mmseg.
+        config: any configuration file of mmdet or mmseg. It is Python code, and is run: open only what you trust.
         resume: auto: from the last checkpoint in its ``work_dir``, if there is one. never: refuse a folder that has
             one.
         amp: mixed precision, on GPUs only.
@@ -55,6 +61,7 @@ def run(
         progress: gets ``{"iteration", "iterations", "loss", "seconds_left"}`` after every update.
         log: file for what OpenMMLab's packages print; standard output by default.
         finish: gets the runner at the end, with the trained model, on the first process.
+        substitute: fill in what the file has in ``{{ ... }}``, as mmengine does.
 
     Returns:
         ``{"metrics": of the test part, "history": rows, "parameters": {"backbone", "model"}, "iterations", "seconds", "resumed_from",
@@ -62,11 +69,13 @@ def run(
 
     Raises:
         ConfigError: a file that mmengine cannot read, a working folder that is not to be resumed.
+        CheckpointError: weights that are damaged or more than weights, a folder that another process uses, a disk that
+            is full or read-only.
         TrainingError: a loss that is not finite.
         MissingBackend: OpenMMLab's packages are missing.
     """
     with printed_to(log):
-        content, scope = _read(Path(config))
+        content, scope = _read(Path(config), substitute)
     cuda = device == "auto" and torch.cuda.is_available()
     if cuda and scope == "mmdet" and not for_cuda():
         raise cpu_only()
@@ -77,42 +86,69 @@ def run(
         if not cuda:
             raise ConfigError(f"{config}: mmengine's mixed precision needs a GPU.", "Leave it out.")
         content.optim_wrapper.type = "AmpOptimWrapper"
+    _seal_checkpoints(content)
+    given = content.get("load_from")
+    if given is not None and "://" not in str(given) and not Path(str(given)).expanduser().is_file():
+        raise CheckpointError(f"{config}: load_from: there is no file {shown(str(given))}.", "Check the path.")
     folder = Path(content.work_dir)
-    last = last_checkpoint(folder)
-    if last is not None and resume == "never":
-        raise ConfigError(
-            f"{folder} holds the checkpoint {last.name} of another run.", "Choose another folder, or resume."
-        )
-    if last is not None:
-        content.load_from, content.resume = str(last), True
-    with printed_to(log), _on_cpu(not cuda):
-        if content.launcher == "pytorch" and not cuda:
-            _join(content)
-        runner = require_mm("mmengine.runner").Runner.from_cfg(content)
-        hook = watch(require_mm("mmengine.hooks").Hook, scope, folder / "metrics.jsonl", report, progress)
-        runner.register_hook(hook, priority="VERY_LOW")
-        began = time.monotonic()
-        runner.train()
-        tested = runner.test() if content.get("test_cfg") is not None else None
-        if finish is not None and runner.rank == 0:
-            finish(runner)
+    with writing(folder), FolderLock(folder) if first_process() else contextlib.nullcontext():
+        if first_process():
+            checkpoints.sweep(folder)
+        last = checkpoints.newest(folder)
+        if last is not None and resume == "never":
+            raise ConfigError(
+                f"{folder} holds the checkpoint {last.name} of another run.", "Choose another folder, or resume."
+            )
+        if last is not None:
+            content.load_from, content.resume = str(last), True
+        with printed_to(log), _on_cpu(not cuda):
+            if content.launcher == "pytorch" and not cuda:
+                _join(content)
+            runner = require_mm("mmengine.runner").Runner.from_cfg(content)
+            hooks = watch(require_mm("mmengine.hooks").Hook, scope, folder / "metrics.jsonl", report, progress)
+            for hook, priority in zip(hooks, ("LOW", "VERY_LOW"), strict=True):
+                runner.register_hook(hook, priority=priority)
+            began = time.monotonic()
+            runner.train()
+            tested = runner.test() if content.get("test_cfg") is not None else None
+            if finish is not None and runner.rank == 0:
+                finish(runner)
+        final = checkpoints.newest(folder)
     whole = runner.model.module if hasattr(runner.model, "module") else runner.model
     return {
         "metrics": {} if tested is None else percent(tested, scope),
-        "history": hook.rows,
+        "history": hooks[1].rows,
         "parameters": {"backbone": _count(whole.backbone), "model": _count(whole)},
         "iterations": runner.iter,
         "seconds": round(time.monotonic() - began, 1),
         "resumed_from": None if last is None else last.name,
-        "checkpoint": str(last_checkpoint(folder)),
+        "checkpoint": None if final is None else final.name,
     }
 
 
-def _read(config: Path) -> tuple[Any, str]:
-    """The configuration and its default scope."""
+def _read(config: Path, substitute: bool) -> tuple[Any, str]:
+    """The configuration and its default scope; from here on no checkpoint that mmengine reads can run code.
+
+    mmengine writes the configuration into its checkpoints and into files in the working folder, which others open as
+    Python, so there it is written as we write ours.
+    """
     check("mmcv", "mmengine")
+    require_mm("nni_plugins.evaluators.mmlab.hooks")
+    module = require_mm("mmengine.config")
+
+    class Guarded(module.Config):  # type: ignore[misc, name-defined]
+        @property
+        def pretty_text(self) -> str:
+            return without_templates(super().pretty_text)
+
     try:
-        content = require_mm("mmengine.config").Config.fromfile(str(config), format_python_code=False)
+        content = module.Config.fromfile(
+            str(config),
+            format_python_code=False,
+            use_predefined_variables=substitute,
+            use_environment_variables=substitute,
+        )
+        object.__setattr__(content, "__class__", Guarded)
     except NNIPluginsError:
         raise
     except Exception as error:  # whatever Python code raises
@@ -139,16 +175,12 @@ def _join(content: Any) -> None:
     content.setdefault("model_wrapper_cfg", wrapper)
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that mmengine says is the last, if it exists; else the newest that has been written, which a kill
-    may have cut short.
-    """
-    pointer = folder / "last_checkpoint"
-    named = Path(pointer.read_text().strip()) if pointer.is_file() else None
-    if named is not None and str(named) != "." and (folder / named.name).is_file():
-        return folder / named.name
-    found = [path for path in folder.glob("*_*.pth") if path.stem.split("_")[-1].isdigit()]
-    return max(found, key=lambda path: int(path.stem.split("_")[-1]), default=None) if named is not None else None
+def _seal_checkpoints(content: Any) -> None:
+    """mmengine's hook of checkpoints is replaced by ours, which takes the same arguments."""
+    hooks = content.setdefault("default_hooks", {})
+    hook = hooks.setdefault("checkpoint", {"type": "CheckpointHook", "interval": 1})
+    if hook is not None and hook.get("type") == "CheckpointHook":
+        hook["type"] = "SealedCheckpointHook"
 
 
 def plain_norms(content: Any) -> None:
@@ -176,7 +208,7 @@ def printed_to(log: Path | None) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(log, "a"))))
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(log, "a", errors="replace"))))
             stack.enter_context(warnings.catch_warnings())
             for message in UNASKED:
                 warnings.filterwarnings("ignore", message=message)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..data.augmentation import IGNORED
-from ..data.decoding import is_image
+from ..data.decoding import FORMATS, image_size, is_image
 from ..data.segmentation import Part, class_list, layout
 from ..errors import DataError
 
@@ -65,15 +65,11 @@ def segmentation_data(path: str, check: bool = True) -> SegmentationData:
     data = SegmentationData(root, classes, table, {split: _pairs(root, split, part) for split, part in found.items()})
     for pairs in data.parts.values() if check else ():
         for image, label in pairs[:CHECKED]:
-            try:
-                with Image.open(image) as picture:
-                    size = picture.size
-            except OSError as error:
-                raise DataError(
-                    f"{image}: cannot be read ({error.strerror or 'no image'}).", "Repair or remove it."
-                ) from None
-            if read_labels(label, table).shape != size[::-1]:
-                raise DataError(f"{label}: its size is not that of {image}, which has {size[0]}x{size[1]} pixels.")
+            size = image_size(image)
+            if size is None:
+                raise DataError(f"{image}: cannot be read (no image that we know).", "Repair or remove it.")
+            if read_labels(label, table).shape != size:
+                raise DataError(f"{label}: its size is not that of {image}, which has {size[1]}x{size[0]} pixels.")
     return data
 
 
@@ -84,10 +80,12 @@ def read_labels(file: str, table: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8
         DataError: unreadable, not one number a pixel, or a number that is no class.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             mode, numbers = image.mode, np.asarray(image)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or 'no image'}).") from None
+    except MemoryError:  # says nothing about the file
+        raise
+    except Exception as error:  # Pillow's errors of damaged and of oversized images have no common type
+        raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or 'no image'}).") from None
     if mode not in ("L", "P", "1") and not mode.startswith("I"):
         raise DataError(
             f"{file}: has mode {mode}; a label image has one number a pixel.", "Save it as a grey or palette PNG."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import shlex
 import sys
@@ -16,7 +17,8 @@ from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.published import names, published
 
 from ..errors import CheckpointError, ConfigChanged, ConfigError
-from ..files import atomic_write, write_json
+from ..files import atomic_write, write_json, writing
+from ..locks import FolderLock
 from ..processes import first_process, process_counts
 from ..published_width import paper_width, width_note
 from .config import BackboneChoice, Normalisation, config
@@ -26,6 +28,7 @@ from .segmentation_data import SegmentationData, segmentation_data
 from .settings import TransferRecipe
 
 CONFIG, RESULT, PICTURE, LOG, WORK = "config.py", "result.json", "predictions.png", "console.log", "mmengine"
+SCHEMA_VERSION = 1
 Row = dict[str, Any]
 
 
@@ -148,8 +151,9 @@ class Transfer:
         }
         content = config(self.resolved, backbone, self.dataset, folder / WORK, recipe_name=self.recipe, **options)
         file = folder / CONFIG
-        if file.exists() and file.read_text() != content and (folder / WORK / "last_checkpoint").exists():
-            lines = difflib.unified_diff(file.read_text().splitlines(), content.splitlines(), n=0, lineterm="")
+        before = file.read_text(errors="replace") if file.exists() else content
+        if before != content and (folder / WORK).exists():
+            lines = difflib.unified_diff(before.splitlines(), content.splitlines(), n=0, lineterm="")
             changes = [line for line in lines if line[:1] in "+-" and not line.startswith(("---", "+++"))]
             raise ConfigChanged(
                 f"{folder} holds a training by another {CONFIG}: {'; '.join(changes[:4])}{' ...' if len(changes) > 4 else ''}",
@@ -176,10 +180,23 @@ class Transfer:
             quiet: what OpenMMLab's packages print goes to a file.
 
         Raises:
-            ConfigError, DataError, CheckpointError: before anything is trained.
+            ConfigError, DataError: before anything is trained.
+            CheckpointError: a folder that another process uses, no intact checkpoint, a disk that is full or read-only.
             TrainingError: a loss that is not finite.
             MissingBackend: OpenMMLab's packages are missing.
         """
+        with FolderLock(folder) if first_process() else contextlib.nullcontext(), writing(folder):
+            return self._train(backbone, folder, dict(origin or {}), report, progress, quiet)
+
+    def _train(
+        self,
+        backbone: BackboneChoice,
+        folder: Path,
+        origin: dict[str, Any],
+        report: Callable[[Row], None] | None,
+        progress: Callable[[Row], None] | None,
+        quiet: bool,
+    ) -> dict[str, Any]:
         from .installation import check
         from .predictions import draw
         from .run import printed_to, run
@@ -195,9 +212,11 @@ class Transfer:
             progress=progress,
             log=log,
             finish=lambda runner: draw(runner, folder / PICTURE),
+            substitute=False,
         )
         data = self.dataset
         value = {
+            "schema": SCHEMA_VERSION,
             "task": self.task,
             "architecture": backbone.architecture,
             "backbone": {
@@ -207,7 +226,7 @@ class Transfer:
                 "checkpoint": backbone.checkpoint,
                 "notes": list(backbone.notes),
             },
-            "origin": dict(origin or {}),
+            "origin": origin,
             "recipe": self.recipe,
             "changes": {**self.changes, **self.options},
             "data": {

@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import re
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
+from nni_plugins.spaces.errors import printable, shown
+
+from ..errors import ConfigError
 from ..files import atomic_write
 
 STYLE = """
@@ -29,6 +34,10 @@ td.wide { white-space: normal; text-align: left; overflow-wrap: anywhere; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } figcaption { font-size: .88rem; color: #566573; }
 pre { background: #f4f6f7; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; line-height: 1.4; }
 """
+
+
+PLAIN = frozenset(f"{string.ascii_letters}{string.digits}._-+")
+"""Of these signs names of pictures are made."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,18 @@ Block = Heading | Paragraph | Bullets | Table | Picture | Code
 
 
 def plain(text: str) -> str:
-    """``text`` on one line, with Markdown's signs as letters."""
-    text = re.sub(r"([\\`*_|\[\]])", r"\\\1", " ".join(text.split()))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """``text`` on one line, with the signs of Markdown, of HTML within it and of formulas as letters, and without control
+    characters.
+    """
+    text = printable(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_|\[\]~$])", r"\\\1", text).replace("://", "&#58;//").replace("@", "&#64;")
+
+
+def line(text: str) -> str:
+    """:func:`plain` where it is all of a line: it begins no heading, list, quotation or rule."""
+    return re.sub(
+        r"^(#{1,6}|[+-]|\d+[.)])(?=\s|$)|^[=-]+$", lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", plain(text)
+    )
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
@@ -88,20 +106,20 @@ def to_markdown(blocks: Sequence[Block]) -> str:
 
 def _markdown(block: Block) -> str:
     if isinstance(block, Heading):
-        return f"{'#' * block.level} {plain(block.text)}"
+        return f"{'#' * block.level} {line(block.text)}"
     if isinstance(block, Bullets):
-        return "\n".join(f"- {plain(item)}" for item in block.items)
+        return "\n".join(f"- {line(item)}" for item in block.items)
     if isinstance(block, Table):
         lines = [[plain(cell) for cell in row] for row in (block.header, *block.rows)]
         lines.insert(1, ["---", *["---:"] * (len(block.header) - 1)])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if isinstance(block, Picture):
-        return f"![{plain(block.name)}]({block.file})\n\n{plain(block.caption)}"
+        return f"![{plain(block.name)}]({quote(block.file)})\n\n{line(block.caption)}"
     if isinstance(block, Code):
         longest = max((len(run) for run in re.findall("`+", block.text)), default=0)
         fence = "`" * max(3, longest + 1)
         return f"{fence}\n{block.text.rstrip()}\n{fence}"
-    return plain(block.text)
+    return line(block.text)
 
 
 def to_html(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
@@ -147,13 +165,16 @@ def write_document(folder: Path, title: str, blocks: Sequence[Block], pictures: 
     """Write ``report.html``, ``report.md`` and the pictures beside it into ``folder``; returns the path of the first.
 
     Raises:
-        CheckpointError: the folder cannot be written.
+        CheckpointError: the folder cannot be written; ConfigError: a picture has no plain name.
     """
     written = {
         **pictures,
         "report.md": to_markdown(blocks).encode(),
         "report.html": to_html(title, blocks, pictures).encode(),
     }
+    outside = [name for name in written if any(not part.strip(".") or set(part) - PLAIN for part in name.split("/"))]
+    if outside:
+        raise ConfigError(f"a picture of a report cannot be called {shown(outside[0])}.", "Give it one plain name.")
     for name, content in written.items():
         atomic_write(folder / name, content)
     return folder / "report.html"

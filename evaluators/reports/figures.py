@@ -81,11 +81,32 @@ def svg(figure: Figure) -> bytes:
     return _content(figure, ".svg")
 
 
+def literal(figure: Figure) -> None:
+    """Names and titles are shown as they are: a ``$`` in them begins no formula. Numbers on axes keep theirs, such as
+    powers of ten.
+    """
+    from matplotlib.category import StrCategoryFormatter
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    named = (FixedFormatter, FuncFormatter, StrCategoryFormatter)
+    formulas = set[Any]()
+    for axes in figure.get_axes():
+        for axis in (axes.xaxis, axes.yaxis):
+            if not isinstance(axis.get_major_formatter(), named):
+                formulas |= {*axis.get_ticklabels(), axis.get_offset_text()}
+            formulas |= {*axis.get_ticklabels(minor=True)}
+    for text in figure.findobj(Text):
+        if text not in formulas:
+            text.set_parse_math(False)  # type: ignore[attr-defined]
+
+
 def _content(figure: Figure, suffix: str) -> bytes:
     """Of a file. Equal figures are equal bytes: no date, and fixed names inside SVG."""
     from matplotlib import rc_context
 
     undated: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    literal(figure)
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "nni_plugins"}):
         figure.savefig(buffer, format=suffix[1:], dpi=DOTS, metadata=undated.get(suffix))

@@ -5,11 +5,13 @@ measured, and how.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..files import atomic_write, differences
+from ..reports.document import Code, line, plain, to_markdown
 from . import recipes
 from .checkpoints import BEST, LAST, versions
 from .settings import Recipe
@@ -50,7 +52,7 @@ def write_card(
     """
     parts = [
         _front(),
-        f"# {description['name']}",
+        f"# {plain(description['name'])}",
         f"An image classifier for {len(classes):,} classes, trained with nni-plugins and timm.",
         *_network(description, recipe, normalisation, drawing),
         *_training(recipe, recipe_name, seed, history),
@@ -77,8 +79,19 @@ def _table(rows: Mapping[str, Any]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in rows.items())])
 
 
+class _Markdown(str):
+    """Written as it is; everything else is data."""
+
+
 def _cell(value: Any) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+    return value if isinstance(value, _Markdown) else plain(str(value))
+
+
+def _code(value: Any) -> _Markdown:
+    """Within a line, between as many signs as it takes."""
+    text = " ".join(str(value).split())
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return _Markdown(f"{fence} {text} {fence}" if "`" in text else f"`{text}`")
 
 
 def _numbers(values: Any) -> str:
@@ -98,17 +111,18 @@ def _network(
     }
     if description["space"] is not None:
         name, config = description["space"]
-        rows = {"search space": f"`{name}`: {', '.join(f'{key}={value!r}' for key, value in config.items())}", **rows}
+        arguments = plain(", ".join(f"{key}={value!r}" for key, value in config.items()))
+        rows = {"search space": _Markdown(f"{_code(name)}: {arguments}"), **rows}
     parts = ["## Network", _table(rows)]
     if description["text"] is not None:
-        parts += ["The architecture in its space's own notation:", f"```text\n{description['text']}\n```"]
+        parts += ["The architecture in its space's own notation:", to_markdown([Code(description["text"])]).rstrip()]
     return parts + ([f"![The architecture]({drawing})"] if drawing is not None else [])
 
 
 def _training(recipe: Recipe, name: str | None, seed: int, history: Rows) -> list[str]:
     named = recipes.recipe(name) if name is not None and name in recipes.names() else None
     rows = {
-        "recipe": "own values, in `recipe.yml`" if named is None else f"`{name}`",
+        "recipe": _Markdown("own values, in `recipe.yml`") if named is None else _code(name),
         "source of its values": (named or recipe).source,
         "epochs": f"{len(history)} of {recipe.epochs}" if len(history) < recipe.epochs else recipe.epochs,
         "images an update": recipe.batch_size,
@@ -119,11 +133,15 @@ def _training(recipe: Recipe, name: str | None, seed: int, history: Rows) -> lis
         "seed": seed,
     }
     changes = [] if named is None else differences(_values(named), _values(recipe))
-    return ["## Training", _table(rows), *_listed(f"Changed in `{name}`:", [f"`{change}`" for change in changes])]
+    return ["## Training", _table(rows), *_listed(f"Changed in {_code(name)}:", [_code(change) for change in changes])]
 
 
 def _listed(title: str, entries: Sequence[str]) -> list[str]:
-    return [title, "\n".join(f"- {entry}" for entry in entries)] if entries else []
+    return (
+        [title, "\n".join(f"- {entry if isinstance(entry, _Markdown) else line(entry)}" for entry in entries)]
+        if entries
+        else []
+    )
 
 
 def _values(recipe: Recipe) -> dict[str, Any]:
@@ -218,9 +236,11 @@ def _use(description: Mapping[str, Any], classes: int, side: int, file: str) -> 
         for key, value in arguments.items()
     }
     given, maps = "".join(lines.values()), "".join(line for key, line in lines.items() if key != "num_classes")
-    call = f'{start}\nmodel = timm.create_model(\n    "{name}",\n{given}    checkpoint_path="{file}",\n).eval()'
+    call = (
+        f'{start}\nmodel = timm.create_model(\n    {json.dumps(name)},\n{given}    checkpoint_path="{file}",\n).eval()'
+    )
     features = (
-        f'backbone = timm.create_model(\n    "{name}",\n{maps}    features_only=True,\n    pretrained=True,\n'
+        f"backbone = timm.create_model(\n    {json.dumps(name)},\n{maps}    features_only=True,\n    pretrained=True,\n"
         f'    pretrained_cfg_overlay=dict(file="{file}", num_classes={classes}),\n).eval()'
     )
     shape = f"(B, 3, {side}, {side})"

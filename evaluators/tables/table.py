@@ -23,10 +23,13 @@ from nni_plugins.spaces.errors import SpaceError, closest
 from nni_plugins.spaces.nasbench201 import NASBench201
 
 from ..errors import ConfigError, TableError
+from ..files import cell_text
 
 ARCHITECTURE_COLUMNS = ("architecture", "arch_str")
 FORM_COLUMN = "canonical"
 """Of tables with a row for each distinct architecture: ``space.canonical``, for NAS-Bench-101 the benchmark's own hash."""
+MAX_BYTES = 2**28
+"""A longer text is no table of anybody's."""
 NASBENCH201_METRICS = {
     "cifar10": "cifar10_test_200",
     "cifar100": "cifar100_test_200",
@@ -167,12 +170,20 @@ def nasbench201_table(path: str | Path) -> Table:
 
 
 def _csv(content: bytes, compressed: bool) -> dict[str, list[str]]:
-    text = (gzip.decompress(content) if compressed else content).decode()
+    text = (_decompressed(content) if compressed else content).decode()
     reader = csv.DictReader(io.StringIO(text), strict=True)
     rows = list(reader)
     if not rows or any(None in row or None in row.values() for row in rows):
         raise ValueError("no rows" if not rows else "rows of different lengths")
-    return {column: [row[column] for row in rows] for column in reader.fieldnames or ()}
+    return {cell_text(column): [cell_text(row[column]) for row in rows] for column in reader.fieldnames or ()}
+
+
+def _decompressed(content: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        text = file.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it is more than {MAX_BYTES:,} bytes long")
+    return text
 
 
 def _npz(content: bytes) -> dict[str, list[str]]:

@@ -8,7 +8,6 @@ plain containers.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -22,6 +21,7 @@ import torch
 
 from ..errors import CheckpointError, ConfigChanged
 from ..files import atomic_write, differences, write_json
+from ..locks import FolderLock
 
 SCHEMA_VERSION = 1
 KEPT = 2
@@ -58,42 +58,23 @@ class CheckpointStore:
 
     def __init__(self, folder: Path, config: State) -> None:
         self.folder, self.config = Path(folder), json.loads(json.dumps(config))
-        self._lock: io.TextIOWrapper | None = None
+        self._lock = FolderLock(self.folder)
 
     # -- one process at a time -----------------------------------------------------------------------------------------
     def __enter__(self) -> CheckpointStore:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / "lock", "a+")
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot use {self.folder}: {error.strerror}.", "Choose a folder that can be written."
-            ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise CheckpointError(
-                f"{self.folder} is in use by another process.", "Wait for it, stop it, or choose another folder."
-            ) from None
-        except OSError as error:  # such as that of a network's file system without locks
-            self._lock.close()
-            raise CheckpointError(
-                f"cannot lock {self.folder}: {error.strerror}.", "Choose a folder on a local disk."
-            ) from None
+        self._lock.__enter__()
         try:
             self._check_config()
             self._sweep()
         except BaseException:
-            self._lock.close()
+            self._lock.__exit__(None, None, None)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.__exit__(kind, error, trace)
 
     def _check_config(self) -> None:
         path = self.folder / "run.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError
+from ..files import read_json
 from .checkpoint import CheckpointStore
 
 
@@ -87,5 +87,9 @@ def stored_weights(folder: Path | None) -> StoredWeights:
             f"{folder} holds initial weights but no checkpoint.",
             "Let the search run at least until its first checkpoint.",
         )
-    seed = int(json.loads((folder / "run.json").read_text())["config"]["seed"])
+    run = folder / "run.json"
+    try:
+        seed = int(read_json(run, "")["config"]["seed"])
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{run} is damaged.", "Restore it from a copy.") from None
     return StoredWeights(folder, initial, found[1]["model"], str(store.initial_sha256), seed)

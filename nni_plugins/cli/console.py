@@ -6,11 +6,11 @@ import json
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console, RenderableType
 from rich.table import Table
 
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.files import parse_yaml
 from nni_plugins.spaces.errors import shown
 
 app = typer.Typer(
@@ -68,8 +68,8 @@ def key_value(text: str, option: str = "--set") -> tuple[str, Any]:
     if not sign:
         raise ConfigError(f"{option} {text}: must be key=value, such as nodes=3.")
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        return key, parse_yaml(value)
+    except ValueError as error:
         raise ConfigError(
             f"{option} {text}: {shown(value)} is not YAML: {' '.join(str(error).split())[:120]}."
         ) from None

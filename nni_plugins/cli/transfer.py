@@ -214,6 +214,6 @@ def _table(request: TransferRequest, result: dict[str, Any], folder: Path) -> Re
     for column in curve.columns:
         column.no_wrap = True
     for row in result["history"][-10:]:
-        loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
+        loss = f"{row['loss']:.4f}" if "loss" in row else "-"
         curve.add_row(str(row["epoch"]), f"{row['iteration']:,}", loss, *(f"{row[key]:.2f}" for key in shown))
     return Group(table, "", curve)

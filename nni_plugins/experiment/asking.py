@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from nni_plugins.evaluators.base import EvaluatorPlugin, digest
 from nni_plugins.evaluators.errors import CheckpointError
-from nni_plugins.evaluators.files import write_json
+from nni_plugins.evaluators.files import parse_json, write_json
 from nni_plugins.spaces.architecture import Architecture
 
 ANSWERS = "answers.json"
@@ -26,7 +25,7 @@ class Asked:
         self.answers: dict[str, float] = {}
         if folder is not None and (folder / ANSWERS).exists():
             try:
-                content = json.loads((folder / ANSWERS).read_text())
+                content = parse_json((folder / ANSWERS).read_bytes())
                 self.answers = {str(key): float(value) for key, value in content.items()}
             except (OSError, ValueError, AttributeError, TypeError):
                 remedy = f"Delete {folder} to start this search over."

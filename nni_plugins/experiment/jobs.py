@@ -12,6 +12,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+from nni_plugins.spaces.errors import ConfigError, shown
+
+from .names import JOB
+
 Status = Literal["waiting", "running", "done", "failed", "set aside"]
 Value = dict[str, Any]
 """What a job gives: ``default`` and other numbers, and ``result`` with everything that is none."""
@@ -41,6 +45,17 @@ class Job:
     status: Status = "waiting"
     crashes: int = 0
     value: Value = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ConfigError: the name is not one plain name of a file: whoever reaches NNI's portal may post a job.
+        """
+        if not isinstance(self.name, str) or JOB.fullmatch(self.name) is None:
+            raise ConfigError(
+                f"a job's name is made of letters, digits and _.+-#@, at most 200, but got {shown(self.name)}.",
+                "Give policies and baselines such names.",
+            )
 
     def described(self) -> dict[str, Any]:
         """What another process needs to run it."""

@@ -12,6 +12,8 @@ LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")
 """Of policies: files are named after them."""
 REAL_BEST, EVERY = "real-best", "every"
 """Of trainings of all architectures of a space: whose they are, and where their architectures come from."""
+JOB = re.compile(r"[A-Za-z0-9][\w.+#@-]{0,199}")
+"""Of jobs: files and folders are named after them."""
 RUN = "#"
 """Stands between a policy's name and the number of one of its runs; in no name that a person may give."""
 

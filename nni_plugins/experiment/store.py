@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError
-from nni_plugins.evaluators.files import delete_weights, differences, write_json
+from nni_plugins.evaluators.files import delete_weights, differences, read_json, write_json
 
 from .base import Experiment
 from .jobs import Job, Plan, Value
@@ -34,7 +34,8 @@ class Store:
     def save_settings(self) -> None:
         """Write down the settings, complete, and the experiment's name."""
         settings = self.experiment.settings.model_dump(mode="json")
-        write_json(self.folder / CONFIG, {"experiment": self.experiment.name, "settings": settings})
+        content = {"schema": SCHEMA_VERSION, "experiment": self.experiment.name, "settings": settings}
+        write_json(self.folder / CONFIG, content)
 
     def save(self, job: Job, value: Value) -> None:
         """Write down what a finished job gave; then its checkpoints may go."""
@@ -53,7 +54,7 @@ class Store:
         path = self.path(job)
         if not path.exists():
             return None
-        content = read_json(path, "Delete it to run this job again.")
+        content = read_json(path, "Delete it to run this job again.", SCHEMA_VERSION)
         try:
             stored, value = content["identity"], cast(Value, content["value"])
             _ = value["default"]
@@ -86,21 +87,6 @@ class Store:
         return plan
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """The content of a file of ours.
-
-    Raises:
-        CheckpointError: it cannot be read or is no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise CheckpointError(f"{path} is damaged.", remedy) from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged.", remedy)
-    return content
-
-
 def read_settings(folder: Path) -> tuple[str, dict[str, Any]]:
     """(name of the experiment, its settings as JSON) that was run in ``folder``.
 
@@ -110,7 +96,7 @@ def read_settings(folder: Path) -> tuple[str, dict[str, Any]]:
     path = folder / CONFIG
     if not path.exists():
         raise ConfigError(f"{folder} holds no experiment: there is no {CONFIG}.", "Pass the --output folder of a run.")
-    content = read_json(path, "Pass the experiment's file.")
+    content = read_json(path, "Pass the experiment's file.", SCHEMA_VERSION)
     try:
         return str(content["experiment"]), dict(content["settings"])
     except (KeyError, TypeError, ValueError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.files import parse_json
 
 from ..portal.database import tuner_arguments
 
@@ -46,7 +46,7 @@ def experiment_folder(identifier: str) -> Path | None:
 def _listed(file: Path) -> dict[str, Any]:
     """NNI's list: {id: {logDir, status, ...}}."""
     try:
-        content = json.loads(file.read_text())
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError):  # no experiment has been run yet, or NNI is just writing
         return {}
     return content if isinstance(content, dict) else {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from nni_plugins.evaluators.base import Metric
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.files import read_json
 from nni_plugins.evaluators.subjects.files import described_subject
 from nni_plugins.evaluators.subjects.resolver import subject
 from nni_plugins.evaluators.subjects.subject import Subject
@@ -15,7 +16,7 @@ from nni_plugins.evaluators.subjects.subject import Subject
 from ..experiment.kinds import load_experiment
 from ..experiment.names import RUN
 from ..experiment.result import RESULT, SCHEMA_VERSION
-from ..experiment.store import CONFIG, JOBS, read_json, read_settings
+from ..experiment.store import CONFIG, JOBS, read_settings
 from .rows import Row, Rows
 
 NOTHING: dict[str, Any] = {"value": None, "validation": None}

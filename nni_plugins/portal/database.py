@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from nni_plugins.evaluators.files import parse_json
 
 _logger = logging.getLogger(__name__)
 DATABASE = Path("db/nni.sqlite")
@@ -42,7 +43,7 @@ def tuner_arguments(experiment: Path, identifier: str) -> dict[str, Any]:
     query = "SELECT params FROM ExperimentProfile WHERE id = ? ORDER BY revision DESC LIMIT 1"
     try:
         row = _first_row(experiment, query, identifier)
-        arguments = json.loads(row[0])["tuner"]["classArgs"] if row else {}
+        arguments = parse_json(row[0])["tuner"]["classArgs"] if row else {}
     except (sqlite3.Error, ValueError, KeyError, TypeError):
         return {}
     return arguments if isinstance(arguments, dict) else {}

@@ -23,8 +23,8 @@ from nni.tuner import Tuner
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.files import atomic_write, write_json
+from nni_plugins.evaluators.errors import CheckpointError, ConfigError
+from nni_plugins.evaluators.files import atomic_write, read_json, write_json
 from nni_plugins.evaluators.settings import read
 from nni_plugins.spaces.errors import NNIPluginsError, shown
 from nni_plugins.spaces.registry import build_space
@@ -37,6 +37,7 @@ from .tuner import ENDED_WITHOUT_RESULT, ERROR, guarded
 
 _logger = logging.getLogger(__name__)
 STATE = "nao.json"
+SCHEMA_VERSION = 1
 GRACE_SECONDS = 10.0
 """A trial's end and its final metric reach a tuner through two threads: so long a trial that succeeded may be without a
 metric.
@@ -135,7 +136,7 @@ class NAOTuner(Tuner):  # type: ignore[misc]
 
     def _save(self) -> None:
         assert self.codec is not None
-        write_json(self.checkpoint_folder / STATE, {"schema": 1, **self._identity(), **self.state.state()})
+        write_json(self.checkpoint_folder / STATE, {"schema": SCHEMA_VERSION, **self._identity(), **self.state.state()})
 
     def _identity(self) -> dict[str, Any]:
         """What a resumed experiment must have in common with its state."""
@@ -178,7 +179,12 @@ class NAOTuner(Tuner):  # type: ignore[misc]
                     )
                 )
                 return
-            self.state.restore(self._resumed)
+            try:
+                self.state.restore(self._resumed)
+            except (KeyError, TypeError, ValueError):
+                damaged = f"{self.checkpoint_folder / STATE} is damaged."
+                self._refuse(CheckpointError(damaged, "Restore it, or start the experiment again."))
+                return
             self._recovered = {number for number, trial in enumerate(self.state.trials) if trial.status == "running"}
 
     @guarded
@@ -242,7 +248,8 @@ class NAOTuner(Tuner):  # type: ignore[misc]
         """Called once, when the experiment is resumed, before anything else."""
         path = self.checkpoint_folder / STATE
         if path.exists():
-            self._resumed = json.loads(path.read_text())
+            remedy = f"Restore {path}, or start the experiment again."
+            self._resumed = read_json(path, remedy, SCHEMA_VERSION)
 
     def save_checkpoint(self) -> None:
         """NNI 3.0 never calls it; every event is saved when it happens."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,25 @@ def own_parameters() -> Any:
     return nni.trial._params["parameters"]
 
 
+def _count(mark: Path) -> int:
+    """How many rows were reported; none where the mark is missing or damaged, for NNI forgets those that come twice."""
+    try:
+        return int(mark.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """None of a line that a kill has cut short."""
+    from nni_plugins.evaluators.files import parse_json
+
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("epoch"), int | float) else None
+
+
 class Reporter:
     """Sends each row of a curve to NNI once, also across restarts: the portal's curve has no gap and no double points.
 
@@ -40,7 +58,7 @@ class Reporter:
 
     def __init__(self, mark: Path, metrics: Path | None, point: Point) -> None:
         self.mark, self.metrics, self.point = mark, metrics, point
-        self.reported = int(mark.read_text()) if mark.exists() else 0
+        self.reported = _count(mark)
 
     def __call__(self, row: dict[str, float]) -> None:
         if row["epoch"] > self.reported + 1:
@@ -51,8 +69,8 @@ class Reporter:
     def catch_up(self, before: float = float("inf")) -> None:
         """Send the rows that an earlier attempt wrote and this trial has not reported."""
         if self.metrics is not None and self.metrics.exists():
-            for row in map(json.loads, self.metrics.read_text().splitlines()):
-                if self.reported < row["epoch"] < before:
+            for row in map(_row, self.metrics.read_text(errors="replace").splitlines()):
+                if row is not None and self.reported < row["epoch"] < before:
                     self._send(row)
 
     def _send(self, row: dict[str, Any]) -> None:

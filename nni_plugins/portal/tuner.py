@@ -20,8 +20,8 @@ from typing import Any, ClassVar, TypeVar, cast
 import nni
 from nni.tuner import Tuner
 
-from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.files import atomic_write, write_json
+from nni_plugins.evaluators.errors import CheckpointError, ConfigError
+from nni_plugins.evaluators.files import atomic_write, read_json, write_json
 from nni_plugins.spaces.errors import NNIPluginsError
 
 from ..experiment.base import Experiment
@@ -34,6 +34,7 @@ from .manager import Manager
 _logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 STATE = "plan.json"
+SCHEMA_VERSION = 1
 ERROR = "error.txt"
 ENDED_WITHOUT_RESULT = ("FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
 
@@ -128,7 +129,9 @@ class ExperimentTuner(Tuner):
         self._send.__self__.report_error(message)  # type: ignore[attr-defined]
 
     def _save(self) -> None:
-        write_json(self.checkpoint_folder / STATE, {"schema": 1, "issued": self._issued, **self.plan.state()})
+        write_json(
+            self.checkpoint_folder / STATE, {"schema": SCHEMA_VERSION, "issued": self._issued, **self.plan.state()}
+        )
 
     # -- what NNI calls ------------------------------------------------------------------------------------------------
     def update_search_space(self, search_space: dict[str, Any]) -> None:
@@ -182,10 +185,14 @@ class ExperimentTuner(Tuner):
         """Called once, when the experiment is resumed, before anything else."""
         path = self.checkpoint_folder / STATE
         if self._problem is None and path.exists():
-            state = json.loads(path.read_text())
-            self._issued = int(state["issued"])
-            self.plan.restore(state)
-            self._resumed = True
+            remedy = f"Restore {path}, or start the experiment again: finished jobs are not repeated in its run_folder."
+            state = read_json(path, remedy, SCHEMA_VERSION)
+            try:
+                issued = int(state["issued"])
+                self.plan.restore(state)
+            except (KeyError, TypeError, ValueError, AttributeError, ConfigError):
+                raise CheckpointError(f"{path} is damaged.", remedy) from None
+            self._issued, self._resumed = issued, True
 
     def save_checkpoint(self) -> None:
         """NNI 3.0 never calls it; every event is saved when it happens."""

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from nni_plugins.evaluators import files
+from nni_plugins.evaluators import files, locks
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged
 from nni_plugins.evaluators.training import checkpoint
 from nni_plugins.evaluators.training.checkpoint import CheckpointStore, load_weights
@@ -348,7 +348,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(checkpoint.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     with pytest.raises(CheckpointError, match=r"cannot lock .*: No locks available[\s\S]*local disk"), opened(tmp_path):
         pass
 
@@ -437,7 +437,7 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monkey
     if function == "mkdir":
         monkeypatch.setattr(Path, "mkdir", refuse)
     else:
-        monkeypatch.setattr(checkpoint, "open", refuse, raising=False)
+        monkeypatch.setattr(locks, "open", refuse, raising=False)
     with (
         pytest.raises(
             CheckpointError, match=r"cannot use .*: Read-only file system[\s\S]*Choose a folder that can be written"

@@ -535,7 +535,7 @@ def test_card(digits: Run, tmp_path: Path) -> None:
         and "![The architecture](cell.svg)" in text
     )
     assert (
-        f"```text\n{CELL}\n```" in text and "`nasbench201`: stem='cifar', channels=8" not in text
+        f"```\n{CELL}\n```" in text and "`nasbench201`: stem='cifar', channels=8" not in text
     )  # its own order of arguments
     assert f"| parameters | {digits.description['parameters']:,} |" in text
     assert f"| multiply-adds | {digits.description['macs']:,} of one image of 8 x 8 pixels |" in text

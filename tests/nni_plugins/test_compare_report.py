@@ -194,8 +194,8 @@ def test_wrong_words(run: Cli, words: list[str], said: str) -> None:
 
 def test_a_folder_of_another_experiment(tmp_path: Path, run: Cli) -> None:
     settings: dict[str, Any] = {"space": {"name": "nasbench201", "nodes": 3}, "evaluations": {}}
-    write(tmp_path / "config.json", {"experiment": "FirstOnes", "settings": settings})
-    (tmp_path / "config.json").write_text(json.dumps({"experiment": "FirstOnes", "settings": settings}))
+    write(tmp_path / "config.json", {"schema": 1, "experiment": "FirstOnes", "settings": settings})
+    (tmp_path / "config.json").write_text(json.dumps({"schema": 1, "experiment": "FirstOnes", "settings": settings}))
     status, _, err = run("compare", "--report-only", tmp_path)
     assert status == 2 and "tuner FirstOnes compares nothing" in err
     assert comparison(policies={"few": FEW}).command == "compare"

@@ -23,6 +23,7 @@ from nni_plugins.experiment.jobs import Plan
 from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.experiment.report import sentences, table_of
 from nni_plugins.experiment.result import summary
+from nni_plugins.experiment.store import Store
 from nni_plugins.portal import reporting
 from nni_plugins.portal.registration import tuner_entries
 from nni_plugins.portal.reporting import Reporter
@@ -275,8 +276,8 @@ def test_a_search_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(nni, "report_intermediate_result", curve.append)
     monkeypatch.setattr(nni, "report_final_result", final.append)
     monkeypatch.setattr(nni.trial, "overwrite_intermediate_seq", lambda number: None)
-    (tmp_path / "run").mkdir()
     e = experiment("rfpcdarts", search={"partial_channels": 2}, run_folder=str(tmp_path / "run"))
+    Store(e, tmp_path / "run").save_settings()
     job = Plan(e).jobs["search-0"]
     described = {"job": job.name, "described": job.described(), "known": None}
     settings = e.settings.model_dump(mode="json")

@@ -24,6 +24,7 @@ from nni_plugins.evaluators.stand_alone.plugin import StandAlonePlugin, load_ima
 from nni_plugins.experiment.jobs import Job
 from nni_plugins.experiment.search import search_experiment
 from nni_plugins.experiment.searching import load_training_data
+from nni_plugins.experiment.store import Store
 from nni_plugins.portal import reporting
 from nni_plugins.portal.manager import Manager
 from nni_plugins.portal.reporting import Reporter
@@ -143,6 +144,10 @@ def test_the_manager_knows_better_which_parameters_are_ours(monkeypatch: pytest.
 
 
 def test_where_checkpoints_go(tmp_path: Path) -> None:
+    assert trial._folder(str(tmp_path), "search-0", tmp_path / "out") == tmp_path / "out" / "run", (
+        "no tuner wrote there"
+    )
+    (tmp_path / "config.json").touch()
     assert trial._folder(str(tmp_path), "search-0", tmp_path / "out") == tmp_path / "search-0"
     for unreachable in (None, str(tmp_path / "absent")):
         assert trial._folder(unreachable, "search-0", tmp_path / "out") == tmp_path / "out" / "run"
@@ -151,7 +156,7 @@ def test_where_checkpoints_go(tmp_path: Path) -> None:
 def parameters_of(job: Job, folder: Path, known: Any = None, **changes: Any) -> dict[str, Any]:
     """What the tuner gives the trial of a job; its experiment's run folder is ``folder / "run"``."""
     searched = experiment(**changes)
-    (folder / "run").mkdir(exist_ok=True)
+    Store(searched, folder / "run").save_settings()
     settings = {**searched.settings.model_dump(mode="json"), "run_folder": str(folder / "run")}
     trial = {"experiment": "RLNAS", "job": job.name, "described": job.described(), "settings": settings, "known": known}
     return {**searched.parameters(job), "trial": trial}
@@ -195,7 +200,7 @@ def test_a_search_trial(parameters: dict[str, Any], sent: Sent, tmp_path: Path) 
 def test_what_is_known_is_not_measured_again(parameters: dict[str, Any], sent: Sent, tmp_path: Path) -> None:
     parameters["trial"]["known"] = evaluation_value(77)
     assert trial.main() == 0
-    assert sent.final == [evaluation_value(77)] and sent.curve == [] and list((tmp_path / "run").iterdir()) == []
+    assert sent.final == [evaluation_value(77)] and sent.curve == [] and os.listdir(tmp_path / "run") == ["config.json"]
 
 
 def test_errors_have_a_status_and_no_traceback(parameters: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

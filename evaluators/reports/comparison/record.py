@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from nni_plugins.spaces.errors import closest, shown
 
 from ...errors import ConfigError
+from ...files import parse_json
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
@@ -155,7 +155,7 @@ def read_comparison(path: Path) -> Comparison:
         ConfigError: it cannot be read, is no JSON, or no comparison.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}.") from None
     except ValueError as error:

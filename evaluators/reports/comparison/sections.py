@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from ...statistics.differences import POWER, Interval
-from ..document import Block, Bullets, Code, Heading, Paragraph, Picture, Table
+from ..document import PLAIN, Block, Bullets, Code, Heading, Paragraph, Picture, Table
 from .analysis import Analysis
 from .difference import Difference
 from .figures import named
@@ -115,8 +115,13 @@ def document(analysis: Analysis, pictures: Collection[str]) -> list[Block]:
 
 
 def differences_picture(comparison: Comparison, baseline: str) -> str:
-    """The name of the picture of the differences to ``baseline``."""
-    return "differences.svg" if baseline == comparison.baseline else f"differences-{baseline}.svg"
+    """The name of the picture of the differences to ``baseline``: its own, where that is the plain name of a file, or its
+    place among several.
+    """
+    if baseline == comparison.baseline:
+        return "differences.svg"
+    own = baseline if set(baseline) <= PLAIN else str(comparison.also.index(baseline) + 2)
+    return f"differences-{own}.svg"
 
 
 def _opening(analysis: Analysis) -> str:

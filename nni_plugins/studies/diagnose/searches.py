@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nni_plugins.evaluators.diagnostics.report import write_diagnosis
 from nni_plugins.evaluators.diagnostics.search_record import Rollback, SearchRecord, read_search
 from nni_plugins.evaluators.errors import ConfigError, DataError
+from nni_plugins.evaluators.files import parse_json
 from nni_plugins.spaces import registry
 from nni_plugins.spaces.base import SearchSpace
 
@@ -25,7 +25,7 @@ def _space_of(folder: Path) -> SearchSpace:
     """The space that the search in ``folder`` searched, from its ``run.json``."""
     path = folder / "run.json"
     try:
-        name, config = json.loads(path.read_text())["config"]["space"]
+        name, config = parse_json(path.read_bytes())["config"]["space"]
         return cast(SearchSpace, registry.get("spaces", name)(**config))
     except OSError as error:
         raise DataError(
@@ -43,7 +43,7 @@ def _rollbacks(folder: Path) -> dict[str, list[Rollback]]:
     if not path.exists():
         return {}
     try:
-        searches = json.loads(path.read_text())["searches"]
+        searches = parse_json(path.read_bytes())["searches"]
         return {
             f"search-{s['seed']}": [Rollback.of(back) for back in (s.get("result") or {}).get("rollbacks") or []]
             for s in searches

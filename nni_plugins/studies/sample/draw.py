@@ -4,13 +4,13 @@ Free of torch.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.files import parse_json
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import Indices, SearchSpace
@@ -74,7 +74,7 @@ def read_architectures(path: Path, space: SearchSpace) -> list[Architecture]:
         raise ConfigError(f"architectures: must be an absolute path, but got {str(path)!r}.")
     try:
         text = path.read_text()
-        given = json.loads(text) if text.lstrip().startswith("[") else [one for one in text.splitlines() if one.strip()]
+        given = parse_json(text) if text.lstrip().startswith("[") else [one for one in text.splitlines() if one.strip()]
     except (OSError, ValueError) as error:
         raise ConfigError(f"architectures: cannot read {path}: {str(error)[:100]}.") from None
     listed: list[Architecture] = []

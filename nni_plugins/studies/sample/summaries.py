@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nni_plugins.evaluators.errors import DataError
+from nni_plugins.evaluators.files import parse_json
 from nni_plugins.evaluators.reports.sample_study.measurements import Measurements
 from nni_plugins.evaluators.reports.sample_study.report import Figure, Study, write_study
 
@@ -38,7 +39,7 @@ def read_summary(path: Path) -> dict[str, float]:
         DataError: the file cannot be read, lacks something, or has an architecture twice.
     """
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.", "Check the path.") from None
     except ValueError as error:
