@@ -16,7 +16,7 @@ from nni_plugins.evaluators.data.images import ImageSet
 from nni_plugins.evaluators.errors import CheckpointError, ExportError, MissingBackend
 from nni_plugins.evaluators.files import atomic_write
 from nni_plugins.evaluators.interchange.export import export_onnx
-from nni_plugins.evaluators.interchange.weights import fit, read_weights, weights_of
+from nni_plugins.evaluators.interchange.weights import fit, weights_of
 from nni_plugins.evaluators.mmlab.transfer import WORK
 from nni_plugins.evaluators.objectives import fitted
 from nni_plugins.evaluators.objectives.registered import build_objective
@@ -117,10 +117,15 @@ def _stand_alone(
 def _backbone(folder: Path, plugin: Any, network: Architecture, training: Path, handed: Handed) -> None:
     """Of a detector: only its backbone is ours."""
     from nni_plugins.evaluators.mmlab.backbone import Backbone
+    from nni_plugins.evaluators.mmlab.checkpoints import newest
+    from nni_plugins.evaluators.mmlab.loading import load_plain
 
     choice = plugin.backbone(network)
     module = Backbone(choice.architecture, choice.space, choice.arguments)
-    state = weights_of(read_weights(training / WORK / _newest(training / WORK)))
+    checkpoint = newest(training / WORK)
+    if checkpoint is None:
+        raise CheckpointError(f"{training / WORK} holds no finished training.", "Run the command again.")
+    state = weights_of(load_plain(checkpoint))
     prefix = "backbone."
     own = {str(key).removeprefix(prefix): value for key, value in state.items() if str(key).startswith(prefix)}
     fit(module, own, str(training))
@@ -133,13 +138,6 @@ def _backbone(folder: Path, plugin: Any, network: Architecture, training: Path, 
     width, height = plugin.recipe.images.size
     _onnx(folder, module, torch.zeros(2, 3, height, width), handed, "the backbone's feature maps")
     handed.use = _use(name, arguments, classifies=False)
-
-
-def _newest(work: Path) -> str:
-    try:
-        return Path((work / "last_checkpoint").read_text().strip()).name
-    except OSError:
-        raise CheckpointError(f"{work} holds no finished training.", "Run the command again.") from None
 
 
 def _sized(space: ImageSpace) -> Recipe:
