@@ -90,6 +90,10 @@ class StagedNetwork(nn.Module):
     def stage_modules(self) -> list[list[nn.Module]]:
         """The modules of each stage, those that reduce the resolution first; for :meth:`dilate`."""
 
+    def chain(self) -> list[nn.Module]:
+        """What follows one another: the stem, then every cell or block. By default the modules of all stages, in order."""
+        return [module for modules in self.stage_modules() for module in modules]
+
     @property
     def stage_info(self) -> tuple[Stage, ...]:
         """Channels and strides of what ``forward`` returns as features (of all stages, where it returns the head's

@@ -202,6 +202,9 @@ class CellNetwork(StagedNetwork):
 
     _auxiliary_logits: torch.Tensor | None = None
 
+    def chain(self) -> list[nn.Module]:
+        return [self.stem, *self.cells]
+
     def stage_modules(self) -> list[list[nn.Module]]:
         count = self.shapes[-1].stage + 1
         stages: list[list[nn.Module]] = [[] for _ in range(count)]

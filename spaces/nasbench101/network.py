@@ -144,6 +144,9 @@ class NASBench101Network(StagedNetwork):
                 x = module(x)
             yield x
 
+    def chain(self) -> list[nn.Module]:
+        return [self.stem, *self.cells]
+
     def stage_modules(self) -> list[list[nn.Module]]:
         n = self.cells_per_stack
         first = [self.stem, *self.pools]

@@ -9,7 +9,7 @@ from nni_plugins.spaces.lazy import lazy
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "aggregation": ["Aggregation"],
+        "aggregation": ["Aggregation", "aggregated"],
         "measures": ["Measure", "measure"],
         "names": ["SCORES", "score_settings"],
         "networks": ["NetworkScore", "Inputs"],

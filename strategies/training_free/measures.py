@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from nni_plugins.spaces.base import Indices, SearchSpace
 
 from .batches import inputs
 from .names import COSTS, network_score, score_settings
-from .networks import Inputs, NetworkScore, for_scoring
+from .networks import Inputs, NetworkScore, Undrawn, for_scoring
 
 Values = npt.NDArray[np.float64]
 """(n, k), larger is better; -inf where a score is undefined for an architecture's network."""
@@ -39,15 +40,15 @@ Known = Callable[[int], None]
 
 
 class Measure(ABC):
-    """Scores of any architectures of :attr:`space`.
+    """Scores of any architectures of :attr:`space` by the score :attr:`name`.
 
     ``seconds``: of all calls so far; ``networks``: how many were built for them.
     """
 
     columns: tuple[str, ...]
 
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
+    def __init__(self, space: SearchSpace, name: str) -> None:
+        self.space, self.name = space, name
         self.seconds, self.networks = 0.0, 0
 
     def __call__(self, indices: Indices) -> Values:
@@ -60,6 +61,13 @@ class Measure(ABC):
 
     @abstractmethod
     def _values(self, indices: Indices) -> Values: ...
+
+    def require(self, row: npt.NDArray[np.int8]) -> None:
+        """Refuse, by the network of ``row: (D,)``, a space that the score cannot judge.
+
+        Raises:
+            ConfigError: what its networks lack.
+        """
 
     def remember(self, known: Mapping[str, list[float]]) -> None:
         """Values that were computed before, by :func:`key`; by default there is nothing worth remembering."""
@@ -74,7 +82,7 @@ class CostMeasure(Measure):
     """``parameters`` or ``macs``, of a network with the objective's head, for one image of the images' size."""
 
     def __init__(self, space: SearchSpace, images: ImageSet, objective: Objective, name: str) -> None:
-        super().__init__(fitted(space, objective, images))
+        super().__init__(fitted(space, objective, images), name)
         self.columns = (name,)
         self._table = self.space.cost_table(images.input_size)
 
@@ -92,8 +100,8 @@ class NetworkMeasure(Measure):
     def __init__(
         self, space: SearchSpace, images: ImageSet, objective: Objective, score: NetworkScore, name: str, seed: int
     ) -> None:
-        super().__init__(fitted(space, objective, images))
-        self.score, self.columns, self.seed, self._name = score, score.columns, seed, name
+        super().__init__(fitted(space, objective, images), name)
+        self.score, self.columns, self.seed = score, score.columns, seed
         self._device = fabric_on(score.settings.accelerator).device
         count = score.batches if score.images else 1
         given = inputs(images, objective, score.images or 1, count, seed, self._device, f"{name}, batch_size")
@@ -103,11 +111,6 @@ class NetworkMeasure(Measure):
         self._judged = False
 
     def require(self, row: npt.NDArray[np.int8]) -> None:
-        """Refuse, by the network of ``row: (D,)``, a space that the score cannot judge.
-
-        Raises:
-            ConfigError: what its networks lack.
-        """
         if not self._judged:
             with torch_fork(self.seed, "training-free", 0):
                 self.score.require(self._network(self.space.simplified(row[None])[0]), self._inputs)
@@ -116,7 +119,7 @@ class NetworkMeasure(Measure):
     def _values(self, indices: Indices) -> Values:
         if len(indices):
             self.require(indices[0])
-        values = np.empty((len(indices), len(self.columns)))
+        values = np.empty((len(indices), len(self.score.columns)))
         for place, row in enumerate(self.space.simplified(indices)):
             form = row.tobytes()
             if form not in self._known:
@@ -134,7 +137,8 @@ class NetworkMeasure(Measure):
 
     def _network(self, row: npt.NDArray[np.int8]) -> torch.nn.Module:
         (architecture,) = self.space.decode(row[None])
-        network = for_scoring(self.space.network(architecture)).to(self._device)
+        with Undrawn() if self.score.draws_weights else nullcontext():
+            network = for_scoring(self.space.network(architecture)).to(self._device)
         lay_out(network, self._layout)
         return network
 
@@ -144,6 +148,33 @@ class NetworkMeasure(Measure):
     @property
     def remembered(self) -> dict[str, list[float]]:
         return {form.hex(): list(values) for form, values in self._known.items()}
+
+
+class AZMeasure(NetworkMeasure):
+    """AZ-NAS' columns, with ``complexity``, the multiply-adds."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        space, images, objective = given[:3]
+        self._macs = CostMeasure(space, images, objective, "macs")
+        self.columns = (*self.columns, "complexity")
+
+    def _values(self, indices: Indices) -> Values:
+        return np.concatenate([super()._values(indices), self._macs(indices)], axis=1)
+
+
+class StrategyMeasure(Measure):
+    """What the search of a strategy left to score others with; ``scores``: (n, D) -> n numbers, None where there is
+    none.
+    """
+
+    def __init__(self, space: SearchSpace, name: str, scores: Callable[[Indices], Any]) -> None:
+        super().__init__(space, name)
+        self.columns, self._scores = (name,), scores
+
+    def _values(self, indices: Indices) -> Values:
+        given = [-np.inf if score is None or np.isnan(score) else float(score) for score in self._scores(indices)]
+        return np.array(given, dtype=np.float64).reshape(-1, 1)
 
 
 def measure(
@@ -171,4 +202,5 @@ def measure(
     chosen = score_settings(name, settings)
     if name in COSTS:
         return CostMeasure(space, images, objective, name)
-    return NetworkMeasure(space, images, objective, network_score(name, chosen), name, seed)
+    kind = AZMeasure if name == "az" else NetworkMeasure
+    return kind(space, images, objective, network_score(name, chosen), name, seed)

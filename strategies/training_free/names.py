@@ -10,7 +10,15 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import Settings, read
 from nni_plugins.spaces.errors import closest
 
-from .settings import NASWOTSettings, NetworkSettings, SynFlowSettings
+from .settings import (
+    AZSettings,
+    JacobianSettings,
+    NASWOTSettings,
+    NetworkSettings,
+    SynFlowSettings,
+    ZenSettings,
+    ZiCoSettings,
+)
 
 if TYPE_CHECKING:
     from .networks import NetworkScore
@@ -19,7 +27,11 @@ COSTS = ("parameters", "macs")
 """Scores that the space's table of costs gives, without a network."""
 NETWORK_SCORES: dict[str, tuple[type[NetworkSettings], str]] = {
     "naswot": (NASWOTSettings, "naswot:NASWOT"),
+    "jacobian": (JacobianSettings, "jacobian:Jacobian"),
     "synflow": (SynFlowSettings, "synflow:SynFlow"),
+    "zen": (ZenSettings, "zen:Zen"),
+    "zico": (ZiCoSettings, "zico:ZiCo"),
+    "az": (AZSettings, "az:AZ"),
 }
 """Settings, and ``module:class`` in this package."""
 SCORES = (*COSTS, *NETWORK_SCORES)
@@ -45,6 +57,11 @@ def score_settings(name: str, given: Settings | Mapping[str, Any] | None = None)
     if isinstance(given, model):
         return given
     return read(model, given.model_dump(exclude_unset=True) if isinstance(given, Settings) else given or {}, f"{name}.")
+
+
+def score_keys(name: str) -> set[str]:
+    """Of the settings of the score ``name``."""
+    return set() if name in COSTS else set(NETWORK_SCORES[name][0].model_fields)
 
 
 def network_score(name: str, settings: Settings) -> NetworkScore:

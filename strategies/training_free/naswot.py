@@ -1,6 +1,6 @@
 r"""NASWOT: how differently a network's rectified linear units answer to different images.
 
-Mellor, Turner, Storkey & Crowley, "Neural Architecture Search without Training", ICML 2021, section 3. Of a batch of N
+Mellor, Turner, Storkey & Crowley, "Neural Architecture Search without Training", ICML 2021. Of a batch of N
 images, image i has the binary code :math:`c_i`, one bit for each rectified linear unit: whether it is active. With
 :math:`N_A` units and the Hamming distance :math:`d_H`,
 

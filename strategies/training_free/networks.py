@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.objectives import Objective
@@ -40,8 +41,8 @@ class NetworkScore(ABC):
 
     columns: ClassVar[tuple[str, ...]]
     """Names of the numbers that it gives."""
-    batches: int = 1
-    """How many batches of images it sees."""
+    draws_weights: ClassVar[bool] = False
+    """Whether it draws all weights itself, so that those that a network is built with are not needed."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -50,6 +51,11 @@ class NetworkScore(ABC):
     def images(self) -> int | None:
         """How many images a batch has, no two alike; None: it sees none."""
         return None
+
+    @property
+    def batches(self) -> int:
+        """How many batches of images it sees."""
+        return 1
 
     def require(self, network: nn.Module, inputs: Inputs) -> None:
         """Refuse networks that it cannot judge.
@@ -104,6 +110,15 @@ def without_norms(network: nn.Module) -> nn.Module:
             if isinstance(child, _BatchNorm):
                 setattr(parent, name, nn.Identity())
     return network
+
+
+class Undrawn(TorchFunctionMode):
+    """Within the block nothing random is drawn into tensors, so that networks are built fast, with any weights."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

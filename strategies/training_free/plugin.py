@@ -10,8 +10,16 @@ from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin, refused
 from ..drawing import ENUMERATED
 from ..score import Score
 from .aggregation import Rule
-from .names import COSTS
-from .settings import CostSearch, NASWOTSearch, SynFlowSearch
+from .names import COSTS, score_keys
+from .settings import (
+    AZSearch,
+    CostSearch,
+    JacobianSearch,
+    NASWOTSearch,
+    SynFlowSearch,
+    ZenSearch,
+    ZiCoSearch,
+)
 
 if TYPE_CHECKING:
     from .search import Scoring
@@ -19,70 +27,76 @@ if TYPE_CHECKING:
 
 def candidate_problems(setup: Setup) -> list[str]:
     """What is wrong with ``search.candidates``."""
-    wanted, search = setup.search.candidates, setup.search
-    if search.evolution is not None:
+    wanted = setup.search.candidates
+    if setup.search.evolution is not None:
         return []
     if wanted == "all":
-        size = setup.space.size
-        many = (
-            f"search.candidates: all {size:,} architectures of {setup.space.name} are too many to build; give a number"
-        )
-        return [many] if size > ENUMERATED else []
+        name, size = setup.space.name, setup.space.size
+        too_many = f"search.candidates: all {size:,} architectures of {name} are too many to build; give a number"
+        return [too_many] if size > ENUMERATED else []
     short = f"found <= search.candidates must hold, but got {setup.found} and {wanted}; raise search.candidates"
     return [short] if setup.found > wanted else []
 
 
 class TrainingFreePlugin(StrategyPlugin):
-    """Base of searches by one training-free score. It is registered by the score's name.
+    """Base of searches by training-free scores; :attr:`score`'s key names the one.
 
     The objective says what networks end in, and is the loss of scores that have one; labels are read only if it asks.
     """
 
     objective = {"name": "random_labels", "classes": 10}
-    rule: ClassVar[Rule | None] = None
-    """How several columns of the score become one."""
+    among: ClassVar[bool] = False
+    """Whether an architecture's score is a rank among the candidates."""
 
     def check(self, setup: Setup) -> None:
         """No more results than candidates."""
-        if self.score.key not in COSTS:
-            refused(candidate_problems(setup))
+        refused(candidate_problems(setup))
 
     def search(self, problem: Problem) -> SearchResult:
         """Score, and rank."""
         import numpy as np
 
-        from . import search as run
+        from .search import finished, ranked
 
-        p, scoring = problem, self._scoring(problem)
-        score_all = run.scored_by_cost if self.score.key in COSTS else run.scored
-        indices, values = score_all(p.space, p.search, p.limits, p.seed, scoring)
+        scoring, cost = self.scoring(problem, train=True)
+        indices, values = self.candidates(problem, scoring)
         worth = scoring.worth(values)
-        listed = run.ranked(p.space, indices, worth, p.found, self.score.name)
-        details = {"scored": len(indices), "undefined": int((~np.isfinite(worth)).sum())}
-        score = run.finished(scoring, indices, values)
-        return SearchResult(listed, scoring.curve, score, details=details, cost=search_cost())
+        listed = ranked(problem.space, indices, worth, problem.found, self.score.name)
+        details = {
+            "scored": len(indices),
+            "undefined": int((~np.isfinite(worth)).sum()),
+            "columns": [column for one in scoring.measures for column in one.columns],
+        }
+        return SearchResult(listed, scoring.curve, finished(scoring, indices, values), details=details, cost=cost)
+
+    def candidates(self, problem: Problem, scoring: Scoring) -> tuple[Any, Any]:
+        """All architectures that are scored, (n, D), and their values, (n, K)."""
+        from .search import scored
+
+        return scored(problem.space, problem.search, problem.limits, problem.seed, scoring)
 
     def scorer(self, problem: Problem) -> Scorer:
-        """As the search in ``problem.folder`` scored, with the same images and initial weights."""
+        """As the search in ``problem.folder`` scored: with the same images and initial weights, among its candidates."""
         import numpy as np
 
         from .search import scorer_among
-        from .stored import read_scores
+        from .stored import finished_pool
 
-        read_scores(problem.folder)
-        scoring = self._scoring(problem)
-        pool = scoring.stored.pool
-        return scorer_among(scoring, np.array([] if pool is None else pool[1]))
+        _, pool = finished_pool(problem.folder)
+        scoring, _ = self.scoring(problem, train=False)
+        return scorer_among(scoring, np.array(pool, dtype=np.float64))
 
-    def _scoring(self, problem: Problem) -> Scoring:
+    def scoring(self, problem: Problem, train: bool) -> tuple[Scoring, dict[str, float]]:
+        """What candidates are scored by, and what that cost; ``train``: what has to be trained for it."""
         from .measures import measure
         from .search import Scoring, identity
         from .stored import StoredScores
 
-        p, settings = problem, problem.search
-        own = {name: getattr(settings, name) for name in _score_fields(self.score.key) if hasattr(settings, name)}
-        one = measure(p.space, p.data, self.score.key, objective=p.task, settings=own, seed=p.seed)
-        return Scoring([one], self.rule, StoredScores(p.folder, identity(p, settings)), p.report)
+        p, name = problem, self.score.key
+        own = p.search.model_dump(include=score_keys(name))
+        one = measure(p.space, p.data, name, objective=p.task, settings=own, seed=p.seed)
+        rule: Rule | None = "log_rank" if self.among else None
+        return Scoring([one], rule, StoredScores(p.folder, identity(p)), p.report), search_cost()
 
     def left_by(self, folder: Path) -> tuple[int, dict[str, Any]]:
         """The seed of the search."""
@@ -92,33 +106,42 @@ class TrainingFreePlugin(StrategyPlugin):
 
     def curve_point(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """``default``: the best score so far, or how many are scored where scores are ranks among all of them."""
-        return {"default": row["scored" if self.rule is not None else "best"], **row}
+        return {"default": row["scored" if self.among else "best"], **row}
 
 
-def _score_fields(name: str) -> list[str]:
-    from .names import NETWORK_SCORES
+# -- costs ---------------------------------------------------------------------------------------------------------------
+class CostPlugin(TrainingFreePlugin):
+    """Base of those that take no network."""
 
-    return [] if name in COSTS else list(NETWORK_SCORES[name][0].model_fields)
+    search_settings = CostSearch
+
+    def check(self, setup: Setup) -> None:
+        """Nothing can be wrong."""
+
+    def candidates(self, problem: Problem, scoring: Scoring) -> tuple[Any, Any]:
+        """The whole space, or an evolution and the largest."""
+        from .search import scored_by_cost
+
+        return scored_by_cost(problem.space, problem.search, problem.limits, problem.seed, scoring)
 
 
-class ParametersPlugin(TrainingFreePlugin):
+class ParametersPlugin(CostPlugin):
     """``tuner.name: Parameters``."""
 
     name = "Parameters"
     about = "the architectures with the most parameters within the limits"
-    search_settings = CostSearch
-    score = Score("parameters", "parameters")
+    score = Score(COSTS[0], "parameters")
 
 
-class MACsPlugin(TrainingFreePlugin):
+class MACsPlugin(CostPlugin):
     """``tuner.name: MACs``."""
 
     name = "MACs"
     about = "the architectures with the most multiply-adds within the limits"
-    search_settings = CostSearch
-    score = Score("macs", "multiply-adds")
+    score = Score(COSTS[1], "multiply-adds")
 
 
+# -- networks ------------------------------------------------------------------------------------------------------------
 class NASWOTPlugin(TrainingFreePlugin):
     """``tuner.name: NASWOT``."""
 
@@ -129,6 +152,16 @@ class NASWOTPlugin(TrainingFreePlugin):
     score = Score("naswot", "NASWOT")
 
 
+class JacobianPlugin(TrainingFreePlugin):
+    """``tuner.name: Jacobian``."""
+
+    name = "Jacobian"
+    about = "untrained networks, ranked by how little the gradients of different images correlate"
+    source = "Mellor et al., 2020; Abdelfattah et al., ICLR 2021"
+    search_settings = JacobianSearch
+    score = Score("jacobian", "Jacobian covariance")
+
+
 class SynFlowPlugin(TrainingFreePlugin):
     """``tuner.name: SynFlow``."""
 
@@ -137,3 +170,34 @@ class SynFlowPlugin(TrainingFreePlugin):
     source = "Tanaka et al., NeurIPS 2020; Abdelfattah et al., ICLR 2021"
     search_settings = SynFlowSearch
     score = Score("synflow", "log SynFlow")
+
+
+class ZenPlugin(TrainingFreePlugin):
+    """``tuner.name: Zen``."""
+
+    name = "Zen"
+    about = "random networks, ranked by how much their features move with noise"
+    source = "Lin et al., ICCV 2021"
+    search_settings = ZenSearch
+    score = Score("zen", "Zen-score")
+
+
+class ZiCoPlugin(TrainingFreePlugin):
+    """``tuner.name: ZiCo``."""
+
+    name = "ZiCo"
+    about = "untrained networks, ranked by large gradients of the objective that vary little between batches"
+    source = "Li et al., ICLR 2023"
+    search_settings = ZiCoSearch
+    score = Score("zico", "ZiCo")
+
+
+class AZPlugin(TrainingFreePlugin):
+    """``tuner.name: AZ``."""
+
+    name = "AZ"
+    about = "untrained networks, ranked by expressivity, progressivity, trainability and complexity together"
+    source = "Lee & Ham, CVPR 2024"
+    search_settings = AZSearch
+    score = Score("az", "sum of log ranks")
+    among = True

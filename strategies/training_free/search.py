@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nni_plugins.evaluators.base import Report
+from nni_plugins.evaluators.base import Report, lasting
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.randomness import generator
 from nni_plugins.spaces.base import ENUMERATION_LIMIT, Indices, SearchSpace
@@ -21,7 +21,7 @@ from ..largest import largest
 from ..limits import Limits
 from ..ranking import Ranked, best
 from .aggregation import Aggregation, Rule, aggregated
-from .measures import Measure, NetworkMeasure, Values
+from .measures import Measure, Values
 from .stored import StoredScores
 
 ROWS = 50
@@ -45,7 +45,7 @@ class Scoring:
         self.curve: list[dict[str, float]] = []
         self._scored, self._best = 0, -np.inf
         for one in measures:
-            one.remember(stored.values.get(one.columns[0], {}))
+            one.remember(stored.values.get(one.name, {}))
 
     def __call__(self, indices: Indices) -> Values:
         """(n, K) of ``indices: (n, D)``."""
@@ -61,9 +61,14 @@ class Scoring:
         """The same, of any architectures, without a word."""
         return np.concatenate([one(indices) for one in self.measures], axis=1)
 
+    @property
+    def groups(self) -> tuple[int, ...] | None:
+        """Columns of each measure, where there are several measures."""
+        return tuple(len(one.columns) for one in self.measures) if len(self.measures) > 1 else None
+
     def worth(self, values: Values) -> Floats:
         """(n, K) of all candidates -> (n,): what they are ranked by."""
-        return values[:, 0] if self.rule is None else aggregated(values, self.rule)
+        return values[:, 0] if self.rule is None else aggregated(values, self.rule, self.groups)
 
     def told(self, row: dict[str, float]) -> None:
         """One row more."""
@@ -74,7 +79,7 @@ class Scoring:
     def _part(self, indices: Indices) -> Values:
         values = self.values(indices)
         self._scored += len(indices)
-        self.stored.values = {one.columns[0]: one.remembered for one in self.measures}
+        self.stored.values = {one.name: one.remembered for one in self.measures}
         self.stored.save()
         if self.rule is not None:
             self.told({"scored": float(self._scored)})
@@ -91,6 +96,17 @@ def candidates(space: SearchSpace, settings: Any, limits: Limits, seed: int) -> 
     return draw_distinct(space, min(wanted, space.size), generator(seed, "candidates"), limits)
 
 
+def first_candidate(problem: Problem) -> npt.NDArray[np.int8]:
+    """An architecture within the limits, (D,), for a look at the space's networks.
+
+    Raises:
+        ConfigError: nothing meets the limits.
+    """
+    p = problem
+    row: npt.NDArray[np.int8] = draw_distinct(p.space, 1, generator(p.seed, "candidates"), p.limits)[0]
+    return row
+
+
 def scored(space: SearchSpace, settings: Any, limits: Limits, seed: int, scoring: Scoring) -> tuple[Indices, Values]:
     """All candidates and their values: (n, D) and (n, K).
 
@@ -102,8 +118,7 @@ def scored(space: SearchSpace, settings: Any, limits: Limits, seed: int, scoring
         return evolve(space, scoring, settings.evolution, limits, rng, scoring.worth)
     indices = candidates(space, settings, limits, seed)
     for one in scoring.measures:  # before anything is computed
-        if isinstance(one, NetworkMeasure):
-            one.require(indices[0])
+        one.require(indices[0])
     return indices, scoring(indices)
 
 
@@ -153,20 +168,18 @@ def scorer_among(scoring: Scoring, pool: Values) -> Callable[[Indices], Floats]:
     """(n, D) -> (n,): by ``scoring``'s column, or by its rank among the candidates' values ``pool: (m, K)``."""
     if scoring.rule is None:
         return lambda indices: scoring.values(indices)[:, 0]
-    among = Aggregation(pool, scoring.rule)
+    among = Aggregation(pool, scoring.rule, scoring.groups)
     return lambda indices: among(scoring.values(indices))
 
 
-def identity(problem: Problem, settings: Any) -> dict[str, Any]:
+def identity(problem: Problem) -> dict[str, Any]:
     """All that scores of ``problem`` depend on, as JSON."""
-    from nni_plugins.evaluators.base import lasting
-
     task = problem.task
     return {
         "space": [problem.space.name, problem.space.config()],
         "images": {k: list(v) if isinstance(v, tuple) else v for k, v in problem.data.identity().items()},
         "objective": [type(task).__name__, vars(task)],
-        "search": lasting(settings.model_dump(mode="json")),
+        "search": lasting(problem.search.model_dump(mode="json")),
         "limits": problem.limits.identity(),
         "seed": problem.seed,
     }

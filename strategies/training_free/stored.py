@@ -66,3 +66,16 @@ def read_scores(folder: Path | None) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError):
         raise CheckpointError(f"{path} is damaged.", f"Delete {folder} to start this search over.") from None
     return content
+
+
+def finished_pool(folder: Path | None) -> tuple[list[list[int]], list[list[float]]]:
+    """Index rows and values of the candidates of the finished search in ``folder``; none where scores are no ranks.
+
+    Raises:
+        CheckpointError: there is no finished search.
+    """
+    pool = read_scores(folder)["pool"]
+    if pool is None:
+        raise CheckpointError(f"the search in {folder} is not finished.", "Let it run to its end.")
+    rows, values = pool
+    return rows, values

@@ -60,7 +60,7 @@ def test_unknown_names() -> None:
         registry.get("spaces", "nasbench-201")
     with pytest.raises(
         ConfigError,
-        match=r"unknown strategy 'x'; known: bestofrandom, darts, enas, .*naov2, .*rfdarts, rfpcdarts, rlnas",
+        match=r"unknown strategy 'x'; known: az, bestofrandom, combine, darts, enas, .*naov2, .*rfdarts, rfpcdarts, rlnas",
     ):
         registry.get("strategies", "x")
 
