@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ import torch
 from cell_table import Row, judged, over_seeds, write
 
 from nni_plugins.evaluators.data import load
+from nni_plugins.evaluators.data.images import ImageSet
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, nasbench201_table
 from nni_plugins.evaluators.training.stored import stored_weights
@@ -63,9 +65,15 @@ def scored(given: argparse.Namespace, table: Table, name: str, seed: int) -> tup
     return values, seconds
 
 
+@cache
+def training_images(source: str, path: str) -> ImageSet:
+    """Read once for all scores."""
+    return load(DataSettings.model_validate({"source": source, "path": path})).train
+
+
 def training_free(given: argparse.Namespace, indices: Indices, name: str, seed: int) -> tuple[Floats, float]:
     """Of the score ``name``."""
-    images = load(DataSettings(source=given.source, path=given.images)).train
+    images = training_images(given.source, given.images)
     space = NASBench201(classes=10, channels=given.channels, cells_per_stage=given.cells)
     settings = {} if name in (*COSTS, "synflow") or given.batch is None else {"batch_size": given.batch}
     one = measure(space, images, name, settings=settings, seed=seed)
