@@ -102,6 +102,8 @@ class SearchSpace(ABC):
     reduction cell, where there are both) in the official code of the methods that were published with it."""
     takes_images: ClassVar[bool] = True
     """Whether networks take images (B, C, H, W), as all experiments' data are; a language model's take tokens."""
+    drops_paths: ClassVar[bool] = False
+    """Whether its supernets drop paths: they have ``set_drop_path(probability, identity)``."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         self.decisions = tuple(decisions)

@@ -357,6 +357,7 @@ class SpaceContract:
         space, indices = self._sample(2)
         supernet = space.supernet()
         assert isinstance(supernet, ModelSpace)
+        assert callable(getattr(supernet, "set_drop_path", None)) == space.drops_paths
         assert {label: tuple(choice.values) for label, choice in supernet.simplify().items()} == {
             d.label: d.values for d in space.decisions
         }

@@ -152,6 +152,8 @@ class TimmRetrain:
             TrainingError: a loss that is not finite, or too little memory.
         """
         data, recipe = self.data, self.recipe
+        for images in data.parts.values():  # the test images may be shown only at the end
+            images.check_size(recipe.input.size)
         classes = data.train.classes
         chosen: ImageSubject | None = None
         if isinstance(model, nn.Module):

@@ -43,8 +43,14 @@ def truth_table(truth: TruthSettings | None, space: SearchSpace) -> Table | None
             f"truth.table: must be an absolute path, but got {truth.table!r}: trials run in other folders."
         )
     table = open_table(truth.table, space, "truth.table")
-    for metric in (truth.metric, *(truth.also if isinstance(truth, ListedTruthSettings) else ())):
-        table.metric(metric)
+    table.metric(truth.metric)
+    also = truth.also if isinstance(truth, ListedTruthSettings) else ()
+    missing = [metric for metric in also if metric not in table.metrics]
+    if missing:
+        raise TableError(
+            f"truth.also: {table.name} has no {', '.join(missing)}; its metrics are {', '.join(table.metrics)}.",
+            "Leave them out of truth.also, or give a table that has them.",
+        )
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,8 @@ class CellSpace(ImageSpace):
     """Cells of ``nodes`` nodes, stacked as :class:`nni_plugins.spaces.cells.macro.Macro` says. Subclasses say which
     cells there are.
     """
+
+    drops_paths: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from nni_plugins.spaces.base import Indices
 
 from ..base import Problem, Scorer, SearchResult, Setup, search_cost
 from ..one_shot import OneShotPlugin
-from .settings import NAOV2Settings, NAOV2Training, NAOWSSettings, NAOWSTraining, check_found
+from .settings import NAOV2Settings, NAOV2Training, NAOWSSettings, NAOWSTraining, check_drop_path, check_found
 
 
 class NAOV2Plugin(OneShotPlugin):
@@ -28,8 +28,9 @@ class NAOV2Plugin(OneShotPlugin):
     nni_strategy = "nni_plugins.strategies.naov2.search:NAOV2"
 
     def checks(self, setup: Setup) -> list[Callable[[], None]]:
-        """No more results than the last evaluation ranks."""
-        return [*super().checks(setup), partial(check_found, setup.search, setup.found, "found")]
+        """No more results than the last evaluation ranks, and paths that can be dropped."""
+        found = partial(check_found, setup.search, setup.found, "found")
+        return [*super().checks(setup), found, partial(check_drop_path, setup.space, setup.training)]
 
     def search(self, problem: Problem) -> SearchResult:
         """Train, evaluate and propose pools. Only what the last pool has can be scored."""

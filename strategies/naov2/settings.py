@@ -14,6 +14,7 @@ from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.evaluators.supernets.shared_weights import Reset
 from nni_plugins.evaluators.training.settings import StandAloneSettings, SupernetSettings
+from nni_plugins.spaces.base import SearchSpace
 
 from ..nao.settings import ControllerSettings, ProposalSettings
 
@@ -171,6 +172,19 @@ class NAOWSSettings(NAOV2Settings):
     controller: ControllerSettings = ControllerSettings(
         embedding=48, hidden=96, predictor=(200, 200, 200), weight_decay=1e-4
     )
+
+
+def check_drop_path(space: SearchSpace, training: NAOV2Training) -> None:
+    """Paths are dropped only where the space's supernet can.
+
+    Raises:
+        ConfigError: it cannot, but ``drop_path`` is above 0.
+    """
+    if training.drop_path and not space.drops_paths:
+        raise ConfigError(
+            f"training.drop_path: {training.drop_path:g}, but supernets of {space.name} drop no paths.",
+            "Set it to 0, or search a space of cells such as nao or darts.",
+        )
 
 
 def check_found(settings: NAOV2Settings, wanted: int, key: str) -> None:

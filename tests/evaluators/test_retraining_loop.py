@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.errors import ConfigError, DataError, TrainingError
 from nni_plugins.evaluators.retraining import batches as pipeline
 from nni_plugins.evaluators.retraining import loop
 from nni_plugins.evaluators.retraining.batches import TrainingBatches, normalisation
@@ -166,6 +166,8 @@ def test_the_best_epoch_is_chosen_by_held_out_images_and_tested_once(
         "name": "digits/train", "train": 72, "validation": 24, "test": 60,
     }  # fmt: skip
     assert "best_on_test_top1" not in written and "flatter" not in (tmp_path / "README.md").read_text()
+    with pytest.raises(DataError, match=r"digits/.* have a shorter side of less than half of input\.size"):
+        TimmRetrain(data, job.recipe(input={"size": 32}), space=job.SPACE, progress=At(1)).train(job.CELL)
     with pytest.raises(Interrupted):
         train(tmp_path / "again", At(11))
     shown.clear()

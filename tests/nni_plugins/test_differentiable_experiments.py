@@ -204,8 +204,10 @@ def test_other_metrics_of_the_table_of_truth() -> None:
     header, rows = table_of(result)
     assert header[-4:] == ["true accuracy_seed0", "true accuracy_seed1", "parameters", "macs"]
     assert rows[0][-3] == f"{result['architectures'][0]['true_values']['accuracy_seed1']:.2f}"
-    with pytest.raises(TableError, match="accuracy_seed9"):
-        experiment(truth={**truth, "also": ["accuracy_seed9"]}, space=space).check()
+    with pytest.raises(
+        TableError, match=r"truth\.also: .* has no accuracy_seed9, x; its metrics are accuracy, accuracy_s"
+    ):
+        experiment(truth={**truth, "also": ["accuracy_seed9", *also, "x"]}, space=space).check()
 
 
 @pytest.mark.parametrize("method", METHODS)

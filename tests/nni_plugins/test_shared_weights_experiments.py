@@ -73,6 +73,11 @@ def test_defaults_are_the_papers() -> None:
     [
         ("naov2", {"found": 6}, "found <= 5, what the last evaluation ranks, must hold, but got 6"),
         ("naov2", {"search": {**NAO, "initial": 3}}, "proposals.seeds <= 3"),
+        (
+            "naows",
+            {"space": {"name": "nasbench201"}, "training": {"drop_path": 0.1}},
+            "training.drop_path: 0.1, but supernets of nasbench201 drop no paths",
+        ),
         ("enas", {"found": 7}, "found <= candidates must hold, but got 7 and 6"),
         (
             "naows",
