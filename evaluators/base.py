@@ -135,6 +135,11 @@ class EvaluatorPlugin(ABC):
         """Whether every :class:`Measured` has a ``validation``, by which the best of several can be chosen."""
         return False
 
+    @property
+    def devices(self) -> int:
+        """How many processes an evaluation takes, which :meth:`evaluate` starts."""
+        return 1
+
     def identity(self) -> dict[str, Any]:
         """All that a value depends on besides architecture and seed, as JSON: by default the settings and the data's."""
         unread = {*EvaluationSettings.model_fields, *self.harmless} - {"evaluator"}

@@ -30,3 +30,11 @@ def process_counts() -> tuple[int, int]:
     if not started_by_torchrun():
         return 1, 1
     return int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def use_threads(threads: int | None) -> None:
+    """Of torch in this process; None: torch's own number."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -22,6 +22,7 @@ from ..training.base import Loop, Report, Trained, fabric_on, to_cpu
 from ..training.checkpoint import CheckpointStore, State
 from ..training.layout import laid_out, lay_out, layout_on
 from ..training.memory import shortage
+from ..training.ranks import leave
 from . import schedules
 from .batches import Part, TrainingBatches, normalisation, test_batches
 from .drop_path import set_drop_path
@@ -151,10 +152,7 @@ class Retraining(Loop):
             try:
                 return super().run()
             except BaseException as error:
-                for process in getattr(
-                    self.fabric.strategy.launcher, "procs", []
-                ):  # those that Fabric started would wait for this one
-                    process.kill()
+                leave()  # those that Fabric started would wait for this one
                 cause = shortage(error)
                 if cause is None:
                     raise

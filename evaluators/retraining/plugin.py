@@ -79,6 +79,11 @@ class RetrainPlugin(EvaluatorPlugin):
         """Where ``data.validation`` says so."""
         return self.settings.data.holds_out
 
+    @property
+    def devices(self) -> int:
+        """Of the recipe."""
+        return self.recipe.devices
+
     @cached_property
     def recipe(self) -> Recipe:
         """With its changes."""

@@ -94,6 +94,11 @@ class StandAlonePlugin(EvaluatorPlugin):
         return self.settings.validation > 0
 
     @property
+    def devices(self) -> int:
+        """Of the training."""
+        return self.settings.training.devices
+
+    @property
     def network_space(self) -> SearchSpace:
         """The space that builds the networks which are trained: the same decisions, perhaps another size."""
         changes = self.settings.network

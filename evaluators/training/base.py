@@ -23,6 +23,7 @@ from ..errors import ConfigError, TrainingError
 from ..files import append_row, atomic_write
 from .checkpoint import CheckpointStore, State
 from .memory import named_shortage
+from .ranks import lost_ranks_named, watch
 
 LONGEST_WAIT = 31
 """Steps after which several processes ask one another again whether it is time to save, at the latest: each waits for
@@ -174,7 +175,9 @@ class Loop(ABC):
         """
         # with several devices this starts the other processes; only the first one locks and writes
         self.fabric.launch()
+        watch(self.fabric)
         with (
+            lost_ranks_named(self.fabric.world_size),
             self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(),
             named_shortage(self.loop_settings.batch_size, self.smaller),
         ):

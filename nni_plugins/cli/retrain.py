@@ -70,9 +70,8 @@ def retrain(
     The same command again goes on where it was stopped. In an NNI trial (trialCommand) the tuner's parameters precede:
     architecture, recipe, seed, space, rank, job, and keys of the recipe.
     """
-    from nni_plugins.evaluators.processes import first_process
+    from nni_plugins.evaluators.processes import first_process, use_threads
 
-    from ..experiment.runner import use_threads
     from ..requests.request import in_trial, run_trial
     from ..requests.retrain import RetrainRequest
 

@@ -132,9 +132,8 @@ def recipes_(
 
 
 def _transfer(task: str, given: dict[str, Any]) -> None:
-    from nni_plugins.evaluators.processes import first_process
+    from nni_plugins.evaluators.processes import first_process, use_threads
 
-    from ..experiment.runner import use_threads
     from ..requests.request import in_trial, run_trial
     from ..requests.transfer import TransferRequest
 

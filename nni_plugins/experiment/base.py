@@ -150,6 +150,10 @@ class Experiment(ABC):
             report: called with every row of its curve.
         """
 
+    def devices(self, job: Job) -> int:
+        """How many processes its training takes, which :meth:`run` starts."""
+        return 1
+
     @abstractmethod
     def conclude(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """Write what the finished jobs say into ``folder``, and return the content of its main file."""

@@ -306,6 +306,10 @@ class Evaluations:
             },
         }
 
+    def devices(self, job: Job) -> int:
+        """How many processes an evaluation takes."""
+        return self.evaluators[job.phase].devices
+
     # -- random architectures ------------------------------------------------------------------------------------------------
     def draw(self, n: int, seed: int, purpose: str) -> list[dict[str, str]]:
         """``n`` distinct ones within the limits, uniform, a function of seed and purpose alone."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from nni_plugins.evaluators.base import Report
-from nni_plugins.evaluators.errors import TrainingError
-from nni_plugins.evaluators.processes import cores
+from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.processes import cores, started_by_torchrun, use_threads
 
+from .alone import run_job
 from .base import Experiment
 from .jobs import Job, Plan, Value
 from .kinds import load_experiment
@@ -42,9 +43,15 @@ def run_experiment(
             starts Python anew, so a script needs its ``if __name__ == "__main__"``.)
 
     Raises:
+        ConfigError: torchrun started this process.
         ConfigChanged: a finished job was done with other settings.
         TrainingError: a process was killed more often than ``retries`` allow; and what the jobs raise.
     """
+    if started_by_torchrun():
+        raise ConfigError(
+            "torchrun starts processes that would all run this experiment in one folder.",
+            "Leave it out, and set devices in the file: each job starts its own.",
+        )
     store = Store(experiment, folder)
     plan = store.recalled()
     if any(job.status == "waiting" for job in plan.jobs.values()):
@@ -78,20 +85,12 @@ def side_by_side(threads: int | None) -> int:
     return max(1, cores() // threads)
 
 
-def use_threads(threads: int | None) -> None:
-    """Of torch in this process; None: torch's own number."""
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
 def _next(plan: Plan, only: Callable[[Job], bool] | None, set_aside: list[Job]) -> Job | None:
     """The next job to run; those that are not wanted now are set aside as they come."""
     while (job := plan.next()) is not None:
         if only is None or only(job):
             return job
-        job.status = "set aside"
+        plan.set_aside(job)
         set_aside.append(job)
     return None
 
@@ -107,19 +106,19 @@ def _run_here(store: Store, plan: Plan, progress: Progress | None, only: Callabl
     set_aside: list[Job] = []
     while (job := _next(plan, only, set_aside)) is not None:
         _run_one(store, plan, job, progress)
-    _take_back(set_aside)
+    _take_back(plan, set_aside)
 
 
 def _run_one(store: Store, plan: Plan, job: Job, progress: Progress | None) -> None:
     value = plan.known(job)
     if value is None:
-        value = store.experiment.run(job, store.job_folder(job), _reporter(progress, job, plan))
+        value = run_job(store.experiment, job, store.job_folder(job), _reporter(progress, job, plan))
     _finish(store, plan, job, value, progress)
 
 
-def _take_back(set_aside: Collection[Job]) -> None:
+def _take_back(plan: Plan, set_aside: Collection[Job]) -> None:
     for job in set_aside:
-        job.status = "waiting"
+        plan.take_back(job)
 
 
 def _reporter(progress: Progress | None, job: Job, plan: Plan) -> Report | None:
@@ -139,13 +138,13 @@ def _run_in_processes(
     """
     set_aside: list[Job] = []
     while not _pool(store, plan, progress, only, processes, set_aside, single_here):
-        for job in plan.jobs.values():
-            if job.status == "running" and not plan.crashed(job.name, again=True):
+        for job in plan.of_status("running"):
+            if not plan.crashed(job.name, again=True):
                 raise TrainingError(
                     f"a process was killed {job.crashes} times while it ran {job.name}.",
                     "If memory was short, run fewer processes; then run the same command again.",
                 )
-    _take_back(set_aside)
+    _take_back(plan, set_aside)
 
 
 def _pool(
@@ -200,4 +199,4 @@ def _loaded(name: str, dumped: str) -> Experiment:
 
 
 def _in_process(name: str, dumped: str, described: dict[str, Any], folder: Path) -> Value:
-    return _loaded(name, dumped).run(Job(**described), folder, None)
+    return run_job(_loaded(name, dumped), Job(**described), folder, None)

@@ -22,7 +22,7 @@ from .base import WHOLE_SPACE, Axes, Experiment, choice
 from .evaluations import EvaluatedSettings, Evaluations, evaluation_paths
 from .jobs import Job, Plan, Value
 from .search_settings import SearchSettings
-from .searching import require_found, run_search, search_identity
+from .searching import require_found, run_search, search_devices, search_identity
 from .truth import truth_table
 
 EXPERIMENT_PATHS = ("data.path", "truth.table", "search.file", "limits.latency_table")
@@ -120,6 +120,12 @@ class SearchExperiment(Experiment):
         if job.phase != "search":
             return self.evaluations.run(job, folder, report)
         return run_search(self.settings, self.evaluations, job.seed, folder, report, self.random_architectures)
+
+    def devices(self, job: Job) -> int:
+        """As the search's training or the evaluation says."""
+        if job.phase != "search":
+            return self.evaluations.devices(job)
+        return search_devices(self.settings, self.evaluations)
 
     def conclude(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """``result.json``, ``architectures.csv`` and the report."""

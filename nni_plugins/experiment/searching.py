@@ -46,6 +46,13 @@ def search_identity(settings: SearchSettings, evaluations: Evaluations, seed: in
     return identity
 
 
+def search_devices(settings: SearchSettings, evaluations: Evaluations) -> int:
+    """How many processes a search takes; ``evaluations`` answer strategies that ask."""
+    if settings.strategy.asks:
+        return require_evaluation(evaluations, settings.strategy.name).devices
+    return int(getattr(settings.training, "devices", 1))
+
+
 def require_found(settings: SearchSettings, key: str = "found") -> None:
     """The search must be able to find as many architectures as are wanted, by ``key`` of the file.
 

@@ -114,9 +114,11 @@ class Launched:
         )  # fmt: skip
         found = re.search(r"Experiment ID: (?:\x1b\[\d+m)?(\w+)", answer.stdout + answer.stderr)
         if answer.returncode != 0 or found is None:
-            lines = [line for line in (answer.stderr + answer.stdout).splitlines() if line.strip()]
+            text = re.sub(r"\x1b\[\d*m", "", answer.stderr + answer.stdout)
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            errors = [line for line in lines if "ERROR" in line or "Error" in line] or lines[-1:]
             raise LaunchError(
-                f"nnictl create failed: {lines[-1] if lines else 'no output'}",
+                f"nnictl create failed: {errors[-1] if errors else 'no output'}",
                 f"Check the file: nni-plugins doctor {config}",
             )
         return found[1]

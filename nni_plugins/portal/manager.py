@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +16,18 @@ import requests
 from nni_plugins.spaces.errors import NNIPluginsError
 
 TIMEOUT = 20
+ALIVE = ("WAITING", "RUNNING", "UNKNOWN")
+"""NNI's states of a trial that has not ended. UNKNOWN: its machine has not answered for a while."""
+ENDED_WITHOUT_RESULT = ("FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
+"""Those of one that ended and has no final metric. A signal from anybody makes it USER_CANCELED; EARLY_STOPPED: an
+assessor, or ``maxTrialDuration``.
+"""
+NOT_RESUMED = ("ADD_RESUMED", "ADD_CUSTOMIZED")
+"""States that are no states: the trial stands in the manager's queue, which does not outlive the manager. One of an
+earlier manager is never run.
+"""
+STATES = (*ALIVE, *ENDED_WITHOUT_RESULT, *NOT_RESUMED, "SUCCEEDED")
+"""All that NNI 3.0 ever says a trial is in."""
 
 
 class ManagerError(NNIPluginsError):
@@ -22,11 +36,24 @@ class ManagerError(NNIPluginsError):
     exit_status = 4
 
 
-class Manager:
-    """``url``: the portal's address, such as ``http://localhost:8080``."""
+@dataclass(frozen=True)
+class Profile:
+    """What the experiment is allowed: ``maximum`` trials in all, ``concurrency`` side by side; None: no limit. ``local``:
+    its trials run on the manager's machine, under the manager itself. ``address``: the manager's for other machines, if
+    the file says it.
+    """
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+    maximum: int | None
+    concurrency: int
+    local: bool
+    address: str | None
+
+
+class Manager:
+    """``url``: the portal's address, such as ``http://localhost:8080``; ``timeout``: seconds an answer may take."""
+
+    def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
+        self.url, self.timeout = url.rstrip("/"), timeout
 
     @classmethod
     def of_tuner(cls) -> Manager | None:
@@ -70,7 +97,7 @@ class Manager:
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
-            answer = requests.request(method, f"{self.url}/api/v1/nni/{path}", timeout=TIMEOUT, **options)
+            answer = requests.request(method, f"{self.url}/api/v1/nni/{path}", timeout=self.timeout, **options)
             answer.raise_for_status()
             return answer.json() if answer.content else None
         except (requests.RequestException, ValueError) as error:
@@ -87,39 +114,93 @@ class Manager:
         """The experiment's folder: NNI's working directory, and in it one named after the experiment."""
         return Path(self._call("GET", "experiment")["logDir"])
 
+    def profile(self) -> Profile:
+        """As it is now: the user may have changed it."""
+        params = self._call("GET", "experiment")["params"]
+        service = params.get("trainingService")
+        return Profile(
+            params.get("maxTrialNumber"),
+            int(params["trialConcurrency"]),
+            isinstance(service, dict) and service.get("platform") == "local" and not service.get("reuseMode"),
+            params.get("nniManagerIp"),
+        )
+
+    def submissions(self) -> int:
+        """How many trials there are, the user's own and those of earlier managers included."""
+        return sum(int(one["trialJobNumber"]) for one in self._call("GET", "job-statistics"))
+
     def trials(self) -> list[dict[str, Any]]:
-        """All trials that were submitted: ``id``, ``status``, ``parameters`` (of the newest hyper-parameters),
-        ``final`` metric or None.
+        """All trials that were submitted, the newest last: ``id``, ``status``, ``number`` (NNI's parameter id; they start
+        anew on resume), ``parameters`` (the newest), ``final`` metric or None.
 
         ``customized``: submitted by the user in the portal, perhaps as a copy of one of ours with all its parameters.
         """
-        trials = []
-        for raw in self._call("GET", "trial-jobs"):
-            given = [json.loads(text) for text in raw.get("hyperParameters", [])]
-            final = [json.loads(metric["data"]) for metric in raw.get("finalMetricData", [])]
-            value = json.loads(final[-1]) if final and isinstance(final[-1], str) else (final[-1] if final else None)
-            parameters = given[-1]["parameters"] if given else {}
-            customized = bool(given) and given[-1].get("parameter_id") is None
-            trials.append(
-                {
-                    "id": raw["trialJobId"],
-                    "status": raw["status"],
-                    "parameters": parameters,
-                    "customized": customized,
-                    "final": value,
-                }
-            )
-        return trials
+        return [_trial(raw) for raw in self._call("GET", "trial-jobs")]
+
+    def alive(self) -> list[dict[str, Any]]:
+        """As :meth:`trials`, those that have not ended."""
+        return [_trial(raw) for status in ALIVE for raw in self._call("GET", f"trial-jobs?status={status}")]
+
+    def trial_state(self, trial: str) -> str:
+        """What NNI says a trial is in, one of :data:`STATES`."""
+        return str(self._call("GET", f"trial-jobs/{trial}")["status"])
+
+    def metrics(self, trial: str) -> list[tuple[str, Any]]:
+        """All that a trial has reported, in order: (``PERIODICAL`` or ``FINAL``, value)."""
+        rows = self._call("GET", f"metric-data/{trial}")
+        rows.sort(key=lambda row: (row["type"] == "FINAL", row["sequence"]))
+        return [(row["type"], _decoded(row["data"])) for row in rows]
 
     def intermediates(self, trial: str) -> list[Any]:
         """Intermediate metrics of a trial in order."""
-        rows = [row for row in self._call("GET", f"metric-data/{trial}") if row["type"] == "PERIODICAL"]
-        rows.sort(key=lambda row: row["sequence"])
-        values = [json.loads(row["data"]) for row in rows]  # NNI encodes dictionaries twice
-        return [json.loads(value) if isinstance(value, str) else value for value in values]
+        return [value for kind, value in self.metrics(trial) if kind == "PERIODICAL"]
+
+    def log(self, trial: str) -> str:
+        """What a trial has printed, from whatever machine it runs on."""
+        try:
+            answer = requests.get(f"{self.url}/api/v1/nni/trial-file/{trial}/trial.log", timeout=self.timeout)
+        except requests.RequestException:
+            return ""
+        return answer.text if answer.ok else ""
 
     def set_max_trials(self, number: int) -> None:
         """Change ``maxTrialNumber``; a finished experiment goes on if it grows."""
         profile = cast(dict[str, Any], self._call("GET", "experiment"))
         profile["params"]["maxTrialNumber"] = number
         self._call("PUT", "experiment?update_type=MAX_TRIAL_NUM", json=profile)
+
+
+def address_for_others(manager: Manager, profile: Profile | None) -> str | None:
+    """``manager``'s address as other machines know it; None where its trials run on this one."""
+    if profile is None or profile.local:
+        return None
+    parts = urlsplit(manager.url)
+    host = profile.address
+    if host is None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
+            try:
+                probe.connect(("10.254.254.254", 1))
+                host = str(probe.getsockname()[0])
+            except OSError:
+                return None
+    return urlunsplit((parts.scheme, f"{host}:{parts.port}", parts.path, "", ""))
+
+
+def _decoded(data: str) -> Any:
+    """NNI encodes dictionaries twice."""
+    value = json.loads(data)
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _trial(raw: dict[str, Any]) -> dict[str, Any]:
+    given = [json.loads(text) for text in raw.get("hyperParameters", [])]
+    final = [_decoded(metric["data"]) for metric in raw.get("finalMetricData", [])]
+    number = given[-1].get("parameter_id") if given else None
+    return {
+        "id": raw["trialJobId"],
+        "status": raw["status"],
+        "number": number,
+        "parameters": given[-1]["parameters"] if given else {},
+        "customized": bool(given) and number is None,
+        "final": final[-1] if final else None,
+    }

@@ -32,8 +32,8 @@ from nni_plugins.strategies.nao.ask_tell import AskTell, Proposed, work
 from nni_plugins.strategies.nao.codecs import ParameterCodec
 from nni_plugins.strategies.nao.settings import TrialsSettings
 
-from .manager import Manager, ManagerError
-from .tuner import ENDED_WITHOUT_RESULT, ERROR, guarded
+from .manager import ENDED_WITHOUT_RESULT, NOT_RESUMED, Manager, ManagerError
+from .tuner import ERROR, guarded
 
 _logger = logging.getLogger(__name__)
 STATE = "nao.json"
@@ -367,6 +367,12 @@ class NAOTuner(Tuner):  # type: ignore[misc]
             self._watched = True
             self._timer(WATCH_SECONDS, self._watch)
 
+    @property
+    def _run_again(self) -> dict[int, Any]:
+        """Parameters of the trials that NNI runs again in this session, by their numbers."""
+        given: dict[int, Any] = getattr(getattr(self._send, "__self__", None), "recovered_trial_params", {})
+        return given
+
     def _recover(self, number: int, trial: dict[str, Any] | None) -> None:
         if self.state.trials[number].status != "running":
             self._recovered.discard(number)
@@ -375,6 +381,9 @@ class NAOTuner(Tuner):  # type: ignore[misc]
             self.state.release(number)
         elif trial["final"] is not None:
             self._tell(number, trial["final"])
+        elif trial["status"] in NOT_RESUMED and trial["number"] not in self._run_again:
+            self._recovered.discard(number)  # an earlier manager was to run it, and this one never does
+            self.state.release(number)
         elif trial["status"] in (*ENDED_WITHOUT_RESULT, "SUCCEEDED"):
             self._recovered.discard(number)
             self.state.fail(number)

@@ -2,30 +2,95 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nni_plugins.evaluators.errors import TrainingError
+from nni_plugins.evaluators.files import write_json
+from nni_plugins.evaluators.processes import first_process, started_by_torchrun
+
+from .manager import Manager, ManagerError
+
 Point = Callable[[Mapping[str, Any]], dict[str, Any]]
+PASSED_ON = "NNI_PLUGINS_PARAMETERS"
+"""The environment variable with which the processes that this one starts are told where its parameters are."""
+PASSED_ON_FILE = "parameters.json"
+WAIT_SECONDS = 300
+
+
+def own_record() -> dict[str, Any]:
+    """The parameter record (``parameter_id``, None for a trial that the user submitted in the portal; ``parameters``)
+    under which NNI shows this trial.
+
+    Of several processes of a trial only the first speaks with NNI, which has one set of parameters for it and lets
+    whoever asks for a second wait for ever; the others get what it got.
+
+    Raises:
+        TrainingError: this is not the first process, and that one got nothing.
+    """
+    import nni
+    from nni.runtime.env_vars import trial_env_vars
+
+    file = Path(trial_env_vars.NNI_OUTPUT_DIR or ".").resolve() / PASSED_ON_FILE
+    if not first_process():
+        nni.trial._params = _passed_on(file)
+        return dict(nni.trial._params)
+    record = _ask()
+    if trial_env_vars.NNI_OUTPUT_DIR:
+        write_json(file, {"started_by": os.getppid(), "record": record})
+        os.environ[PASSED_ON] = str(file)
+    return record
 
 
 def own_parameters() -> Any:
-    """The parameters under which NNI shows this trial.
+    """Those of :func:`own_record`."""
+    return own_record()["parameters"]
 
-    NNI 3.0 hands parameters to whichever trial asks first, so of two trials that start together each may be given the
-    other's, and the portal then shows the metrics of one beside the choices of the other. The manager is asked which are
-    this trial's.
+
+def _ask() -> dict[str, Any]:
+    """NNI 3.0 hands parameters to whichever trial asks first, so of two trials that start together each may be given the
+    other's, and the portal then shows the metrics of one beside the choices of the other. Where the manager can be asked
+    which are this trial's, it is.
     """
     import nni
 
-    from .manager import Manager
-
     given = nni.get_next_parameter()
-    manager, trial = Manager.of_trial(), nni.get_trial_id()
-    if manager is None:
-        return given
-    nni.trial._params = manager.record(trial)
-    return nni.trial._params["parameters"]
+    manager = Manager.of_trial()
+    if manager is not None:
+        nni.trial._params = manager.record(nni.get_trial_id())
+        return dict(nni.trial._params)
+    trial = given.get("trial") if isinstance(given, Mapping) else None
+    address = trial.get("manager") if isinstance(trial, Mapping) else None
+    if address is not None:
+        # one that is not reached is of another network; the tuner believes what this trial says it does
+        with contextlib.suppress(ManagerError):
+            nni.trial._params = Manager(address, timeout=5).record(nni.get_trial_id(), seconds=0)
+    return dict(nni.trial._params or {"parameter_id": None, "parameters": given})
+
+
+def _passed_on(file: Path) -> dict[str, Any]:
+    """What the first process got. One that torchrun started beside it waits for that."""
+    named = os.environ.get(PASSED_ON)
+    if named is not None:
+        return dict(json.loads(Path(named).read_text())["record"])
+    deadline = time.monotonic() + WAIT_SECONDS
+    while started_by_torchrun():
+        if file.exists():
+            content = json.loads(file.read_text())
+            if content["started_by"] == os.getppid():  # and not by an earlier attempt of this trial
+                return dict(content["record"])
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    raise TrainingError(
+        f"the first process of this trial got no parameters in {WAIT_SECONDS} seconds.",
+        "Read what it printed, in the trial's folder.",
+    )
 
 
 def _count(mark: Path) -> int:

@@ -2,18 +2,19 @@
 
 A tuner plans an experiment (:mod:`nni_plugins.experiment.jobs`), hands out trials, and writes down every
 event before it answers. How NNI 3.0 calls a tuner, from two threads and with ids that start anew on resume, is the
-reason for most of what stands here.
+reason for most of what stands here. What NNI does not tell - trials that it runs again, ends without a result, requests
+that it drops at ``maxTrialNumber``, what the user changes in the portal - is looked up every few seconds.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -21,7 +22,7 @@ import nni
 from nni.tuner import Tuner
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
-from nni_plugins.evaluators.files import atomic_write, read_json, write_json
+from nni_plugins.evaluators.files import atomic_write
 from nni_plugins.spaces.errors import NNIPluginsError
 
 from ..experiment.base import Experiment
@@ -29,14 +30,14 @@ from ..experiment.jobs import Job, Plan, Value
 from ..experiment.kinds import load_experiment
 from ..experiment.store import Store
 from .database import cancelled_by_user
-from .manager import Manager
+from .journal import Journal
+from .ledger import JOB, Ending, Ledger, job_in
+from .manager import ENDED_WITHOUT_RESULT, Manager, ManagerError, Profile, address_for_others
 
 _logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
-STATE = "plan.json"
-SCHEMA_VERSION = 1
+STATE = "plan.jsonl"
 ERROR = "error.txt"
-ENDED_WITHOUT_RESULT = ("FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
 
 
 def job_of(parameters: Any) -> str:
@@ -68,16 +69,18 @@ class ExperimentTuner(Tuner):
     """
 
     experiment_class: ClassVar[type[Experiment]]
+    watch_seconds: ClassVar[float] = 5
+    """How often the manager is asked; less often where its answers take longer than a twentieth of it."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
         self._lock = threading.RLock()
         self._send: Callable[[int, dict[str, Any]], None] | None = None
-        self._names: dict[int, str] = {}
+        self._ledger = Ledger()
         self._owed: list[int] = []
-        self._issued = 0
-        self._resumed = False
-        self._concluded = False
+        self._resumed, self._begun, self._concluded, self._failed = False, False, False, False
+        self._profile: Profile | None = None
+        self._over = 0  # looks in a row that found no trial allowed
         self._manager = Manager.of_tuner()
         self._problem: NNIPluginsError | None = None
         try:
@@ -116,6 +119,15 @@ class ExperimentTuner(Tuner):
         """Where results and, if the trials can reach it, their checkpoints go."""
         return Path(self.experiment.settings.run_folder or self.checkpoint_folder.parent / "run").expanduser().resolve()
 
+    @property
+    def _journal(self) -> Journal:
+        return Journal(self.checkpoint_folder / STATE)
+
+    @property
+    def _dispatcher(self) -> Any:
+        """NNI's, which calls this tuner."""
+        return self._send.__self__  # type: ignore[union-attr]
+
     def _report(self, message: str) -> None:
         """Make the experiment's status ERROR; before the first request there is no way but to end the process.
 
@@ -123,19 +135,22 @@ class ExperimentTuner(Tuner):
         the message is also left in :data:`ERROR`.
         """
         _logger.error("%s", message)
+        self._failed = True
         atomic_write(self.checkpoint_folder / ERROR, f"{message}\n".encode())
         if self._send is None:
             os._exit(2)
-        self._send.__self__.report_error(message)  # type: ignore[attr-defined]
+        self._dispatcher.report_error(message)
 
-    def _save(self) -> None:
-        write_json(
-            self.checkpoint_folder / STATE, {"schema": SCHEMA_VERSION, "issued": self._issued, **self.plan.state()}
-        )
+    def _save(self, names: Iterable[str]) -> None:
+        self._journal.add([self.plan.entry(name) for name in names])
 
     # -- what NNI calls ------------------------------------------------------------------------------------------------
     def update_search_space(self, search_space: dict[str, Any]) -> None:
-        """The axes of the portal's graphs; what is searched follows from ``classArgs.space``."""
+        """The axes of the portal's graphs; what is searched follows from ``classArgs.space``, also where the user
+        changes them.
+        """
+        if self._begun:
+            _logger.warning("the changed searchSpace only moves the portal's axes; what is searched is classArgs.space")
 
     @guarded
     def generate_multiple_parameters(self, parameter_id_list: list[int], **kwargs: Any) -> list[dict[str, Any]]:
@@ -143,7 +158,9 @@ class ExperimentTuner(Tuner):
         self._send = kwargs["st_callback"]
         if self._problem is not None:
             raise self._problem
-        self._reconcile()
+        if not self._begun:
+            self._begun = True
+            self._first_request()
         given: list[dict[str, Any]] = []
         for number in parameter_id_list:
             job = None if self._owed else self.plan.next()
@@ -151,96 +168,117 @@ class ExperimentTuner(Tuner):
                 self._owed.append(number)
             else:
                 given.append(self._issue(number, job))
-        self._save()
+        self._conclude()
         return given
 
     @guarded
     def receive_trial_result(self, parameter_id: int, parameters: Any, value: Any, **kwargs: Any) -> None:
-        """A final metric. ``parameters`` is not trusted: NNI overwrites it when trials run out."""
-        if parameter_id in self._names:
-            self._done(self._names[parameter_id], value)
+        """A final metric. The job that it names counts, neither ``parameter_id`` nor ``parameters``."""
+        name = job_in(value)
+        if name is not None and name in self.plan.jobs:
+            self._done(name, value)
+        else:
+            _logger.warning("a final metric names no job of this experiment: %s", str(value)[:200])
 
     @guarded
     def trial_end(self, parameter_id: int | None, success: bool, **kwargs: Any) -> None:
-        """The end of any trial; trials that the user submitted in the portal have no id and do not concern the plan."""
-        name = None if parameter_id is None else self._names.get(parameter_id)
-        if not success and name is not None:
-            self._crashed(name)
+        """The end of any trial, perhaps before its result; trials that the user submitted in the portal have no id and do
+        not concern the plan.
+        """
+        one = None if parameter_id is None else self._ledger.handed.get(parameter_id)
+        if one is None:
+            return
+        one.ended = True  # whether with a result is seen when it is looked up, for that may come later
+        if self._manager is None or (success and self.plan.jobs[one.job].status == "done"):
+            del self._ledger.handed[one.number]
+            if not success:
+                self._crashed(one.job, None)
+        elif not success:
+            try:
+                self._apply(self._ledger.end(one.number, self._manager, self._local))
+            except ManagerError as error:
+                _logger.warning("%s", error)  # the next look finds it
         self._conclude()
+        if self._concluded:
+            self._allow_trials()
 
     @guarded
     def import_data(self, data: list[dict[str, Any]]) -> None:
-        """Finished trials, after a resume; entries that are not ours are ignored."""
+        """Finished trials, after a resume; what names no job of ours, such as the user's own trials, is ignored."""
         if self._problem is not None:
             return
         for entry in data:
-            parameters, value = entry.get("parameter"), entry.get("value")
-            value = json.loads(value) if isinstance(value, str) else value
-            name = job_of(parameters)
-            if name in self.plan.jobs and isinstance(value, dict):
-                self._done(name, value)
+            value = entry.get("value")
+            value = nni.load(value) if isinstance(value, str) else value
+            name = job_in(value)
+            if name is not None and name in self.plan.jobs:
+                self._done(name, cast(Value, value))
 
     @guarded
     def load_checkpoint(self) -> None:
         """Called once, when the experiment is resumed, before anything else."""
-        path = self.checkpoint_folder / STATE
-        if self._problem is None and path.exists():
-            remedy = f"Restore {path}, or start the experiment again: finished jobs are not repeated in its run_folder."
-            state = read_json(path, remedy, SCHEMA_VERSION)
+        self._resumed = True
+        if self._problem is not None:
+            return
+        for entry in self._journal.read():
             try:
-                issued = int(state["issued"])
-                self.plan.restore(state)
-            except (KeyError, TypeError, ValueError, AttributeError, ConfigError):
-                raise CheckpointError(f"{path} is damaged.", remedy) from None
-            self._issued, self._resumed = issued, True
+                self.plan.replay(entry)
+            except (KeyError, TypeError):
+                raise CheckpointError(
+                    f"{self._journal.path} is of another experiment: it has no job {entry.get('job')!r}.",
+                    "Restore it, or start a new experiment.",
+                ) from None
+        (self.checkpoint_folder / ERROR).unlink(missing_ok=True)
+        revived = [job.name for job in self.plan.try_again()]
+        if revived:
+            _logger.warning("tried again, for the experiment is resumed: %s", ", ".join(revived))
+            self._save(revived)
 
     def save_checkpoint(self) -> None:
         """NNI 3.0 never calls it; every event is saved when it happens."""
 
     # -- events --------------------------------------------------------------------------------------------------------
     def _issue(self, number: int, job: Job) -> dict[str, Any]:
-        self._names[number] = job.name
-        self._issued += 1
+        self._ledger.hand_out(number, job.name)
+        self._save([job.name])
         settings = {**self.experiment.settings.model_dump(mode="json"), "run_folder": str(self.folder)}
         trial = {
             "experiment": self.experiment.name,
             "job": job.name,
             "described": job.described(),
             "settings": settings,
+            "manager": None if self._manager is None else address_for_others(self._manager, self._profile),
         }
         return {**self.experiment.parameters(job), "trial": {**trial, "known": self.plan.known(job)}}
 
     def _done(self, name: str, value: Value) -> None:
         if self.plan.jobs[name].status != "done":
+            value = {key: part for key, part in value.items() if key != JOB}
             self.store.save(self.plan.jobs[name], value)
-            self._concluded = False
-        self.plan.done(name, value)
-        self._save()
+            self.plan.done(name, value)
+            self._save([name])
         self._serve_owed()
         self._conclude()
 
-    def _crashed(self, name: str) -> None:
-        trial = self._trials().get(name)
-        cancelled = trial is not None and cancelled_by_user(self.checkpoint_folder.parent, trial["id"])
+    def _crashed(self, name: str, trial: str | None) -> None:
+        if name not in self.plan.jobs or self.plan.jobs[name].status != "running":
+            return
+        cancelled = trial is not None and cancelled_by_user(self.checkpoint_folder.parent, trial)
         again = self.plan.crashed(name, again=not cancelled)
         _logger.warning(
-            "job %s (trial %s) ended without a result%s",
-            name,
-            trial and trial["id"],
-            "; it is tried again" if again else "",
+            "job %s (trial %s) ended without a result%s", name, trial, "; it is tried again" if again else ""
         )
-        self._save()
+        self._save([name])
         failed = self.plan.fatal
         if failed is not None:
             what = "was cancelled" if cancelled else f"crashed {failed.crashes} times"
-            words = self._last_words(None if trial is None else trial["id"])
             self._report(
-                f"{failed.name} {what}, so there is no result.\n{words}"
-                f"Mend the cause (the trial's folder has all it printed), and start the experiment again."
+                f"{failed.name} {what}, so there is no result.\n{self._last_words(trial)}"
+                "Mend the cause (the trial's folder has all it printed), then go on: nnictl stop, nnictl resume."
             )
-        elif again:
-            self._adjust_max_trials()
-            self._serve_owed()
+            return
+        self._allow_trials()
+        self._serve_owed()
 
     def _last_words(self, trial: str | None) -> str:
         """The last lines that a trial on this machine wrote to its stderr."""
@@ -249,50 +287,136 @@ class ExperimentTuner(Tuner):
         return "".join(f"The trial said: {line[:300]}\n" for line in lines)
 
     def _serve_owed(self) -> None:
-        while self._owed and self._send is not None:
+        while self._owed and self._send is not None and not self._failed:
             job = self.plan.next()
             if job is None:
                 return
             number = self._owed.pop(0)
-            parameters = self._issue(number, job)
-            self._save()
-            self._send(number, parameters)
+            self._send(number, self._issue(number, job))
 
     def _conclude(self) -> None:
-        """Write the results, once: NNI tells the last trial's result and its end one after the other."""
+        """Write the results, once, and let NNI end the experiment."""
         if self._problem is None and not self._concluded and self.plan.finished and self.plan.fatal is None:
             self.experiment.conclude(self.plan, self.folder)
             self._concluded = True
+            (self.checkpoint_folder / ERROR).unlink(missing_ok=True)
+            self._allow_trials()
 
     # -- the manager ---------------------------------------------------------------------------------------------------
-    def _trials(self) -> dict[str, dict[str, Any]]:
-        """The newest trial of each job, as the manager knows them; those that the user submitted in the portal are left
-        out.
-        """
-        trials = [] if self._manager is None else self._manager.trials()
-        return {job_of(trial["parameters"]): trial for trial in trials if not trial["customized"]}
+    @property
+    def _local(self) -> bool:
+        return self._profile is not None and self._profile.local
 
-    def _adjust_max_trials(self) -> None:
-        """A trial more than planned needs a larger ``maxTrialNumber``, or NNI ends the experiment before its last
-        trial.
-        """
+    def _first_request(self) -> None:
+        if self._resumed:
+            self._take_stock()
+        self._allow_trials()
         if self._manager is not None:
-            foreign = sum(trial["customized"] for trial in self._manager.trials())
-            self._manager.set_max_trials(foreign + self._issued + self.plan.remaining)
+            self._watch_in(self.watch_seconds)
 
-    def _reconcile(self) -> None:
-        """After a resume NNI keeps the end of re-run trials to itself: ask the manager which of them ended without a
-        result.
+    def _take_stock(self) -> None:
+        """After a resume NNI runs again whatever was WAITING or RUNNING, keeps the ends of those trials to itself, and
+        never runs the others, whatever state it shows them in: their jobs are handed out once more.
         """
-        if not self._resumed or self._manager is None:
+        running, again = set(self.plan.running), set()
+        for number, parameters in self._dispatcher.recovered_trial_params.items():
+            name = job_of(parameters)
+            if name in running:
+                again.add(name)
+                self._ledger.hand_out(number, name, resumed=True)
+        lost = sorted(running - again)
+        newest = {}
+        if lost and self._manager is not None:
+            newest = {job_of(row["parameters"]): row for row in self._manager.trials() if not row["customized"]}
+        for name in lost:
+            trial = newest.get(name)
+            if trial is not None and trial["status"] in ENDED_WITHOUT_RESULT:
+                self._crashed(name, trial["id"])
+            else:
+                self.plan.release(name)
+                self._save([name])
+
+    def _allow_trials(self) -> None:
+        """Keep ``maxTrialNumber`` one above what the plan needs, for at that number NNI drops its requests and calls the
+        experiment DONE, whatever is still to be done; and at what there is once the results are written.
+        """
+        if self._manager is None:
             return
-        trials = self._trials()
-        for job in list(self.plan.jobs.values()):
-            if job.status != "running" or job.name in self._names.values():
-                continue
-            trial = trials.get(job.name)
-            if trial is None:  # it was still in the manager's queue, which does not outlive the manager
-                self._issued -= 1
-                self.plan.release(job.name)
-            elif trial["status"] in ENDED_WITHOUT_RESULT:
-                self._crashed(job.name)
+        try:
+            self._profile = self._manager.profile()
+            self._ledger.see(self._manager)
+            needed = self._manager.submissions() + self._ledger.unseen + self.plan.remaining + (not self._concluded)
+            if self._profile.maximum != needed and (self._profile.maximum is not None or self._concluded):
+                self._manager.set_max_trials(needed)
+        except ManagerError as error:
+            _logger.warning("%s", error)  # the next look tries it again
+
+    def _watch_in(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._watch)
+        timer.daemon = True
+        timer.start()
+
+    def _watch(self) -> None:
+        started = time.monotonic()
+        try:
+            self.look()
+        except Exception:
+            return  # it was reported
+        self._watch_in(max(self.watch_seconds, 20 * (time.monotonic() - started)))
+
+    @guarded
+    def look(self) -> None:
+        """Compare the plan with what the manager knows, and mend what differs."""
+        if self._manager is None or self._failed:
+            return
+        try:
+            self._apply(self._ledger.look(self._manager, self._local, self.plan.running))
+            self._allow_trials()
+            self._ask_for_requests()
+            self._say_why_nothing_happens()
+        except ManagerError as error:
+            _logger.warning("%s", error)
+
+    def _apply(self, endings: Iterable[Ending]) -> None:
+        for ending in endings:
+            if ending.job not in self.plan.jobs:
+                _logger.warning(
+                    "trial %s names the job %s, which this experiment does not have", ending.trial, ending.job
+                )
+            elif ending.value is not None:
+                self._done(ending.job, ending.value)
+            elif ending.trial is not None:
+                self._crashed(ending.job, ending.trial)
+            else:
+                _logger.warning("job %s was handed out, but no trial does it; it is handed out again", ending.job)
+                self.plan.release(ending.job)
+                self._save([ending.job])
+        self._serve_owed()
+
+    def _ask_for_requests(self) -> None:
+        """NNI asks for a trial when another ends, but not while it may not start any, and never makes up for it."""
+        if self._owed or self._failed or not self.plan.ready or self._profile is None:
+            return
+        idle = self._profile.concurrency - self._ledger.alive
+        if idle > 0:
+            from nni.runtime.tuner_command_channel import CommandType
+
+            _logger.info("%d of %d places are free; asking for trials", idle, self._profile.concurrency)
+            self._dispatcher.enqueue_command(CommandType.RequestTrialJobs, idle)
+
+    def _say_why_nothing_happens(self) -> None:
+        """``maxTrialNumber`` allows more, so if NNI starts none, the experiment's time is over."""
+        assert self._manager is not None
+        stopped = not self._concluded and self._manager.status()[0] in ("NO_MORE_TRIAL", "DONE")
+        self._over = self._over + 1 if stopped else 0
+        path = self.checkpoint_folder / ERROR
+        if self._over == 2:
+            identifier = self.checkpoint_folder.parent.name
+            message = (
+                f"maxExperimentDuration is over, and {self.plan.remaining + len(self.plan.running)} trials are left.\n"
+                f"Go on with more time: nnictl update duration {identifier} --value 24h"
+            )
+            _logger.warning("%s", message)
+            atomic_write(path, f"{message}\n".encode())
+        elif not stopped and not self._concluded:
+            path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from nni_plugins.evaluators.objectives import RandomLabels
-from nni_plugins.evaluators.training import Trained, Training
+from nni_plugins.evaluators.training import Trained, Training, ranks
 from tests.evaluators.tiny import CLASSES, Interrupted, TwoPaths, at, images, settings, training
 
 
@@ -28,6 +28,11 @@ def nothing(call: int) -> None:
 
 def kill_second_process(call: int) -> None:
     if call == 6 and os.environ["LOCAL_RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_first_process(call: int) -> None:
+    if call == 6 and os.environ["LOCAL_RANK"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -73,3 +78,5 @@ if __name__ == "__main__":
     else:
         result = everything(target, count)
         torch.save(result, target / f"result-{os.environ.get('LOCAL_RANK', '0')}.pt")
+        for process in ranks._children:  # the first one takes the others with it when it ends
+            process.wait(60)

@@ -77,8 +77,18 @@ def test_a_killed_process_ends_the_other_and_leaves_the_run_resumable(
     tmp_path: Path, two: list[dict[str, Any]]
 ) -> None:
     killed = started(tmp_path, "2", "kill_second_process")
-    assert killed.returncode != 0 and max((tmp_path / "killed").glob("step-*.json")).stem == "step-0000000005"
+    assert killed.returncode != 0 and "Traceback" not in killed.stderr
+    assert "process 2 of the 2 of this training was killed by signal 9.\n" in killed.stderr
+    assert "run the same command again to go on from the last checkpoint" in killed.stderr
+    assert max((tmp_path / "killed").glob("step-*.json")).stem == "step-0000000005"
     again = started(tmp_path, "2", "nothing")
     assert again.returncode == 0, again.stderr[-3000:]
     final = torch.load(tmp_path / "killed/step-0000000009.pt", weights_only=True)
     assert equal(final["model"], two[0]["plain"]["final"]) and final["history"].count("epoch") == 3
+
+
+def test_the_death_of_the_first_process_ends_the_other(tmp_path: Path) -> None:
+    """Which holds the pipe of its errors until it ends."""
+    killed = started(tmp_path, "2", "kill_first_process")
+    assert killed.returncode == -9
+    assert "of the 2 processes of this training is gone" in killed.stderr

@@ -151,7 +151,7 @@ def test_the_plan() -> None:
     found = [job for job in plan.jobs.values() if job.source == "found"]
     assert [(job.score, job.status) for job in found] == [(-1.5, "waiting"), (-1.6, "waiting")]
     again = Plan(e)
-    again.restore(json.loads(json.dumps(plan.state())))
+    again.replay(json.loads(json.dumps(plan.entry("search-0"))))
     assert again.jobs == plan.jobs
     axes = e.axes()
     assert axes["phase"]["_value"] == ["search", "stand_alone"] and axes["e_0_1"]["_value"][-1] == "all"
@@ -228,7 +228,7 @@ def test_tuners(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     random = built.generate_multiple_parameters([1, 2], st_callback=sent.append)
     assert [job_of(p) for p in random] == ["stand_alone-random-1"]
     built._send = lambda number, parameters: sent.append((number, parameters))
-    built.receive_trial_result(0, "", search_value(built.experiment))
+    built.receive_trial_result(0, "", search_value(built.experiment) | {"job": "search-0"})
     assert [(number, job_of(parameters)) for number, parameters in sent] == [(2, "stand_alone-found-0-1")]
 
 
@@ -284,7 +284,7 @@ def test_a_search_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     described = {"job": job.name, "described": job.described(), "known": None}
     settings = e.settings.model_dump(mode="json")
     given = {**e.parameters(job), "trial": {"experiment": "RFPCDARTS", **described, "settings": settings}}
-    monkeypatch.setattr(reporting, "own_parameters", lambda: given)
+    monkeypatch.setattr(reporting, "own_record", lambda: {"parameter_id": 0, "parameters": given})
     monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path / "out")))
     assert trial.main() == 0
     (value,) = final

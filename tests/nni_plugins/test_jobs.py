@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -155,12 +156,12 @@ def test_a_second_result_changes_nothing() -> None:
     names(p)
     p.done("search-0", search_value(e))
     p.done("stand_alone-random-1", evaluation_value(80))
-    before = json.dumps(p.state())
+    before = copy.deepcopy(p.jobs)
     p.done("search-0", search_value(e, found=1))
     p.done("stand_alone-random-1", evaluation_value(10))
     assert not p.crashed("stand_alone-random-1", again=True)
     p.release("stand_alone-random-1")
-    assert json.dumps(p.state()) == before
+    assert p.jobs == before
 
 
 def test_a_result_after_a_failure_counts() -> None:
@@ -171,18 +172,50 @@ def test_a_result_after_a_failure_counts() -> None:
     assert statuses(p)["stand_alone-random-1"] == "done"
 
 
-def test_state_survives_json() -> None:
+def test_a_journal_of_what_changed_makes_the_same_plan() -> None:
     e, p = planned(seeds=[0, 1])
-    names(p)
+    journal = [p.entry(name) for name in names(p)]
     p.done("search-1", search_value(e, 1))
-    p.next()
+    journal.append(p.entry("search-1"))
+    given = p.next()
+    assert given is not None and given.name == "stand_alone-found-1-1"
+    journal.append(p.entry(given.name))
     p.crashed("stand_alone-random-1", again=True)
-    state = json.loads(json.dumps(p.state()))
+    journal.append(p.entry("stand_alone-random-1"))
     again = Plan(e)
-    again.restore(state)
-    assert again.jobs == p.jobs and again.state() == p.state()
+    for entry in json.loads(json.dumps(journal)):
+        again.replay(entry)
+    assert again.jobs == p.jobs and again.remaining == p.remaining == 2 + 1 + 1
     assert statuses(again)["search-0"] == "running", "NNI runs an interrupted trial again by itself"
+    assert sorted(again.running) == sorted(p.running) == ["search-0", *evaluated("found-1-1", "random-2")]
     assert names(again) == names(p) == evaluated("found-1-2", "random-1")
+    with pytest.raises(KeyError):
+        again.replay({"job": "search-7", "status": "running", "crashes": 0})
+
+
+def test_what_may_have_been_mended_is_tried_again() -> None:
+    """When the experiment is resumed: what crashed too often, and whatever there is no result without."""
+    _, p = planned(retries=0)
+    names(p)
+    for name, again in (
+        ("search-0", False),
+        *((name, i == 0) for i, name in enumerate(evaluated("random-1", "random-2"))),
+    ):
+        p.crashed(name, again=again)
+    assert [job.name for job in p.try_again()] == ["search-0", *evaluated("random-1")]
+    assert statuses(p)["stand_alone-random-2"] == "failed", "the user cancelled it"
+    assert p.fatal is None and names(p) == ["search-0", *evaluated("random-1")]
+    assert p.crashed("search-0", again=True) is False and p.jobs["search-0"].crashes == 1
+
+
+def test_what_is_set_aside_waits_again() -> None:
+    _, p = planned()
+    given = p.next()
+    assert given is not None
+    p.set_aside(given)
+    assert not p.finished and p.ready and names(p) == evaluated("random-1", "random-2") and not p.ready
+    p.take_back(given)
+    assert p.ready and names(p) == ["search-0"]
 
 
 def test_released_jobs_come_again() -> None:

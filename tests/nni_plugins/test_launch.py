@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     return value
 
 
-def experiment_file(folder: Path, **changes: Any) -> Path:
-    """An experiment whose NNI folder is below ``folder``."""
+def experiment_file(folder: Path, nni: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """An experiment whose NNI folder is below ``folder``; ``nni``: other keys of NNI's."""
     folder.mkdir(parents=True, exist_ok=True)
-    return write(folder / "x.yml", content(**changes) | {"experimentWorkingDirectory": str(folder / "experiments")})
+    own = {"experimentWorkingDirectory": str(folder / "experiments"), **(nni or {})}
+    return write(folder / "x.yml", content(**changes) | own)
 
 
 def jobs(experiment: Launched) -> dict[str, dict[str, Any]]:
@@ -225,11 +226,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @contextmanager
-def long_experiment(tmp_path: Path) -> Iterator[Launched]:
+def launched(config: Path) -> Iterator[Launched]:
     register_tuners()
-    with Launched(experiment_file(tmp_path, **LONG)) as experiment:
+    with Launched(config) as experiment:
         yield experiment
     assert processes_of(experiment.id) == []
+
+
+def long_experiment(tmp_path: Path) -> AbstractContextManager[Launched]:
+    return launched(experiment_file(tmp_path, **LONG))
 
 
 def epochs(experiment: Launched, job: str) -> int:
@@ -238,16 +243,45 @@ def epochs(experiment: Launched, job: str) -> int:
     return 0 if trial is None else len(experiment.manager.intermediates(trial["id"]))
 
 
-def stop_and_resume(experiment: Launched) -> None:
-    def nnictl(*words: str) -> None:
-        answer = subprocess.run(
-            [experiment.command, *words], env=experiment.environment, capture_output=True, text=True, timeout=120
-        )
-        assert answer.returncode == 0, answer.stdout + answer.stderr
+def command(experiment: Launched, *words: str, **environment: str) -> None:
+    """``nnictl`` with these words, which must succeed."""
+    answer = subprocess.run(
+        [experiment.command, *words],
+        env={**experiment.environment, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
 
-    nnictl("stop", experiment.id)
+
+def stop(experiment: Launched) -> None:
+    command(experiment, "stop", experiment.id)
     wait(lambda: not processes_of(experiment.id), 60, "the end of all processes after nnictl stop")
-    nnictl("resume", experiment.id, "--port", str(experiment.port))
+
+
+def resume(experiment: Launched, **environment: str) -> None:
+    command(experiment, "resume", experiment.id, "--port", str(experiment.port), **environment)
+
+
+def stop_and_resume(experiment: Launched) -> None:
+    stop(experiment)
+    resume(experiment)
+
+
+def kill_trial(trial: str) -> None:
+    """``kill -9`` of the trial's process."""
+    victims = [p for p in psutil.process_iter() if p.name().startswith("python") and of_trial(p) == trial]
+    assert victims
+    for victim in victims:
+        victim.kill()
+
+
+def of_trial(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("NNI_TRIAL_JOB_ID")
+    except psutil.Error:
+        return None
 
 
 def finish(experiment: Launched, undisturbed: dict[str, Any]) -> None:
@@ -278,12 +312,7 @@ def test_a_killed_trial_is_tried_again(tmp_path: Path, undisturbed: dict[str, An
     with long_experiment(tmp_path) as experiment:
         wait(lambda: epochs(experiment, "search-0") > 5, 300, "the sixth epoch of the search")
         first = jobs(experiment)["search-0"]["id"]
-        victims = [
-            p for p in psutil.process_iter() if p.name().startswith("python") and p.environ().get("NNI_TRIAL_JOB_ID") == first
-        ]  # fmt: skip
-        assert victims
-        for victim in victims:
-            victim.kill()
+        kill_trial(first)
         finish(experiment, undisturbed)
         trials = [trial for trial in experiment.manager.trials() if job_of(trial["parameters"]) == "search-0"]
         assert [trial["status"] for trial in trials] == ["USER_CANCELED", "SUCCEEDED"], (
@@ -305,18 +334,92 @@ def test_what_the_user_cancels_is_left_out(tmp_path: Path, undisturbed: dict[str
     with long_experiment(tmp_path) as experiment:
         wait(lambda: epochs(experiment, "stand_alone-random-1") > 2, 300, "the third epoch of random-1")
         trial = jobs(experiment)["stand_alone-random-1"]["id"]
-        answer = subprocess.run(
-            [experiment.command, "trial", "kill", experiment.id, "--trial_id", trial],
-            env=experiment.environment,
-            capture_output=True,
-            timeout=60,
-        )
-        assert answer.returncode == 0
+        command(experiment, "trial", "kill", experiment.id, "--trial_id", trial)
         experiment.wait(lambda: None, 0.5, 8)
         result = load(wait_for(experiment.folder / "run" / "result.json", 15))
     rows, name = rows_of(strip(result)), "stand_alone-random-1"
     assert result["failed"] == [name] and rows.pop(name)["evaluations"]["stand_alone"]["value"] is None
     assert rows == {key: row for key, row in rows_of(strip(undisturbed)).items() if key != name}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("concurrency", "last"), [(1, "stand_alone-random-1"), (2, "stand_alone-found-0-1")])
+def test_the_last_trial_is_killed(tmp_path: Path, concurrency: int, last: str) -> None:
+    """When it ends NNI has started as many trials as it may, and asks for no more."""
+    training = {"epochs": 60, "batch_size": 64, "accelerator": "cpu", "checkpoint_seconds": 0.5}
+    changes = {"evaluations": {"stand_alone": stand_alone(training=training)}}
+    with launched(experiment_file(tmp_path, {"trialConcurrency": concurrency}, **changes)) as experiment:
+        (other,) = {"stand_alone-random-1", "stand_alone-found-0-1"} - {last}
+        wait(lambda: ended(experiment, other) and epochs(experiment, last) > 3, 300, "the last trial")
+        kill_trial(jobs(experiment)[last]["id"])
+        experiment.wait(lambda: None, 0.2, 5)
+        result = load(experiment.folder / "run" / "result.json")  # it is there when the experiment is DONE
+        assert len(experiment.manager.trials()) == 4 == experiment.manager.profile().maximum
+    assert strip(result) == strip(run_experiment(loaded_experiment(**changes), tmp_path / "alone"))
+
+
+def ended(experiment: Launched, job: str) -> bool:
+    trial = jobs(experiment).get(job)
+    return trial is not None and trial["status"] == "SUCCEEDED"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_search_that_cannot_run_ends_with_a_sentence(tmp_path: Path) -> None:
+    missing = {"source": "folder", "path": str(tmp_path / "nowhere"), "image_size": 8}
+    changes = {"evaluations": {}, "random": 0, "retries": 1, "data": missing}
+    with launched(experiment_file(tmp_path, {"trialConcurrency": 1}, **changes)) as experiment:
+        with pytest.raises(LaunchError, match=r"search-0 crashed 2 times, so there is no result[\s\S]*no such folder"):
+            experiment.wait(lambda: None, 0.5, 3)
+        assert [trial["status"] for trial in experiment.manager.trials()] == ["FAILED", "FAILED"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_resume_that_fails_loses_nothing(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    """The tuner needs longer than the ten seconds that NNI gives it; what NNI was to run again it then never runs."""
+    (tmp_path / "slow").mkdir()
+    late = "import os, time\nif os.environ.get('SDK_PROCESS') == 'dispatcher':\n    time.sleep(14)\n"
+    (tmp_path / "slow" / "sitecustomize.py").write_text(late)
+    path = os.pathsep.join([str(tmp_path / "slow"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with long_experiment(tmp_path) as experiment:
+        wait(lambda: epochs(experiment, "search-0") > 5, 300, "the sixth epoch of the search")
+        stop(experiment)
+        resume(experiment, PYTHONPATH=path)
+        wait(lambda: experiment.manager.status()[0] == "ERROR", 60, "the failure of the resume")
+        assert "ADD_RESUMED" in {trial["status"] for trial in experiment.manager.trials()}
+        stop_and_resume(experiment)
+        finish(experiment, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killing_the_search_then_resume(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    with long_experiment(tmp_path) as experiment:
+        wait(lambda: epochs(experiment, "search-0") > 5, 300, "the sixth epoch of the search")
+        command(experiment, "trial", "kill", experiment.id, "--trial_id", jobs(experiment)["search-0"]["id"])
+        wait(lambda: experiment.manager.status()[0] == "ERROR", 60, "the end of the experiment")
+        with pytest.raises(LaunchError, match=r"search-0 was cancelled[\s\S]*nnictl resume"):
+            experiment.status()
+        stop_and_resume(experiment)
+        finish(experiment, undisturbed)
+        curve = experiment.manager.intermediates(jobs(experiment)["search-0"]["id"])
+        assert [point["epoch"] for point in curve] == list(range(1, 101))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_trials_of_two_processes(tmp_path: Path) -> None:
+    """Only the first speaks with NNI, which has one set of parameters for a trial."""
+    two = {"epochs": 2, "batch_size": 64, "accelerator": "cpu", "devices": 2}
+    changes = {"training": two, "evaluations": {"one": stand_alone(), "two": stand_alone(training=two)}}
+    with launched(experiment_file(tmp_path, {"trialConcurrency": 1}, **changes)) as experiment:
+        experiment.wait(lambda: None, 0.5, 10)
+        result = load(experiment.folder / "run" / "result.json")
+        assert [trial["status"] for trial in experiment.manager.trials()] == ["SUCCEEDED"] * 5
+    values = [row["evaluations"] for row in result["architectures"]]
+    assert all(one["two"]["value"] == pytest.approx(one["one"]["value"], abs=2) for one in values), "the joint batch"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nni_plugins.portal.launch import free_port
-from nni_plugins.portal.manager import Manager, ManagerError
+from nni_plugins.portal.manager import Manager, ManagerError, Profile, address_for_others
 
 PARAMETERS = {"phase": "search", "e_0_1": "all", "trial": {"job": "search-0"}}
 
@@ -52,6 +52,14 @@ METRICS = [
 ]
 
 
+PARAMS = {
+    "maxTrialNumber": 3,
+    "experimentName": "test",
+    "trialConcurrency": 2,
+    "trainingService": {"platform": "local"},
+}
+
+
 class Server:
     """Answers GET from ``answers``, below ``prefix``, and remembers PUT."""
 
@@ -62,7 +70,15 @@ class Server:
             "trial-jobs": TRIALS,
             "trial-jobs/A": TRIALS[0],
             "metric-data/A": METRICS,
-            "experiment": {"id": "abc", "logDir": "/x/abc", "params": {"maxTrialNumber": 3, "experimentName": "test"}},
+            "experiment": {"id": "abc", "logDir": "/x/abc", "params": PARAMS},
+            "trial-jobs?status=WAITING": [TRIALS[2]],
+            "trial-jobs?status=RUNNING": [TRIALS[1]],
+            "trial-jobs?status=UNKNOWN": [],
+            "job-statistics": [
+                {"trialJobStatus": "SUCCEEDED", "trialJobNumber": 2},
+                {"trialJobStatus": "RUNNING", "trialJobNumber": 1},
+            ],
+            "trial-file/A/trial.log": b"[now] INFO the job of this trial: search-0\n",
         }
         self.put: list[tuple[str, Any]] = []
         outer = self
@@ -117,17 +133,35 @@ def test_trials(manager: Manager) -> None:
     assert a == {
         "id": "A",
         "status": "SUCCEEDED",
+        "number": 0,
         "parameters": PARAMETERS,
         "customized": False,
         "final": {"default": 1.5, "angle": 1.5},
     }
     assert b["customized"] and b["parameters"] == PARAMETERS and b["final"] is None
-    assert c == {"id": "C", "status": "WAITING", "parameters": {}, "customized": False, "final": None}
+    assert c == {"id": "C", "status": "WAITING", "number": None, "parameters": {}, "customized": False, "final": None}
     assert d["final"] == 0.5
 
 
 def test_intermediates_are_in_the_order_of_their_numbers(manager: Manager) -> None:
     assert [row["epoch"] for row in manager.intermediates("A")] == [1, 10, 11]
+
+
+def test_what_the_tuner_looks_up(server: Server, manager: Manager) -> None:
+    assert manager.profile() == Profile(3, 2, True, None) and manager.submissions() == 3
+    assert [trial["id"] for trial in manager.alive()] == ["C", "B"] and manager.trial_state("A") == "SUCCEEDED"
+    kinds = [kind for kind, _ in manager.metrics("A")]
+    assert kinds == ["PERIODICAL"] * 3 + ["FINAL"] and manager.metrics("A")[-1][1] == {"default": 1.5}
+    assert "search-0" in manager.log("A") and manager.log("Z") == ""
+    remote = {"trainingService": {"platform": "remote"}, "nniManagerIp": "10.0.0.7", "maxTrialNumber": None}
+    server.answers["experiment"] = {"params": PARAMS | remote}
+    assert manager.profile() == Profile(None, 2, False, "10.0.0.7")
+
+
+def test_where_other_machines_reach_it() -> None:
+    manager = Manager("http://localhost:8080/team")
+    assert address_for_others(manager, None) is None and address_for_others(manager, Profile(3, 2, True, None)) is None
+    assert address_for_others(manager, Profile(3, 2, False, "10.0.0.7")) == "http://10.0.0.7:8080/team"
 
 
 def test_record_and_folder(manager: Manager) -> None:
@@ -138,7 +172,7 @@ def test_record_and_folder(manager: Manager) -> None:
 
 def test_set_max_trials(server: Server, manager: Manager) -> None:
     manager.set_max_trials(9)
-    profile = {"id": "abc", "logDir": "/x/abc", "params": {"maxTrialNumber": 9, "experimentName": "test"}}
+    profile = {"id": "abc", "logDir": "/x/abc", "params": PARAMS | {"maxTrialNumber": 9}}
     assert server.put == [("/api/v1/nni/experiment?update_type=MAX_TRIAL_NUM", profile)]
 
 

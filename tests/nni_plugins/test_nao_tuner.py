@@ -37,6 +37,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self.sent: dict[int, dict[str, Any]] = {}
         self.errors: list[str] = []
+        self.recovered_trial_params: dict[int, Any] = {}
 
     def send_trial_callback(self, number: int, parameters: dict[str, Any]) -> None:
         assert number not in self.sent
@@ -51,7 +52,16 @@ class FakeManager:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, parameters: Any, status: str, final: Any = None) -> None:
-        self.rows.append({"id": "T", "status": status, "parameters": parameters, "customized": False, "final": final})
+        number = len(self.rows)
+        row = {
+            "id": "T",
+            "status": status,
+            "parameters": parameters,
+            "customized": False,
+            "final": final,
+            "number": number,
+        }
+        self.rows.append(row)
 
     def trials(self) -> list[dict[str, Any]]:
         return self.rows
@@ -374,6 +384,18 @@ def test_what_the_manager_knows_of_earlier_trials(monkeypatch: pytest.MonkeyPatc
     manager.rows[3] |= {"status": "SUCCEEDED", "final": {"default": 2.0}}
     until(lambda: trials[3].value == 2.0)
     assert not again.tuner._recovered and trials[4].status == "running"
+
+
+@pytest.mark.parametrize(("again", "comes"), [(False, "at once"), (True, "never")])
+def test_what_an_earlier_manager_was_to_run_again(again: bool, comes: str) -> None:
+    """A resume failed: NNI shows the trial as ADD_RESUMED, and runs it only if it does so in this session."""
+    s, manager = Session(), FakeManager()
+    s.request(0)
+    manager.add(s.given[0], "ADD_RESUMED", None)
+    t = Session(resumed=True, manager=manager)
+    t.dispatcher.recovered_trial_params = {0: s.given[0]} if again else {}
+    t.request(1)
+    assert (t.given[1] == s.given[0]) == (comes == "at once")
 
 
 def test_imported_trials_teach_and_are_not_sent() -> None:

@@ -16,7 +16,7 @@ from nni_plugins.experiment.runner import report_experiment, run_experiment, sid
 from nni_plugins.experiment.store import Store, read_settings
 
 from .counting import Counting, CountingSettings
-from .small import experiment, load, strip
+from .small import experiment, load, stand_alone, strip
 
 RESULT = {"square-1": 1, "square+0": 0, "square+1": 1, "half-1": 0.5, "half+0": 0, "half+1": 0.5}
 
@@ -41,6 +41,37 @@ def test_every_job_once(tmp_path: Path) -> None:
     assert run_experiment(counting(), tmp_path) == RESULT and sum(runs(tmp_path).values()) == 4, "nothing is repeated"
     assert run_experiment(counting(jobs=4), tmp_path)["half+2"] == 2, "an experiment may grow"
     assert sum(runs(tmp_path).values()) == 6
+
+
+def test_how_many_processes_a_job_takes() -> None:
+    two = {"epochs": 2, "batch_size": 64, "accelerator": "cpu", "devices": 2}
+    searched = experiment(training=two, evaluations={"one": stand_alone(), "two": stand_alone(training=two)})
+    assert {job.phase: searched.devices(job) for job in searched.first_jobs()} == {"search": 2, "one": 1, "two": 2}
+    asking = experiment("bestofrandom", evaluations={"two": stand_alone(training=two)})
+    assert {job.phase: asking.devices(job) for job in asking.first_jobs()} == {"search": 2, "two": 2}
+
+
+def test_torchrun_does_not_start_a_whole_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, number in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, number)
+    with pytest.raises(ConfigError, match="torchrun starts processes that would all run this experiment in one folder"):
+        run_experiment(counting(), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_on_two_devices_and_evaluations_on_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The second process ends with its job, and gets into nobody's way; the curve is seen as it comes."""
+    two = experiment(training={"epochs": 2, "accelerator": "cpu", "devices": 2})
+    seen: list[float] = []
+    result = run_experiment(
+        two, tmp_path, lambda job, row, plan: seen.append(row["epoch"]) if row and job.phase == "search" else None
+    )
+    assert seen == [1, 2] and result["failed"] == [] and len(result["architectures"]) == 2
+    broken = {"epochs": 2, "accelerator": "cpu", "devices": 2, "learning_rate": 1e30}
+    with pytest.raises(TrainingError, match=r"in epoch 1[\s\S]*Lower the learning rate"):
+        run_experiment(experiment(training=broken), tmp_path / "broken")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_resumed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:

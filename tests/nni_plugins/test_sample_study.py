@@ -76,7 +76,7 @@ def finished(experiment: SampleStudyExperiment, missing: tuple[str, ...] = ()) -
     plan = Plan(experiment)
     while (job := plan.next()) is not None:
         if job.name in missing:
-            plan.jobs[job.name].status = "failed"
+            plan.crashed(job.name, again=False)
             continue
         last = float(job.rank + job.seed) * (1 if job.variant == "supervised" else 10)
         plan.done(job.name, {"default": last, "last": last, "best": 99 - last, "accuracy": last, "loss": 1.0})
@@ -341,7 +341,8 @@ def test_the_tuner_hands_out_all_trainings_and_writes_the_study(
     assert given[0]["trial"]["experiment"] == "SampleStudy" and given[1]["objective"] == "rotation"
     for number, parameters in enumerate(given):
         value = 10.0 * number
-        tuner.receive_trial_result(number, parameters, {"default": value, "last": value, "best": value, "loss": 1.0})
+        said = {"default": value, "last": value, "best": value, "loss": 1.0, "job": job_of(parameters)}
+        tuner.receive_trial_result(number, parameters, said)
         tuner.trial_end(number, True)
     value = load(tmp_path / "run" / "study.json")
     figure = value["figures"]["accuracies"]
@@ -510,7 +511,8 @@ def test_a_trial_reports_every_epoch_and_its_result(tmp_path: Path, monkeypatch:
     told = {"job": job.name, "described": job.described(), "known": None, **about}
     points: list[dict[str, Any]] = []
     final: list[dict[str, Any]] = []
-    monkeypatch.setattr("nni_plugins.portal.reporting.own_parameters", lambda: {**small.parameters(job), "trial": told})
+    record = {"parameter_id": 0, "parameters": {**small.parameters(job), "trial": told}}
+    monkeypatch.setattr("nni_plugins.portal.reporting.own_record", lambda: record)
     monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path)))
     monkeypatch.setattr(nni, "report_intermediate_result", points.append)
     monkeypatch.setattr(nni, "report_final_result", final.append)

@@ -216,10 +216,9 @@ def test_a_study_from_the_command_line(config: Path, run: Cli, tmp_path: Path, m
     # A run that failed for good takes its seed out of the comparison.
     experiment = read_experiment(config)
     plan = Plan(experiment)
-    for job in plan.jobs.values():
-        job.status = "running"
+    while (job := plan.next()) is not None:
         if job.name == "node-1":
-            job.status = "failed"
+            plan.crashed(job.name, again=False)
         else:
             plan.done(job.name, load(folder / "jobs" / f"{job.name}.json")["value"])
     less = experiment.conclude(plan, tmp_path / "less")

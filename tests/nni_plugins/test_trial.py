@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +18,7 @@ from PIL import Image
 
 from nni_plugins import trial
 from nni_plugins.evaluators.data import load
-from nni_plugins.evaluators.errors import ConfigError, LabelError, TableError
+from nni_plugins.evaluators.errors import ConfigError, LabelError, TableError, TrainingError
 from nni_plugins.evaluators.settings import read
 from nni_plugins.evaluators.stand_alone.plugin import StandAlonePlugin, load_images
 from nni_plugins.experiment.jobs import Job
@@ -26,7 +26,7 @@ from nni_plugins.experiment.search import search_experiment
 from nni_plugins.experiment.searching import load_training_data
 from nni_plugins.experiment.store import Store
 from nni_plugins.portal import reporting
-from nni_plugins.portal.manager import Manager
+from nni_plugins.portal.manager import Manager, ManagerError
 from nni_plugins.portal.reporting import Reporter
 from nni_plugins.strategies.rlnas import search as rlnas
 
@@ -118,39 +118,96 @@ def test_a_training_that_was_finished_before(tmp_path: Path, sent: Sent) -> None
 
 
 # -- which job ---------------------------------------------------------------------------------------------------------
-def test_the_manager_knows_better_which_parameters_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NNI 3.0 gives parameters to whichever trial asks first; what counts is what the portal shows."""
-    given, ours = (
-        {"parameter_id": 1, "parameters": {"e_0_1": "theirs"}},
-        {"parameter_id": 0, "parameters": {"e_0_1": "ours"}},
-    )
+THEIRS = {"parameter_id": 1, "parameters": {"e_0_1": "theirs"}}
+OURS = {"parameter_id": 0, "parameters": {"e_0_1": "ours"}}
+
+
+@pytest.fixture
+def nni_gives(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """Called with the record that NNI hands to this trial, T7; no manager can be reached."""
+
+    def give(record: dict[str, Any]) -> None:
+        def get() -> Any:
+            monkeypatch.setattr(nni.trial, "_params", record)
+            return record["parameters"]
+
+        monkeypatch.setattr(nni, "get_next_parameter", get)
+
+    monkeypatch.setattr(nni, "get_trial_id", lambda: "T7")
+    monkeypatch.setattr(Manager, "of_trial", classmethod(lambda cls: None))
+    monkeypatch.setattr(nni.trial, "_params", None)
+    monkeypatch.delenv(reporting.PASSED_ON, raising=False)
+    return give
+
+
+def manager_says(monkeypatch: pytest.MonkeyPatch, *known: str) -> list[str]:
+    """Managers know that T7 is OURS, those at the addresses ``known``; returns the list of those that were asked."""
     asked: list[str] = []
 
     def record(self: Manager, trial: str, seconds: float = 10) -> dict[str, Any]:
-        asked.append(trial)
-        return ours
+        asked.append(f"{self.url} {trial}")
+        if self.url not in known:
+            raise ManagerError("the NNI manager does not answer.")
+        return OURS
 
-    monkeypatch.setattr(nni, "get_next_parameter", lambda: given["parameters"])
-    monkeypatch.setattr(nni, "get_trial_id", lambda: "T7")
     monkeypatch.setattr(Manager, "record", record)
-    monkeypatch.setattr(Manager, "of_trial", classmethod(lambda cls: None))
-    assert reporting.own_parameters() == {"e_0_1": "theirs"} and asked == [], (
-        "no manager can be asked: a remote machine"
-    )
-    monkeypatch.setattr(nni.trial, "_params", given)
+    return asked
+
+
+def test_the_manager_knows_better_which_parameters_are_ours(
+    monkeypatch: pytest.MonkeyPatch, nni_gives: Callable[[dict[str, Any]], None]
+) -> None:
+    """NNI 3.0 gives parameters to whichever trial asks first; what counts is what the portal shows."""
+    nni_gives(THEIRS)
+    asked = manager_says(monkeypatch, "http://x")
+    assert reporting.own_parameters() == {"e_0_1": "theirs"} and asked == [], "no manager can be asked"
     monkeypatch.setattr(Manager, "of_trial", classmethod(lambda cls: Manager("http://x")))
-    assert reporting.own_parameters() == {"e_0_1": "ours"} and asked == ["T7"]
-    assert nni.trial._params is ours, "metrics are filed under our own parameter_id"
+    assert reporting.own_record() == OURS and asked == ["http://x T7"]
+    assert nni.trial._params is OURS, "metrics are filed under our own parameter_id"
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_on_another_machine_the_tuner_says_where_the_manager_is(
+    monkeypatch: pytest.MonkeyPatch, nni_gives: Callable[[dict[str, Any]], None], reached: bool
+) -> None:
+    given = {"parameter_id": 1, "parameters": {"e_0_1": "theirs", "trial": {"manager": "http://10.0.0.1:8080"}}}
+    nni_gives(given)
+    asked = manager_says(monkeypatch, *(["http://10.0.0.1:8080"] if reached else []))
+    assert reporting.own_record() == (OURS if reached else given) and asked == ["http://10.0.0.1:8080 T7"]
+
+
+def test_of_several_processes_only_the_first_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nni_gives: Callable[[dict[str, Any]], None]
+) -> None:
+    """NNI has one set of parameters for a trial, and lets whoever asks for a second wait for ever."""
+    monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path)))
+    nni_gives(OURS)
+    assert reporting.own_record() == OURS
+
+    def refuse() -> None:
+        raise AssertionError("asked NNI")
+
+    monkeypatch.setattr(nni, "get_next_parameter", refuse)
+    monkeypatch.setattr(nni.trial, "_params", None)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert reporting.own_record() == OURS and nni.trial._params == OURS, "a process that the first one started"
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(reporting.PASSED_ON)
+    assert reporting.own_record() == OURS, "one that torchrun started beside the first"
+    (tmp_path / "parameters.json").write_text(json.dumps({"started_by": -1, "record": THEIRS}))
+    monkeypatch.setattr(reporting, "WAIT_SECONDS", 0.3)
+    with pytest.raises(TrainingError, match="the first process of this trial got no parameters in"):
+        reporting.own_record()  # those of an earlier attempt are not taken
 
 
 def test_where_checkpoints_go(tmp_path: Path) -> None:
-    assert trial._folder(str(tmp_path), "search-0", tmp_path / "out") == tmp_path / "out" / "run", (
-        "no tuner wrote there"
-    )
+    own = tmp_path / "out" / "run" / "search-0"
+    assert trial._folder(str(tmp_path), "search-0", tmp_path / "out") == own, "no tuner wrote there"
     (tmp_path / "config.json").touch()
     assert trial._folder(str(tmp_path), "search-0", tmp_path / "out") == tmp_path / "search-0"
     for unreachable in (None, str(tmp_path / "absent")):
-        assert trial._folder(unreachable, "search-0", tmp_path / "out") == tmp_path / "out" / "run"
+        assert trial._folder(unreachable, "search-0", tmp_path / "out") == tmp_path / "out" / "run" / "search-0"
 
 
 def parameters_of(job: Job, folder: Path, known: Any = None, **changes: Any) -> dict[str, Any]:
@@ -167,7 +224,7 @@ def parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
     """Of a stand-alone trial; the test may change them before it calls ``trial.main``."""
     choices = experiment().settings.search_space.from_string(CELL).as_dict()
     given = parameters_of(Job("stand_alone-random-1", "stand_alone", 0, "random", choices=choices), tmp_path)
-    monkeypatch.setattr(reporting, "own_parameters", lambda: given)
+    monkeypatch.setattr(reporting, "own_record", lambda: {"parameter_id": 0, "parameters": given})
     monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path / "out")))
     return given  # type: ignore[return-value]
 
@@ -178,7 +235,8 @@ def test_a_stand_alone_trial_and_the_same_again(parameters: dict[str, Any], sent
     assert {"default", "accuracy", "loss", "parameters", "macs", "seconds", "result"} <= set(sent.final[0])
     assert 0 <= sent.final[0]["accuracy"] <= 100
     assert (tmp_path / "run" / "stand_alone-random-1" / "metrics.jsonl").exists()
-    assert (tmp_path / "out" / "reported").read_text() == "2"
+    assert (tmp_path / "out" / "reported-stand_alone-random-1").read_text() == "2"
+    assert sent.final[0]["job"] == "stand_alone-random-1" == sent.curve[0][1]["job"], "the tuner believes nothing else"
     assert trial.main() == 0, "as after nnictl resume"
     first, second = ({key: v for key, v in one.items() if key != "seconds"} for one in sent.final)
     assert sent.epochs == [(0, 1), (1, 2)] and first == second
@@ -189,18 +247,56 @@ def test_a_search_trial(parameters: dict[str, Any], sent: Sent, tmp_path: Path) 
     parameters |= parameters_of(Job("search-0", "search", 0), tmp_path)
     assert trial.main() == 0
     (value,) = sent.final
-    assert set(value) == {"default", "angle", "loss", "seconds", "result"} and value["default"] == value["angle"]
+    assert set(value) == {"default", "angle", "loss", "seconds", "result", "job"} and value["default"] == value["angle"]
     assert len(value["result"]["found"]) == 1 and len(value["result"]["random"]) == 1
     assert value["result"]["scored"] == 125 and len(value["result"]["initial_sha256"]) == 64
     # Plain numbers only: NNI would pickle anything else.
     assert json.loads(json.dumps(value)) == value
-    assert {tuple(metric) for _, metric in sent.curve} == {("default", "epoch", "loss", "accuracy", "learning_rate")}
+    assert {tuple(metric) for _, metric in sent.curve} == {
+        ("default", "epoch", "loss", "accuracy", "learning_rate", "job")
+    }
 
 
 def test_what_is_known_is_not_measured_again(parameters: dict[str, Any], sent: Sent, tmp_path: Path) -> None:
     parameters["trial"]["known"] = evaluation_value(77)
     assert trial.main() == 0
-    assert sent.final == [evaluation_value(77)] and sent.curve == [] and os.listdir(tmp_path / "run") == ["config.json"]
+    assert (
+        sent.final == [evaluation_value(77) | {"job": "stand_alone-random-1"}]
+        and sent.curve == []
+        and os.listdir(tmp_path / "run") == ["config.json"]
+    )
+
+
+def submit(parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """*Customized trial* in the portal: a copy of ``parameters`` without a number."""
+    monkeypatch.setattr(reporting, "own_record", lambda: {"parameter_id": None, "parameters": parameters})
+
+
+def test_the_users_own_trial(
+    parameters: dict[str, Any], sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a folder of its own, says no job's name, and trains what the user chose."""
+    assert trial.main() == 0
+    submit(parameters | {"trial": parameters["trial"] | {"known": evaluation_value(77)}}, monkeypatch)
+    own = tmp_path / "own"
+    monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(own)))
+    assert trial.main() == 0, "what is known of the job is not what the user wants to see"
+    assert sent.final[1]["accuracy"] == sent.final[0]["accuracy"] and sent.final[1]["seconds"] > 0
+    assert "job" not in sent.final[1] and "job" not in sent.curve[-1][1]
+    assert (own / "run" / "stand_alone-random-1" / "metrics.jsonl").exists()
+    choices = {**parameters["trial"]["described"]["choices"], "e_0_1": "none"}
+    submit(parameters | choices, monkeypatch)
+    monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(tmp_path / "other")))
+    assert trial.main() == 0 and sent.final[2]["parameters"] < sent.final[1]["parameters"]
+
+
+def test_what_the_user_cannot_change(
+    parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(parameters | {"phase": "search"}, monkeypatch)
+    assert trial.main() == 2 and "phase: a customized trial may change the choices" in capsys.readouterr().err
+    submit(parameters | {"e_0_1": "conv_9x9"}, monkeypatch)
+    assert trial.main() == 2 and "conv_9x9" in capsys.readouterr().err
 
 
 def test_errors_have_a_status_and_no_traceback(parameters: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

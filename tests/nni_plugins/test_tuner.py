@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import queue
 import sqlite3
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nni.runtime.tuner_command_channel import CommandType
 
 from nni_plugins.experiment.jobs import Job
 from nni_plugins.portal.database import cancelled_by_user
-from nni_plugins.portal.manager import ManagerError
+from nni_plugins.portal.manager import ALIVE, ManagerError, Profile
 from nni_plugins.portal.tuner import ExperimentTuner, job_of
 from nni_plugins.portal.tuners import tuner_class
 from nni_plugins.spaces.errors import NNIPluginsError
@@ -33,6 +35,12 @@ class Dispatcher:
     def __init__(self) -> None:
         self.sent: list[tuple[int, dict[str, Any]]] = []
         self.errors: list[str] = []
+        self.asked: list[int] = []
+        self.recovered_trial_params: dict[int, dict[str, Any]] = {}
+
+    def enqueue_command(self, command: CommandType, number: int) -> None:
+        assert command is CommandType.RequestTrialJobs
+        self.asked.append(number)
 
     def send_trial_callback(self, number: int, parameters: dict[str, Any]) -> None:
         self.sent.append((number, parameters))
@@ -42,18 +50,23 @@ class Dispatcher:
 
 
 class FakeManager:
-    """The manager's list of trials, by job."""
+    """The manager's list of trials, by job; the numbers of ours are those of :meth:`add`, from 0, unless they are given."""
+
+    url = "http://localhost:8080"
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        self.maximum: int | None = None
+        self.maximum = 0
+        self.reported: dict[str, list[tuple[str, Any]]] = {}
 
-    def add(self, job: str, status: str = "RUNNING", customized: bool = False) -> None:
+    def add(self, job: str, status: str = "RUNNING", customized: bool = False, number: int | None = None) -> None:
         parameters = {"trial": {"job": job}} if job else {}
+        ours = sum(not row["customized"] for row in self.rows)
         self.rows.append(
             {
                 "id": f"T{len(self.rows)}",
                 "status": status,
+                "number": None if customized else ours if number is None else number,
                 "parameters": parameters,
                 "customized": customized,
                 "final": None,
@@ -62,6 +75,27 @@ class FakeManager:
 
     def trials(self) -> list[dict[str, Any]]:
         return self.rows
+
+    def alive(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["status"] in ALIVE]
+
+    def submissions(self) -> int:
+        return len(self.rows)
+
+    def trial_state(self, trial: str) -> str:
+        return str(self.rows[int(trial[1:])]["status"])
+
+    def metrics(self, trial: str) -> list[tuple[str, Any]]:
+        return self.reported.get(trial, [])
+
+    def log(self, trial: str) -> str:
+        return ""
+
+    def status(self) -> tuple[str, list[str]]:
+        return "RUNNING", []
+
+    def profile(self) -> Profile:
+        return Profile(self.maximum, 2, True, None)
 
     def set_max_trials(self, number: int) -> None:
         self.maximum = number
@@ -95,6 +129,7 @@ class Session:
         given = arguments(tuner.experiment_class.name.lower(), **{"random_seed": 4, **changes})
         self.tuner, self.dispatcher = tuner(**given), Dispatcher()
         self.tuner._manager = manager  # type: ignore[assignment]
+        self.tuner._watch_in = lambda seconds: None  # type: ignore[method-assign]
         self.given: dict[int, dict[str, Any]] = {}
 
     def request(self, *numbers: int) -> list[str]:
@@ -116,7 +151,8 @@ class Session:
         return self.tuner.plan.jobs[full(name)]
 
     def result(self, number: int, end: bool = True) -> None:
-        self.tuner.receive_trial_result(number, "", self.value(full(self.jobs[number])))
+        name = full(self.jobs[number])
+        self.tuner.receive_trial_result(number, "", self.value(name) | {"job": name})
         if end:
             self.tuner.trial_end(number, True)
 
@@ -183,7 +219,7 @@ def test_wrong_arguments_reach_the_portal(changes: dict[str, Any], message: str)
 
 def test_an_error_before_the_first_request_ends_the_process(experiment: Path) -> None:
     s = Session()
-    (experiment / "checkpoint" / "plan.json").write_text("{")
+    (experiment / "checkpoint" / "plan.jsonl").write_text("{\n")
     with pytest.raises(AssertionError, match=r"os._exit\(2\)"):
         s.tuner.load_checkpoint()
 
@@ -191,8 +227,8 @@ def test_an_error_before_the_first_request_ends_the_process(experiment: Path) ->
 def test_our_own_bugs_reach_the_portal_with_a_traceback() -> None:
     s = Session()
     s.request(0)
-    with pytest.raises(TypeError):
-        s.tuner.receive_trial_result(0, "", 3.0)
+    with pytest.raises(KeyError):
+        s.tuner.receive_trial_result(0, "", {"job": "search-0"})
     assert len(s.dispatcher.errors) == 1 and s.dispatcher.errors[0].startswith("Traceback")
 
 
@@ -243,23 +279,25 @@ def test_of_one_request_only_the_first_ids_are_served() -> None:
     assert s.jobs == {7: "search-0", 8: "random-1", 9: "found-0-1"}
 
 
-def test_results_go_by_id_whatever_the_parameters_say() -> None:
+def test_results_go_by_the_job_that_they_name(caplog: pytest.LogCaptureFixture) -> None:
+    """NNI may hand two trials each other's parameters, and starts its numbers anew on resume."""
     s = Session()
     s.request(0, 1)
-    s.tuner.receive_trial_result(1, s.given[0], evaluation_value(77.0))
-    assert s.job("random-1").value["accuracy"] == 77 and s.job("search-0").status == "running"
-    s.tuner.receive_trial_result(99, s.given[0], evaluation_value(1.0))
-    assert s.job("search-0").status == "running", "an id that we did not give"
+    s.tuner.receive_trial_result(0, s.given[0], evaluation_value(77.0) | {"job": "stand_alone-random-1"})
+    assert s.job("random-1").value == evaluation_value(77.0) and s.job("search-0").status == "running"
+    for nobodys in (evaluation_value(1.0), evaluation_value(1.0) | {"job": "search-7"}, 3.0):
+        s.tuner.receive_trial_result(0, s.given[0], nobodys)
+    assert s.job("search-0").status == "running" and caplog.text.count("names no job of this experiment") == 3
 
 
 def test_the_users_own_trials_do_not_concern_the_plan() -> None:
     s = Session()
     s.request(0)
-    before = s.tuner.plan.state()
+    before = copy.deepcopy(s.tuner.plan.jobs)
     s.tuner.trial_end(None, True)
     s.tuner.trial_end(None, False)
     s.tuner.trial_end(55, False)
-    assert s.tuner.plan.state() == before and s.dispatcher.errors == []
+    assert s.tuner.plan.jobs == before and s.dispatcher.errors == []
 
 
 def test_the_end_may_come_before_the_result(experiment: Path) -> None:
@@ -308,20 +346,26 @@ def test_a_crash_is_tried_again_and_nni_allows_it() -> None:
     manager.add("", "SUCCEEDED", customized=True)
     s.crash(0)
     assert s.jobs == {0: "search-0", 1: "random-1", 2: "search-0"}, "the id that was owed"
-    assert manager.maximum == 1 + 2 + 1 + 1, (
-        "the user's own, those that were handed out, the new attempt, what it will find"
+    assert manager.maximum == 1 + 2 + 1 + 1 + 1, (
+        "the user's own, those that were handed out, the new attempt, what it will find, and one to spare"
     )
+    manager.add("search-0", number=2)
+    manager.rows[1]["status"] = "FAILED"
     s.crash(1)
-    assert manager.maximum == 1 + 3 + 1 + 1 and s.request(3) == ["random-1"]
+    assert manager.maximum == 1 + 3 + 1 + 1 + 1 and s.request(3) == ["random-1"]
+    manager.add("stand_alone-random-1", "FAILED", number=3)
     s.crash(3)
     assert s.job("random-1").status == "failed" and s.dispatcher.errors == []
 
 
 def test_a_search_that_crashes_too_often_fails_the_experiment() -> None:
-    s = Session(manager=FakeManager(), retries=1)
+    manager = FakeManager()
+    s = Session(manager=manager, retries=1)
     s.request(0, 1)
+    manager.add("search-0", "FAILED")
     s.crash(0)
     assert s.request(2) == ["search-0"]
+    manager.add("search-0", "FAILED", number=2)
     s.crash(2)
     assert (
         len(s.dispatcher.errors) == 1
@@ -340,7 +384,8 @@ def test_what_the_user_cancels_is_not_tried_again(experiment: Path, status: str)
     manager.add("stand_alone-random-1", status)
     cancel(experiment, "T1")
     s.crash(1)
-    assert s.job("random-1").status == "failed" and manager.maximum is None
+    assert s.job("random-1").status == "failed" and s.job("random-1").crashes == 0
+    manager.add("", "WAITING", customized=True)
     s.result(0)
     s.result(2)
     assert load(experiment / "run" / "result.json")["failed"] == ["stand_alone-random-1"] and s.dispatcher.errors == []
@@ -377,7 +422,7 @@ def test_a_cancelled_copy_of_a_trial_is_not_the_trial(experiment: Path) -> None:
     manager.add("search-0", "USER_CANCELED", customized=True)
     cancel(experiment, "T1")
     s.crash(0)
-    assert s.job("search-0").status == "waiting" and manager.maximum == 1 + 2 + 1 + 1
+    assert s.job("search-0").status == "waiting" and manager.maximum == 2 + 1 + 1 + 1 + 1
 
 
 def test_a_journal_that_cannot_be_read(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -387,16 +432,30 @@ def test_a_journal_that_cannot_be_read(experiment: Path, caplog: pytest.LogCaptu
     assert not cancelled_by_user(experiment, "T0") and "file is not a database" in caplog.text
 
 
-def test_a_manager_that_does_not_answer_is_reported() -> None:
+def test_a_manager_that_does_not_answer_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     class Gone(FakeManager):
-        def trials(self) -> list[dict[str, Any]]:
-            raise ManagerError("the NNI manager does not answer.")
+        gone = False
 
-    s = Session(manager=Gone())
+        def trials(self) -> list[dict[str, Any]]:
+            if self.gone:
+                raise ManagerError("the NNI manager does not answer.")
+            return self.rows
+
+        alive = trials
+
+    manager = Gone()
+    s = Session(manager=manager)
     s.request(0)
-    with pytest.raises(ManagerError):
-        s.crash(0)
-    assert s.dispatcher.errors == ["the NNI manager does not answer."]
+    manager.gone = True
+    s.crash(0)
+    s.tuner.look()
+    assert s.job("search-0").status == "running" and s.dispatcher.errors == []
+    assert caplog.text.count("the NNI manager does not answer") == 2
+    manager.gone = False
+    manager.add("search-0", "FAILED")
+    manager.alive = list  # type: ignore[method-assign]
+    s.tuner.look()
+    assert s.job("search-0").crashes == 1 and s.dispatcher.asked == [2], "nothing is owed, so NNI must ask"
 
 
 # -- stop, kill, resume ------------------------------------------------------------------------------------------------
@@ -407,7 +466,7 @@ def test_every_event_is_written_before_it_is_answered(experiment: Path) -> None:
     def same() -> None:
         fresh = RLNAS(**arguments(found=2, random=2, retries=1, random_seed=4))
         fresh.load_checkpoint()
-        assert fresh.plan.jobs == s.tuner.plan.jobs and fresh._issued == s.tuner._issued
+        assert fresh.plan.jobs == s.tuner.plan.jobs
 
     answered = s.dispatcher.send_trial_callback
 
@@ -427,8 +486,10 @@ def test_every_event_is_written_before_it_is_answered(experiment: Path) -> None:
     assert s.jobs[4] == "search-0" and s.jobs[5] == "found-0-1" and s.job("search-0").crashes == 1
 
 
-def resumed(manager: FakeManager, **changes: Any) -> Session:
+def resumed(manager: FakeManager, again: dict[int, dict[str, Any]], **changes: Any) -> Session:
+    """A new session, in which NNI runs ``again`` what it says."""
     s = Session(manager=manager, **changes)
+    s.dispatcher.recovered_trial_params = again
     s.tuner.load_checkpoint()
     s.tuner.update_search_space({})
     return s
@@ -445,14 +506,12 @@ def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
     manager.add("stand_alone-random-1", "SUCCEEDED")
     s.result(1)
 
-    t = resumed(manager, found=2, random=2)
-    t.tuner.import_data(
-        [{"parameter": s.given[1], "value": s.value("stand_alone-random-1")}, {"parameter": {"x": 1}, "value": 3.0}]
-    )
+    t = resumed(manager, {0: s.given[0]}, found=2, random=2)
+    done = s.value("stand_alone-random-1") | {"job": "stand_alone-random-1"}
+    copied = {"parameter": s.given[0], "value": search_value(t.tuner.experiment)}  # the user's own trial
+    t.tuner.import_data([{"parameter": s.given[1], "value": done}, {"parameter": {"x": 1}, "value": 3.0}, copied])
     assert t.request(1, 2) == ["random-2"], "the search runs again by itself, under its old id"
-    t.tuner.receive_trial_result(0, "", {})
-    assert t.job("search-0").status == "running", "id 0 is nobody's in this session"
-    t.tuner.import_data([{"parameter": s.given[0], "value": search_value(t.tuner.experiment)}])
+    t.tuner.import_data([{"parameter": s.given[0], "value": search_value(t.tuner.experiment) | {"job": "search-0"}}])
     assert t.jobs == {1: "random-2", 2: "found-0-1"}, "its result comes without an id"
     t.result(1)
     assert t.request(3) == ["found-0-2"]
@@ -464,37 +523,10 @@ def test_resume_with_ids_that_start_anew(experiment: Path) -> None:
 def test_values_may_come_as_text() -> None:
     s = Session()
     s.request(0, 1)
-    s.tuner.import_data([{"parameter": s.given[1], "value": '{"default": 80, "accuracy": 80}'}])
+    s.tuner.import_data(
+        [{"parameter": s.given[1], "value": '{"default": 80, "accuracy": 80, "job": "stand_alone-random-1"}'}]
+    )
     assert s.job("random-1").value["accuracy"] == 80
-
-
-def test_resume_takes_back_what_never_started() -> None:
-    """Trials in the manager's queue do not outlive it."""
-    manager = FakeManager()
-    s = Session(manager=manager, random=3)
-    s.request(0, 1, 2)
-    manager.add("search-0")
-    t = resumed(manager, random=3)
-    assert t.tuner._issued == 3
-    assert t.request(1, 2) == ["random-1", "random-2"] and t.tuner._issued == 3
-    assert t.request(3) == ["random-3"] and t.request(4) == []
-
-
-def test_resume_learns_of_crashes_from_the_manager(experiment: Path) -> None:
-    """NNI keeps the end of a trial that it runs again to itself."""
-    manager = FakeManager()
-    s = Session(manager=manager)
-    s.request(0, 1)
-    manager.add("search-0")
-    manager.add("stand_alone-random-1")
-    t = resumed(manager)
-    assert t.request(2) == []
-    manager.rows[0]["status"] = manager.rows[1]["status"] = "USER_CANCELED"
-    cancel(experiment, "T1")
-    assert t.request(3) == [], "id 2 was owed and is served first"
-    assert t.jobs == {2: "search-0"} and t.job("search-0").crashes == 1
-    assert t.job("random-1").status == "failed"
-    assert manager.maximum == 3 + 1, "of which random-1 is one; what the search finds is one more"
 
 
 def test_resume_of_a_finished_experiment_writes_its_result_again(experiment: Path) -> None:
@@ -504,22 +536,22 @@ def test_resume_of_a_finished_experiment_writes_its_result_again(experiment: Pat
         s.result(number)
     result = load(experiment / "run" / "result.json")
     (experiment / "run" / "result.json").unlink()  # as if killed just before it was written
-    t = resumed(FakeManager())
-    t.tuner.import_data([{"parameter": s.given[1], "value": {}}])
+    t = resumed(FakeManager(), {})
+    assert t.request(3) == []
     assert load(experiment / "run" / "result.json") == result
 
 
 def test_results_and_state_go_where_the_settings_say(experiment: Path, tmp_path: Path) -> None:
     s = Session(run_folder=str(tmp_path / "elsewhere"))
     s.request(0)
-    assert (tmp_path / "elsewhere" / "config.json").exists() and (experiment / "checkpoint" / "plan.json").exists()
+    assert (tmp_path / "elsewhere" / "config.json").exists() and (experiment / "checkpoint" / "plan.jsonl").exists()
     assert s.given[0]["trial"]["settings"]["run_folder"] == str(tmp_path / "elsewhere")
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------
 def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results and ends come from two threads of NNI; here from eight, in any order, with crashes in between."""
-    monkeypatch.setattr("nni_plugins.evaluators.files.os.fsync", lambda file: None)
+    monkeypatch.setattr(os, "fsync", lambda file: None)
     s = Session(found=10, random=20, retries=100)
     running: queue.Queue[tuple[int, dict[str, Any]] | None] = queue.Queue()
     numbers, seen, lock, failures = iter(range(1000)), [], threading.Lock(), []
@@ -543,7 +575,7 @@ def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.Monkey
                 if number % 3 == 1:
                     s.tuner.trial_end(number, False)
                 else:
-                    s.tuner.receive_trial_result(number, "", s.value(name))
+                    s.tuner.receive_trial_result(number, "", s.value(name) | {"job": name})
                     s.tuner.trial_end(number, True)
                 request(1)
                 if s.tuner.plan.finished:
@@ -563,12 +595,12 @@ def test_eight_threads_lose_nothing(experiment: Path, monkeypatch: pytest.Monkey
     assert len(plan.jobs) == 31 and all(
         job.status == "done" and job.value == s.value(job.name) for job in plan.jobs.values()
     )
-    assert len(seen) == len(set(seen)) == 31 + sum(job.crashes for job in plan.jobs.values()) == s.tuner._issued
+    assert len(seen) == len(set(seen)) == 31 + sum(job.crashes for job in plan.jobs.values())
     assert len(load(experiment / "run" / "result.json")["architectures"]) == 30
 
 
 def test_what_is_wrong_is_left_where_people_find_it() -> None:
-    s = Session(manager=FakeManager(), retries=0)
+    s = Session(retries=0)
     s.request(0, 1)
     s.crash(0)
     assert (s.tuner.checkpoint_folder / "error.txt").read_text().strip() == s.dispatcher.errors[0]

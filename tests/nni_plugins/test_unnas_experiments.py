@@ -306,7 +306,8 @@ def test_tuner(camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert again.evaluations["stand_alone"].objective == OBJECTIVE
     random = built.generate_multiple_parameters([1], st_callback=sent.append)
     assert [job_of(p) for p in random] == ["stand_alone-random-1"]
-    built.receive_trial_result(1, "", {"default": 40.0, "miou": 40.0, "accuracy": 70.0, "loss": 1.0})
+    said = {"default": 40.0, "miou": 40.0, "accuracy": 70.0, "loss": 1.0, "job": "stand_alone-random-1"}
+    built.receive_trial_result(1, "", said)
     assert built.plan.jobs["stand_alone-random-1"].value["miou"] == 40.0
 
 

@@ -22,7 +22,7 @@ from ...experiment.jobs import Job, Plan, Value
 from ...experiment.names import EVERY, REAL_BEST, RUN, one_line
 from ...experiment.search import decision_axes
 from ...experiment.search_settings import SearchSettings
-from ...experiment.searching import require_found, run_search, search_identity
+from ...experiment.searching import require_found, run_search, search_devices, search_identity
 from .result import write_result
 from .settings import RANDOM, CompareSettings
 
@@ -160,6 +160,12 @@ class CompareExperiment(Experiment):
             return self.evaluations.run(job, folder, report)
         searched = self.searches[job.policy]
         return run_search(searched, self.evaluations, job.seed, folder, report, [], PER_SEARCH)
+
+    def devices(self, job: Job) -> int:
+        """As the search's training or the evaluation says."""
+        if job.phase != SEARCH:
+            return self.evaluations.devices(job)
+        return search_devices(self.searches[job.policy], self.evaluations)
 
     def conclude(self, plan: Plan, folder: Path) -> dict[str, Any]:
         """``result.json``, and the reports of what is finished."""
