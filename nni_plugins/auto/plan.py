@@ -275,7 +275,7 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
         f"Trained alike, {budget.epochs} epochs of {budget.used:,} images each: what is found and the largest network within "
         f"the limit {budget.repeats} times from other seeds, {budget.random} random networks once.",
     )
-    return Proposal(SCORE, arguments, reasons, JUDGED[found.judge], budget.planned_seconds)
+    return Proposal(SEARCH, arguments, reasons, JUDGED[found.judge], budget.planned_seconds)
 
 
 def _size_in_words(space: Arguments) -> str:
@@ -283,7 +283,8 @@ def _size_in_words(space: Arguments) -> str:
 
 
 BOUNDS = {"max_parameters": "parameters", "max_macs": "multiply-adds", "max_latency": "milliseconds an image"}
-SCORE = "NASWOT"
+SEARCH = "Combine"
+"""NASWOT and SynFlow by their ranks: of the searches that take seconds the best that docs/choose.md measured."""
 SEARCH_SHARE = 0.1
 """Of the minutes, for the search."""
 CANDIDATES = (50, 1000)
@@ -298,10 +299,11 @@ def _search(size: Size, budget: _Budget) -> tuple[Arguments, str]:
     count = int(np.clip(SEARCH_SHARE * 60 * budget.request.minutes / seconds, *CANDIDATES))
     batch = min(SCORED_IMAGES, budget.train_images)
     said = (
-        f"Search: {SCORE} of {count:,} untrained networks on {batch} of the images, without labels; docs/choose.md compares it "
-        "with other searches."
+        f"Search: {count:,} untrained networks are ranked by NASWOT, on {batch} of the images, and SynFlow together, without "
+        "labels; docs/choose.md compares it with other searches."
     )
-    return {"search": {"candidates": count, "batch_size": batch}}, said
+    scores = [{"score": "naswot", "settings": {"batch_size": batch}}, {"score": "synflow"}]
+    return {"search": {"candidates": count, "scores": scores}}, said
 
 
 def _data(found: Found, size: Size) -> Arguments:
