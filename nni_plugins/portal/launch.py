@@ -22,6 +22,9 @@ from nni_plugins.spaces.errors import NNIPluginsError
 from ..doctor import nnictl, port_is_free
 from .manager import Manager, ManagerError
 
+LATE = "Tuner did not connect"
+"""In NNI's error where the tuner took too long."""
+
 
 class LaunchError(NNIPluginsError):
     """The experiment did not start, or ended with an error."""
@@ -133,6 +136,11 @@ class Launched:
             LaunchError: the experiment ended with an error; the message is the tuner's.
         """
         status, errors = self.manager.status()
+        if status == "ERROR" and any(LATE in error for error in errors):
+            raise LaunchError(
+                "the tuner needed longer than the ten seconds that NNI gives it to start.",
+                f"This machine is busy; nothing is lost: nnictl stop {self.id}, then nnictl resume {self.id}.",
+            )
         if status == "ERROR":
             left = self.folder / "checkpoint" / "error.txt"  # NNI keeps the tuner's message to its log
             message = left.read_text().strip() if left.exists() else errors[0] if errors else "no message"

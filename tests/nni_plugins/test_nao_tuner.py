@@ -387,8 +387,9 @@ def test_what_the_manager_knows_of_earlier_trials(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("again", "comes"), [(False, "at once"), (True, "never")])
-def test_what_an_earlier_manager_was_to_run_again(again: bool, comes: str) -> None:
+def test_what_an_earlier_manager_was_to_run_again(monkeypatch: pytest.MonkeyPatch, again: bool, comes: str) -> None:
     """A resume failed: NNI shows the trial as ADD_RESUMED, and runs it only if it does so in this session."""
+    monkeypatch.setattr(NAOTuner, "_timer", lambda self, seconds, action: None)
     s, manager = Session(), FakeManager()
     s.request(0)
     manager.add(s.given[0], "ADD_RESUMED", None)
