@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, DataError, MissingBackend
+from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, MissingBackend
+from nni_plugins.evaluators.locks import FolderLock
 from nni_plugins.evaluators.mmlab.installation import check
 from nni_plugins.evaluators.mmlab.run import run
 from nni_plugins.evaluators.mmlab.transfer import Transfer, backbone
@@ -163,6 +165,26 @@ def test_stopped_and_resumed(place: Path, detected: tuple[dict[str, Any], Rows, 
     with pytest.raises(Stopped):
         detection(place / "stopped", follow=stop)
     resumed(place, place / "stopped", detected[1])
+
+
+def test_a_damaged_checkpoint_a_torn_curve_and_a_second_process(
+    place: Path, detected: tuple[dict[str, Any], Rows, Rows], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = place / "damaged"
+    shutil.copytree(place / "detected", folder)
+    (folder / "config.py").unlink()  # it names the other folder
+    newest = folder / "mmengine/epoch_2.pth"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    rows = folder / "mmengine/metrics.jsonl"
+    rows.write_text(rows.read_text()[:-10])
+    with FolderLock(folder), pytest.raises(CheckpointError, match="is in use by another process"):
+        detection(folder)
+    result, again, steps = detection(folder)
+    assert "continuing from epoch_1.pth, 1 epochs are repeated" in caplog.text
+    assert result["resumed_from"] == "epoch_1.pth" and [row["iteration"] for row in steps] == [3, 4]
+    assert again == detected[1] and result["metrics"] == detected[0]["metrics"]
+    first, second = weights(place / "detected"), weights(folder)
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
 @pytest.mark.slow
