@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,31 @@ def check_schema(path: Path, found: Any, newest: int, remedy: str) -> None:
         raise CheckpointError(
             f"{path} has schema {found}; this version reads up to {newest}.", "Upgrade nni-plugins to use this file."
         )
+
+
+WITHIN = re.compile(r"(?<![\w.:/~-])~?(?:/[^/\s'\"`,;:()\[\]{}<>|]+)+/([^/\s'\"`,;:()\[\]{}<>|]+)/?")
+"""Absolute paths within a text, but not what stands behind the ``://`` of an address."""
+
+
+def shareable(value: Any, root: Path | None = None) -> Any:
+    """``value`` without absolute paths, for they tell the names of users and machines, and mean nothing elsewhere. A path
+    below ``root`` is written from there; of another one only the name stays.
+    """
+    if isinstance(value, Mapping):
+        return {key: shareable(part, root) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [shareable(part, root) for part in value]
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    if value.startswith(("/", "~/")) and "\n" not in value:
+        path = Path(value)
+        return str(path.relative_to(root)) if root is not None and root in path.parents else path.name
+    return WITHIN.sub(r"\1", value)
+
+
+def write_shareable(path: Path, value: Any) -> None:
+    """``value`` as JSON that can be given to others, see :func:`shareable`; atomically."""
+    write_json(path, shareable(value, path.parent))
 
 
 def json_able(value: Any) -> Any:

@@ -20,6 +20,7 @@ from rich.console import Console
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.spaces.errors import NNIPluginsError
 
+from .doctor import OPEN
 from .experiment.base import Experiment
 from .experiment.file import read_experiment
 from .experiment.jobs import Job
@@ -89,6 +90,7 @@ def demo(config: Path | None, output: Path, port: int | None, minutes: float, co
         console.print(
             f"portal: [bold]{launched.url}[/]   (experiment {launched.id}; it stays open until this command ends)"
         )
+        console.print(OPEN, soft_wrap=True)
         launched.wait(Progress(console, experiment, launched), 2, minutes)
         shutil.copyfile(wait_for(launched.folder / "run" / "report" / "report.html", 30), output / "report.html")
         shutil.copyfile(launched.folder / "run" / "result.json", output / "result.json")

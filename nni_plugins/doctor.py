@@ -29,6 +29,10 @@ TORCH_FREE = (
 )
 
 
+OPEN = "NNI's portal is open to the network, without a password: whoever reaches its port can read files and start programs."
+CLOSE = "Close the port to others (sudo ufw deny {port}) and look at it through ssh -L {port}:localhost:{port} MACHINE."
+
+
 @dataclass(frozen=True)
 class Finding:
     """``state``: ok, missing (an optional part, or data that trials elsewhere may have) or broken (something will
@@ -87,6 +91,7 @@ def examine(config: Path | None = None, port: int | None = None) -> list[Finding
         free = port_is_free(port)
         told = ("ok", "free", "") if free else ("broken", "in use", "choose another --port")
         findings.append(Finding(f"port {port}", *told))
+    findings.append(Finding("portal", "ok", f"{OPEN} {CLOSE.format(port=port or 'PORT')}"))
     if config is not None:
         findings += _file(config)
     return findings

@@ -27,7 +27,15 @@ from nni_plugins.evaluators.data.pickles import unpickle
 from nni_plugins.evaluators.data.segmentation import class_list
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError, DataError, MissingBackend
-from nni_plugins.evaluators.files import MAX_YAML_NODES, cell_text, csv_text, parse_yaml, read_yaml
+from nni_plugins.evaluators.files import (
+    MAX_YAML_NODES,
+    cell_text,
+    csv_text,
+    parse_yaml,
+    read_yaml,
+    shareable,
+    write_shareable,
+)
 from nni_plugins.evaluators.interchange.weights import read_weights
 from nni_plugins.evaluators.mmlab import checkpoints
 from nni_plugins.evaluators.mmlab.config_text import text
@@ -529,7 +537,7 @@ def test_titles_in_a_model_card(tmp_path: Path, title: str) -> None:
     ).read_text()
     page = Page(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(card.partition("\n---\n")[2]))
     assert page.tags <= {"h1", "h2", "p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "pre", "code"}
-    assert one_line(page.words).count(printable(one_line(title))) >= 7
+    assert one_line(page.words).count(printable(one_line(shareable(title)))) >= 7
 
 
 @pytest.mark.parametrize("name", ["../x.svg", "/tmp/x.svg", "a/../../x.svg", "", "a b.svg", "a\n.svg", ".."])
@@ -537,6 +545,34 @@ def test_pictures_outside_of_a_report(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="a picture of a report cannot be called"):
         write_document(tmp_path / "r", "t", [], {name: b""})
     assert not list(tmp_path.iterdir())
+
+
+PATHS = {
+    "/home/ada/data": "data",
+    "/home/ada/my data/set": "set",
+    "~/data/set": "set",
+    "/root": "root",
+    "cannot read /home/ada/a.csv: gone (/etc/hostname), '/x/y/z/'": "cannot read a.csv: gone (hostname), 'z'",
+    "nni-plugins transfer --data /home/ada/boxes --set a.b=1": "nni-plugins transfer --data boxes --set a.b=1",
+    "https://example.org/home/ada and img/s, 3 / 4, and/or": "https://example.org/home/ada and img/s, 3 / 4, and/or",
+    "|nor_conv_3x3~0|+|none~0|": "|nor_conv_3x3~0|+|none~0|",
+}
+
+
+def test_what_is_given_to_others_names_no_user(tmp_path: Path) -> None:
+    for given, expected in PATHS.items():
+        assert shareable({"a": [given]}) == {"a": [expected]}
+    write_shareable(
+        tmp_path / "result.json", {"here": str(tmp_path / "r/x.html"), "folder": str(tmp_path), "n": (1, None)}
+    )
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written == {"here": "r/x.html", "folder": tmp_path.name, "n": [1, None]}
+    told = "of /home/ada/data"
+    blocks = [Heading(told), Paragraph(told), Bullets([told]), Table([told], [[told]]), Code(f"path: {told[3:]}\nb: 1")]
+    write_document(tmp_path / "r", told, blocks, {})
+    for name in ("report.html", "report.md"):
+        text_ = (tmp_path / "r" / name).read_text()
+        assert "ada" not in text_ and text_.count("data") >= 6 and "b: 1" in text_
 
 
 def test_messages_on_a_terminal() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import write_csv, write_json
+from ..files import write_csv, write_shareable
 from ..reports.closing import closing
 from ..reports.document import Block, Bullets, Heading, Picture, Table, write_document
 from ..reports.figures import svg
@@ -49,7 +49,7 @@ def write_diagnosis(
     """
     value = {"schema": SCHEMA_VERSION, **about}
     write_csv(folder / "parts.csv", rows)
-    write_json(folder / "diagnosis.json", value)
+    write_shareable(folder / "diagnosis.json", value)
     pictures = {f"{name}.svg": svg(figure) for name, figure in figures().items()}
     write_document(folder / "report", value["title"], report_blocks(value, rows, pictures), pictures)
     return value

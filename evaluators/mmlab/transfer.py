@@ -17,7 +17,7 @@ from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.published import names, published
 
 from ..errors import CheckpointError, ConfigChanged, ConfigError
-from ..files import atomic_write, write_json, writing
+from ..files import atomic_write, write_shareable, writing
 from ..locks import FolderLock
 from ..processes import first_process, process_counts
 from ..published_width import paper_width, width_note
@@ -243,7 +243,7 @@ class Transfer:
             "files": [name for name in (CONFIG, PICTURE, LOG, f"{WORK}/metrics.jsonl") if (folder / name).exists()],
         }
         if first_process():
-            write_json(folder / RESULT, value)
+            write_shareable(folder / RESULT, value)
         return value
 
 

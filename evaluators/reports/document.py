@@ -7,14 +7,14 @@ import html
 import re
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from nni_plugins.spaces.errors import printable, shown
 
 from ..errors import ConfigError
-from ..files import atomic_write
+from ..files import atomic_write, shareable
 
 STYLE = """
 :root { color-scheme: light; }
@@ -161,12 +161,19 @@ def _html_table(table: Table) -> str:
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def _shareable(block: Block) -> Block:
+    """Without absolute paths."""
+    return replace(block, **shareable(vars(block)))
+
+
 def write_document(folder: Path, title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> Path:
-    """Write ``report.html``, ``report.md`` and the pictures beside it into ``folder``; returns the path of the first.
+    """Write ``report.html``, ``report.md`` and the pictures beside it into ``folder``; returns the path of the first. They
+    can be given to others: no absolute path is in them.
 
     Raises:
         CheckpointError: the folder cannot be written; ConfigError: a picture has no plain name.
     """
+    title, blocks = shareable(title), [_shareable(block) for block in blocks]
     written = {
         **pictures,
         "report.md": to_markdown(blocks).encode(),

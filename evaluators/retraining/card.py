@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write, differences
+from ..files import atomic_write, differences, shareable
 from ..reports.document import Code, line, plain, to_markdown
 from . import recipes
 from .checkpoints import BEST, LAST, versions
@@ -65,7 +65,7 @@ def write_card(
         "\n".join(f"- {name} {number}" for name, number in versions().items()),
     ]
     path = Path(folder) / FILE
-    atomic_write(path, ("\n\n".join(parts) + "\n").encode())
+    atomic_write(path, (shareable("\n\n".join(parts)) + "\n").encode())
     return path
 
 

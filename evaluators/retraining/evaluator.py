@@ -16,7 +16,7 @@ from nni_plugins.spaces.images import ImageSpace
 
 from ..backends import require
 from ..errors import ConfigError
-from ..files import atomic_write, write_json
+from ..files import atomic_write, write_shareable
 from ..settings import read
 from ..subjects.resolver import image_subject
 from ..subjects.subject import ImageSubject, Subject, of_images
@@ -292,7 +292,7 @@ class _Outputs:
             self.folder / "recipe.yml",
             yaml.safe_dump(evaluator.recipe.model_dump(mode="json"), sort_keys=False).encode(),
         )
-        write_json(
+        write_shareable(
             self.folder / "result.json",
             {
                 "schema": SCHEMA_VERSION,

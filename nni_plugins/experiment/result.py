@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nni_plugins.evaluators.base import EvaluatorPlugin
-from nni_plugins.evaluators.files import write_csv, write_json
+from nni_plugins.evaluators.files import write_csv, write_shareable
 from nni_plugins.evaluators.statistics.ranking import kendall_tau
 from nni_plugins.evaluators.versions import versions as versions_of
 from nni_plugins.spaces.base import SearchSpace
@@ -42,7 +42,7 @@ def write_result(
     from .report import write_search_report
 
     value = summary(settings, evaluations, random, plan)
-    write_json(folder / RESULT, value)
+    write_shareable(folder / RESULT, value)
     write_csv(folder / TABLE, [_flat(row) for row in value["architectures"]])
     write_search_report(value, settings.search_space, folder / "report")
     return value

@@ -46,8 +46,8 @@ def test_a_report_for_each_evaluation(finished: Path) -> None:
         means = {policy: np.mean([run.value for run in found.first_choices(policy)]) for policy in found.policies}
         assert {policy: one["mean"] for policy, one in statistics["summaries"].items()} == pytest.approx(means)
         assert any("Budgets differ in queries: more 6, few 4, random 0" in line for line in statistics["warnings"])
-        assert result["files"][name]["report.html"] == str(finished / "report" / name / "report.html")
-        assert all(Path(path).exists() for path in result["files"][name].values())
+        assert result["files"][name]["report.html"] == f"report/{name}/report.html"
+        assert all((finished / path).exists() for path in result["files"][name].values())
         page = (finished / "report" / name / "report.html").read_text()
         assert all(word in page for word in ("more", "Budgets differ", "svg", "Single networks", f": {name}</h1>"))
         counted = found.setting["finished"]
@@ -59,8 +59,8 @@ def test_a_report_for_each_evaluation(finished: Path) -> None:
 
 def test_the_page_above_several_evaluations(finished: Path) -> None:
     result = json.loads((finished / "result.json").read_text())
-    assert result["report"] == str(finished / "report" / "report.html")
-    markdown, page = (finished / "report" / "report.md").read_text(), Path(result["report"]).read_text()
+    assert result["report"] == "report/report.html"
+    markdown, page = (finished / "report" / "report.md").read_text(), (finished / result["report"]).read_text()
     assert page.count('src="data:image/svg+xml;base64,') == 2 and "(table/distribution.svg)" in markdown
     for statistics in result["statistics"].values():
         for said in [one["sentence"] for one in statistics["differences"]] + statistics["standing_sentences"]:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...files import atomic_write, csv_text, write_json
+from ...files import atomic_write, csv_text, write_shareable
 from ...statistics.differences import RESAMPLES
 from ..document import write_document
 from ..figures import svg
@@ -49,8 +49,8 @@ def write_analysis(analysis: Analysis, folder: Path) -> dict[str, Path]:
     pictures = {name: svg(figure) for name, figure in figures(analysis).items()}
     write_document(folder, comparison.title, document(analysis, pictures), pictures)
     atomic_write(folder / "runs.csv", runs_csv(comparison).encode())
-    write_json(folder / "comparison.json", comparison.to_json())
-    write_json(folder / "statistics.json", statistics(analysis))
+    write_shareable(folder / "comparison.json", comparison.to_json())
+    write_shareable(folder / "statistics.json", statistics(analysis))
     return {name: folder / name for name in (*FILES, *pictures)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...files import json_able, write_csv, write_json
+from ...files import json_able, write_csv, write_shareable
 from ...statistics.ranking_metrics import null_deviations, position_changes
 from ..closing import closing
 from ..document import Block, Bullets, Heading, Picture, Table, write_document
@@ -99,7 +99,7 @@ def write_rank_study(study: RankStudy, folder: Path) -> dict[str, Any]:
     value = content(study, rows)
     write_csv(folder / "rows.csv", map(_flat, rows))
     write_csv(folder / "scores.csv", (row for sizes in study.groups for row in _scores(study, sizes)))
-    write_json(folder / "rank_study.json", value)
+    write_shareable(folder / "rank_study.json", value)
     pictures: dict[str, bytes] = {}
     if rows:
         points = {c: (scores, study.truth(c)) for c, scores in study.scores.items()}

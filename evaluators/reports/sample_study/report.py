@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...files import json_able, write_csv, write_json
+from ...files import json_able, write_csv, write_shareable
 from ...statistics.correlation import LEAST, Correlation, Estimate, correlation
 from ..closing import closing
 from ..document import Block, Bullets, Heading, Paragraph, Picture, Table, write_document
@@ -78,7 +78,7 @@ def write_study(study: Study, folder: Path) -> dict[str, Any]:
     experiments = {name: study.experiments(figure) for name, figure in study.figures.items()}
     value = content(study, correlations, experiments)
     write_csv(folder / "study.csv", _rows(study.measured))
-    write_json(folder / "study.json", value)
+    write_shareable(folder / "study.json", value)
     pictures: dict[str, bytes] = {}
     for name, figure in study.figures.items():
         if correlations[name]:

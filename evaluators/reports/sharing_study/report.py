@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...files import json_able, write_csv, write_json
+from ...files import json_able, write_csv, write_shareable
 from ...statistics.ranking_metrics import null_deviations
 from ..closing import closing
 from ..document import Block, Bullets, Heading, Paragraph, Picture, Table, write_document
@@ -91,7 +91,7 @@ def write_sharing_study(
     value = content(study, about, resamples, permutations, seed)
     write_csv(folder / "cells.csv", _cells(value))
     write_csv(folder / "runs.csv", _runs(value))
-    write_json(folder / "study.json", value)
+    write_shareable(folder / "study.json", value)
     pictures = _pictures(study)
     write_document(folder / "report", value["title"], report_blocks(value, pictures), pictures)
     return value

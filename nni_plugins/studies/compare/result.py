@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.files import write_json
+from nni_plugins.evaluators.files import write_shareable
 from nni_plugins.evaluators.reports.comparison.record import Baseline, Comparison, RealBest, Run
 from nni_plugins.strategies.base import search_cost
 
@@ -57,7 +57,7 @@ def write_result(settings: CompareSettings, evaluations: Evaluations, plan: Plan
         **_unfinished(jobs),
         "versions": versions(),
     }
-    write_json(folder / RESULT, value)
+    write_shareable(folder / RESULT, value)
     return value
 
 
