@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, DataError, MissingBackend
+from nni_plugins.evaluators.files import shareable
 from nni_plugins.evaluators.locks import FolderLock
 from nni_plugins.evaluators.mmlab.installation import check
 from nni_plugins.evaluators.mmlab.run import run
@@ -109,11 +110,9 @@ def test_detection(place: Path, detected: tuple[dict[str, Any], Rows, Rows]) -> 
     )
     features = sum(p.numel() for p in SPACE.features(CELL).parameters())
     assert result["parameters"]["backbone"] == features < result["parameters"]["model"]
-    assert json.loads((place / "detected/result.json").read_text()) == result and result["data"]["images"] == {
-        "train": 8,
-        "val": 2,
-        "test": 2,
-    }
+    stored = json.loads((place / "detected/result.json").read_text())
+    assert stored == shareable(result, place / "detected") and stored["data"]["path"] == "boxes"
+    assert result["data"]["images"] == {"train": 8, "val": 2, "test": 2}
     assert result["versions"]["mmdet"].split()[0].endswith("mmdetection") and "Environment" not in result["versions"]
     lines = (place / "detected/mmengine/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == rows
