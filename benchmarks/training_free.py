@@ -76,7 +76,7 @@ def synflow(network: nn.Module, x: torch.Tensor) -> float:
     """As in zero-cost-nas: batch norms are passed by."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.forward = lambda y: y  # type: ignore[method-assign]
+            module.forward = lambda y: y  # type: ignore[method-assign, assignment]
     network.double()
     for parameter in network.parameters():
         parameter.data.abs_()
