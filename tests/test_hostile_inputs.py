@@ -366,7 +366,7 @@ def test_a_posted_trial(
     assert not (output / "run" / name).resolve().is_relative_to(output)
     described = {"name": name, "phase": "search", "seed": 0}
     posted = {"trial": {"experiment": "RLNAS", "settings": {}, "described": described, "known": None}}
-    monkeypatch.setattr(reporting, "own_parameters", lambda: posted)
+    monkeypatch.setattr(reporting, "own_record", lambda: {"parameter_id": 0, "parameters": posted})
     monkeypatch.setattr("nni.runtime.env_vars.trial_env_vars", SimpleNamespace(NNI_OUTPUT_DIR=str(output)))
     assert trial.main() == 2
     assert "a job's name is made of" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.published import names, published
 
 from ..errors import CheckpointError, ConfigChanged, ConfigError
-from ..files import atomic_write, write_shareable, writing
+from ..files import atomic_write, shareable, write_json, writing
 from ..locks import FolderLock
 from ..processes import first_process, process_counts
 from ..published_width import paper_width, width_note
@@ -243,7 +243,9 @@ class Transfer:
             "files": [name for name in (CONFIG, PICTURE, LOG, f"{WORK}/metrics.jsonl") if (folder / name).exists()],
         }
         if first_process():
-            write_shareable(folder / RESULT, value)
+            stored = shareable(value, folder)
+            stored["data"]["classes"] = list(data.classes)  # names, whatever they look like
+            write_json(folder / RESULT, stored)
         return value
 
 

@@ -162,7 +162,8 @@ def shared_images(
     """The shared weights that these settings describe; ``more``: as of
     :class:`nni_plugins.evaluators.supernets.shared_images.SharedImages`.
     """
-    drop = DropPath(training.drop_path, training.drop_identity) if training.drop_path else None
+    rate = training.dropped(space)
+    drop = DropPath(rate, training.drop_identity) if rate else None
     values = settings.model_dump(include=set(EvaluationSettings.model_fields))
     return SharedImages(space, images, objective, training, drop_path=drop, seed=seed, **values, **more)
 

@@ -33,10 +33,18 @@ class NAOV2Training(SupernetSettings):
         "active",
         description="active: decay and momentum move only what the step ran, as the code does with today's PyTorch; all: as in 2019",
     )
-    drop_path: float = Field(
-        0.1, ge=0, lt=1, description="probability in the last cell at a cycle's last step; it grows with both. 0: none"
+    drop_path: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="probability in the last cell at a cycle's last step; it grows with both. 0: none; default: 0.1, or 0 "
+        "where the space's supernets drop no paths",
     )
     drop_identity: bool = Field(True, description="skip connections are dropped, too, as in the code since March 2020")
+
+    def dropped(self, space: SearchSpace) -> float:
+        """``drop_path``, or its default for ``space``."""
+        return (0.1 if space.drops_paths else 0.0) if self.drop_path is None else self.drop_path
 
 
 class NAOWSTraining(NAOV2Training):

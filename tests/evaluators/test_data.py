@@ -119,7 +119,7 @@ def test_hold_out_splits(count: int) -> None:
 
 
 def test_hold_out_needs_two_images() -> None:
-    with pytest.raises(DataError, match=r"1 labelled image\(s\) cannot be split"):
+    with pytest.raises(DataError, match=r"1 image\(s\) cannot be split"):
         hold_out(1)
 
 

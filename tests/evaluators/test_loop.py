@@ -433,7 +433,7 @@ def test_a_full_disk_while_the_curve_is_written(tmp_path: Path, monkeypatch: pyt
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(CheckpointError, match=r"metrics.jsonl: No space left on device"),
+        pytest.raises(CheckpointError, match=r"metrics.jsonl: the disk is full"),
     ):
         patch.setattr(files, "open", refuse, raising=False)
         training(tmp_path).run()

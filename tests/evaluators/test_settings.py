@@ -52,7 +52,7 @@ def test_all_problems_at_once() -> None:
 
 
 def test_a_key_without_a_close_match_shows_the_known_ones() -> None:
-    assert "x1: no such key; known: augmentation, flip, image_size, limit" in problem(DataSettings, {"x1": 1})
+    assert "x1: no such key; known: augmentation, flip, held_out, image_size, limit" in problem(DataSettings, {"x1": 1})
 
 
 def test_nested_keys() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nni_plugins.evaluators.diagnostics import report
 from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.files import shareable
 from nni_plugins.experiment.jobs import Plan
 from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.presets import preset
@@ -249,7 +250,7 @@ def test_a_search_that_has_run(run: Cli, tmp_path: Path) -> None:
     folder = searched(tmp_path / "run")
     value = run("search", folder, "--json").json
     pictures = {path.name for path in (folder / "diagnosis" / "report").glob("*.svg")}
-    assert value == json.loads((folder / "diagnosis" / "diagnosis.json").read_text())
+    assert shareable(value, folder.parent) == json.loads((folder / "diagnosis" / "diagnosis.json").read_text())
     assert [part["search"] for part in value["parts"]] == ["search-0", "search-1"]
     assert [len(part["eigenvalues"]) for part in value["parts"]] == [2, 2]
     assert set(value["parts"][0]["entropy"]) == {"cell 0→1", "cell 0→2", "cell 1→2"}

@@ -289,7 +289,7 @@ def test_a_search_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert trial.main() == 0
     (value,) = final
     assert (
-        set(value) == {"default", "log_probability", "loss", "supernet_accuracy", "seconds", "result"}
+        set(value) == {"default", "job", "log_probability", "loss", "supernet_accuracy", "seconds", "result"}
         and value["default"] == value["log_probability"] < 0
     )
     assert json.loads(json.dumps(value)) == value and len(json.dumps(value)) < 100_000, (

@@ -58,7 +58,8 @@ def test_the_plan_has_the_first_of_each() -> None:
     )
     assert e.parameters(jobs["boxes-found-0-1"])["phase"] == "boxes"
     again = Plan(e)
-    again.restore(json.loads(json.dumps(p.state())))
+    for name in p.jobs:
+        again.replay(json.loads(json.dumps(p.entry(name))))
     assert again.jobs == p.jobs
     assert p.crashed("boxes-found-0-1", again=False) is False and p.fatal is None, "the rest of the experiment goes on"
 

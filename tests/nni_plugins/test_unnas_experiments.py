@@ -16,6 +16,7 @@ from PIL import Image
 from nni_plugins.cli.report import draw_best, result_table
 from nni_plugins.evaluators.data import load
 from nni_plugins.evaluators.errors import ConfigError, LabelError
+from nni_plugins.evaluators.files import shareable
 from nni_plugins.evaluators.objectives.registered import build_objective
 from nni_plugins.evaluators.stand_alone import plugin as stand_alone_plugin
 from nni_plugins.experiment.file import read_experiment
@@ -323,7 +324,7 @@ def test_segmentation(camvid: Path, tmp_path: Path) -> None:
         curve.extend([dict(row)] if row else [])
 
     result = run_experiment(e, tmp_path / "run", note)
-    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == shareable(result, tmp_path / "run")
     one = result["evaluations"]["stand_alone"]
     assert (one["metric"], one["unit"], one["larger_is_better"]) == ("miou", "%", True)
     rows = {row["source"]: row["evaluations"]["stand_alone"] for row in result["architectures"]}

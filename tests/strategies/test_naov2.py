@@ -131,7 +131,7 @@ def test_the_official_values() -> None:
         0.9,
         False,
     )
-    assert (t.weight_decay, t.gradient_clip, t.drop_path, t.drop_identity, t.update, t.share_cells) == (
+    assert (t.weight_decay, t.gradient_clip, t.dropped(NAO()), t.drop_identity, t.update, t.share_cells) == (
         3e-4,
         5.0,
         0.1,
@@ -591,7 +591,10 @@ def test_what_is_refused(images: ImageSet, run: Callable[..., NasExperiment]) ->
             lambda: search(CELLS, images, Supervised(), ON_IMAGES, TRAINING, 0, 14),
             "found <= 13, what the last evaluation ranks, must hold, but got 14",
         ),
-        (lambda: search(CELLS, images, Supervised(), ON_IMAGES, NAOV2Training(), 0, 4), "has no drop-path"),
+        (
+            lambda: search(CELLS, images, Supervised(), ON_IMAGES, NAOV2Training(drop_path=0.1), 0, 4),
+            "has no drop-path",
+        ),
         (lambda: NAOV2(ON_IMAGES, top_k=14), "top_k <= 13"),
         (lambda: NAOV2(top_k=0), "top_k >= 1 must hold"),
         (
