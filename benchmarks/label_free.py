@@ -1,36 +1,38 @@
-"""What ranks NAS-Bench-201's cells best without labels? Training-free scores, the angle of a supernet, their combinations,
-and what costs nothing, on one sample of cells.
+"""What ranks cells best without labels? Training-free scores, the angle of a supernet, their combinations, and what costs
+nothing, on one sample of cells with known accuracies.
 
-    python benchmarks/label_free.py --images FOLDER --table FOLDER --run runs/label-free [--sample 500] [--seeds 0 1 2 3 4]
-        [--scores parameters macs naswot ...] [--combinations naswot+synflow ...] [--angles runs/cifar-angle]
-        [--channels 16] [--cells 1] [--output FOLDER]
+    python benchmarks/label_free.py --images FOLDER --table PATH --run runs/label-free
+        [--benchmark nasbench201|nasbench101|darts] [--sample 500] [--seeds 0 1 2 3 4] [--scores parameters macs naswot ...]
+        [--combinations naswot+synflow ...] [--angles runs/cifar-angle] [--output FOLDER]
 
-Columns: Kendall tau-b with the table's test accuracies of three data sets over the sample's distinct cells, the accuracy
-of the cell that is ranked first and its distance from the sample's best (regret), and the seconds of one seed. Scores see
-images of ``--images``, never a label; networks have ``--channels`` and ``--cells`` a stage. ``--angles``: the ``--run``
-folder of ``cifar_angle.py``, whose supernets with random labels give the score ``angle``. What is computed is kept below
-``--run``: the same command goes on.
+``--table``: NAS-Bench-201's folder, or a file with NASLib's records (``cell_table.naslib_table``). Columns: Kendall
+tau-b with the table's accuracies over the sample's distinct cells (of NAS-Bench-201 test accuracies of three data sets),
+the accuracy of the cell that is ranked first and its distance from the sample's best (regret), and the seconds of one
+seed. Scores see images of ``--images``, never a label; networks are those of ``BENCHMARKS``, smaller than the table's.
+``--angles``: the ``--run`` folder of ``cifar_angle.py``, whose supernets of NAS-Bench-201 with random labels give the score
+``angle``. What is computed is kept below ``--run``: the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from cell_table import Row, judged, over_seeds, write
+from cell_table import Row, chance, judged, naslib_table, over_seeds, write
 
 from nni_plugins.evaluators.data import load
 from nni_plugins.evaluators.data.images import ImageSet
 from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, nasbench201_table
 from nni_plugins.evaluators.training.stored import stored_weights
-from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces import DARTS, NASBench101, NASBench201
 from nni_plugins.spaces.base import Indices
 from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
 from nni_plugins.strategies.training_free.aggregation import aggregated
@@ -40,7 +42,21 @@ from nni_plugins.strategies.training_free.names import COSTS
 Floats = npt.NDArray[np.float64]
 SCORES = ("parameters", "macs", "naswot", "jacobian", "synflow", "zen", "zico", "az")
 COMBINATIONS = ("naswot+synflow", "angle+naswot+synflow", "angle+parameters")
-BEST_OF = 10
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """``space``: of the networks that are scored; ``truths``: data set -> metric of the table."""
+
+    space: NASBench201 | NASBench101 | DARTS
+    truths: Mapping[str, str]
+
+
+BENCHMARKS = {
+    "nasbench201": Benchmark(NASBench201(channels=16, cells_per_stage=1), NASBENCH201_METRICS),
+    "nasbench101": Benchmark(NASBench101(channels=32, cells_per_stack=1), {"cifar10": "valid"}),
+    "darts": Benchmark(DARTS(channels=16, cells=5), {"cifar10": "valid"}),
+}
 
 
 def sampled(table: Table, count: int) -> Table:
@@ -74,9 +90,8 @@ def training_images(source: str, path: str) -> ImageSet:
 def training_free(given: argparse.Namespace, indices: Indices, name: str, seed: int) -> tuple[Floats, float]:
     """Of the score ``name``."""
     images = training_images(given.source, given.images)
-    space = NASBench201(classes=10, channels=given.channels, cells_per_stage=given.cells)
     settings = {} if name in (*COSTS, "synflow") or given.batch is None else {"batch_size": given.batch}
-    one = measure(space, images, name, settings=settings, seed=seed)
+    one = measure(BENCHMARKS[given.benchmark].space, images, name, settings=settings, seed=seed)
     return one(indices), one.seconds
 
 
@@ -90,32 +105,24 @@ def angles(given: argparse.Namespace, indices: Indices, seed: int) -> tuple[Floa
     return table(indices)[:, None], float("nan")
 
 
-def row(table: Table, name: str, seed: int, values: Floats, seconds: float) -> Row:
+def row(given: argparse.Namespace, table: Table, name: str, seed: int, values: Floats, seconds: float) -> Row:
     """What ``values: (n,)`` are worth."""
-    best = {data: float(table.metric(metric).max()) for data, metric in NASBENCH201_METRICS.items()}
-    found = judged(values, table)
-    regret = {f"regret_{data}": round(most - found[f"found_{data}"], 4) for data, most in best.items()}
-    return {"score": name, "seed": seed, **found, **regret, "seconds": round(seconds, 1)}
+    truths = BENCHMARKS[given.benchmark].truths
+    one = {"score": name, "seed": seed, **judged(values, table, truths)}
+    return {**with_regret(one, table, truths), "seconds": round(seconds, 1)}
 
 
-def chance(table: Table) -> list[Row]:
-    """One random cell of the sample, and the best of ten by the table."""
-    rng, rows = np.random.default_rng(0), list[Row]()
-    for name, count in (("one random cell", 1), (f"best of {BEST_OF} random cells", BEST_OF)):
-        draws = rng.integers(0, len(table.architectures), (10_000, count))
-        one: Row = {"score": name}
-        for data, metric in NASBENCH201_METRICS.items():
-            values = table.metric(metric)
-            one[f"found_{data}"] = round(float(values[draws].max(1).mean()), 2)
-            one[f"regret_{data}"] = round(float(values.max()) - one[f"found_{data}"], 2)
-        rows.append(one)
-    return rows
+def with_regret(one: Row, table: Table, truths: Mapping[str, str]) -> Row:
+    """``one`` with the distances from the sample's best accuracies."""
+    best = {data: float(table.metric(metric).max()) for data, metric in truths.items()}
+    return {**one, **{f"regret_{data}": round(most - one[f"found_{data}"], 4) for data, most in best.items()}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True)
     parser.add_argument("--source", default="folder", choices=["folder", "cifar10"])
+    parser.add_argument("--benchmark", default="nasbench201", choices=list(BENCHMARKS))
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--sample", type=int, default=500)
@@ -123,17 +130,19 @@ def main() -> None:
     parser.add_argument("--scores", nargs="+", default=list(SCORES))
     parser.add_argument("--combinations", nargs="*", default=list(COMBINATIONS))
     parser.add_argument("--angles", type=Path)
-    parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--cells", type=int, default=1)
     parser.add_argument("--batch", type=int, help="images of a score; default: each score's own")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     given.run.mkdir(parents=True, exist_ok=True)
-    table = sampled(nasbench201_table(given.table), given.sample)
+    space, truths = BENCHMARKS[given.benchmark].space, BENCHMARKS[given.benchmark].truths
+    whole = nasbench201_table(given.table) if isinstance(space, NASBench201) else naslib_table(given.table, space)
+    table = sampled(whole, given.sample)
     names = [*given.scores, *(["angle"] if given.angles is not None else [])]
     wanted = [one for one in given.combinations if set(one.split("+")) <= set(names)]
+    drawn = chance(table, np.random.default_rng(0), "score", truths)
+    by_chance = [with_regret(one, table, truths) for one in drawn]
     rows: list[Row] = []
     for seed in given.seeds:
         values = {}
@@ -142,17 +151,17 @@ def main() -> None:
                 continue
             values[name], seconds = scored(given, table, name, seed)
             rank = values[name][:, 0] if values[name].shape[1] == 1 else aggregated(values[name], "log_rank")
-            rows.append(row(table, name, seed, rank, seconds))
+            rows.append(row(given, table, name, seed, rank, seconds))
             print(json.dumps(rows[-1]), flush=True)
         costs = {name: scored(given, table, name, given.seeds[0])[0] for name in names if name in COSTS}
         for combination in wanted:
             columns = np.concatenate([{**values, **costs}[name] for name in combination.split("+")], axis=1)
-            rows.append(row(table, combination, seed, aggregated(columns, "log_rank"), float("nan")))
+            rows.append(row(given, table, combination, seed, aggregated(columns, "log_rank"), float("nan")))
             print(json.dumps(rows[-1]), flush=True)
         if given.output is not None:
             given.output.mkdir(parents=True, exist_ok=True)
             write(given.output, "scores.csv", rows)
-            write(given.output, "summary.csv", [*over_seeds(rows, "score"), *chance(table)])
+            write(given.output, "summary.csv", [*over_seeds(rows, "score"), *by_chance])
 
 
 if __name__ == "__main__":
