@@ -39,7 +39,7 @@ def write_page(
     space: SearchSpace,
     handed: Handed,
 ) -> Path:
-    """Write ``auto.html``, which stands alone, and ``auto.md``; returns the first."""
+    """Write ``page/report.html``, which stands alone, and ``page/report.md``; returns the first."""
     (found,) = (row for row in result["architectures"] if row["source"] == FOUND)
     folder = output / "page"
     folder.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ class Request(Settings):
 
 @dataclass(frozen=True)
 class Size:
-    """One size of networks: ``space``: name and arguments; ``side``: (height, width) in pixels; ``batch``: images a step."""
+    """One size of networks. ``space``: name and arguments; ``image``: (height, width) in pixels; ``batch``: images a step."""
 
     space: Arguments
     image: tuple[int, int]
@@ -70,15 +70,14 @@ class Size:
 
 @dataclass(frozen=True)
 class Proposal:
-    """``arguments``: of the experiment (``tuner.classArgs``) of ``tuner``; ``reasons``: why it is so, one sentence each;
-    ``judged``: what networks are measured by, in words; ``seconds``: how long it will take, as measured.
+    """``arguments``: of the experiment (``tuner.classArgs``) of ``tuner``; ``reasons``: why it is so, and how long it will
+    take, one sentence each; ``judged``: what networks are measured by, in words.
     """
 
     tuner: str
     arguments: Arguments
     reasons: tuple[str, ...]
     judged: str
-    seconds: float
 
 
 JUDGED: dict[Judge, str] = {
@@ -145,6 +144,11 @@ class _Budget:
         """Of each training."""
         return (60 * minutes * SHARE - WRITTEN_SECONDS) * self.processes / self.trainings
 
+    def _minutes(self, images: int) -> float:
+        """Of the whole run, if each training sees so many images."""
+        seconds = images * self.per_image + self.fixed
+        return (seconds * self.trainings / self.processes + WRITTEN_SECONDS) / SHARE / 60
+
     @property
     def used(self) -> int:
         """So many of the training images, where all are too many."""
@@ -171,13 +175,11 @@ class _Budget:
 
     @property
     def least_minutes(self) -> float:
-        seconds = (self.least + 1) * self.per_image + self.fixed
-        return (seconds * self.trainings / self.processes + WRITTEN_SECONDS) / SHARE / 60
+        return self._minutes(self.least + 1)
 
     @property
-    def planned_seconds(self) -> float:
-        each = self.epochs * self.used * self.per_image + self.fixed
-        return (each * self.trainings / self.processes + WRITTEN_SECONDS) / SHARE
+    def planned_minutes(self) -> float:
+        return self._minutes(self.epochs * self.used)
 
 
 def _sizes(found: Found) -> Iterator[Size]:
@@ -274,8 +276,9 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
         ),
         f"Trained alike, {budget.epochs} epochs of {budget.used:,} images each: what is found and the largest network within "
         f"the limit {budget.repeats} times from other seeds, {budget.random} random networks once.",
+        f"Time: about {max(1, round(budget.planned_minutes))} minutes, by a step that was timed just now.",
     )
-    return Proposal(SEARCH, arguments, reasons, JUDGED[found.judge], budget.planned_seconds)
+    return Proposal(SEARCH, arguments, reasons, JUDGED[found.judge])
 
 
 def _size_in_words(space: Arguments) -> str:

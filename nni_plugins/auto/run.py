@@ -51,7 +51,7 @@ def auto(
     ``request`` and ``output``, it goes on where it stopped.
 
     Args:
-        output: gets ``experiment.yml``, the experiment's own files, ``report.html`` and ``model/``.
+        output: gets ``experiment.yml``, the experiment's own files, ``page/report.html`` and ``model/``.
         progress: as of :func:`nni_plugins.experiment.runner.run_experiment`.
         run: runs the experiment instead, such as under NNI.
 
@@ -93,7 +93,6 @@ def _plan(request: Request, output: Path) -> dict[str, Any]:
         "found": found.sentences(),
         "reasons": list(proposal.reasons),
         "judged": proposal.judged,
-        "seconds": round(proposal.seconds),
     }
     output.mkdir(parents=True, exist_ok=True)
     atomic_write(output / EXPERIMENT, _text(request, proposal, planned, output).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from nni_plugins.auto.look import Found, Judge
 from nni_plugins.auto.plan import LEAST_EPOCHS, REPEATS, SHARE, Proposal, Request, propose
 from nni_plugins.evaluators.errors import ConfigError
+from nni_plugins.evaluators.processes import cores
 from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.largest import largest
@@ -92,11 +94,10 @@ def test_trainings_fit_the_minutes() -> None:
         evaluation = proposed.arguments["evaluations"]["measured"]
         images = evaluation["data"]["limit"] if "data" in evaluation else one.training_images
         trained = evaluation["training"]["epochs"] * images * seconds
-        from nni_plugins.evaluators.processes import cores
-
         trainings = 2 * REPEATS + proposed.arguments["random"]
         assert trained * trainings / cores() < 60 * minutes * SHARE
-        assert proposed.seconds <= 60 * minutes + 1
+        told = re.fullmatch(r"Time: about (\d+) minutes, .*", proposed.reasons[-1])
+        assert told is not None and 0.5 * minutes <= int(told[1]) <= minutes
 
 
 def test_too_little_time_names_the_least() -> None:
