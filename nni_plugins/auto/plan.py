@@ -32,7 +32,9 @@ RANDOM = 4
 SLOWER = 1.25
 """How much longer a step takes while another process trains beside it."""
 ENOUGH_EPOCHS, ENOUGH_IMAGES = 20, 40_000
-"""A size of network is taken if each training can see every image so often, or so many images in all."""
+"""A size of network is taken if each training can see every image so often, or so many images in all. Where a task makes
+several inputs of an image, each of them counts.
+"""
 LEAST_EPOCHS, LEAST_IMAGES = 5, 1_500
 """With less than that nothing is learnt that would be worth comparing."""
 MOST_EPOCHS = 60
@@ -42,7 +44,7 @@ WRITTEN_SECONDS, STARTED_SECONDS = 30.0, 15.0
 """What the end takes, and the start of each training of OpenMMLab's."""
 
 Arguments = dict[str, Any]
-SPEED = Callable[[ImageSpace, Architecture, tuple[int, int], int], float]
+SPEED = Callable[[ImageSpace, Architecture, tuple[int, int], int, Arguments], float]
 
 
 class Request(Settings):
@@ -61,11 +63,19 @@ class Request(Settings):
 
 @dataclass(frozen=True)
 class Size:
-    """One size of networks. ``space``: name and arguments; ``image``: (height, width) in pixels; ``batch``: images a step."""
+    """One size of networks. ``space``: name and arguments; ``image``: (height, width) in pixels; ``batch``: images a step;
+    ``crop``: the side of what is cut out of them for training, if anything is.
+    """
 
     space: Arguments
     image: tuple[int, int]
     batch: int
+    crop: int | None = None
+
+    @property
+    def trained(self) -> tuple[int, int]:
+        """(height, width) of what networks are trained on."""
+        return self.image if self.crop is None else (self.crop, self.crop)
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,16 @@ JUDGED: dict[Judge, str] = {
     "nothing": "how often networks tell which way an image was turned, on images that they were not trained on",
 }
 
+OBJECTIVES: dict[Judge, Arguments] = {
+    "labels": {"name": "supervised"},
+    "nothing": {"name": "rotation"},
+    "masks": {"name": "segmentation", "channels": 32, "rates": [3, 6]},
+    "boxes": {"name": "supervised"},
+}
+"""What networks are trained for; a detector's step is reckoned from that of its backbone."""
+VIEWS: dict[Judge, int] = {"labels": 1, "nothing": 4, "masks": 1, "boxes": 1}
+"""How many inputs that makes of an image."""
+
 
 def propose(found: Found, request: Request, speed: SPEED, table: Path) -> Proposal:
     """The experiment for what was ``found``.
@@ -103,13 +123,14 @@ def propose(found: Found, request: Request, speed: SPEED, table: Path) -> Propos
         space = build_space(size.space)
         assert isinstance(space, ImageSpace)
         limits = _limits(space, size, request, table)
-        per_image = speed(space, largest(space, "largest_parameters", limits), size.image, size.batch)
+        most = largest(space, "largest_parameters", limits)
+        per_image = speed(space, most, size.trained, size.batch, OBJECTIVES[found.judge])
         budgets.append((size, limits, _Budget(found, request, per_image)))
-        if budgets[-1][2].suffices:
+        if not budgets[-1][2].suffices:  # nor does a larger one
             break
-    fitting = [one for one in budgets if one[2].suffices] or [one for one in budgets if one[2].possible][-1:]
+    fitting = [one for one in budgets if one[2].suffices][-1:] or [one for one in budgets if one[2].possible]
     if not fitting:
-        least = math.ceil(min(budget.least_minutes for _, _, budget in budgets))
+        least = math.ceil(budgets[0][2].least_minutes)
         raise ConfigError(
             f"{request.minutes:g} minutes are too short for {found.images:,} images on this machine: nothing would be learnt "
             "that could be compared.",
@@ -119,14 +140,16 @@ def propose(found: Found, request: Request, speed: SPEED, table: Path) -> Propos
 
 
 class _Budget:
-    """How many epochs of how many images each training gets; ``per_image``: seconds of the largest network's step."""
+    """How many epochs of how many images each training gets; ``per_image``: seconds of the largest network's step, of all
+    inputs that are made of an image.
+    """
 
     def __init__(self, found: Found, request: Request, per_image: float) -> None:
         self.found, self.request = found, request
         self.repeats = REPEATS
         self.random = RANDOM if found.judge != "boxes" else REPEATS
         self.trainings = self.repeats * (2 + len(request.beside)) + self.random
-        self.processes = cores()
+        self.processes, self.views = cores(), VIEWS[found.judge]
         self.per_image = (
             per_image * (SLOWER if self.processes > 1 else 1) * (DETECTION if found.judge == "boxes" else 1)
         )
@@ -152,7 +175,7 @@ class _Budget:
     @property
     def used(self) -> int:
         """So many of the training images, where all are too many."""
-        return min(self.train_images, max(self.images // ENOUGH_EPOCHS, LEAST_IMAGES))
+        return min(self.train_images, max(self.images * self.views // ENOUGH_EPOCHS, LEAST_IMAGES))
 
     @property
     def epochs(self) -> int:
@@ -161,12 +184,12 @@ class _Budget:
     @property
     def suffices(self) -> bool:
         """Whether networks of this size learn enough."""
-        return self.images >= min(ENOUGH_EPOCHS * self.train_images, ENOUGH_IMAGES)
+        return self.images * self.views >= min(ENOUGH_EPOCHS * self.train_images, ENOUGH_IMAGES)
 
     @property
     def least(self) -> int:
         epochs = 3 if self.found.judge == "boxes" else LEAST_EPOCHS
-        return epochs * min(self.train_images, LEAST_IMAGES)
+        return -(-epochs * min(self.train_images, LEAST_IMAGES) // self.views)
 
     @property
     def possible(self) -> bool:
@@ -183,21 +206,21 @@ class _Budget:
 
 
 def _sizes(found: Found) -> Iterator[Size]:
-    """The largest first."""
+    """The smallest first."""
     height, width = found.median
     if found.judge == "boxes":
         yield Size({"name": "darts", "channels": 16, "cells": 8, "stem": "imagenet"}, (240, 320), 4)
     elif found.judge == "masks":
         scale = min(1.0, 128 / min(height, width))
         image = (max(32, round(height * scale)), max(32, round(width * scale)))
-        for channels, cells in ((16, 8), (16, 5), (8, 4)):
+        for channels, cells in ((8, 4), (16, 5), (16, 8)):
             space = {"name": "darts", "channels": channels, "cells": cells, "stem": "imagenet", "reductions": 2}
-            yield Size(space, image, 8)
+            yield Size(space, image, 8, min(96, *(length // 32 * 32 for length in image)))
     elif min(height, width) <= SMALL:
-        for channels, cells in ((16, 5), (16, 3), (16, 1), (8, 1)):
+        for channels, cells in ((8, 1), (16, 1), (16, 3), (16, 5)):
             yield Size({"name": "nasbench201", "channels": channels, "cells_per_stage": cells}, (32, 32), 64)
     else:
-        for side, channels, cells in ((128, 24, 8), (96, 16, 8), (64, 16, 8), (64, 8, 4)):
+        for side, channels, cells in ((64, 8, 4), (64, 16, 8), (96, 16, 8), (128, 24, 8)):
             space = {"name": "darts", "channels": channels, "cells": cells, "stem": "imagenet", "reductions": 2}
             yield Size(space, (side, side), 32)
 
@@ -298,7 +321,7 @@ SCORING = 2.0
 
 def _search(size: Size, budget: _Budget) -> tuple[Arguments, str]:
     """The settings of the search, and what is said of it."""
-    seconds = SCORING * SCORED_IMAGES * budget.per_image + 0.05
+    seconds = SCORING * SCORED_IMAGES * budget.per_image / budget.views + 0.05
     count = int(np.clip(SEARCH_SHARE * 60 * budget.request.minutes / seconds, *CANDIDATES))
     batch = min(SCORED_IMAGES, budget.train_images)
     said = (
@@ -313,8 +336,7 @@ def _data(found: Found, size: Size) -> Arguments:
     """Of the search; evaluations on images take it too."""
     path = str(found.path)
     if found.judge == "masks":
-        side = min(96, *(length // 32 * 32 for length in size.image))
-        crop = {"kind": "scaled_crop", "size": side, "nominal": min(size.image), "flip": True}
+        crop = {"kind": "scaled_crop", "size": size.crop, "nominal": min(size.image), "flip": True}
         return {"source": "segmentation", "path": path, "shape": list(size.image), "augmentation": crop}
     if found.judge == "boxes":
         return {"source": "folder", "path": str(found.folder), "image_size": 64}
@@ -344,15 +366,10 @@ def _evaluation(found: Found, size: Size, budget: _Budget) -> Arguments:
         "weight_decay": 5.0e-4,
         "gradient_clip": 5.0,
     }
-    objectives: dict[Judge, Arguments] = {
-        "labels": {"name": "supervised"},
-        "nothing": {"name": "rotation"},
-        "masks": {"name": "segmentation", "channels": 32, "rates": [3, 6]},
-    }
     evaluation: Arguments = {
         "evaluator": "stand_alone",
         "training": training,
-        "objective": objectives[found.judge],
+        "objective": OBJECTIVES[found.judge],
         "validation": 0.0,
         "found": 1,
     }

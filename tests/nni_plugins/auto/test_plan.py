@@ -26,7 +26,7 @@ def found(judge: Judge, side: int = 32, images: int = 1000) -> Found:
 
 
 def proposal(one: Found, seconds: float = 1e-4, **wishes: Any) -> Proposal:
-    """Where a step of any network takes ``seconds`` an image."""
+    """Where a step of any network takes ``seconds`` an image, whatever it is made into."""
     return propose(one, Request(path=one.path, **wishes), lambda *_: seconds, Path("latency.csv"))
 
 
