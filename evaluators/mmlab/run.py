@@ -25,6 +25,7 @@ from .installation import check, cpu_only, for_cuda, require_mm
 from .watch import METRICS, Report, percent, watch
 
 UNASKED = (
+    "Multi-processing start method",
     "faster_coco_eval is not installed",
     "Default ``avg_non_ignore`` is False",
     "For binary segmentation, we suggest",

@@ -150,9 +150,9 @@ class _Budget:
         self.random = RANDOM if found.judge != "boxes" else REPEATS
         self.trainings = self.repeats * (2 + len(request.beside)) + self.random
         self.processes, self.views = cores(), VIEWS[found.judge]
-        self.per_image = (
-            per_image * (SLOWER if self.processes > 1 else 1) * (DETECTION if found.judge == "boxes" else 1)
-        )
+        slower = SLOWER if self.processes > 1 else 1
+        self.per_image = per_image * slower * (DETECTION if found.judge == "boxes" else 1)
+        self.per_input = per_image * slower / self.views
         tests = sum(count for name, count in found.parts.items() if name != "train") or 0.2 * found.images
         started = STARTED_SECONDS if found.judge == "boxes" else 2.0
         self.fixed = started + tests * self.per_image / 3  # of a training; a measured image takes no backward pass
@@ -315,13 +315,16 @@ SEARCH_SHARE = 0.1
 """Of the minutes, for the search."""
 CANDIDATES = (50, 1000)
 SCORED_IMAGES = 32
+SEARCHED = 64
+"""Pixels a side of photographs with boxes, as the search sees them."""
 SCORING = 2.0
 """How many times the step of a training takes to build and score one network on so many images."""
 
 
 def _search(size: Size, budget: _Budget) -> tuple[Arguments, str]:
     """The settings of the search, and what is said of it."""
-    seconds = SCORING * SCORED_IMAGES * budget.per_image / budget.views + 0.05
+    smaller = SEARCHED**2 / math.prod(size.image) if budget.found.judge == "boxes" else 1.0
+    seconds = SCORING * SCORED_IMAGES * budget.per_input * smaller + 0.05
     count = int(np.clip(SEARCH_SHARE * 60 * budget.request.minutes / seconds, *CANDIDATES))
     batch = min(SCORED_IMAGES, budget.train_images)
     said = (
@@ -339,7 +342,7 @@ def _data(found: Found, size: Size) -> Arguments:
         crop = {"kind": "scaled_crop", "size": size.crop, "nominal": min(size.image), "flip": True}
         return {"source": "segmentation", "path": path, "shape": list(size.image), "augmentation": crop}
     if found.judge == "boxes":
-        return {"source": "folder", "path": str(found.folder), "image_size": 64}
+        return {"source": "folder", "path": str(found.folder), "image_size": SEARCHED}
     side = size.image[0]
     data: Arguments = {"source": "folder", "path": path, "image_size": side}
     if len(found.parts) == 1:
