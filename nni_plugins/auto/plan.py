@@ -38,7 +38,7 @@ several inputs of an image, each of them counts.
 LEAST_EPOCHS, LEAST_IMAGES = 5, 1_500
 """With less than that nothing is learnt that would be worth comparing."""
 MOST_EPOCHS = 60
-DETECTION = 2.2
+DETECTION = 2.6
 """Of a detector's training step, how many times that of its backbone (measured: RetinaNet of retinanet_small)."""
 WRITTEN_SECONDS, STARTED_SECONDS = 30.0, 15.0
 """What the end takes, and the start of each training of OpenMMLab's."""
@@ -155,7 +155,7 @@ class _Budget:
         self.per_input = per_image * slower / self.views
         tests = sum(count for name, count in found.parts.items() if name != "train") or 0.2 * found.images
         started = STARTED_SECONDS if found.judge == "boxes" else 2.0
-        self.fixed = started + tests * self.per_image / 3  # of a training; a measured image takes no backward pass
+        self.fixed = started + tests * self.per_image / 2  # of a training; a measured image takes no backward pass
         self.train_images = found.training_images if len(found.parts) > 1 else round(0.8 * found.images)
 
     @property
