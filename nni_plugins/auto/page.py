@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .handover import Handed
 
 TITLE = "A network for your images"
-PICTURE = "found.svg"
-SIZES = ("parameters", "macs")
+PICTURE = "network.svg"
+NAMES = {FOUND: "that was found", LARGEST: "that is the largest within the limit"}
 
 
 def write_page(
@@ -40,17 +40,18 @@ def write_page(
     handed: Handed,
 ) -> Path:
     """Write ``page/report.html``, which stands alone, and ``page/report.md``; returns the first."""
-    (found,) = (row for row in result["architectures"] if row["source"] == FOUND)
+    shown = next(row["choices"] for row in result["architectures"] if row["source"] == judged.taken)
+    what = NAMES[judged.taken]
     folder = output / "page"
     folder.mkdir(parents=True, exist_ok=True)
-    picture = draw_cell(space, space.architecture(found["choices"]), folder / PICTURE, "found").read_bytes()
+    picture = draw_cell(space, space.architecture(shown), folder / PICTURE, what).read_bytes()
     blocks: list[Block] = [
         Heading(TITLE, 1),
         Paragraph(judged.sentence),
         Bullets(judged.details),
         Heading("Networks"),
-        Table(*_table(result)),
-        Picture(PICTURE, "the network that was found", "The network that was found."),
+        Table(*_table(result, space, planned["image"])),
+        Picture(PICTURE, f"the network {what}", f"The network {what}."),
         Heading("Images"),
         Bullets(planned["found"]),
         Heading("What was done, and why"),
@@ -68,8 +69,9 @@ def write_page(
     return write_document(folder, TITLE, [*blocks, Heading("Versions"), Code(versions)], {PICTURE: picture})
 
 
-def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """A row a network: its size, and what each of its trainings gave."""
+def _table(result: Mapping[str, Any], space: SearchSpace, side: int) -> tuple[list[str], list[list[str]]]:
+    """A row a network: its size, of images of ``side`` x ``side`` pixels, and what each of its trainings gave."""
+    costs = space.cost_table(side)
     first = next(iter(result["evaluations"].values()))
     heading = f"{first['metric']} ({first['unit']})"
     header = ["network", heading, "trainings", "parameters", "multiply-adds"]
@@ -83,7 +85,12 @@ def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         trainings = [one for row in same for one in row["evaluations"].values() if one["value"] is not None]
         values = [one["value"] for one in trainings]
         spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-        sizes = [_number(same[0][key] or (trainings[0]["metrics"].get(key) if trainings else None)) for key in SIZES]
+        if same[0]["choices"] is None:  # a network by name
+            given = trainings[0]["metrics"] if trainings else {}
+            sizes = [_number(given.get("parameters")), _number(given.get("macs"))]
+        else:
+            one = costs(space.encode([space.architecture(same[0]["choices"])]))
+            sizes = [_number(one.parameters[0]), _number(one.macs[0])]
         rows.append([name, f"{np.mean(values):.2f}{spread}" if values else "-", str(len(values)), *sizes])
     return header, rows
 

@@ -310,7 +310,9 @@ def _size_in_words(space: Arguments) -> str:
 
 BOUNDS = {"max_parameters": "parameters", "max_macs": "multiply-adds", "max_latency": "milliseconds an image"}
 SEARCH = "Combine"
-"""NASWOT and SynFlow by their ranks: of the searches that take seconds the best that docs/choose.md measured."""
+SCORES = {"nasbench201": ("naswot", "synflow"), "darts": ("naswot", "parameters")}
+"""By space, those that together are the best of what takes seconds in docs/choose.md."""
+NAMED = {"naswot": "NASWOT", "synflow": "SynFlow", "parameters": "their number of parameters"}
 SEARCH_SHARE = 0.1
 """Of the minutes, for the search."""
 CANDIDATES = (50, 1000)
@@ -326,12 +328,12 @@ def _search(size: Size, budget: _Budget) -> tuple[Arguments, str]:
     smaller = SEARCHED**2 / math.prod(size.image) if budget.found.judge == "boxes" else 1.0
     seconds = SCORING * SCORED_IMAGES * budget.per_input * smaller + 0.05
     count = int(np.clip(SEARCH_SHARE * 60 * budget.request.minutes / seconds, *CANDIDATES))
-    batch = min(SCORED_IMAGES, budget.train_images)
+    batch, chosen = min(SCORED_IMAGES, budget.train_images), SCORES[size.space["name"]]
     said = (
-        f"Search: {count:,} untrained networks are ranked by NASWOT, on {batch} of the images, and SynFlow together, without "
-        "labels; docs/choose.md compares it with other searches."
+        f"Search: {count:,} untrained networks are ranked by {' and '.join(NAMED[name] for name in chosen)} together, on "
+        f"{batch} of the images, without labels; docs/choose.md compares it with other searches."
     )
-    scores = [{"score": "naswot", "settings": {"batch_size": batch}}, {"score": "synflow"}]
+    scores = [{"score": name, **({"settings": {"batch_size": batch}} if name == "naswot" else {})} for name in chosen]
     return {"search": {"candidates": count, "scores": scores}}, said
 
 

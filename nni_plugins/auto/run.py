@@ -18,7 +18,7 @@ from ..experiment.runner import Progress, run_experiment
 from ..experiment.search import SearchExperiment
 from .look import look
 from .plan import Proposal, Request, propose
-from .verdict import FOUND, Verdict, verdict
+from .verdict import Verdict, verdict
 
 EXPERIMENT, PLAN, LATENCIES, MODEL = "experiment.yml", "auto.json", "latency.csv", "model"
 SCHEMA_VERSION = 1
@@ -93,6 +93,7 @@ def _plan(request: Request, output: Path) -> dict[str, Any]:
         "found": found.sentences(),
         "reasons": list(proposal.reasons),
         "judged": proposal.judged,
+        "image": proposal.arguments["limits"]["image_size"],
     }
     output.mkdir(parents=True, exist_ok=True)
     atomic_write(output / EXPERIMENT, _text(request, proposal, planned, output).encode())
@@ -119,7 +120,7 @@ def _stored(request: Request, output: Path) -> dict[str, Any] | None:
     try:
         planned = json.loads(path.read_text())
         wished, schema = planned["request"], int(planned["schema"])
-        _ = [*planned["found"], *planned["reasons"], planned["judged"]]
+        _ = [*planned["found"], *planned["reasons"], planned["judged"], planned["image"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path} is damaged.", f"Delete {output} to start over.") from None
     if schema > SCHEMA_VERSION:
@@ -134,15 +135,15 @@ def _stored(request: Request, output: Path) -> dict[str, Any] | None:
 
 
 def _hand_over(experiment: SearchExperiment, result: dict[str, Any], output: Path, judged: Verdict) -> Any:
-    """Of the trainings of what was found, the first that left weights."""
+    """Of the trainings of the network that is worth it, the first that left weights."""
     from .handover import hand_over
 
-    (found,) = (row for row in result["architectures"] if row["source"] == FOUND)
-    network = experiment.settings.search_space.architecture(found["choices"])
+    taken = next(row["choices"] for row in result["architectures"] if row["source"] == judged.taken)
+    network = experiment.settings.search_space.architecture(taken)
     for name, plugin in experiment.evaluators.items():
         for row in result["architectures"]:  # of equal jobs only one has been run
             one = row["evaluations"].get(name)
-            if one is not None and row["choices"] == found["choices"] and _weights(output / one["job"]):
+            if one is not None and row["choices"] == taken and _weights(output / one["job"]):
                 seed = int(experiment.settings.evaluations[name].seed)
                 lines = [judged.sentence, *judged.details]
                 return hand_over(output / MODEL, plugin, network, output / one["job"], seed, lines)

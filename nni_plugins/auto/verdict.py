@@ -39,6 +39,12 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
 
     @property
+    def taken(self) -> str:
+        """The source of the network whose weights are worth handing on: what was found, unless the largest is better."""
+        largest = next(one for one in self.comparisons if one.other == LARGEST)
+        return LARGEST if largest.separated and largest.test is not None and largest.test.difference < 0 else FOUND
+
+    @property
     def sentence(self) -> str:
         """The one with which the page begins."""
         clauses = [_clause(one) for one in self.comparisons]
@@ -67,6 +73,8 @@ class Verdict:
                 f"Against {_called(one.other)}: {mean:.2f} % (mean of {n} trainings) and {np.mean(one.values):.2f} % "
                 f"({len(one.values)}), p = {one.test.p:.2g}.{finer}"
             )
+        if self.taken == LARGEST:
+            lines.append("So the weights are those of the largest network within the limit: take that one.")
         return lines
 
 

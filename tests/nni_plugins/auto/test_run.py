@@ -11,7 +11,9 @@ import torch
 from nni_plugins.auto import plan
 from nni_plugins.auto.plan import Request
 from nni_plugins.auto.run import EXPERIMENT, auto
+from nni_plugins.auto.verdict import LARGEST, Verdict
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
+from nni_plugins.evaluators.training.stored import stored_weights
 from nni_plugins.experiment.file import read_experiment
 
 from .folders import write_classes, write_images
@@ -61,6 +63,27 @@ def test_labelled_images(tmp_path: Path) -> None:
     stored = load_file(outcome.model / "model.safetensors")
     assert stored.keys() == loaded.network.state_dict().keys()
     assert all(torch.equal(value, loaded.network.state_dict()[key]) for key, value in stored.items())
+
+
+def test_weights_of_the_largest_where_it_is_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    request = Request(path=write_classes(tmp_path / "images", 30), minutes=10)
+    monkeypatch.setattr(Verdict, "taken", LARGEST)
+    outcome = auto(request, tmp_path / "run")
+    rows = outcome.result["architectures"]
+    choices = next(row["choices"] for row in rows if row["source"] == LARGEST)
+    jobs = [
+        row["evaluations"]["measured"]["job"]
+        for row in rows
+        if row["choices"] == choices and row["evaluations"].get("measured")
+    ]
+    (folder,) = (tmp_path / "run" / job for job in jobs if (tmp_path / "run" / job / "initial.json").exists())
+    trained = stored_weights(folder)
+    from safetensors.torch import load_file
+
+    stored = load_file(outcome.model / "model.safetensors")
+    assert all(torch.equal(value, trained.final[key]) for key, value in stored.items())
+    assert "The network that is the largest within the limit." in outcome.page.read_text()
 
 
 def test_images_without_labels(tmp_path: Path) -> None:

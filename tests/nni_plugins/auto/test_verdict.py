@@ -31,7 +31,7 @@ def test_better_than_both() -> None:
         "The network that was found is better than random networks (+20.00 points, 95 % interval +17.73 to +22.27) and "
         "is better than the largest network within the limit (+10.00 points, 95 % interval +7.73 to +12.27)."
     )
-    assert [one.separated for one in said.comparisons] == [True, True]
+    assert [one.separated for one in said.comparisons] == [True, True] and said.taken == "found"
 
 
 def test_worse_and_not_told() -> None:
@@ -40,6 +40,7 @@ def test_worse_and_not_told() -> None:
     assert "is worse than the largest network within the limit (-10.00 points" in said.sentence
     assert "more --minutes find smaller ones" in said.details[0]
     assert "more --minutes" not in said.details[1]
+    assert said.taken == "largest_parameters" and "take that one" in said.details[2]
 
 
 def test_the_largest_itself() -> None:
