@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,16 +54,46 @@ def load_into(network: nn.Module, file: Path | str) -> None:
     fit(network, weights_of(read_weights(path)), str(path))
 
 
+BLOCK = "nni_plugins"
+"""Where our part of a checkpoint stands."""
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the weights in a checkpoint, under all of :data:`WEIGHTS`: names, types, shapes and values. torch itself
+    does not notice a flipped bit.
+    """
+    found = hashlib.sha256()
+    for key in WEIGHTS:
+        state = content.get(key)
+        for name, value in sorted(state.items()) if isinstance(state, Mapping) else ():
+            plain = value.detach().cpu().contiguous()
+            found.update(f"{key} {name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+            found.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
 def read_weights(path: Path) -> State:
-    """The dictionary in a file of weights.
+    """The dictionary in a file of weights. Those of our checkpoints must have the hash that they were written with.
 
     Raises:
-        CheckpointError: unreadable, or not a file of plain weights.
+        CheckpointError: unreadable, damaged, or not a file of plain weights.
     """
     try:
-        return load_weights(path.read_bytes(), str(path))
+        content = load_weights(path.read_bytes(), str(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from None
+    block = content.get(BLOCK)
+    expected = block.get("sha256") if isinstance(block, Mapping) else None
+    try:
+        intact = expected is None or digest(content) == expected
+    except (AttributeError, TypeError, RuntimeError):  # something else than tensors
+        intact = False
+    if not intact:
+        raise CheckpointError(
+            f"{path} is damaged: its weights do not have the hash that they were written with.",
+            "Take another copy of it; nni-plugins retrain writes its last.pth.tar anew.",
+        )
+    return content
 
 
 def weights_of(content: State) -> State:

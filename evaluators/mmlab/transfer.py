@@ -87,8 +87,7 @@ def backbone(
 
 def _described(path: Path) -> tuple[ImageSpace | None, Architecture | None, Normalisation | None] | None:
     """Space, architecture and normalisation of a checkpoint of ours; None for a foreign one."""
-    from ..interchange.weights import read_weights
-    from ..retraining.checkpoints import BLOCK
+    from ..interchange.weights import BLOCK, read_weights
     from .architectures import resolve
 
     block = read_weights(path).get(BLOCK)

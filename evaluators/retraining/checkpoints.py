@@ -21,7 +21,7 @@ from torch import nn
 from ..backends import require
 from ..errors import CheckpointError, ConfigError
 from ..files import atomic_write
-from ..interchange.weights import fit, read_weights, weights_of
+from ..interchange.weights import BLOCK, digest, fit, read_weights, weights_of
 from ..randomness import torch_fork
 from ..settings import read
 from ..training.checkpoint import State
@@ -30,8 +30,6 @@ from .settings import Recipe, Three
 
 SCHEMA_VERSION = 1
 LAST, BEST = "last.pth.tar", "model_best.pth.tar"
-BLOCK = "nni_plugins"
-"""Where our part of a checkpoint stands."""
 PACKAGES = ("nni-plugins", "torch", "timm", "torchvision", "pytorch-lightning", "numpy")
 NOT_OF_A_NETWORK = ("pretrained", "checkpoint", "cache_dir", "features")
 """Beginnings of ``timm.create_model``'s arguments that a checkpoint must not set: they read other files."""
@@ -127,9 +125,18 @@ def save(
         "args": _args(name, arguments, recipe, len(block["classes"]), mean, std, seed),
         BLOCK: block,
     }
+    block["sha256"] = digest(content)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     atomic_write(Path(path), buffer.getvalue())
+
+
+def is_intact(path: Path, epoch: int) -> bool:
+    """Whether ``path`` holds a checkpoint of ``epoch``."""
+    try:
+        return int(_block(read_weights(path), path)["epoch"]) == epoch
+    except (CheckpointError, KeyError, TypeError, ValueError):
+        return False
 
 
 def weights(network: nn.Module) -> State:

@@ -273,8 +273,15 @@ class _Outputs:
         return DRAWING
 
     def close(self, training: Retraining, result: RetrainResult) -> None:
-        """The model card, the recipe and ``result.json``."""
+        """The model card, the recipe and ``result.json``; and the weights, where a training that was finished before lacks
+        what can be written anew.
+        """
         evaluator = self.evaluator
+        last = len(training.history)
+        if not checkpoints.is_intact(self.folder / LAST, last):
+            self._checkpoint(training, LAST)
+        if int(training.best["epoch"]) == last and not checkpoints.is_intact(self.folder / BEST, last):
+            self._checkpoint(training, BEST)
         write_card(
             self.folder,
             description=self.description,

@@ -100,8 +100,7 @@ def read_content(file: Path) -> Any:
 
 def _subject_of_weights(file: Path, space: Space, arguments: dict[str, Any]) -> Subject:
     """The network that a checkpoint of ours describes, with the weights in it."""
-    from ..interchange.weights import read_weights
-    from ..retraining.checkpoints import BLOCK
+    from ..interchange.weights import BLOCK, read_weights
 
     block = read_weights(file).get(BLOCK)
     description = block.get("description") if isinstance(block, Mapping) else None

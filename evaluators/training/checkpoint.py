@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 
 from ..errors import CheckpointError, ConfigChanged
-from ..files import atomic_write, differences, write_json
+from ..files import atomic_write, differences, read_json, write_json
 from ..locks import FolderLock
 
 SCHEMA_VERSION = 1
@@ -81,10 +81,11 @@ class CheckpointStore:
         if not path.exists():
             write_json(path, {"schema": SCHEMA_VERSION, "config": self.config})
             return
-        try:
-            stored = json.loads(path.read_text())["config"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise CheckpointError(f"{path} is damaged.", f"Delete {self.folder} to start over.") from None
+        remedy = f"Delete {self.folder} to start over."
+        content = read_json(path, remedy, SCHEMA_VERSION)
+        if "config" not in content:
+            raise CheckpointError(f"{path} is damaged.", remedy)
+        stored = content["config"]
         changes = differences(stored, self.config)
         if changes:
             raise ConfigChanged(

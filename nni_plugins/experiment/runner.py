@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +15,7 @@ from typing import Any
 
 from nni_plugins.evaluators.base import Report
 from nni_plugins.evaluators.errors import ConfigError, TrainingError
+from nni_plugins.evaluators.locks import FolderLock
 from nni_plugins.evaluators.processes import cores, started_by_torchrun, use_threads
 
 from .alone import run_job
@@ -45,6 +49,7 @@ def run_experiment(
     Raises:
         ConfigError: torchrun started this process.
         ConfigChanged: a finished job was done with other settings.
+        CheckpointError: another process runs an experiment in ``folder``.
         TrainingError: a process was killed more often than ``retries`` allow; and what the jobs raise.
     """
     if started_by_torchrun():
@@ -52,8 +57,14 @@ def run_experiment(
             "torchrun starts processes that would all run this experiment in one folder.",
             "Leave it out, and set devices in the file: each job starts its own.",
         )
-    store = Store(experiment, folder)
-    plan = store.recalled()
+    with FolderLock(folder):
+        return _run(Store(experiment, folder), progress, only, processes)
+
+
+def _run(
+    store: Store, progress: Progress | None, only: Callable[[Job], bool] | None, processes: int | None
+) -> dict[str, Any]:
+    experiment, plan = store.experiment, store.recalled()
     if any(job.status == "waiting" for job in plan.jobs.values()):
         experiment.prepare()
     store.save_settings()
@@ -63,7 +74,7 @@ def run_experiment(
         _run_here(store, plan, progress, only)
     else:
         _run_in_processes(store, plan, progress, only, count, single_here=processes is None)
-    return experiment.conclude(plan, folder)
+    return experiment.conclude(plan, store.folder)
 
 
 def report_experiment(experiment: Experiment, folder: Path) -> dict[str, Any]:
@@ -160,7 +171,7 @@ def _pool(
     experiment = store.experiment
     dumped = experiment.settings.model_dump_json()
     running: dict[Future[Value], Job] = {}
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         while True:
             ready: list[Job] = []
@@ -183,6 +194,10 @@ def _pool(
                 del running[future]
     except BrokenProcessPool:
         return False
+    except BaseException:  # Ctrl-C, or a job that failed: Python would wait until the others have run to their end
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -196,6 +211,21 @@ def _loaded(name: str, dumped: str) -> Experiment:
     use_threads(experiment.settings.threads)
     experiment.prepare()
     return experiment
+
+
+def _end_with_parent() -> None:
+    """In a process of the pool: it ends when the main one is gone, also after SIGKILL. Ctrl-C is for the main one, which
+    ends the others.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if main is not None:
+            main.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _in_process(name: str, dumped: str, described: dict[str, Any], folder: Path) -> Value:

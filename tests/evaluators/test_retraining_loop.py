@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,18 @@ class TestRetraining(TrainingContract):
             {**job.DATA, "limit": 32, "test_limit": 20}, settings, seed=seed, folder=folder, report=told
         )
         return {"result": evaluator.train(network), "weights": network.state_dict()}
+
+
+def test_lost_and_damaged_weights_are_written_anew(whole: tuple[Path, RetrainResult], tmp_path: Path) -> None:
+    folder, result = whole
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    last, best = tmp_path / "last.pth.tar", tmp_path / "model_best.pth.tar"
+    written, chosen = weights(folder, "last.pth.tar"), best.read_bytes()
+    for damage in (last.unlink, lambda: last.write_bytes(chosen[:100]), lambda: last.write_bytes(b"")):
+        damage()
+        assert job.train(tmp_path).history == result.history
+        assert same(weights(tmp_path, "last.pth.tar"), written)
+    assert best.read_bytes() == chosen
 
 
 def test_interrupted_and_resumed_equals_undisturbed(whole: tuple[Path, RetrainResult], tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from .test_retraining_curve import ROW
 
 timm = pytest.importorskip("timm")
 import nni_plugins.evaluators.interchange.timm_models  # noqa: E402, F401  (after the check that timm is there)
+from nni_plugins.evaluators.interchange.weights import load_into  # noqa: E402
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|"
 CLASSES = tuple("abcdefg")
@@ -272,6 +273,13 @@ def test_files_that_are_no_checkpoints(cell: Saved, tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(CheckpointError, match="refused, it is not a file of plain weights"):
             checkpoints.load(file)
+    weight = next(iter(torch.load(cell.path, weights_only=True)["state_dict"].values())).numpy().tobytes()
+    place = whole.index(weight) + len(weight) // 2
+    file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    torch.load(file, weights_only=True)  # torch notices nothing
+    for read in (checkpoints.load, lambda path: load_into(torch.nn.Linear(1, 1), path)):
+        with pytest.raises(CheckpointError, match=r"a\.pth\.tar is damaged: its weights do not have the hash"):
+            read(file)
     with pytest.raises(CheckpointError, match=r"no\.pth\.tar cannot be read \(No such file"):
         checkpoints.load(tmp_path / "no.pth.tar")
     torch.save({"arch": "resnet18", "state_dict": {}, "epoch": 3}, file)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigChanged, ConfigError, TrainingError
@@ -153,6 +159,61 @@ def test_as_many_as_there_are_cores(
     monkeypatch.setattr(runner, "cores", lambda: 6)
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     assert side_by_side(threads) == expected
+
+
+def test_one_run_a_folder(tmp_path: Path) -> None:
+    """A second run is refused before it touches anything; the first one goes on."""
+    refused: list[str] = []
+
+    def progress(job: Job, row: dict[str, float] | None, plan: Plan) -> None:
+        with pytest.raises(CheckpointError, match="is in use by another process") as caught:
+            run_experiment(counting(factor=2.0), tmp_path)
+        refused.append(str(caught.value))
+
+    assert run_experiment(counting(), tmp_path, progress) == RESULT and refused
+    assert read_settings(tmp_path)[1]["factor"] == 1.0
+
+
+MAIN = """
+import signal, sys
+from pathlib import Path
+from nni_plugins.experiment import runner
+from tests.nni_plugins.test_runner import counting, in_process_that_waits
+if __name__ == "__main__":
+    runner._in_process = in_process_that_waits
+    runner.run_experiment(counting(), Path(sys.argv[1]), processes=2)
+"""
+
+
+def in_process_that_waits(name: str, dumped: str, described: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A job that takes long: it says which process it is in."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pid").write_text(str(os.getpid()))
+    time.sleep(600)
+    return {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_processes_end_with_the_main_one(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "main.py").write_text(MAIN)
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "main.py"), str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", *sys.path])}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True) as main:
+        pids = wait_for(lambda: sorted((tmp_path / "run").glob("*/pid")), 2)
+        workers = [psutil.Process(int(path.read_text())) for path in pids]
+        main.send_signal(number)
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        main.wait(60)
+    assert not alive and main.returncode != 0
+
+
+def wait_for(found: Callable[[], list[Path]], count: int) -> list[Path]:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if len(paths := [path for path in found() if path.read_text()]) >= count:
+            return paths
+        time.sleep(0.1)
+    raise AssertionError("the jobs did not begin")
 
 
 def test_a_single_job_runs_here(tmp_path: Path, processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
