@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,28 @@ METRICS = {"mmdet": ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75"), "mmseg": ("mIoU"
 SIZES = ("bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l")
 
 
+TIMES = ("data_time", "time")
+"""Numbers that mmengine puts beside the metrics."""
+COCO = ("coco/bbox_", "coco/segm_")
+"""How mmdet's precisions begin that are shares of 1; -1 stands for one that nothing was measured of."""
+
+
 def percent(metrics: Mapping[str, Any], scope: str) -> dict[str, float]:
-    """Metrics in percent, without their prefix. Where nothing was detected at all mmdet reports nothing; that is a
-    precision of 0.
+    """COCO's precisions in percent, and mmseg's metrics, which are, without their prefix; all others as the evaluator gives
+    them, under its own names. Where nothing was detected at all mmdet reports nothing; that is a precision of 0.
     """
-    plain = {key.rpartition("/")[2]: float(value) for key, value in metrics.items()}
+    given = {
+        key: float(value)
+        for key, value in metrics.items()
+        if key.rpartition("/")[2] not in TIMES and isinstance(value, Real)
+    }
     if scope == "mmseg":
-        return {key: round(plain[key], 2) for key in METRICS[scope]}
-    found = {key: round(100 * plain.get(key, 0.0), 1) for key in METRICS[scope]}
-    absent = (
-        0.0 if METRICS[scope][0] not in plain else -1.0
-    )  # where nothing was detected every size is 0; -1: no boxes of that size
-    return {**found, **{key: round(100 * plain.get(key, absent), 1) for key in SIZES if plain.get(key, absent) >= 0}}
+        return {key.rpartition("/")[2]: round(value, 2) for key, value in given.items()}
+    if not given:
+        return dict.fromkeys((*METRICS[scope], *SIZES), 0.0)
+    shares = {key: value for key, value in given.items() if key.startswith(COCO) and value >= 0}
+    found = {key.rpartition("/")[2]: round(100 * value, 1) for key, value in shares.items()}
+    return {**found, **{key: value for key, value in given.items() if not key.startswith(COCO)}}
 
 
 BLOCK = "nni_plugins"

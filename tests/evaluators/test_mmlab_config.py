@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
@@ -19,7 +20,7 @@ from nni_plugins.evaluators.mmlab.recipes import AnyRecipe, names, recipe
 from nni_plugins.evaluators.mmlab.run import plain_norms
 from nni_plugins.evaluators.mmlab.segmentation_data import SegmentationData, segmentation_data
 from nni_plugins.evaluators.mmlab.transfer import backbone
-from nni_plugins.evaluators.mmlab.watch import percent
+from nni_plugins.evaluators.mmlab.watch import METRICS, SIZES, percent
 from nni_plugins.evaluators.overrides import changed
 from nni_plugins.spaces import DARTS, NASBench201
 from nni_plugins.spaces.published import published
@@ -377,11 +378,27 @@ def test_synchronised_norms_become_plain_ones() -> None:
         (
             {"coco/bbox_mAP": 0.123, "coco/bbox_mAP_50": 0.5, "coco/bbox_mAP_75": 0.1, "coco/bbox_mAP_s": -1.0},
             "mmdet",
-            [12.3, 50.0, 10.0],
+            {"bbox_mAP": 12.3, "bbox_mAP_50": 50.0, "bbox_mAP_75": 10.0},
         ),
-        ({}, "mmdet", [0.0] * 6),
-        ({"mIoU": 40.5, "aAcc": 90.1, "mAcc": 50.0, "data_time": 0.1}, "mmseg", [40.5, 90.1, 50.0]),
+        ({"time": 0.1}, "mmdet", dict.fromkeys((*METRICS["mmdet"], *SIZES), 0.0)),
+        (
+            {"coco/bbox_mAP": 0.5, "coco/segm_mAP": 0.123, "coco/segm_mAP_s": -1.0, "data_time": 0.1},
+            "mmdet",
+            {"bbox_mAP": 50.0, "segm_mAP": 12.3},
+        ),
+        (
+            {"pascal_voc/mAP": 0.56, "pascal_voc/AP50": 0.56, "pascal_voc/time": 1.0},
+            "mmdet",
+            {"pascal_voc/mAP": 0.56, "pascal_voc/AP50": 0.56},
+        ),
+        ({"coco_panoptic/PQ": 41.2, "lvis/bbox_AP": 0.2}, "mmdet", {"coco_panoptic/PQ": 41.2, "lvis/bbox_AP": 0.2}),
+        (
+            {"mIoU": 40.5, "aAcc": 90.1, "mAcc": 50.0, "data_time": 0.1},
+            "mmseg",
+            {"mIoU": 40.5, "aAcc": 90.1, "mAcc": 50.0},
+        ),
+        ({"mDice": np.float32(61.0), "aAcc": 90.1, "note": "x"}, "mmseg", {"mDice": 61.0, "aAcc": 90.1}),
     ],
 )
-def test_metrics_in_percent(given: Mapping[str, float], scope: str, expected: list[float]) -> None:
-    assert list(percent(given, scope).values()) == expected
+def test_metrics_in_percent(given: Mapping[str, float], scope: str, expected: dict[str, float]) -> None:
+    assert percent(given, scope) == expected
