@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
 from rich.markup import escape
 
+from nni_plugins.evaluators.files import read_json
 from nni_plugins.spaces.base import ImageSize
 
 from .console import AsJson, app, emit, grid
@@ -30,8 +33,8 @@ def show(
     picture: Annotated[Path | None, typer.Option(help="Draw the cell into this PNG, SVG or PDF.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Parameters, multiply-adds and a picture of an architecture. Example: nni-plugins show darts_v2 --space-argument
-    channels=40 --picture darts.png
+    """Parameters, multiply-adds and a picture of an architecture; of a search, or an NNI experiment's ID, the table of
+    its results, too. Example: nni-plugins show darts_v2 --space-argument channels=40 --picture darts.png
     """
     from nni_plugins.spaces.drawing import draw_cell
     from nni_plugins.spaces.published import names, published
@@ -63,7 +66,16 @@ def show(
     for key, given in {**value, "origin": origin_line(found.about)}.items():
         if key != "origin" or given is not None:
             table.add_row(key, f"{given:,}" if isinstance(given, int) else escape(str(given)))
-    emit(value, as_json, table)
+    emit(value, as_json, Group(*_results(found.about), table))
+
+
+def _results(about: Mapping[str, Any]) -> list[RenderableType]:
+    """The table of a search's results."""
+    if about["kind"] != "search":
+        return []
+    from .report import result_table
+
+    return [result_table(read_json(Path(about["file"]), "Run the search again."))]
 
 
 @app.command()

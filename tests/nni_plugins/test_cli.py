@@ -281,6 +281,8 @@ def test_show_what_export_takes(run: Cli, finished: Path, tmp_path: Path) -> Non
     best = run("show", finished, "--json").json
     assert best["architecture"] == row["architecture"] and "channels=4" in best["space"]
     assert best["origin"]["job"] == "stand_alone-found-0-1" and str(finished) in run("show", finished).out
+    table = run("show", finished).out
+    assert f"{best['origin']['strategy']}: " in table and "found" in table and "random" in table
     drawn = run("show", finished, "--job", "random", "--json").json
     assert drawn["origin"]["group"] == "random"
 
