@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pytest
 import torch
 
 from nni_plugins.evaluators.data import ImageSet
-from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import write_csv
 from nni_plugins.evaluators.objectives.registered import build_objective
 from nni_plugins.evaluators.text.corpus import Corpus
-from nni_plugins.spaces import NASBench101, NASBench201, SearchSpace, registry
+from nni_plugins.spaces import NASBench101, NASBench201, SearchSpace
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.recurrent import RecurrentCell
 from nni_plugins.strategies.base import Problem, StrategyPlugin
@@ -243,38 +241,3 @@ class TestNAOV2(OnImages):
         "proposals": {"seeds": 2, "new": 2},
         "controller": {"epochs": 1, "embedding": 4, "hidden": 8, "predictor": [4]},
     }
-
-
-# -- constrained spaces --------------------------------------------------------------------------------------------------
-def edges(architecture: Architecture) -> float:
-    """What a strategy is told of a matrix, which must be one."""
-    return sum(value == "1" for _, value in MATRICES.check(architecture).choices)
-
-
-@pytest.mark.parametrize("name", sorted(registry.found("strategies")))
-def test_every_strategy_draws_valid_matrices_only(name: str) -> None:
-    """Or refuses the space before it begins: nothing ends in the middle, and nothing that is found is invalid."""
-    plugin = strategy_plugin(name)
-    if plugin.data == "text" or not plugin.searches or name == "precomputed":
-        return
-    contracts = [c for base in (Asking, OnImages, *OnImages.__subclasses__()) for c in base.__subclasses__()]
-    contracts = [c for c in contracts if hasattr(c, "name")]
-    own = [c for c in contracts if c.name.lower() == name]
-    related = [c for c in contracts if type(plugin).__mro__[1] in type(strategy_plugin(c.name.lower())).__mro__[:2]]
-    if not (own or related):
-        pytest.skip("its contract is a module of its own, which has not been imported")
-    contract = (own or related)[0]
-    given = {"ask": edges} if plugin.asks else {"data": IMAGES}
-    changed: dict[str, Any] = {"name": plugin.name, "space": MATRICES, "limits": {}, "given": lambda self: given}
-    if "warmup_epochs" in plugin.training_settings.model_fields:
-        changed["training"] = lambda self: {"epochs": 20}
-    problem = type("OnMatrices", (contract,), changed)().problem()
-    try:
-        plugin.check(problem)
-    except ConfigError as error:
-        assert "nasbench101" in str(error).lower() or "NASBench101" in str(error)
-        return
-    ranked = plugin.search(problem).ranked
-    assert len(ranked) == 3
-    for one in ranked:
-        MATRICES.check(one.architecture)
