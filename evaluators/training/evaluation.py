@@ -11,6 +11,7 @@ from ..data.images import ImageSet
 from ..devices import moved
 from ..objectives.base import Crops, Objective, check_targets
 from ..objectives.labels import Supervised
+from ..randomness import torch_fork
 
 OUTPUTS = 1 << 26
 """At most so many numbers of output at once: a network that answers at every pixel is evaluated in smaller batches."""
@@ -33,7 +34,7 @@ def evaluate(
 
     Args:
         statistics: mean and standard deviation of the *training* images, each (3,).
-        seed: of what the objective draws, such as permutations; the same seed gives the same numbers.
+        seed: of what the objective draws, such as permutations, and the network; the same seed gives the same numbers.
         batch_size: images at once, at most.
     """
     parameter = next(model.parameters())
@@ -49,21 +50,22 @@ def evaluate(
     pixels.plan(torch.arange(len(images)))
     model.eval()
     tallies = []
-    for start in range(0, len(images), batch_size):
-        part = slice(start, min(start + batch_size, len(images)))
-        index = torch.arange(part.start, part.stop, device="cpu" if images.streamed else device)
-        crops = pixels.gather(index)
-        x, expected = objective.prepare(
-            Crops(
-                crops if objective.wants_maps else images.augmentation.centre(crops),
-                None if targets is None else targets[part],
-                pixels.gather_maps(index) if objective.wants_maps else None,
-                drawn[part],
-                mean,
-                std,
+    with torch_fork(seed, "network noise"):  # some networks draw even when they are evaluated
+        for start in range(0, len(images), batch_size):
+            part = slice(start, min(start + batch_size, len(images)))
+            index = torch.arange(part.start, part.stop, device="cpu" if images.streamed else device)
+            crops = pixels.gather(index)
+            x, expected = objective.prepare(
+                Crops(
+                    crops if objective.wants_maps else images.augmentation.centre(crops),
+                    None if targets is None else targets[part],
+                    pixels.gather_maps(index) if objective.wants_maps else None,
+                    drawn[part],
+                    mean,
+                    std,
+                )
             )
-        )
-        tallies.append(objective.tally(model(x.to(dtype)).float(), expected))
+            tallies.append(objective.tally(model(x.to(dtype)).float(), expected))
     return objective.summary(torch.stack(tallies).sum(0))
 
 

@@ -20,7 +20,7 @@ from ..data.images import ImageSet
 from ..devices import moved
 from ..errors import ConfigError
 from ..objectives.base import Crops, Objective, check_targets
-from ..randomness import generator, torch_fork
+from ..randomness import generator, torch_fork, torch_seed
 from ..supernets.shared_weights import Companion, Cycle
 from .base import Loop, fabric_on
 from .base import Report as Report
@@ -267,7 +267,11 @@ class Training(Loop):
             return torch.stack([loss.double() * count, self.objective.correct(outputs, targets).double(), count])
 
     def _epoch(self, epoch: int, first: int) -> None:
-        """The steps of ``epoch`` from step ``first`` on."""
+        """The steps of ``epoch`` from step ``first`` on. They seed torch's generators; the caller's stay as they are."""
+        with torch_fork(self.seed, "network noise", epoch):
+            self._steps(epoch, first)
+
+    def _steps(self, epoch: int, first: int) -> None:
         fabric, module, optimizer, count = self.fabric, self.module, self.stepper, len(self.images)
         self._begin(epoch)
         order = generator(self.seed, "data order", epoch).permutation(count)
@@ -287,6 +291,7 @@ class Training(Loop):
             self._before_step(epoch, step)
             x, targets, share = self._prepared(uses, step)
             optimizer.zero_grad(set_to_none=not self.update_all)
+            torch.manual_seed(torch_seed(self.seed, "network noise", epoch, step, fabric.global_rank))
             outputs = module(x) if paths is None else self._forward_path(x, paths[step], epoch, step)
             loss = self.objective.loss(outputs, targets)
             fabric.backward(loss * share)
@@ -296,16 +301,10 @@ class Training(Loop):
             self._after_step(epoch, step)
 
     def _forward_path(self, x: torch.Tensor, path: npt.NDArray[np.int8], epoch: int, step: int) -> torch.Tensor:
-        """What is dropped is a function of (seed, epoch, step, process)."""
-        if self.drop_path is None:
-            return self._path_outputs(x, path)
-        done = (epoch - self.first_epoch) * self.steps_per_epoch + step + 1
-        self.drop_path.apply(self.model, done / (self.epochs * self.steps_per_epoch))
-        with torch_fork(self.seed, "drop path", epoch, step, self.fabric.global_rank):
-            return self._path_outputs(x, path)
-
-    def _path_outputs(self, x: torch.Tensor, path: npt.NDArray[np.int8]) -> torch.Tensor:
         """In mixed precision, too: on one device Fabric calls a marked method as it stands."""
+        if self.drop_path is not None:
+            done = (epoch - self.first_epoch) * self.steps_per_epoch + step + 1
+            self.drop_path.apply(self.model, done / (self.epochs * self.steps_per_epoch))
         with self.fabric.autocast():
             outputs = cast(torch.Tensor, self.module.forward_path(x, path))
         return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs

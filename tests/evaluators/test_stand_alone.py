@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,8 @@ from nni_plugins.evaluators.errors import ConfigChanged, ConfigError, DataError,
 from nni_plugins.evaluators.objectives import Supervised
 from nni_plugins.evaluators.stand_alone.training import StandAlone
 from nni_plugins.evaluators.training.settings import StandAloneSettings
-from nni_plugins.spaces import NASBench201
+from nni_plugins.spaces import DARTS, NAO, MobileNetLike, NASBench101, NASBench201, NASNet, RobustDARTS
+from nni_plugins.spaces.images import ImageSpace
 
 from .tiny import Interrupted, images
 
@@ -60,6 +62,53 @@ def test_resume_from_a_folder(digits: ImageData, tmp_path: Path, monkeypatch: py
     assert evaluator.train(CELL) == whole and calls == 15, "a finished training is only measured again"
     with pytest.raises(ConfigChanged, match=r"architecture.e_0_1: 'nor_conv_3x3' -> 'none'"):
         evaluator.train(SPACE.from_string("|none~0|+|nor_conv_1x1~0|skip_connect~1|"))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        SPACE,
+        NASBench101(nodes=2, channels=4, stacks=2, cells_per_stack=1),
+        DARTS(channels=4, cells=3),
+        RobustDARTS("S4", channels=4, cells=3),
+        NASNet(nodes=2, channels=4, cells=3),
+        NAO(channels=4, cells=3),
+        MobileNetLike(dropout=0.5),
+    ],
+    ids=lambda space: space.name,
+)
+def test_what_a_network_draws_is_a_function_of_the_seed(space: ImageSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise as an operation, and dropout: whatever torch's generators hold when the training begins, or goes on."""
+    data = ImageData(
+        images(12, size=32, seed=0, labels=torch.arange(12) % 3), images(6, size=32, labels=torch.arange(6) % 3)
+    )
+    settings = StandAloneSettings(epochs=2, batch_size=6, accelerator="cpu")
+    (first,) = space.decode(space.sample(np.random.default_rng(3), 1))
+    results = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        results.append(StandAlone(data, settings, space=space).train(first))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert results[0] == results[1]
+
+
+def test_noise_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    space = RobustDARTS("S4", channels=4, cells=3)
+    data = ImageData(
+        images(12, size=16, seed=0, labels=torch.arange(12) % 3), images(6, size=16, labels=torch.arange(6) % 3)
+    )
+    (cell,) = space.decode(np.zeros((1, len(space.decisions)), dtype=np.int8))  # noise on every edge
+
+    def stop(row: dict[str, float]) -> None:
+        raise Interrupted
+
+    settings = StandAloneSettings(epochs=3, batch_size=6, accelerator="cpu", checkpoint_seconds=0)
+    with pytest.raises(Interrupted):
+        StandAlone(data, settings, space=space, folder=tmp_path, report=stop).train(cell)
+    assert StandAlone(data, settings, space=space, folder=tmp_path).train(cell) == StandAlone(
+        data, settings, space=space
+    ).train(cell)
 
 
 def test_a_network_needs_no_space(digits: ImageData) -> None:
