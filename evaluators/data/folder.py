@@ -7,8 +7,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,26 @@ import torch
 
 from ..errors import DataError
 from .augmentation import Augmentation
-from .decoding import is_image
 from .images import ImageData, ImageSet, hold_out
-from .reading import few, held
+from .names import (
+    Split,
+    above,
+    by_suffix,
+    counts,
+    few,
+    folders_in,
+    identity,
+    is_image,
+    is_unread,
+    part_of,
+    parts_in,
+    readable,
+    walk,
+)
+from .reading import held
+from .report import UNREADABLE, DataReport, LeftOut, PartReport
 
 DEFAULT_SIZE = 32
-VALIDATION = ("val", "valid", "validation")
-HELD_OUT = ("test", *VALIDATION)
 LAYOUT = "Expected image files, or one folder of image files a class, or folders train and test (or val) with either of them inside; see docs/data.md."
 
 
@@ -40,12 +52,55 @@ class Part:
         return Part([self.files[i] for i in index], None if self.labels is None else self.labels[index], self.classes)
 
 
-def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -> ImageData:
-    """Every image below ``path``: its largest centred part with the shape of ``size``, resized to it.
+@dataclass
+class Listing:
+    """``parts``: ``train`` and perhaps ``test`` and ``validation``; ``left_out`` and ``remarks``: see
+    :class:`DataReport`.
+    """
 
-    Without a test part, class folders give up a seeded uniform 20 % of their images for it; a flat folder has
-    ``test=None``. Images that cannot be read are left out with a warning, as long as they are at most 1 % of all, or a
-    single one.
+    root: Path
+    parts: dict[str, Part] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    skipped: set[str] = field(default_factory=set)
+    """Folders of parts that are not used, of which ``left_out`` tells."""
+
+    def report(self, kept: dict[str, npt.NDArray[Any]]) -> DataReport:
+        """Of the images at ``kept`` of each part; the others could not be read.
+
+        Raises:
+            DataError: a class has no image left to train on.
+        """
+        parts: dict[str, PartReport] = {}
+        lost: list[str] = []
+        for name, part in self.parts.items():
+            index = kept[name]
+            lost += [part.files[i] for i in sorted(set(range(len(part.files))) - set(index.tolist()))]
+            counted = {}
+            if part.labels is not None:
+                numbers = np.bincount(part.labels[index], minlength=len(part.classes)).tolist()
+                counted = dict(zip(part.classes, numbers, strict=True))
+            parts[name] = PartReport(len(index), counted)
+        empty = [name for name, count in parts["train"].classes.items() if not count]
+        if empty:
+            raise DataError(
+                f"{self.root}: no image to train on of {few(empty)}: none there can be read.", "Repair or remove them."
+            )
+        for name, told in parts.items():
+            untested = [one for one, count in told.classes.items() if not count]
+            if untested:
+                self.remarks.append(f"No image of {few(untested)} in {name}.")
+        names = tuple(os.path.relpath(file, self.root) for file in lost)
+        unread = [LeftOut(len(lost), "images", UNREADABLE, names)] if lost else []
+        return DataReport(str(self.root.absolute()), parts, (*self.left_out, *unread), tuple(self.remarks))
+
+
+def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -> ImageData:
+    """Every image below ``path``, upright: its largest centred part with the shape of ``size``, resized to it.
+
+    Without a test part, class folders give up a seeded uniform 20 % of their images for it, but never the last one of a
+    class; a flat folder has ``test=None``. Images that cannot be read are left out with a warning, as long as they are
+    at most 1 % of all, or a single one.
 
     Args:
         size: side of a square, or (height, width), in pixels.
@@ -54,7 +109,8 @@ def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -
     Raises:
         DataError: no such folder, no images, a layout that is none of ours, or too many unreadable images.
     """
-    root, parts = listed(path)
+    listing = listed(path)
+    root, parts = listing.root, listing.parts
     if len(parts["train"].classes) == 1:
         only = parts["train"].classes[0]
         warnings.warn(
@@ -70,11 +126,12 @@ def load(path: str, size: int | tuple[int, int], resident: bool | None = None) -
         labels = None if part.labels is None else torch.from_numpy(part.labels[kept])
         return ImageSet(f"{root.absolute().name}/{name}", images, labels, part.classes, augmentation)
 
-    return ImageData(built("train"), built("test") if "test" in parts else None)
+    report = listing.report({name: kept for name, (_, kept) in read.items()})
+    return ImageData(built("train"), built("test") if "test" in parts else None, report)
 
 
-def listed(path: str, validation: bool = False) -> tuple[Path, dict[str, Part]]:
-    """The folder, and its files by part: ``train`` and perhaps ``test``. No file is opened.
+def listed(path: str, validation: bool = False) -> Listing:
+    """The folder's files by part: ``train`` and perhaps ``test``. No image is opened.
 
     Args:
         validation: also ``validation``, the folder val that lies beside train and test.
@@ -87,37 +144,113 @@ def listed(path: str, validation: bool = False) -> tuple[Path, dict[str, Part]]:
         found = "is a file, not a folder" if root.exists() else "no such folder"
         raise DataError(f"{root}: {found}.", LAYOUT)
     try:
-        return root, _parts(root, validation)
+        listing = Listing(root)
+        _split(listing, validation)
+        _others(listing)
     except OSError as error:
         raise DataError(f"{root}: cannot be listed: {error}.", "Check the permissions.") from None
+    return listing
 
 
-def _parts(root: Path, validation: bool) -> dict[str, Part]:
+def _split(listing: Listing, validation: bool) -> None:
     """``train`` and, unless the images have no labels and no test part of their own, ``test``; perhaps ``validation``."""
-    folders = {folder.name.lower(): folder for folder in _folders(root)}
-    held_out = next((folders[name] for name in HELD_OUT if name in folders), None)
-    between = next((folders[name] for name in VALIDATION if name in folders and "test" in folders), None)
-    if validation and ("train" not in folders or between is None):
-        found = ", ".join(place.name for place in _folders(root)) or "none"
+    root, places = listing.root, folders_in(listing.root)
+    named = parts_in(places)
+    if validation and set(named) != {"train", "val", "test"}:
+        found = few([place.name for place in places], 6) or "none"
         raise DataError(
             f"{root}: there are no folders train, val and test, so it has no validation part of its own; found: {found}.",
             "Hold out a share of the training images, such as 0.1.",
         )
-    if held_out is not None:
-        if "train" not in folders:
-            raise DataError(f"{root}: has a folder {held_out.name}, but no folder train.", LAYOUT)
-        parts = {"train": _part(folders["train"]), "test": _part(held_out)}
-        _check_classes(root, parts["train"], held_out.name, parts["test"])
-        if validation and between is not None:
-            parts["validation"] = _part(between)
-            _check_classes(root, parts["train"], between.name, parts["validation"])
-        return parts
-    alone = "train" in folders and [f for f in _folders(root) if any(_walk(f, _above(root)))] == [folders["train"]]
-    whole = _part(folders["train"] if alone else root)
+    if "train" in named and len(named) > 1:
+        _own_parts(listing, named, validation)
+        return
+    filled = [place for place in places if any(walk(place, above(root)))]
+    if named and "train" not in named and all(part_of(place.name) for place in filled):
+        raise DataError(f"{root}: has a folder {next(iter(named.values())).name}, but no folder train.", LAYOUT)
+    alone = filled == [named.get("train")]
+    whole = _part(named["train"] if alone else root, listing)
+    if len(whole.classes) == 1 and not alone and "train" in parts_in(folders_in(filled[0])):
+        raise DataError(f"{root}: its only folder of images, {filled[0].name}, holds the parts.", f"Give {filled[0]}.")
+    _held_out(listing, whole)
+
+
+def _own_parts(listing: Listing, named: dict[Split, Path], validation: bool) -> None:
+    """Parts that are folders of their own. One without class folders, beside training images that have them, is not
+    used: so lie the test images of ImageNet and of many a contest.
+    """
+    root, train = listing.root, _part(named["train"], listing)
+    parts: dict[Split, Part] = {}
+    for split in ("test", "val"):
+        if split not in named:
+            continue
+        part = _part(named[split], listing)
+        if train.labels is not None and part.labels is None:
+            why = f"{named[split].name} has no class folders, the training images have"
+            _skip(listing, named[split], part, why)
+            continue
+        parts[split] = part
+        if split == "test" or validation or "test" not in parts:
+            _check_classes(root, train, named[split].name, part)
+    if validation and len(parts) < 2:
+        raise DataError(f"{root}: val and test need one folder a class, as train has.", "Hold out a share instead.")
+    if not parts:
+        listing.remarks.append(
+            "A fifth of the training images was held out, as no part that they could be tested on has labels."
+        )
+        _held_out(listing, train)
+        return
+    listing.parts = {"train": train, "test": parts.get("test", parts.get("val"))}  # type: ignore[dict-item]
+    if validation:
+        listing.parts["validation"] = parts["val"]
+    elif len(parts) > 1:
+        name = named["val"].name
+        _skip(listing, named["val"], parts["val"], f"{name} is used only where a validation part is asked for")
+
+
+def _held_out(listing: Listing, whole: Part) -> None:
+    """A fifth of ``whole`` becomes the test part, if it has labels."""
     if whole.labels is None:
-        return {"train": whole}
-    train_index, test_index = hold_out(len(whole.files))
-    return {"train": whole.take(train_index), "test": whole.take(test_index)}
+        listing.parts = {"train": whole}
+        return
+    if len(whole.files) > 1 and len(set(whole.labels.tolist())) == len(whole.files):
+        listing.parts = {"train": whole}
+        listing.remarks.append("No test part: every class has one image.")
+        return
+    train_index, test_index = hold_out(len(whole.files), labels=whole.labels)
+    listing.parts = {"train": whole.take(train_index), "test": whole.take(test_index)}
+
+
+def _skip(listing: Listing, place: Path, part: Part, why: str) -> None:
+    names = tuple(os.path.relpath(file, listing.root) for file in part.files)
+    listing.left_out.append(LeftOut(len(part.files), "images", why, names))
+    listing.skipped.add(str(place))
+
+
+def _others(listing: Listing) -> None:
+    """What lies in the folder beside the images of the parts."""
+    root, known = str(listing.root), {file for part in listing.parts.values() for file in part.files}
+    unread, loose, linked = [], [], False
+    for current, folders, files in os.walk(root):
+        folders[:] = sorted(one for one in folders if counts(one) and os.path.join(current, one) not in listing.skipped)
+        linked = linked or any(os.path.islink(os.path.join(current, one)) for one in folders)
+        for name in sorted(files):
+            place = os.path.join(current, name)
+            if is_unread(name):
+                unread.append(place)
+            elif place not in known and is_image(place):
+                loose.append(place)
+    if loose and linked:  # they may be used under the name of a link
+        reached = {identity(file) for file in known if os.path.exists(file)}
+        loose = [file for file in loose if not os.path.exists(file) or identity(file) not in reached]
+    kinds = by_suffix(Counter(os.path.splitext(file)[1].lower() for file in unread))
+    for files, why in (
+        (unread, f"in formats that are not read ({kinds}); save them as JPEG or PNG"),
+        (loose, "outside of the folders that are read"),
+    ):
+        if files:
+            names = tuple(os.path.relpath(file, root) for file in files)
+            listing.left_out.append(LeftOut(len(files), "images", why, names))
 
 
 def _check_classes(root: Path, trained: Part, name: str, other: Part) -> None:
@@ -134,61 +267,66 @@ def _check_classes(root: Path, trained: Part, name: str, other: Part) -> None:
         )
 
 
-def _part(folder: Path) -> Part:
+def _part(folder: Path, listing: Listing) -> Part:
     """The images of a flat folder, or of class folders. A sub-folder without images is no class."""
-    seen = _above(folder) | {_identity(place) for place in _folders(folder)}
-    classes = {place.name: files for place in _folders(folder) if (files := list(_walk(place, set(seen))))}
-    flat = [str(file) for file in sorted(folder.iterdir()) if is_image(file.name) and not file.is_dir()]
-    if flat and classes:
+    places = folders_in(folder)
+    seen = above(folder) | {identity(place) for place in places}
+    found = {place: files for place in places if (files := list(walk(place, set(seen))))}
+    flat = [str(file) for file in sorted(folder.iterdir()) if is_image(file) and not file.is_dir()]
+    if flat and found:
+        named = few([place.name for place in found])
         raise DataError(
-            f"{folder}: holds {len(flat)} images directly (such as {Path(flat[0]).name}) and image folders as well ({few(sorted(classes))}).",
+            f"{folder}: holds {len(flat)} images directly (such as {few([Path(flat[0]).name])}) and image folders as well ({named}).",
             "Move one of the two elsewhere: an image has either a class folder around it, or none of them has.",
+        )
+    if not flat and not found:
+        kinds = Counter(Path(file).suffix.lower() or "no suffix" for _, _, files in os.walk(folder) for file in files)
+        raise DataError(
+            f"{folder}: holds no images ({f'found: {by_suffix(kinds)}' if kinds else 'it is empty'}).", LAYOUT
         )
     if flat:
         return Part(flat, None, ())
-    if not classes:
-        kinds = Counter(Path(file).suffix.lower() or "no suffix" for _, _, files in os.walk(folder) for file in files)
-        others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
-        raise DataError(f"{folder}: holds no images ({'found: ' + others if others else 'it is empty'}).", LAYOUT)
-    labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
-    return Part([file for files in classes.values() for file in files], labels.astype(np.int64), tuple(classes))
+    _check_kind(folder, found)
+    _without_images(folder, [place for place in places if place not in found], listing)
+    names = {readable(place.name): place for place in found}
+    if len(names) < len(found):
+        raise DataError(
+            f"{folder}: two class folders have the same name in two encodings: {few(names)}.", "Merge them."
+        )
+    classes = sorted(names)
+    sorted_files = [found[names[name]] for name in classes]
+    labels = np.repeat(np.arange(len(classes)), [len(of_class) for of_class in sorted_files])
+    return Part([one for of_class in sorted_files for one in of_class], labels.astype(np.int64), tuple(classes))
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Sub-folders, sorted, without hidden ones and links back to where we come from."""
-    above = _above(folder)
-    return sorted(
-        place
-        for place in folder.iterdir()
-        if place.is_dir() and not place.name.startswith(".") and _identity(place) not in above
-    )
+def _check_kind(folder: Path, found: dict[Path, list[str]]) -> None:
+    """Raises DataError if what lies in ``folder`` are no classes, but parts or sources that each hold the same classes."""
+    if len(found) < 2 or any(os.path.dirname(files[0]) == str(place) for place, files in found.items()):
+        return
+    inner = [{os.path.relpath(file, place).split(os.sep)[0] for file in files} for place, files in found.items()]
+    common = sorted(set.intersection(*inner))
+    if len(common) > 1:
+        outer = few([place.name for place in found])
+        raise DataError(
+            f"{folder}: {outer} each hold the folders {few(common)}, so they are no classes.",
+            "Call parts train and test (or val); otherwise give one of them, or put the images of each class into one folder.",
+        )
 
 
-def _above(folder: Path) -> set[tuple[int, int]]:
-    real = Path(os.path.realpath(folder))
-    return {_identity(place) for place in (real, *real.parents)}
+def _without_images(folder: Path, places: list[Path], listing: Listing) -> None:
+    """Say which sub-folders are no classes.
 
-
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Image files in ``folder`` and below, in a fixed order. Folders in ``seen``, which grows, are not entered: that
-    ends loops of links.
+    Raises:
+        DataError: one holds nothing but images that are not read.
     """
-
-    def stop(error: OSError) -> None:
-        raise error
-
-    def enter(place: str) -> bool:
-        identity = _identity(place)
-        if identity in seen:
-            return False
-        seen.add(identity)
-        return True
-
-    for current, folders, files in os.walk(folder, followlinks=True, onerror=stop):
-        folders[:] = [f for f in sorted(folders) if not f.startswith(".") and enter(os.path.join(current, f))]
-        yield from (os.path.join(current, file) for file in sorted(files) if is_image(file))
-
-
-def _identity(place: str | Path) -> tuple[int, int]:
-    status = os.stat(place)
-    return status.st_dev, status.st_ino
+    for place in places:
+        unread = Counter(
+            os.path.splitext(file)[1].lower() for _, _, files in os.walk(place) for file in files if is_unread(file)
+        )
+        if unread:
+            raise DataError(
+                f"{folder}: the class {few([place.name])} holds no image that can be read ({by_suffix(unread)}).",
+                "Save them as JPEG or PNG.",
+            )
+    if places:
+        listing.remarks.append(f"No class, for they hold no images: {few([place.name for place in places])}.")

@@ -16,6 +16,7 @@ import torch
 from ..errors import DataError, LabelError
 from ..randomness import generator
 from .augmentation import Augmentation, ImageAugmentation
+from .report import DataReport
 from .streaming import Files, Pixels, Resident, Streamed
 
 SAMPLE = 10_000
@@ -215,11 +216,12 @@ def _levels(images: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class ImageData:
     """``train`` is what searches and trainings see, ``test`` what accuracies are measured on (None: only label-free
-    use).
+    use). ``report``: what is there, and what of it is used.
     """
 
     train: ImageSet
     test: ImageSet | None
+    report: DataReport | None = None
 
     def with_test_part(self, share: float) -> ImageData:
         """The same where there is a test part; otherwise ``share`` of the images become one, see :func:`hold_out`.
@@ -286,12 +288,14 @@ class ImageData:
         return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
-def hold_out(images: int, share: float = 0.2) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def hold_out(
+    images: int, share: float = 0.2, labels: npt.NDArray[Any] | None = None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Indices of a training and a test part of ``images`` images, both sorted: ``share``, at least one, are the test
-    part, a draw with a fixed seed.
+    part, a draw with a fixed seed. A class of ``labels`` that would lose all its images keeps its first one.
 
     Raises:
-        DataError: fewer than two images.
+        DataError: fewer than two images, or no class has two.
     """
     if images < 2:
         raise DataError(
@@ -300,4 +304,31 @@ def hold_out(images: int, share: float = 0.2) -> tuple[npt.NDArray[Any], npt.NDA
         )
     order = generator(0, "folder split").permutation(images)
     test = min(max(1, math.floor(share * images + 1e-9)), images - 1)
-    return np.sort(order[test:]), np.sort(order[:test])
+    return keep_classes(np.sort(order[test:]), np.sort(order[:test]), labels)
+
+
+def keep_classes(
+    kept: npt.NDArray[Any], held_out: npt.NDArray[Any], labels: npt.NDArray[Any] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The two parts, where a class of ``labels`` without an image among ``kept`` gets its first of ``held_out``.
+
+    Raises:
+        DataError: every class has one image.
+    """
+    if labels is None:
+        return kept, held_out
+    lost, first = np.unique(labels[held_out], return_index=True)
+    back = held_out[first[~np.isin(lost, labels[kept])]]
+    if not len(back):
+        return kept, held_out
+    kept, rest = np.sort(np.concatenate([kept, back])), np.setdiff1d(held_out, back)
+    if not len(rest):  # then the largest class gives up one
+        found, count = np.unique(labels[kept], return_counts=True)
+        if count.max() < 2:
+            raise DataError(
+                f"of {len(kept)} images none can be held out: every class has one.",
+                "Give more images of each class, or a test part.",
+            )
+        rest = kept[labels[kept] == found[count.argmax()]][-1:]
+        kept = np.setdiff1d(kept, rest)
+    return kept, rest

@@ -56,7 +56,7 @@ def load(path: str) -> ImageData:
                 f"{file}: has test_images, but of labels and test_labels only {given}.", "Give both or none."
             )
     elif labels is not None:
-        train, test = (torch.from_numpy(index) for index in hold_out(len(images)))
+        train, test = (torch.from_numpy(index) for index in hold_out(len(images), labels=labels.numpy()))
         images, labels, test_images, test_labels = images[train], labels[train], images[test], labels[test]
     count = 1 + max((int(y.max()) for y in (labels, test_labels) if y is not None), default=-1)
     classes = tuple(str(i) for i in range(count))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 
 from ..errors import DataError
 from . import streaming
-from .decoding import inspect, measure, read_image
+from .decoding import Header, header, read_image
 from .images import ImageData
+from .names import few
 from .streaming import CHUNK, Files, each
 
 Held = tuple[torch.Tensor | Files, npt.NDArray[np.int64]]
@@ -64,22 +66,26 @@ def measured(root: Path, parts: Mapping[str, Sequence[str]]) -> dict[str, Measur
         DataError: as :func:`held`.
     """
 
-    def look(files: Sequence[str]) -> list[tuple[int, tuple[int, int], str | None]]:
-        return [measure(file) for file in files]
-
     found, problems = {}, []
     for name, files in parts.items():
-        seen = [
-            one for chunk in each(look, (files[i : i + CHUNK] for i in range(0, len(files), CHUNK))) for one in chunk
-        ]
+        seen = headers(files)
         problems += [
-            f"{file} ({problem})" for file, (_, _, problem) in zip(files, seen, strict=True) if problem is not None
+            f"{file} ({one.problem})" for file, one in zip(files, seen, strict=True) if one.problem is not None
         ]
-        kept = np.array([i for i, (_, _, problem) in enumerate(seen) if problem is None], dtype=np.int64)
-        sizes = np.array([size for _, size, _ in seen], dtype=np.int64).reshape(-1, 2)[kept]
-        found[name] = kept, np.array([length for length, _, _ in seen], dtype=np.int64)[kept], sizes
+        kept = np.array([i for i, one in enumerate(seen) if one.problem is None], dtype=np.int64)
+        sizes = np.array([one.size for one in seen], dtype=np.int64).reshape(-1, 2)[kept]
+        found[name] = kept, np.array([one.length for one in seen], dtype=np.int64)[kept], sizes
     judge(root, sum(map(len, parts.values())), problems)
     return found
+
+
+def headers(files: Sequence[str]) -> list[Header]:
+    """Of image files, by threads."""
+
+    def look(start: int) -> list[Header]:
+        return [header(file) for file in files[start : start + CHUNK]]
+
+    return [one for chunk in each(look, range(0, len(files), CHUNK)) for one in chunk]
 
 
 def settled(data: ImageData, resident: bool | None) -> ImageData:
@@ -93,7 +99,7 @@ def settled(data: ImageData, resident: bool | None) -> ImageData:
     if not any(images.streamed for images in sets):
         return data
     if needed <= free:
-        return ImageData(data.train.in_memory(), None if data.test is None else data.test.in_memory())
+        return replace(data, train=data.train.in_memory(), test=None if data.test is None else data.test.in_memory())
     if resident:
         height, width = data.train.size
         raise DataError(
@@ -113,11 +119,6 @@ def judge(root: Path, images: int, unreadable: list[str]) -> None:
     if len(unreadable) > budget or len(unreadable) == images:
         raise DataError(f"{what} (at most {budget} may be): {few(unreadable)}.", "Repair or remove them.")
     warnings.warn(f"{what} and are left out: {few(unreadable)}.", stacklevel=4)
-
-
-def few(names: list[str]) -> str:
-    """The first three, and how many more."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _decoded(root: Path, files: Sequence[str], shape: tuple[int, int, int]) -> tuple[Held, list[str]]:
@@ -143,13 +144,10 @@ def _decoded(root: Path, files: Sequence[str], shape: tuple[int, int, int]) -> t
 def _inspected(root: Path, files: Sequence[str], shape: tuple[int, int, int]) -> tuple[Held, list[str]]:
     """The same by the headers alone, without pixels."""
 
-    def look(start: int) -> list[tuple[int, str | None]]:
-        return [inspect(file) for file in files[start : start + CHUNK]]
-
-    found = [one for chunk in each(look, range(0, len(files), CHUNK)) for one in chunk]
-    problems = {i: problem for i, (_, problem) in enumerate(found) if problem is not None}
+    seen = headers(files)
+    problems = {i: one.problem for i, one in enumerate(seen) if one.problem is not None}
     kept = _others(len(files), problems)
-    sizes = np.array([size for size, _ in found], dtype=np.int64)
+    sizes = np.array([one.length for one in seen], dtype=np.int64)
     whole = Files(os.fspath(root), files, shape, read_image, sizes)
     return (whole.take(kept), kept), [f"{files[i]} ({problem})" for i, problem in problems.items()]
 

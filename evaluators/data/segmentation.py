@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,11 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .augmentation import IGNORED, Augmentation
-from .decoding import MapReader, image_size, is_image
+from .decoding import MapReader, image_size
 from .images import ImageData, ImageSet
+from .names import SPLITS, Split, few, folders_in, images_below, part_of, parts_in
 from .reading import held
+from .report import UNREADABLE, DataReport, LeftOut, PartReport
 from .streaming import Files
 
 Table = npt.NDArray[np.int16]
@@ -25,9 +28,13 @@ Size = tuple[int, int]
 MAX_LINE = 200
 """A class of a longer line is no name."""
 LAYOUT = (
-    "Expected CamVid's layout (train/, trainannot/, and the same for val and test) or that of Cityscapes "
+    "Expected CamVid's layout (train/, trainannot/, and the same for val and test), images/{train,val,test}/ with "
+    "labels/{train,val,test}/ (or annotations/ or masks/) and classes.txt, or Cityscapes' "
     "(leftImg8bit/{train,val}/<city>/, gtFine/{train,val}/<city>/); see docs/data.md."
 )
+LABELS = r"(?:annot(?:ation)?s?|labels?|masks?|segmentations?|gt|ground truth)"
+"""Words of a folder of label images, as in ``trainannot`` and ``val_masks``."""
+IMAGE_FOLDERS = ("images", "image", "imgs")
 CAMVID = (
     "Sky",
     "Building",
@@ -62,10 +69,28 @@ CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 
 
 @dataclass(frozen=True)
 class Part:
-    """``maps``: the label file of each image, whether it exists or not; None if there is no folder of them."""
+    """``maps``: the label file of each image, whether it exists or not; None if there is no folder of them. ``spare``:
+    label files without an image.
+    """
 
     files: list[str]
     maps: list[str] | None
+    spare: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``parts``: those that there are; ``table``: the class of each number in a label file, see :class:`MapReader`;
+    ``listed``: the classes are those of a list that came with the images; ``left_out``: of all parts.
+    """
+
+    root: Path
+    kind: Literal["camvid", "paired", "cityscapes"]
+    parts: Mapping[Split, Part]
+    classes: tuple[str, ...]
+    table: Table
+    listed: bool
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def load(
@@ -86,10 +111,20 @@ def load(
         test_split: default ``val``. Without such a folder there is no test part, unless it was asked for.
 
     Raises:
-        DataError: no such folder, none of the two layouts, no images, or too many unreadable ones.
+        DataError: no such folder, none of the layouts, no images, or too many unreadable ones.
     """
     root = Path(os.path.expanduser(path))
-    parts, classes, table = layout(root, test_split)
+    found = layout(root)
+    parts, left_out = {"train": found.parts["train"]}, list(found.left_out)
+    for split, part in found.parts.items():
+        if split == (test_split or "val"):
+            parts["test"] = part
+        elif split != "train":
+            left_out.append(LeftOut(len(part.files), "images", f"{split} is not used here (data.test_split)"))
+    if "test" not in parts and test_split is not None:
+        raise DataError(
+            f"{root}: has no folder {'leftImg8bit/' if found.kind == 'cityscapes' else ''}{test_split}.", LAYOUT
+        )
     height, width = _size(parts["train"].files, size)
     read = held(root, {name: part.files for name, part in parts.items()}, (3, height, width), resident)
     augmentation = Augmentation(padding=max(1, min(height, width) // 8), flip=True)
@@ -97,37 +132,113 @@ def load(
     def built(name: str) -> ImageSet:
         (images, kept), part = read[name], parts[name]
         maps = None if part.maps is None else [part.maps[i] for i in kept]
-        reader = None if maps is None else MapReader(table, dict(zip(maps, (part.files[i] for i in kept), strict=True)))
+        reader = (
+            None
+            if maps is None
+            else MapReader(found.table, dict(zip(maps, (part.files[i] for i in kept), strict=True)))
+        )
         files = None if maps is None or reader is None else Files(os.fspath(root), maps, (height, width), reader)
-        return ImageSet(f"{root.absolute().name}/{name}", images, None, classes, augmentation, files)
+        return ImageSet(f"{root.absolute().name}/{name}", images, None, found.classes, augmentation, files)
 
-    return ImageData(built("train"), built("test") if "test" in parts else None)
+    kept = {name: set(index.tolist()) for name, (_, index) in read.items()}
+    lost = [file for name, part in parts.items() for i, file in enumerate(part.files) if i not in kept[name]]
+    if lost:
+        names = tuple(os.path.relpath(file, root) for file in lost)
+        left_out.append(LeftOut(len(lost), "images", UNREADABLE, names))
+    counted = {name: PartReport(len(index)) for name, index in kept.items()}
+    report = DataReport(str(root.absolute()), counted, tuple(left_out), _numbered(found))
+    return ImageData(built("train"), built("test") if "test" in parts else None, report)
 
 
-def layout(
-    root: Path, test_split: Literal["val", "test"] | None = None
-) -> tuple[dict[str, Part], tuple[str, ...], Table]:
-    """The files of the parts ``train`` and, if there are any, ``test``; the classes; and the class of each number in a
-    label file.
+def _numbered(found: Layout) -> tuple[str, ...]:
+    return (f"Classes of label images: {few(found.classes, 12)}.",)
+
+
+def layout(root: Path) -> Layout:
+    """What lies in the folder; no image is opened.
 
     Raises:
-        DataError: as :func:`load`, but no image is looked at.
+        DataError: as :func:`load`.
     """
     if not root.is_dir():
         raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}.", LAYOUT)
-    cityscapes = (root / "leftImg8bit").is_dir()
-    if not cityscapes and not (root / "train").is_dir():
+    try:
+        return _layout(root)
+    except OSError as error:
+        raise DataError(f"{root}: cannot be listed: {error}.", "Check the permissions.") from None
+
+
+def _layout(root: Path) -> Layout:
+    if (root / "leftImg8bit").is_dir():
+        return _cityscapes(root)
+    inside = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    paired = inside is not None and "train" in parts_in(folders_in(inside))
+    places = parts_in(folders_in(inside if paired and inside is not None else root))
+    if "train" not in places:
         found = sorted(place.name + ("/" if place.is_dir() else "") for place in root.iterdir())
-        shown = ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "") if found else "nothing"
-        raise DataError(f"{root}: has neither a folder train nor leftImg8bit; found {shown}.", LAYOUT)
-    parts, wanted = {}, test_split or "val"
-    for name, split in (("train", "train"), ("test", wanted)):
-        if (root / "leftImg8bit" / split if cityscapes else root / split).is_dir():
-            parts[name] = _cityscapes(root, split) if cityscapes else _camvid(root, split)
-        elif name == "train" or test_split is not None:
-            raise DataError(f"{root}: has no folder {'leftImg8bit/' if cityscapes else ''}{split}.", LAYOUT)
-    classes, table = _cityscapes_classes(parts["train"]) if cityscapes else class_list(root / "classes.txt")
-    return parts, classes, table
+        raise DataError(
+            f"{root}: has neither a folder train nor leftImg8bit; found {few(found, 6) or 'nothing'}.", LAYOUT
+        )
+    if paired and not (root / "classes.txt").is_file():
+        raise DataError(
+            f"{root}: has no classes.txt.", "Its lines are like '0 Sky', and '11 Void (ignore)' for what is no class."
+        )
+    labels = _paired_labels(root) if paired else _labels_beside(root)
+    parts = {split: _part(places[split], labels.get(split)) for split in SPLITS if split in places}
+    spare = [os.path.relpath(file, root) for part in parts.values() for file in part.spare]
+    left_out = (LeftOut(len(spare), "label images", "without an image", tuple(spare)),) if spare else ()
+    listed = (root / "classes.txt").is_file()
+    return Layout(root, "paired" if paired else "camvid", parts, *class_list(root / "classes.txt"), listed, left_out)
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[\s_.\-]+", " ", name.lower()).strip()
+
+
+def _labels_beside(root: Path) -> dict[Split, Path]:
+    """Folders of label images beside those of the images: called after the part, and after what they hold."""
+    found: dict[Split, Path] = {}
+    for place in folders_in(root):
+        bare = re.sub(rf"^{LABELS} ?| ?{LABELS}$", "", _words(place.name))
+        split = part_of(bare) if bare != _words(place.name) else None
+        if split is not None and split in found:
+            raise DataError(f"{root}: {found[split].name} and {place.name} are both labels of {split}.", "Remove one.")
+        if split is not None:
+            found[split] = place
+    return found
+
+
+def _paired_labels(root: Path) -> dict[Split, Path]:
+    """Folders of the parts in a folder ``labels``, ``annotations`` or ``masks``."""
+    for place in folders_in(root):
+        if re.fullmatch(LABELS, _words(place.name)):
+            inner = parts_in(folders_in(place))
+            if "train" in inner:
+                return inner
+    return {}
+
+
+def _part(folder: Path, labels: Path | None) -> Part:
+    """Labels have the image's name and place, and are PNG, or any other image without loss."""
+    files = images_below(folder)
+    if not files:
+        raise DataError(f"{folder}: holds no images.", LAYOUT)
+    if labels is None:
+        return Part(files, None)
+    there: dict[str, str] = {}
+    for file in images_below(labels):
+        stem = os.path.splitext(os.path.relpath(file, labels))[0]
+        if stem not in there or file.lower().endswith(".png"):
+            there[stem] = file
+    stems = [os.path.splitext(os.path.relpath(file, folder))[0] for file in files]
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{folder}: several images are called {few(twice)}, so they would share a label image.",
+            "Rename or remove them.",
+        )
+    maps = [there.get(stem, str(labels / f"{stem}.png")) for stem in stems]
+    return Part(files, maps, tuple(file for stem, file in there.items() if stem not in set(stems)))
 
 
 def _size(files: Sequence[str], size: int | Size | None) -> Size:
@@ -137,19 +248,6 @@ def _size(files: Sequence[str], size: int | Size | None) -> Size:
     if found is None:
         raise DataError(f"{files[0]}: this image, like those after it, cannot be read.", "Repair or remove them.")
     return found
-
-
-def _images(folder: Path) -> list[str]:
-    files = [str(file) for file in sorted(folder.iterdir()) if is_image(file.name) and not file.is_dir()]
-    if not files:
-        raise DataError(f"{folder}: holds no images.", LAYOUT)
-    return files
-
-
-def _camvid(root: Path, split: str) -> Part:
-    """Labels have the image's name, and are PNG whatever the image is."""
-    files, labels = _images(root / split), root / f"{split}annot"
-    return Part(files, [str(labels / f"{Path(file).stem}.png") for file in files] if labels.is_dir() else None)
 
 
 def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
@@ -162,7 +260,8 @@ def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
     if not file.is_file():
         names, ignored = dict(enumerate(CAMVID)), {len(CAMVID)}
     else:
-        lines = [line.strip() for line in file.read_text(errors="replace").splitlines() if line.strip()]
+        text = file.read_text(encoding="utf-8-sig", errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         found = [re.fullmatch(r"(\d{1,4})\s+(.+?)\s*(\(ignore\))?", line[:MAX_LINE]) for line in lines]
         wrong = [
             line
@@ -187,18 +286,33 @@ def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
     return tuple(names[i] for i in sorted(names)), table
 
 
-def _cityscapes(root: Path, split: str) -> Part:
+def _cityscapes(root: Path) -> Layout:
     """Every image of every city. Labels are ``labelTrainIds`` where the first image has them, otherwise ``labelIds``."""
-    cities = sorted(place for place in (root / "leftImg8bit" / split).iterdir() if place.is_dir())
-    files = [file for city in cities for file in _images(city) if file.endswith("_leftImg8bit.png")]
-    if not files:
-        raise DataError(
-            f"{root / 'leftImg8bit' / split}: holds no folder of a city with *_leftImg8bit.png in it.", LAYOUT
-        )
+    images = root / "leftImg8bit"
+    if not (images / "train").is_dir():
+        raise DataError(f"{root}: has no folder leftImg8bit/train.", LAYOUT)
+    places = {split: images / split for split in SPLITS if (images / split).is_dir()}
+    parts: dict[Split, Part] = {}
+    others: list[str] = []
+    for split, place in places.items():
+        found = [file for city in folders_in(place) for file in images_below(city)]
+        files = [file for file in found if file.endswith("_leftImg8bit.png")]
+        others += [os.path.relpath(file, root) for file in found if not file.endswith("_leftImg8bit.png")]
+        if not files:
+            raise DataError(f"{place}: holds no folder of a city with *_leftImg8bit.png in it.", LAYOUT)
+        parts[split] = _cityscapes_part(root, split, files)
+    left_out = (LeftOut(len(others), "images", "not called *_leftImg8bit.png", tuple(others)),) if others else ()
+    return Layout(root, "cityscapes", parts, *_cityscapes_classes(parts["train"]), False, left_out)
+
+
+def _cityscapes_part(root: Path, split: str, files: list[str]) -> Part:
     labels = root / "gtFine" / split
     if not labels.is_dir():
         return Part(files, None)
-    stems = [str(labels / Path(file).parent.name / Path(file).name.removesuffix("_leftImg8bit.png")) for file in files]
+    stems = [
+        str(labels / os.path.relpath(file, root / "leftImg8bit" / split).removesuffix("_leftImg8bit.png"))
+        for file in files
+    ]
     kind = next(
         (kind for kind in ("labelTrainIds", "labelIds") if os.path.exists(f"{stems[0]}_gtFine_{kind}.png")),
         "labelTrainIds",

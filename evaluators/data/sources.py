@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from . import digits
 from .augmentation import Augmentation, Cutout, ImageAugmentation
 from .colour import Colour
 from .crops import ResizedCrop, ScaledCrop
 from .images import ImageData, ImageSet
+from .names import few
 from .reading import settled
+from .report import DataReport, LeftOut, PartReport
 from .settings import ColourSettings, DataSettings, PaddedCropSettings, ResizedCropSettings, ScaledCropSettings
 
 
@@ -20,7 +24,7 @@ def load(settings: DataSettings) -> ImageData:
     Raises:
         DataError: the path is missing, holds no images, or holds something else.
     """
-    data = _load(settings)
+    data = whole = _load(settings)
     if settings.held_out is not None:
         data = data.with_test_part(settings.held_out)
     for images in (data.train, data.test):
@@ -31,7 +35,30 @@ def load(settings: DataSettings) -> ImageData:
         data = data.per_class(settings.per_class, settings.limit_seed)
     if settings.split_per_class:
         data = data.stratified(settings.limit_seed)
+    data = replace(data, report=_reported(settings, whole, data))
     return settled(data, settings.resident)
+
+
+def _reported(settings: DataSettings, whole: ImageData, used: ImageData) -> DataReport:
+    """What there was, and the images of each part that are used; of classes only where folders tell them, for labels are
+    not looked at before something asks for them.
+    """
+    known = whole.report or DataReport(settings.path or settings.source, {})
+
+    def part(name: str, images: ImageSet) -> PartReport:
+        told = known.parts.get(name, PartReport(0))
+        if not told.classes or len(images) == told.images:
+            return PartReport(len(images), told.classes)
+        counted = np.bincount(images.labels.numpy(), minlength=len(images.classes)).tolist()
+        return PartReport(len(images), dict(zip(images.classes, counted, strict=True)))
+
+    sets = {"train": used.train, **({} if used.test is None else {"test": used.test})}
+    parts = {name: part(name, images) for name, images in sets.items()}
+    drawn = len(whole.train) + (0 if whole.test is None else len(whole.test)) - sum(map(len, sets.values()))
+    unseen = [name for name, count in parts["train"].classes.items() if not count]
+    remarks = (f"No image to train on of {few(unseen)}.",) if unseen else ()
+    report = DataReport(known.path, parts, known.left_out, (*known.remarks, *remarks))
+    return report.without(LeftOut(drawn, "images", "not drawn (limit, per_class)"))
 
 
 def _load(settings: DataSettings) -> ImageData:

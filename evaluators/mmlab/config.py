@@ -109,6 +109,7 @@ def config(
     if recipe.epochs is not None:
         loader["worker_init_fn"] = {"type": "seed_worker"}
     batch = recipe.batch_size // (devices * recipe.accumulate)
+    _check_batches(recipe, data, batch, devices)
     count = len(data.classes)
     if isinstance(recipe, DetectionRecipe) and isinstance(data, DetectionData):
         model, parts, scope, more = (
@@ -129,7 +130,12 @@ def config(
     else:
         raise ConfigError(f"the recipe {recipe_name} is for {recipe.task}, but the data is not.")
     imports = {
-        "imports": ["nni_plugins.evaluators.mmlab.backbones", "nni_plugins.evaluators.mmlab.hooks", *more],
+        "imports": [
+            "nni_plugins.evaluators.mmlab.backbones",
+            "nni_plugins.evaluators.mmlab.hooks",
+            "nni_plugins.evaluators.mmlab.reading",
+            *more,
+        ],
         "allow_failed_imports": False,
     }
     sections: list[Section] = [
@@ -148,6 +154,29 @@ def config(
     ]
     heading = f"{recipe.task} with {backbone.name} by the recipe {recipe_name}, written by nni-plugins transfer.\nRecipe: {recipe.source}"
     return text(heading, changed(sections, changes or {}))
+
+
+def _check_batches(recipe: TransferRecipe, data: DetectionData | SegmentationData, batch: int, devices: int) -> None:
+    """Whether the images of an epoch make batches that can be trained on.
+
+    Raises:
+        ConfigError: they fill none; or one holds a single image, whose features after global pooling have no variance.
+    """
+    if recipe.epochs is None:
+        return
+    images = -(-data.trained // devices)
+    alone = batch if recipe.drop_last else images % batch or batch
+    if recipe.drop_last and images < batch:
+        raise ConfigError(
+            f"{data.root}: {data.trained} images to train on do not fill one batch of {batch * devices}.",
+            f"Lower it: --set batch_size={max(1, data.trained // devices) * devices * recipe.accumulate}, or --set drop_last=false.",
+        )
+    if isinstance(recipe, SegmentationRecipe) and alone == 1:
+        raise ConfigError(
+            f"{data.root}: of {data.trained} images to train on, in batches of {batch * devices}, one would be alone in a "
+            "batch, which the batch norm behind global pooling cannot have.",
+            "Choose another --set batch_size=..., or --set drop_last=true.",
+        )
 
 
 def _backbone(

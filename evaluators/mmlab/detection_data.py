@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from nni_plugins.spaces.errors import printable, shown
 
+from ..data.names import SPLITS, Split, counts, few, folders_in, images_below, part_of, parts_in
+from ..data.report import DataReport, LeftOut, PartReport
 from ..errors import DataError
+from ..files import atomic_write
+from .boxes import Checked
 
 LAYOUT = (
     "Expected annotation files in COCO's format (annotations/instances_{train,val}2017.json with train2017/ and val2017/; "
     "instances_{train,val,test}.json or {train,val,test}.json with images/; or {train,valid,test}/_annotations.coco.json); see docs/transfer.md."
 )
-SPLITS = {
-    "train": ("train", "train2017"),
-    "val": ("val", "val2017", "valid", "validation"),
-    "test": ("test", "test2017"),
-}
 IMAGE_KEYS, BOX_KEYS = (
     ("id", "file_name", "width", "height"),
     ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
@@ -31,36 +31,68 @@ IMAGE_KEYS, BOX_KEYS = (
 
 @dataclass(frozen=True)
 class DetectionPart:
-    """``annotations``: the JSON file; ``images``: the folder that its file names start from."""
+    """``annotations``: the JSON file; ``images``: the folder that its file names start from; ``count``: of images;
+    ``boxes``: those that count, ``classes``: of each class; ``crowds``: boxes around many things (``iscrowd``);
+    ``stored``: boxes are of pixels as they are stored, not of upright photographs; ``mended``: what is read instead of
+    the file, None where that is in order.
+    """
 
     annotations: Path
     images: Path
     count: int
     boxes: int
+    classes: Mapping[str, int]
+    crowds: int = 0
+    stored: bool = False
+    mended: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class DetectionData:
     """``parts``: ``train``, ``val`` and, where it has boxes, ``test``. ``classes``: in the order of the files'
-    categories.
+    categories, those that have boxes.
     """
 
     root: Path
     classes: tuple[str, ...]
     parts: Mapping[str, DetectionPart]
+    report: DataReport
 
     @property
     def tested(self) -> str:
         """The part of the final evaluation."""
         return "test" if "test" in self.parts else "val"
 
+    @property
+    def trained(self) -> int:
+        """Images that are trained on: those with boxes."""
+        return self.report.parts["train"].images
+
+    def placed(self, folder: Path) -> DetectionData:
+        """The same, where what had to be mended is read from files in ``folder``; see :meth:`written`."""
+        parts = {
+            name: part if part.mended is None else replace(part, annotations=folder / f"{name}.json")
+            for name, part in self.parts.items()
+        }
+        return replace(self, parts=parts)
+
+    def written(self, folder: Path) -> DetectionData:
+        """Write these files."""
+        placed = self.placed(folder)
+        for part in placed.parts.values():
+            if part.mended is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                atomic_write(part.annotations, json.dumps(part.mended).encode())
+        return placed
+
 
 def detection_data(path: str) -> DetectionData:
-    """The data set in the folder ``path``.
+    """The data set in the folder ``path``. All images are opened, none is decoded.
 
     Raises:
-        DataError: no such folder or layout; a file that is not in COCO's format; images that do not exist; categories
-            that differ between the files; a part without images or boxes.
+        DataError: no such folder or layout; a file that is not in COCO's format; images that do not exist, cannot be
+            read or have another size than the file says; boxes outside of them; categories that differ between the
+            files; a part without images or boxes; a class without a box to train on.
     """
     root = Path(os.path.expanduser(path))
     if not root.is_dir():
@@ -69,41 +101,85 @@ def detection_data(path: str) -> DetectionData:
     missing = [split for split in ("train", "val") if split not in files]
     if missing:
         found = sorted(place.name + ("/" if place.is_dir() else "") for place in root.iterdir())
-        what = ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "") if found else "nothing"
+        what = few(found, 6) or "nothing"
         raise DataError(f"{root}: no annotation file of {' and '.join(missing)}; found {what}.", LAYOUT)
-    parts, categories = {}, {}
-    for split, file in files.items():
-        content = _content(file)
-        categories[split] = [(entry["id"], entry["name"]) for entry in content["categories"]]
-        parts[split] = _part(root, split, file, content)
+    checked = {split: Checked(file, *_content(file)) for split, file in files.items()}
+    categories = {split: one.categories for split, one in checked.items()}
     for split, listed in categories.items():
         if listed != categories["train"]:
             raise DataError(
                 _difference(files["train"], categories["train"], files[split], listed),
                 "All files need the same categories in the same order.",
             )
-    return DetectionData(root, tuple(name for _, name in categories["train"]), parts)
+    parts = {split: _part(root, split, one) for split, one in checked.items()}
+    classes = tuple(name for _, name in categories["train"] if any(part.classes[name] for part in parts.values()))
+    untrained = [name for name in classes if not parts["train"].classes[name]]
+    if untrained:
+        crowds = " (crowds are not learnt)" if parts["train"].crowds else ""
+        raise DataError(
+            f"{files['train']}: no box to train on of {few(untrained)}, which has boxes elsewhere{crowds}.",
+            "Move some of its images into the training part, or take the category out of all files.",
+        )
+    for split, part in parts.items():
+        parts[split] = replace(part, classes={name: part.classes[name] for name in classes})
+    unused = [name for _, name in categories["train"] if name not in classes]
+    named: dict[str, DetectionPart] = dict(parts.items())
+    return DetectionData(root, classes, named, _report(root, parts, checked, unused))
 
 
-def annotation_file(root: Path, split: str) -> Path | None:
-    for name in SPLITS[split]:
-        for place in (
-            f"annotations/instances_{name}.json",
-            f"instances_{name}.json",
-            f"annotations/{name}.json",
-            f"{name}.json",
-        ):
-            if (root / place).is_file():
-                return root / place
-        if (root / name / "_annotations.coco.json").is_file():
-            return root / name / "_annotations.coco.json"
-    return None
+def _report(
+    root: Path, parts: Mapping[Split, DetectionPart], checked: Mapping[Split, Checked], unused: Sequence[str]
+) -> DataReport:
+    counted, left_out, remarks = {}, [], []
+    places: dict[str, list[str]] = {}
+    for split, part in parts.items():
+        one = checked[split]
+        bare = sorted(one.names[i] for i in one.without_boxes()) if split == "train" else []
+        counted[str(split)] = PartReport(part.count - len(bare), part.classes, "boxes")
+        left_out += [LeftOut(len(bare), "images", "without a box to train on", tuple(bare))] if bare else []
+        left_out += one.left_out
+        remarks += [f"{split}: {remark}" for remark in one.remarks]
+        for name in one.names.values():
+            places.setdefault(os.path.realpath(part.images / name), []).append(split)
+    for folder in {part.images for part in parts.values()}:
+        others = [file for file in images_below(folder) if os.path.realpath(file) not in places]
+        if others:
+            names = tuple(os.path.relpath(file, root) for file in others)
+            left_out.append(LeftOut(len(others), "images", "in no annotation file", names))
+            places |= {os.path.realpath(file): [] for file in others}
+    shared = [os.path.relpath(file, root) for file, splits in places.items() if len(set(splits)) > 1]
+    if shared:
+        remarks.append(f"{len(shared):,} images are in more than one part, so the test is no test: {few(shared)}.")
+    if unused:
+        remarks.append(f"No class, for they have no box anywhere: {few(unused)}.")
+    return DataReport(str(root.absolute()), counted, tuple(left_out), tuple(remarks))
 
 
-def _content(file: Path) -> dict[str, Any]:
-    """The file's content, with the keys and values that mmdet and pycocotools read."""
+def annotation_file(root: Path, split: Split) -> Path | None:
+    """The file of a part: in COCO's or in Roboflow's places, whatever the part is called."""
+    for folder in (root / "annotations", root):
+        if folder.is_dir():
+            files = sorted(file for file in folder.iterdir() if counts(file.name) and file.suffix.lower() == ".json")
+            for prefix in ("instances_", ""):
+                for file in files:
+                    if (
+                        file.stem.startswith(prefix)
+                        and part_of(file.stem.removeprefix(prefix)) == split
+                        and file.is_file()
+                    ):
+                        return file
+    place = parts_in(folders_in(root)).get(split)
+    inside = None if place is None else place / "_annotations.coco.json"
+    return inside if inside is not None and inside.is_file() else None
+
+
+def _content(file: Path) -> tuple[dict[str, Any], bool]:
+    """The file's content, with the keys and values that mmdet and pycocotools read; and whether they could read it, too:
+    they know no byte-order mark and no encoding but UTF-8.
+    """
     try:
-        content = json.loads(file.read_bytes())
+        raw = file.read_bytes()
+        content = json.loads(raw)
     except (ValueError, RecursionError, OSError) as error:
         reason = (error.strerror or "unreadable") if isinstance(error, OSError) else "it is no JSON, or damaged"
         raise DataError(f"cannot read {file}: {reason}.") from None
@@ -112,7 +188,7 @@ def _content(file: Path) -> dict[str, Any]:
         raise DataError(
             f"{file} is not in COCO's format: {problem}.", "See https://cocodataset.org/#format-data, object detection."
         )
-    return content  # type: ignore[no-any-return]
+    return content, raw.lstrip()[:1] == b"{" and b"\0" not in raw[:4]
 
 
 def _problems(content: Any) -> Iterator[str]:
@@ -130,7 +206,7 @@ def _problems(content: Any) -> Iterator[str]:
                 yield f"{key}[{index}] has no {lacking[0]!r}"
                 return
         ids = [entry["id"] for entry in entries]
-        if not all(isinstance(one, int) for one in ids):
+        if not all(isinstance(one, int) and not isinstance(one, bool) for one in ids):
             yield f"ids of {key} must be whole numbers"
             return
         if len(set(ids)) != len(ids):
@@ -184,32 +260,35 @@ def _is_inside(name: str) -> bool:
     )
 
 
-def _part(root: Path, split: str, file: Path, content: Mapping[str, Any]) -> DetectionPart:
-    names = [entry["file_name"] for entry in content["images"]]
-    usable = [entry for entry in content["annotations"] if min(entry["bbox"][2:]) >= 1 and entry["area"] > 0]
-    if not names:
+def _part(root: Path, split: Split, one: Checked) -> DetectionPart:
+    file, content = one.file, one.content
+    if not content["images"]:
         raise DataError(f"{file} lists no images.")
-    if not usable:
-        raise DataError(
-            f"{file} holds no box of at least 1x1 pixels.", "There is nothing to learn or to measure without boxes."
-        )
-    folder = _images(root, split, file, names)
-    missing = [printable(name) for name in names if not (folder / name).is_file()]
+    folder = _images(root, split, file, list(one.names.values()))
+    missing = [name for name in one.names.values() if not (folder / name).is_file()]
     if missing:
-        listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        listed = ", ".join(map(printable, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise DataError(
-            f"{file} points to {len(missing):,} of {len(names):,} images that are not in {folder}: {listed}.",
+            f"{file} points to {len(missing):,} of {len(one.names):,} images that are not in {folder}: {listed}.",
             "Put them there, or leave them out of the file.",
         )
-    return DetectionPart(file, folder, len(names), len(usable))
+    one.check_boxes()
+    stored = one.check_images(folder)
+    boxes = one.boxes()
+    names = dict(one.categories)
+    counted = Counter(names[box["category_id"]] for box in boxes)
+    classes = {name: counted[name] for _, name in one.categories}
+    crowds = sum(bool(box["iscrowd"]) for box in one.content["annotations"])
+    return DetectionPart(file, folder, len(one.names), len(boxes), classes, crowds, stored, one.mended())
 
 
-def _images(root: Path, split: str, file: Path, names: Sequence[str]) -> Path:
+def _images(root: Path, split: Split, file: Path, names: Sequence[str]) -> Path:
     """The folder of those tried that has most of the first hundred images."""
+    inner = root / "images"
     places = [
-        *(root / name for name in SPLITS[split]),
-        *(root / "images" / name for name in SPLITS[split]),
-        root / "images",
+        *(place for place in folders_in(root) if part_of(place.name) == split),
+        *(place for place in (folders_in(inner) if inner.is_dir() else ()) if part_of(place.name) == split),
+        inner,
         file.parent,
         root,
     ]

@@ -179,10 +179,20 @@ def data(recipe: DetectionRecipe, found: DetectionData, loader: dict[str, Any], 
     """Pipelines, loaders and metrics."""
     size = tuple(recipe.images.size)
     resize = {"type": "Resize", "scale": size, "keep_ratio": True}
-    read, boxes = {"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "with_bbox": True}
-    train = [read, boxes, resize, {"type": "RandomFlip", "prob": recipe.images.flip}, {"type": "PackDetInputs"}]
+    boxes = {"type": "LoadAnnotations", "with_bbox": True}
+
+    def read(split: str) -> dict[str, Any]:
+        return {"type": "ReadImage", **({"stored": True} if found.parts[split].stored else {})}
+
+    train = [
+        read("train"),
+        boxes,
+        resize,
+        {"type": "RandomFlip", "prob": recipe.images.flip},
+        {"type": "PackDetInputs"},
+    ]
     kept = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-    test = [read, resize, boxes, {"type": "PackDetInputs", "meta_keys": kept}]
+    test = [resize, boxes, {"type": "PackDetInputs", "meta_keys": kept}]
 
     def dataset(split: str, pipeline: list[Any]) -> dict[str, Any]:
         part = found.parts[split]
@@ -191,12 +201,18 @@ def data(recipe: DetectionRecipe, found: DetectionData, loader: dict[str, Any], 
             "metainfo": {"classes": found.classes},
             "ann_file": os.path.abspath(part.annotations),
         }
-        more = {"filter_cfg": {"filter_empty_gt": True, "min_size": 32}} if split == "train" else {"test_mode": True}
+        more = {"filter_cfg": {"filter_empty_gt": True}} if split == "train" else {"test_mode": True}
         return {**common, "data_prefix": {"img": os.path.abspath(part.images) + "/"}, **more, "pipeline": pipeline}
 
     def tested(split: str) -> dict[str, Any]:
         sampler = {"type": "DefaultSampler", "shuffle": False}
-        return {"batch_size": 1, **loader, "drop_last": False, "sampler": sampler, "dataset": dataset(split, test)}
+        return {
+            "batch_size": 1,
+            **loader,
+            "drop_last": False,
+            "sampler": sampler,
+            "dataset": dataset(split, [read(split), *test]),
+        }
 
     def metric(split: str) -> dict[str, Any]:
         return {

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
-from ..data.decoding import FORMATS
 from ..files import atomic_write
 from ..reports.figures import literal
 from .installation import require_mm
@@ -47,8 +45,7 @@ def draw(runner: Any, path: Path, count: int = SHOWN) -> Path:
         item = dataset[i]
         with torch.no_grad():
             (sample,) = model.test_step(require_mm("mmengine.dataset").pseudo_collate([item]))
-        with Image.open(sample.img_path, formats=FORMATS) as opened:
-            image = np.asarray(opened.convert("RGB"))
+        image = dataset.pipeline.transforms[0](dataset.get_data_info(i))["img"][:, :, ::-1]  # as the network read it
         for axis in axes[row]:
             axis.imshow(image)
             axis.set_axis_off()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from nni_plugins.spaces.errors import NNIPluginsError, shown
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, DataError, TrainingError
 from ..files import writing
 from ..locks import FolderLock
 from ..processes import first_process, started_by_torchrun
@@ -31,6 +32,8 @@ UNASKED = (
     "For binary segmentation, we suggest",
     "`torch.jit",
 )
+OTHERS = ("cv2", "mmcv", "mmengine", "mmdet", "mmseg", "pycocotools", "faster_coco_eval", "PIL", "numpy", "torch")
+"""Packages whose exceptions nobody but their authors understands."""
 SYNCHRONISED = ("SyncBN", "MMSyncBN")
 
 
@@ -72,7 +75,8 @@ def run(
         ConfigError: a file that mmengine cannot read, a working folder that is not to be resumed.
         CheckpointError: weights that are damaged or more than weights, a folder that another process uses, a disk that
             is full or read-only.
-        TrainingError: a loss that is not finite.
+        DataError: an image that turns out broken when it is decoded.
+        TrainingError: a loss that is not finite, or what OpenMMLab's packages raise.
         MissingBackend: OpenMMLab's packages are missing.
     """
     with printed_to(log):
@@ -105,15 +109,17 @@ def run(
         with printed_to(log), _on_cpu(not cuda):
             if content.launcher == "pytorch" and not cuda:
                 _join(content)
-            runner = require_mm("mmengine.runner").Runner.from_cfg(content)
+            with _in_words(log):
+                runner = require_mm("mmengine.runner").Runner.from_cfg(content)
             hooks = watch(require_mm("mmengine.hooks").Hook, scope, folder / "metrics.jsonl", report, progress)
             for hook, priority in zip(hooks, ("LOW", "VERY_LOW"), strict=True):
                 runner.register_hook(hook, priority=priority)
             began = time.monotonic()
-            runner.train()
-            tested = runner.test() if content.get("test_cfg") is not None else None
-            if finish is not None and runner.rank == 0:
-                finish(runner)
+            with _in_words(log):
+                runner.train()
+                tested = runner.test() if content.get("test_cfg") is not None else None
+                if finish is not None and runner.rank == 0:
+                    finish(runner)
         final = checkpoints.newest(folder)
     whole = runner.model.module if hasattr(runner.model, "module") else runner.model
     return {
@@ -195,6 +201,39 @@ def plain_norms(content: Any) -> None:
     elif isinstance(content, list | tuple):
         for value in content:
             plain_norms(value)
+
+
+@contextlib.contextmanager
+def _in_words(log: Path | None) -> Iterator[None]:
+    """An exception of a package of others becomes a sentence; all of it stands in the log.
+
+    Raises:
+        DataError: a worker process could not read an image.
+        TrainingError: any other exception of such a package.
+    """
+    try:
+        yield
+    except DataError as error:
+        if error.remedy:
+            raise
+        words = error.problem.rpartition("DataError: ")[2].strip()  # torch puts the traceback of a worker before them
+        raise DataError(*words.split("\n", 1)) from None
+    except NNIPluginsError:
+        raise
+    except Exception as error:
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        module = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+        packages = [name.partition(".")[0] for name in (module, type(error).__module__)]
+        package = next((name for name in packages if name in OTHERS), None)
+        if package is None:
+            raise
+        traceback.print_exc(file=sys.stdout)
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise TrainingError(
+            f"{package} ended with {type(error).__name__}: {reason}.", f"See {log}." if log is not None else ""
+        ) from error
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -44,7 +44,7 @@ class LoadLabelImage(_transforms.BaseTransform):  # type: ignore[misc, name-defi
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         if "seg_map_path" not in results:  # mmseg's inference on single images
             return results
-        results["gt_seg_map"] = read_labels(results["seg_map_path"], results["label_table"])
+        results["gt_seg_map"] = read_labels(results["seg_map_path"], results["label_table"], results["img_path"])
         results["seg_fields"].append("gt_seg_map")
         return results
 

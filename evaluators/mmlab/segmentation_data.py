@@ -9,17 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ..data.augmentation import IGNORED
-from ..data.decoding import FORMATS, image_size, is_image
-from ..data.segmentation import Part, class_list, layout
+from ..data.decoding import read_label_classes
+from ..data.names import few
+from ..data.reading import headers
+from ..data.report import DataReport, LeftOut, PartReport
+from ..data.segmentation import LAYOUT, Layout, Part, layout
+from ..data.streaming import CHUNK, each
 from ..errors import DataError
 
-LABEL_FOLDERS = ("labels", "annotations", "masks")
-CHECKED = 20
-"""Pairs of each part that are opened before training; the rest is checked as it is read."""
-LAYOUT = "Or images/{train,val,test}/ with labels/{train,val,test}/ (or annotations/ or masks/) and classes.txt; see docs/transfer.md."
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -35,105 +34,124 @@ class SegmentationData:
     classes: tuple[str, ...]
     table: npt.NDArray[np.int16]
     parts: Mapping[str, Pairs]
+    report: DataReport
 
     @property
     def tested(self) -> str:
         """The part of the final evaluation."""
         return "test" if "test" in self.parts else "val"
 
+    @property
+    def trained(self) -> int:
+        """Images that are trained on."""
+        return len(self.parts["train"])
+
 
 def segmentation_data(path: str, check: bool = True) -> SegmentationData:
     """The data set in the folder ``path``.
 
     Args:
-        check: open the first pairs of every part.
+        check: open every image and every label image, and count the pixels of each class.
 
     Raises:
-        DataError: no such folder or layout, label images that do not exist or do not fit their images or the classes.
+        DataError: no such folder or layout; label images that do not exist or do not fit their images or the classes;
+            fewer than two classes, or one without a pixel to train on.
     """
     root = Path(os.path.expanduser(path))
-    if (root / "images" / "train").is_dir() and not (root / "leftImg8bit").is_dir():
-        found, classes, table = _paired(root)
-    else:
-        try:
-            parts, classes, table = layout(root, "val")
-        except DataError as error:
-            raise DataError(error.problem, f"{error.remedy} {LAYOUT}") from None
-        found = {"train": parts["train"], "val": parts["test"]}
-        if (root / "test").is_dir() and (root / "testannot").is_dir():
-            found["test"] = layout(root, "test")[0]["test"]
-    data = SegmentationData(root, classes, table, {split: _pairs(root, split, part) for split, part in found.items()})
-    for pairs in data.parts.values() if check else ():
-        for image, label in pairs[:CHECKED]:
-            size = image_size(image)
-            if size is None:
-                raise DataError(f"{image}: cannot be read (no image that we know).", "Repair or remove it.")
-            if read_labels(label, table).shape != size:
-                raise DataError(f"{label}: its size is not that of {image}, which has {size[1]}x{size[0]} pixels.")
-    return data
+    found = layout(root)
+    if "val" not in found.parts:
+        raise DataError(f"{root}: has no folder val.", LAYOUT)
+    tested = found.kind != "cityscapes" and "test" in found.parts and found.parts["test"].maps is not None
+    used = ("train", "val", "test") if tested else ("train", "val")
+    parts = {split: _pairs(root, split, found.parts[split]) for split in used}  # type: ignore[index]
+    if len(found.classes) < 2:
+        raise DataError(
+            f"{root}: there is one class only, {few(found.classes)}; a segmentation network tells classes apart.",
+            "List what is around it in classes.txt as a class, too, such as '0 background'.",
+        )
+    counted = {split: PartReport(len(pairs)) for split, pairs in parts.items()}
+    remarks = []
+    if check:
+        pixels = {split: _pixels(pairs, found.table) for split, pairs in parts.items()}
+        remarks = _check_pixels(root, found, pixels["train"])
+        for split, numbers in pixels.items():
+            of_class = dict(zip(found.classes, numbers[: len(found.classes)].tolist(), strict=True))
+            counted[split] = PartReport(len(parts[split]), of_class, "pixels")
+            share = numbers[IGNORED] / max(1, numbers.sum())
+            remarks += [f"{split}: {share:.1%} of the pixels have no label."] if share else []
+    unused = [
+        LeftOut(len(part.files), "images", f"{split} has no labels")
+        for split, part in found.parts.items()
+        if split not in used
+    ]
+    report = DataReport(str(root.absolute()), counted, (*found.left_out, *unused), tuple(remarks))
+    return SegmentationData(root, found.classes, found.table, parts, report)
 
 
-def read_labels(file: str, table: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
-    """The classes of a label image: (H, W).
+def read_labels(file: str, table: npt.NDArray[np.int16], image: str | None = None) -> npt.NDArray[np.uint8]:
+    """The classes of a label image: (H, W), as upright as the ``image`` that it is of is read.
 
     Raises:
-        DataError: unreadable, not one number a pixel, or a number that is no class.
+        DataError: unreadable, not one number a pixel, a number that is no class, or another size than the image's.
     """
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            mode, numbers = image.mode, np.asarray(image)
-    except MemoryError:  # says nothing about the file
-        raise
-    except Exception as error:  # Pillow's errors of damaged and of oversized images have no common type
-        raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or 'no image'}).") from None
-    if mode not in ("L", "P", "1") and not mode.startswith("I"):
+    read = read_label_classes(file, table, image)
+    if isinstance(read, str):
         raise DataError(
-            f"{file}: has mode {mode}; a label image has one number a pixel.", "Save it as a grey or palette PNG."
+            f"{file}: {read}.",
+            "A label image is a grey or palette PNG of its image's size, with a class at each pixel.",
         )
-    values = numbers.astype(np.int64)
-    wrong = values if values.min() < 0 or values.max() > IGNORED else values[table[values] < 0]
-    if values.min() < 0 or values.max() > IGNORED or wrong.size:
-        known = int((table[:IGNORED] >= 0).nonzero()[0].max())
-        raise DataError(
-            f"{file}: holds the label {int(wrong.max())}, but labels go from 0 to {known}, and 255 is no label.",
-            "Do the classes belong to these labels?",
-        )
-    classes: npt.NDArray[np.uint8] = table[values].astype(np.uint8)
-    return classes
+    return read
 
 
-def _paired(root: Path) -> tuple[dict[str, Part], tuple[str, ...], npt.NDArray[np.int16]]:
-    """``images/SPLIT/`` with labels of the same names in a folder beside ``images``."""
-    if not (root / "classes.txt").is_file():
+def _pixels(pairs: Pairs, table: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
+    """(256,): how many pixels of each class there are; 255: those without one.
+
+    Raises:
+        DataError: an image or a label image that cannot be read; sizes that differ.
+    """
+    for (image, _), one in zip(pairs, headers([image for image, _ in pairs]), strict=True):
+        if one.problem is not None:
+            raise DataError(f"{image}: cannot be read ({one.problem}).", "Repair or remove it.")
+
+    def count(start: int) -> npt.NDArray[np.int64]:
+        found = np.zeros(256, dtype=np.int64)
+        for image, label in pairs[start : start + CHUNK]:
+            found += np.bincount(read_labels(label, table, image).ravel(), minlength=256)
+        return found
+
+    return sum(each(count, range(0, len(pairs), CHUNK)), np.zeros(256, dtype=np.int64))
+
+
+def _check_pixels(root: Path, found: Layout, pixels: npt.NDArray[np.int64]) -> list[str]:
+    """What there is to say of the training pixels.
+
+    Raises:
+        DataError: there are none of a class.
+    """
+    absent = [name for i, name in enumerate(found.classes) if not pixels[i]]
+    if not absent:
+        return []
+    if pixels[IGNORED] and not pixels[1 : len(found.classes)].any():
         raise DataError(
-            f"{root}: has no classes.txt.", "Its lines are like '0 Sky', and '11 Void (ignore)' for what is no class."
+            f"{root}: label images hold 0 and {IGNORED}, which is no label, so no pixel is of {few(absent)}.",
+            "Save the number of the class (1) where the masks have 255.",
         )
-    folder = next((root / name for name in LABEL_FOLDERS if (root / name / "train").is_dir()), None)
-    if folder is None:
-        raise DataError(f"{root}: has images/train, but no labels.", LAYOUT)
-    found = {}
-    for split in ("train", "val", "test"):
-        images = root / "images" / split
-        if images.is_dir() and (split != "test" or (folder / split).is_dir()):
-            files = [str(file) for file in sorted(images.iterdir()) if is_image(file.name)]
-            found[split] = Part(files, [str(folder / split / f"{Path(file).stem}.png") for file in files])
-    if "val" not in found:
-        raise DataError(f"{root}: has no folder images/val.", LAYOUT)
-    return found, *class_list(root / "classes.txt")
+    if found.listed or len(absent) == len(found.classes):
+        raise DataError(
+            f"{root}: no pixel to train on of {few(absent)}.",
+            "Label some, take the class out of classes.txt, or mark it there with (ignore).",
+        )
+    return [f"No pixel to train on of {few(absent, 12)}."]
 
 
 def _pairs(root: Path, split: str, part: Part) -> Pairs:
-    if not part.files:
-        raise DataError(f"{root}: the part {split} holds no images.")
     if part.maps is None:
         raise DataError(
             f"{root}: the part {split} has no labels.", "Transfer is supervised: every image needs a label image."
         )
     missing = [label for label in part.maps if not os.path.isfile(label)]
     if missing:
-        listed = ", ".join(os.path.relpath(label, root) for label in missing[:3]) + (
-            ", ..." if len(missing) > 3 else ""
-        )
+        listed = few([os.path.relpath(label, root) for label in missing])
         raise DataError(
             f"{root}: {len(missing):,} of {len(part.maps):,} label images of {split} are missing: {listed}."
         )

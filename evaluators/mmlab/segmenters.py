@@ -78,7 +78,7 @@ def model(
 def data(recipe: SegmentationRecipe, found: SegmentationData, loader: dict[str, Any], batch: int) -> list[Section]:
     """Pipelines, loaders and metrics."""
     images = recipe.images
-    read, labels = {"type": "LoadImageFromFile"}, {"type": "LoadLabelImage"}
+    read, labels = {"type": "ReadImage"}, {"type": "LoadLabelImage"}
     scaled = {
         "type": "RandomShortSide",
         "nominal": images.short_side,
@@ -123,7 +123,10 @@ def data(recipe: SegmentationRecipe, found: SegmentationData, loader: dict[str, 
         "dataset": dataset("train", train),
     }
     return [
-        ("For mmseg's inference on single images.", {"test_pipeline": [read, {"type": "PackSegInputs"}]}),
+        (
+            "For mmseg's inference on single images.",
+            {"test_pipeline": [{"type": "LoadImageFromFile"}, {"type": "PackSegInputs"}]},
+        ),
         (
             "Data. Crops for training, whole images for tests.",
             {"train_dataloader": trained, "val_dataloader": tested("val")},

@@ -16,6 +16,8 @@ from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.published import names, published
 
+from ..data.report import FILE as DATA
+from ..data.report import tell
 from ..errors import CheckpointError, ConfigChanged, ConfigError
 from ..files import atomic_write, shareable, write_json, writing
 from ..locks import FolderLock
@@ -28,6 +30,8 @@ from .segmentation_data import SegmentationData, segmentation_data
 from .settings import TransferRecipe
 
 CONFIG, RESULT, PICTURE, LOG, WORK = "config.py", "result.json", "predictions.png", "console.log", "mmengine"
+ANNOTATIONS = "annotations"
+"""Folder of annotation files that had to be mended."""
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
 
@@ -133,7 +137,8 @@ class Transfer:
         return detection_data(self.data) if self.task == "detection" else segmentation_data(self.data)
 
     def write(self, backbone: BackboneChoice, folder: Path) -> Path:
-        """Write the configuration file; everything that can be wrong with what is asked for comes out here.
+        """Write the configuration file and ``data.json``; everything that can be wrong with what is asked for comes out
+        here.
 
         Raises:
             ConfigChanged: ``folder`` holds a training of something else.
@@ -148,7 +153,8 @@ class Transfer:
             "cuda": cuda,
             "changes": self.options,
         }
-        content = config(self.resolved, backbone, self.dataset, folder / WORK, recipe_name=self.recipe, **options)
+        data = self.dataset.placed(folder / ANNOTATIONS) if isinstance(self.dataset, DetectionData) else self.dataset
+        content = config(self.resolved, backbone, data, folder / WORK, recipe_name=self.recipe, **options)
         file = folder / CONFIG
         before = file.read_text(errors="replace") if file.exists() else content
         if before != content and (folder / WORK).exists():
@@ -159,6 +165,9 @@ class Transfer:
                 "Choose another --output, or run the same command as before.",
             )
         atomic_write(file, content.encode())
+        if isinstance(data, DetectionData):
+            data.written(folder / ANNOTATIONS)
+        tell(data.report, folder)
         return file
 
     def train(
@@ -239,7 +248,9 @@ class Transfer:
             **result,
             "command": shlex.join(sys.argv),
             "versions": versions(),
-            "files": [name for name in (CONFIG, PICTURE, LOG, f"{WORK}/metrics.jsonl") if (folder / name).exists()],
+            "files": [
+                name for name in (CONFIG, DATA, PICTURE, LOG, f"{WORK}/metrics.jsonl") if (folder / name).exists()
+            ],
         }
         if first_process():
             stored = shareable(value, folder)

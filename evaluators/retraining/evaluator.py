@@ -15,6 +15,7 @@ from nni_plugins.spaces.drawing import draw_cell
 from nni_plugins.spaces.images import ImageSpace
 
 from ..backends import require
+from ..data.report import tell
 from ..errors import ConfigError
 from ..files import atomic_write, write_shareable
 from ..settings import read
@@ -92,7 +93,7 @@ class TimmRetrain:
         space: needed for architectures given as native text.
         seed: of initialisation, order, augmentation and the network's own randomness.
         folder: gets ``last.pth.tar`` and ``model_best.pth.tar`` (timm's format), ``summary.csv``, ``README.md`` (the
-            model card), ``architecture.png``, ``recipe.yml``, ``result.json``, and ``training/`` for resuming; None
+            model card), ``architecture.png``, ``recipe.yml``, ``data.json``, ``result.json``, and ``training/`` for resuming; None
             keeps nothing.
         report: called with a dictionary at the end of every epoch.
         progress: see :data:`nni_plugins.evaluators.retraining.loop.Progress`.
@@ -183,6 +184,7 @@ class TimmRetrain:
             report=self.report,
             progress=self.progress,
         )
+        tell(data.report, self.folder)
         training.run()
         result = _result(training, description, self.folder)
         if outputs is not None and training.fabric.is_global_zero:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from PIL import Image
 
 from ..data import cifar, digits, folder, imagenet16, npz, svhn
 from ..data.decoding import open_rgb
-from ..data.images import ImageData, ImageSet
+from ..data.images import ImageData, ImageSet, keep_classes
+from ..data.names import few
 from ..data.reading import measured
+from ..data.report import DataReport, LeftOut, PartReport
 from ..errors import DataError, LabelError
 from ..randomness import generator
 from .settings import PictureSettings
@@ -84,7 +86,7 @@ class Pictures:
         return len(self.labels)
 
     def image(self, i: int) -> Image.Image:
-        """RGB at its own size; a camera's rotation mark is not applied (as timm does).
+        """RGB at its own size, upright.
 
         Raises:
             DataError: the file cannot be decoded, though its header was in order.
@@ -154,7 +156,7 @@ class Pictures:
 @dataclass(frozen=True)
 class PictureData:
     """What a network is trained on, what its accuracy is measured on, and, where some are held out, the images by which
-    the best epoch is chosen.
+    the best epoch is chosen. ``report``: what is there, and what of it is used.
 
     Raises:
         DataError: their classes differ, or there is only one.
@@ -163,6 +165,7 @@ class PictureData:
     train: Pictures
     test: Pictures
     validation: Pictures | None = None
+    report: DataReport | None = None
 
     @property
     def parts(self) -> dict[str, Pictures]:
@@ -206,7 +209,24 @@ def open_pictures(settings: PictureSettings) -> PictureData:
     train, held_out = _limited(data.train, settings.limit, seed, "data limit"), data.validation
     if share != "own" and share:
         train, held_out = _split(train, share, seed)
-    return PictureData(train, _limited(data.test, settings.test_limit, seed, "test limit"), held_out)
+    used = PictureData(train, _limited(data.test, settings.test_limit, seed, "test limit"), held_out)
+    return replace(used, report=_reported(settings, data, used))
+
+
+def _reported(settings: PictureSettings, data: PictureData, used: PictureData) -> DataReport:
+    """What there was, as far as a folder was looked through, and the images of each part that are used."""
+
+    def part(pictures: Pictures) -> PartReport:
+        counted = np.bincount(pictures.labels.numpy(), minlength=len(pictures.classes)).tolist()
+        return PartReport(len(pictures), dict(zip(pictures.classes, counted, strict=True)))
+
+    parts = {name: part(pictures) for name, pictures in used.parts.items()}
+    known = data.report or DataReport(settings.path, {})
+    drawn = sum(map(len, data.parts.values())) - sum(map(len, used.parts.values()))
+    unseen = [name for name, count in parts["train"].classes.items() if not count]
+    remarks = (f"No image to train on of {few(unseen)}.",) if unseen else ()
+    report = DataReport(known.path, parts, known.left_out, (*known.remarks, *remarks))
+    return report.without(LeftOut(drawn, "images", "not drawn (limit, test_limit)"))
 
 
 def recognised(path: str) -> str:
@@ -260,8 +280,14 @@ def _from_arrays(data: ImageData) -> PictureData:
 
 
 def _from_folder(path: str, validation: bool) -> PictureData:
-    root, parts = folder.listed(path, validation)
-    if "test" not in parts or any(part.labels is None for part in parts.values()):
+    listing = folder.listed(path, validation)
+    root, parts = listing.root, listing.parts
+    if "test" not in parts and parts["train"].labels is not None:
+        raise DataError(
+            f"{root}: has no test part, and of {len(parts['train'].files)} images none can be held out: every class has one.",
+            "Add images of each class, or a folder test.",
+        )
+    if any(part.labels is None for part in parts.values()):
         raise LabelError(
             f"{root}: holds {len(parts['train'].files):,} images without class folders; retraining needs labels.",
             LAYOUTS,
@@ -281,7 +307,8 @@ def _from_folder(path: str, validation: bool) -> PictureData:
         files = ImageFiles(str(root.absolute()), names, lengths, sizes)
         return Pictures(f"{root.absolute().name}/{name}", files, torch.from_numpy(part.labels[kept]), part.classes)
 
-    return PictureData(pictures("train"), pictures("test"), pictures("validation") if validation else None)
+    report = listing.report({name: kept for name, (kept, _, _) in headers.items()})
+    return PictureData(pictures("train"), pictures("test"), pictures("validation") if validation else None, report)
 
 
 def _split(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictures]:
@@ -292,8 +319,8 @@ def _split(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictu
         raise DataError(
             f"{pictures.name}: of {len(pictures)} images none is left to train on.", "Lower data.validation."
         )
-    kept, held_out = pictures.subset(np.sort(order[count:])), pictures.subset(np.sort(order[:count]))
-    return kept, held_out.named(f"{pictures.name}, held out")
+    kept, held_out = keep_classes(np.sort(order[count:]), np.sort(order[:count]), pictures.labels.numpy())
+    return pictures.subset(kept), pictures.subset(held_out).named(f"{pictures.name}, held out")
 
 
 def _limited(pictures: Pictures, limit: int | None, seed: int, purpose: str) -> Pictures:

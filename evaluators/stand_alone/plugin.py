@@ -17,6 +17,7 @@ from nni_plugins.spaces.errors import NNIPluginsError, SpaceError
 from nni_plugins.spaces.registry import build_space, space_settings
 
 from ..base import EvaluationSettings, EvaluatorPlugin, Measured, Metric, Network, Report, lasting
+from ..data.report import tell
 from ..data.settings import DataSettings
 from ..errors import ConfigError, DataError, LabelError
 from ..objectives.registered import build_objective, check_objective_name
@@ -187,6 +188,7 @@ class StandAlonePlugin(EvaluatorPlugin):
     def evaluate(self, network: Network, seed: int, folder: Path | None, report: Report | None) -> Measured:
         """Train, and measure on the test images and on those that are held out."""
         images = load_images(self.images)
+        tell(images.report, folder)
         if not self.settings.validation:
             return self._train(network, images, None, seed, folder, report)
         parts = self.split(seed)
@@ -207,22 +209,27 @@ class StandAlonePlugin(EvaluatorPlugin):
             raise ConfigError(
                 "validation: 0 holds no images out, so no strategy can be answered by them.", "Set it to 0.2."
             )
+        tell(load_images(self.images).report, folder)
         return self._train(architecture, self.split(seed), None, seed, folder, None).value
 
     def split(self, seed: int) -> ImageData:
-        """The training images in two: those that train, and, as ``test``, those that are held out.
+        """The training images in two: those that train, with one of each class at least, and, as ``test``, those that are
+        held out.
 
         Raises:
             DataError: none is left to train on.
         """
         from ..data import ImageData
+        from ..data.images import keep_classes
 
         images = load_images(self.images).train
         order = generator(seed, "comparison validation").permutation(len(images))
         held_out = max(1, round(self.settings.validation * len(images)))
         if held_out >= len(images):
             raise DataError(f"{images.name}: of {len(images)} images none is left to train on.", "Lower validation.")
-        return ImageData(images.subset(np.sort(order[held_out:])), images.subset(np.sort(order[:held_out])))
+        labels = images.labels.numpy() if self.target["name"] == "supervised" else None
+        kept, rest = keep_classes(np.sort(order[held_out:]), np.sort(order[:held_out]), labels)
+        return ImageData(images.subset(kept), images.subset(rest))
 
     def _train(
         self,

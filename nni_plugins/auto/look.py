@@ -11,12 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from nni_plugins.evaluators.data import folder as folders
-from nni_plugins.evaluators.data import segmentation
-from nni_plugins.evaluators.data.decoding import is_image
-from nni_plugins.evaluators.data.reading import few, measured
+from nni_plugins.evaluators.data import names, segmentation
+from nni_plugins.evaluators.data.names import few, images_below
+from nni_plugins.evaluators.data.reading import Measured, measured
+from nni_plugins.evaluators.data.report import UNREADABLE, DataReport
 from nni_plugins.evaluators.errors import DataError
 from nni_plugins.evaluators.mmlab import detection_data
 
+NAMES: dict[str, names.Split] = {"train": "train", "test": "val"}
+"""Of the parts of images with label images, as a search reads them."""
 Judge = Literal["boxes", "masks", "labels", "nothing"]
 LEAST = 48
 """So many images are needed at least: of fewer no part can be held out that says anything."""
@@ -29,7 +32,7 @@ class Found:
     ``path``: what trainings are told; ``folder``: where the images lie that a search looks at; ``judge``: what networks
     can be measured by; ``parts``: images by part, ``train`` first; ``left_out``: files that cannot be read; ``smallest``,
     ``median`` and ``largest``: (height, width) in pixels by area; ``classes``: their names; ``remark``: what else must be
-    said, "" if nothing.
+    said, "" if nothing; ``report``: the data report's sentences of what else was left out, and of what to know.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Found:
     classes: tuple[str, ...] = ()
     boxes: int = 0
     remark: str = ""
+    report: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -68,7 +72,7 @@ class Found:
                 "nothing": "They have no labels.",
             }[self.judge]
         )
-        return [*lines, self.remark] if self.remark else lines
+        return [*lines, *([self.remark] if self.remark else []), *self.report]
 
     def _sizes(self) -> str:
         small, large = (f"{size[1]} x {size[0]}" for size in (self.smallest, self.largest))
@@ -104,7 +108,7 @@ def _with_boxes(root: Path) -> Found | None:
     data = detection_data.detection_data(str(root))
     shared = len({part.images for part in data.parts.values()}) < len(data.parts)
     folder = data.parts["train"].images
-    headers = _headers(root, {"train": sorted(str(file) for file in folder.iterdir() if is_image(file.name))})
+    headers = _headers(root, {"train": images_below(folder)})
     remark = (
         "All parts share one folder, so the search looks at images of all of them; at boxes it never looks."
         if shared
@@ -119,15 +123,17 @@ def _with_boxes(root: Path) -> Found | None:
         classes=data.classes,
         boxes=sum(part.boxes for part in data.parts.values()),
         remark=remark,
+        report=_said(data.report),
     )
 
 
 def _with_masks(root: Path) -> Found | None:
     """None: no layout with images of labels, or no such images in it."""
     try:
-        parts, classes, _ = segmentation.layout(root)
+        laid_out = segmentation.layout(root)
     except DataError:
         return None
+    parts = {name: laid_out.parts[split] for name, split in NAMES.items() if split in laid_out.parts}
     if parts["train"].maps is None or not any(map(os.path.isfile, parts["train"].maps)):
         return None
     for name, part in parts.items():
@@ -138,17 +144,28 @@ def _with_masks(root: Path) -> Found | None:
                 "Add them, or move the images elsewhere.",
             )
     headers = _headers(root, {name: part.files for name, part in parts.items()})
-    return _found(root, "masks", headers, classes=classes)
+    return _found(
+        root, "masks", headers, classes=laid_out.classes, report=tuple(one.sentence() for one in laid_out.left_out)
+    )
 
 
 def _plain(root: Path) -> Found:
     """Class folders, or images alone."""
-    _, parts = folders.listed(str(root))
-    headers = _headers(root, {name: part.files for name, part in parts.items()})
+    listing = folders.listed(str(root))
+    parts = listing.parts
+    read = measured(root, {name: part.files for name, part in parts.items()})
+    report = listing.report({name: kept for name, (kept, _, _) in read.items()})
+    headers = _headers(root, {name: part.files for name, part in parts.items()}, read)
     classes, remark = parts["train"].classes, ""
     if len(classes) == 1:
         remark = f"{classes[0]} is their only class, which tells no network from another."
-    return _found(root, "labels" if len(classes) > 1 else "nothing", headers, classes=classes, remark=remark)
+    judge: Judge = "labels" if len(classes) > 1 else "nothing"
+    return _found(root, judge, headers, classes=classes, remark=remark, report=_said(report))
+
+
+def _said(report: DataReport) -> tuple[str, ...]:
+    """Files that cannot be read are named elsewhere."""
+    return (*(one.sentence() for one in report.left_out if one.why != UNREADABLE), *report.remarks)
 
 
 @dataclass(frozen=True)
@@ -162,8 +179,8 @@ class _Headers:
     largest: tuple[int, int]
 
 
-def _headers(root: Path, parts: Mapping[str, Sequence[str]]) -> _Headers:
-    read = measured(root, parts)
+def _headers(root: Path, parts: Mapping[str, Sequence[str]], read: Mapping[str, Measured] | None = None) -> _Headers:
+    read = measured(root, parts) if read is None else read
     left_out = tuple(
         os.path.relpath(parts[name][i], root)
         for name, (kept, _, _) in read.items()

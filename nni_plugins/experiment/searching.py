@@ -86,7 +86,7 @@ def problem_of(
 ) -> Problem:
     """What a search is given, with its data loaded."""
     setup = settings.setup()
-    data = load_training_data(settings)
+    data = load_training_data(settings, folder)
     task = None if settings.objective is None else build_objective(settings.objective)
     ask = None
     if settings.strategy.asks:
@@ -95,8 +95,8 @@ def problem_of(
     return Problem(**vars(setup), data=data, task=task, seed=seed, folder=folder, report=report, ask=ask)
 
 
-def load_training_data(settings: SearchSettings) -> Any:
-    """The training part of the images, or the texts; None for strategies without data."""
+def load_training_data(settings: SearchSettings, folder: Path | None = None) -> Any:
+    """The training part of the images, or the texts; None for strategies without data. ``folder`` gets ``data.json``."""
     if settings.strategy.data == "none":
         return None
     if settings.strategy.data == "text":
@@ -104,8 +104,13 @@ def load_training_data(settings: SearchSettings) -> Any:
 
         return read_corpus(settings.data)
     from nni_plugins.evaluators.data import load
+    from nni_plugins.evaluators.data.report import tell
 
-    return load(settings.data).limited(settings.search_limit, settings.data.limit_seed).train
+    data = load(settings.data)
+    train = data.limited(settings.search_limit, settings.data.limit_seed).train
+    if data.report is not None:
+        tell(data.report.limited("train", len(train), "not drawn (search_limit)"), folder)
+    return train
 
 
 def run_search(

@@ -135,10 +135,10 @@ def test_files_are_opened_at_their_own_size(tmp_path: Path) -> None:
     turned[0x0112] = 6  # a quarter to the right
     Image.fromarray(arrays(1, 20, 30)[0]).save(tmp_path / "train/ant/turned.jpg", exif=turned)
     data = opened(tmp_path)
-    assert data.train.sizes.tolist() == [[3, 4], [20, 30], [8, 10], [9, 10], [10, 10], [8, 10], [9, 10], [10, 10]]
+    assert data.train.sizes.tolist() == [[3, 4], [30, 20], [8, 10], [9, 10], [10, 10], [8, 10], [9, 10], [10, 10]]
     assert data.train.labels.tolist() == [0, 0, 1, 1, 1, 2, 2, 2] and data.train.classes == ("ant", "cat", "dog")
     assert np.asarray(data.train.image(0))[:, :, 1].tolist() == (np.arange(12).reshape(3, 4) * 20).tolist()
-    assert data.train.image(1).size == (30, 20), "a rotation mark is not applied"
+    assert data.train.image(1).size == (20, 30), "upright"
     assert np.array_equal(np.asarray(data.train.image(3)), arrays(1, 9, 10, 1)[0])
     part = data.train.subset(np.array([3, 0]))
     assert part.labels.tolist() == [1, 0] and part.sizes.tolist() == [[9, 10], [3, 4]] and part.image(1).size == (4, 3)
@@ -188,7 +188,7 @@ def test_limits_are_seeded_draws(tmp_path: Path) -> None:
         ),
         (
             lambda root: folders(root / "deep/data").parent,
-            "holds one folder of images only, data; retraining needs two classes",
+            r"its only folder of images, data, holds the parts\.\s*Give .*deep/data\.",
         ),
         (lambda root: folders(root, ("val",)), "has a folder val, but no folder train"),
         (lambda root: folders(folders(root), ("val",), ("cow",)), r"different class folders \(only in val: cow\)"),
@@ -227,16 +227,16 @@ def known(pictures: Pictures) -> dict[str, object]:
 
 def test_a_share_is_held_out(tmp_path: Path) -> None:
     """A draw of its own of what the limit leaves; the test images stay as they are."""
-    whole, held = opened("digits", limit=50), opened("digits", limit=50, validation=0.2)
-    order = generator(0, "validation").permutation(50)
+    whole, held = opened("digits", limit=200), opened("digits", limit=200, validation=0.2)
+    order = generator(0, "validation").permutation(200)
     assert held.validation is not None and (held.validation.name, len(held.validation)) == (
         "digits/train, held out",
-        10,
+        40,
     )
-    assert known(held.validation) == known(whole.train.subset(np.sort(order[:10])))
-    assert known(held.train) == known(whole.train.subset(np.sort(order[10:]))) and known(held.test) == known(whole.test)
+    assert known(held.validation) == known(whole.train.subset(np.sort(order[:40])))
+    assert known(held.train) == known(whole.train.subset(np.sort(order[40:]))) and known(held.test) == known(whole.test)
     assert whole.validation is None and list(whole.parts) == ["train", "test"]
-    other = opened("digits", limit=50, validation=0.2, limit_seed=1).validation
+    other = opened("digits", limit=200, validation=0.2, limit_seed=1).validation
     assert other is not None and known(other) != known(held.validation)
     with pytest.raises(DataError, match=r"of 2 images none is left to train on\.\s*Lower data\.validation"):
         opened("digits", limit=2, validation=0.9)

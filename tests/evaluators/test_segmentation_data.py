@@ -171,9 +171,9 @@ def broken(file: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (out_of_range, "label 7, but labels go from 0 to 3, and 255 is no label"),
-        (colourful, "mode RGB; a label image has one number a pixel"),
-        (of_another_size, "4x6 pixels, but its image has 6x4"),
+        (out_of_range, "holds the label 7, but labels go from 0 to 3, and 255 is no label"),
+        (colourful, "has mode RGB; a label image has one number a pixel"),
+        (of_another_size, "has 4x6 pixels, but its image has 6x4"),
         (broken, "no image format that we know"),
     ],
 )

@@ -103,3 +103,18 @@ def test_no_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(DataError, match=r"no such folder|is a file"):
         look(tmp_path / name)
+
+
+def test_what_was_left_out_is_said(tmp_path: Path) -> None:
+    """Parts by the names in use; what else lies there is counted."""
+    (
+        write_classes(tmp_path / "Training", 30),
+        write_classes(tmp_path / "Testing", 5),
+        write_images(tmp_path / "@eaDir", 3),
+    )
+    write_images(tmp_path / "more", 2)
+    found = look(tmp_path)
+    assert (found.judge, found.parts) == ("labels", {"train": 90, "test": 15})
+    assert found.sentences()[-1] == (
+        "Left out: 2 images, outside of the folders that are read: more/0000.png, more/0001.png."
+    )
