@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nni_plugins.evaluators.base import Report, lasting
+from nni_plugins.evaluators.data.report import tell
 from nni_plugins.evaluators.diagnostics.report import write_diagnosis
 from nni_plugins.evaluators.errors import ConfigError, TrainingError
 from nni_plugins.evaluators.settings import read
@@ -99,6 +100,7 @@ class DiagnoseExperiment(Experiment):
 
     def run(self, job: Job, folder: Path | None, report: Report | None) -> Value:
         """One training."""
+        tell(self.question.data.report, folder)
         return self.question.run(self._conditions[job.variant], folder, report)
 
     def conclude(self, plan: Plan, folder: Path) -> dict[str, Any]:

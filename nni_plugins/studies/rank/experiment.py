@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nni_plugins.evaluators.base import Report, digest, lasting
+from nni_plugins.evaluators.data.report import tell
 from nni_plugins.evaluators.reports.rank_study.report import Group, RankStudy, write_rank_study
 from nni_plugins.evaluators.reports.rank_study.rows import Condition, Floats, Sizes
 from nni_plugins.evaluators.tables.table import Table
@@ -137,6 +138,7 @@ class RankStudyExperiment(Experiment):
 
     def run(self, job: Job, folder: Path | None, report: Report | None) -> Value:
         """An architecture's accuracy, or a supernet's mean one-shot accuracy, in percent."""
+        tell(self._trainings.data.report, folder)
         if job.phase == TRUTH:
             architecture = self.settings.search_space.architecture(job.choices or {})
             return {"default": self._trainings.truth(architecture, job.seed, folder, report)}

@@ -13,6 +13,7 @@ import torch
 
 from nni_plugins.evaluators.base import Report
 from nni_plugins.evaluators.data import ImageData, ImageSet, load
+from nni_plugins.evaluators.data.report import DataReport, tell
 from nni_plugins.evaluators.errors import ConfigError, DataError, LabelError
 from nni_plugins.evaluators.objectives import Crops, Objective, fitted
 from nni_plugins.evaluators.objectives.registered import build_objective
@@ -33,6 +34,7 @@ class Part:
     train: ImageSet
     test: ImageSet
     training: SampleTraining
+    report: DataReport | None
 
 
 def parts_of(settings: SampleStudySettings) -> dict[str, Part]:
@@ -59,7 +61,9 @@ def parts_of(settings: SampleStudySettings) -> dict[str, Part]:
         train = _first(data.train, one.limit, seed, "sample study images")
         test = _first(data.test, one.test_limit, seed, "sample study test images")
         try:
-            part = Part(objective, fitted(settings.space_of(name), objective, train), train, test, one.training)
+            part = Part(
+                objective, fitted(settings.space_of(name), objective, train), train, test, one.training, data.report
+            )
             objective.check(test)
             _try(part)
         except LabelError:
@@ -109,6 +113,7 @@ def train_sample(
         ConfigChanged: ``folder`` holds another training; TrainingError, CheckpointError: as
             :class:`nni_plugins.evaluators.training.Training`.
     """
+    tell(part.report, folder)
     architecture = part.space.architecture(choices)
     with torch_fork(seed, "initialisation"):
         model = part.space.network(architecture)
