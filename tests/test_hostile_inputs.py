@@ -763,6 +763,9 @@ def transferred(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     content = coco(place / "boxes", {"train": 4, "val": 2})
     for split, part in content.items():
         part["categories"] = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
+        box = part["annotations"][0]
+        given = len(part["annotations"])
+        part["annotations"] += [{**box, "id": given + i, "category_id": i} for i in range(3, len(names) + 1)]
         (place / f"boxes/{split}.json").write_text(json.dumps(part))
     detection(place / "run", {"epochs": 1})
     assert not mark.exists()

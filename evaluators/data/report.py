@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from nni_plugins.spaces.errors import printable
 
-from ..files import write_json
+from ..files import write_json, writing
 from ..processes import first_process
 from .names import few
 
@@ -129,13 +129,17 @@ _told: set[str] = set()
 def tell(report: DataReport | None, folder: Path | None) -> None:
     """Write ``data.json`` into ``folder``, and say it on standard error, once in a process. A training that has begun
     there keeps its own: it goes on with the same images or not at all.
+
+    Raises:
+        CheckpointError: the folder cannot be written into.
     """
     if report is None or not first_process():
         return
     begun = folder is not None and any((folder / name).exists() for name in ("run.json", "training/run.json"))
     if folder is not None and not (begun and (folder / FILE).exists()):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / FILE, report.described())
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / FILE, report.described())
     text = "\n".join(report.sentences())
     if text not in _told:
         _told.add(text)

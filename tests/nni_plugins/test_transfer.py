@@ -39,7 +39,7 @@ ROWS = [
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("transfer")
     coco(folder / "boxes", {"train": 2, "val": 1})
-    camvid(folder / "labels", {"train": 2, "val": 1})
+    camvid(folder / "labels", {"train": 8, "val": 1})
     return folder
 
 
