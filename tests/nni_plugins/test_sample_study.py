@@ -451,7 +451,7 @@ def test_a_study_that_is_killed_continues_without_repeating(tmp_path: Path, monk
         for training in whole["trainings"]
     )
     left = {path.name for path in (folder / "sample-1-rotation-0").iterdir()}
-    assert left == {"lock", "metrics.jsonl", "run.json"}, "weights of finished trainings are deleted"
+    assert left == {"data.json", "lock", "metrics.jsonl", "run.json"}, "weights of finished trainings are deleted"
     assert len((folder / "sample-2-rotation-0" / "metrics.jsonl").read_text().splitlines()) == 2
 
     after = len(seen)
