@@ -52,7 +52,7 @@ class TimmNetwork(StagedNetwork):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Feature maps of the stages ``indices`` (an integer: the last so many; None: all), and the last map unless
+        """Feature maps of the stages ``indices`` (an integer: the last N; None: all), and the last map unless
         ``intermediates_only``.
 
         There is no norm after the stages, so ``norm`` changes nothing; ``stop_early`` is always done where nothing

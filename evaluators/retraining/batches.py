@@ -21,7 +21,7 @@ from .settings import MixSettings, Recipe, Three
 from .transforms import test_transform, test_view, training_transform
 
 SAMPLE = 10_000
-"""At most so many images are looked at for their mean and standard deviation."""
+"""At most this many images are looked at for their mean and standard deviation."""
 Normalisation = tuple[Three, Three]
 """Mean and standard deviation of R, G, B in [0, 1]."""
 

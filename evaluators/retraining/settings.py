@@ -142,7 +142,7 @@ class MixSettings(Settings):
     cutmix: float = Field(0.0, ge=0, description="alpha; 0: none")
     probability: Strength = 1.0
     switch: Strength = Field(0.5, description="probability of cutmix where both are on")
-    epochs: int | None = Field(None, ge=1, description="only in the first so many epochs; default: all")
+    epochs: int | None = Field(None, ge=1, description="only in the first N epochs; default: all")
 
     @model_validator(mode="after")
     def _mixes(self) -> Self:

@@ -43,7 +43,7 @@ class TextSettings(Settings):
         None, ge=3, description="largest vocabulary, with <eos> and <unk>; rarer words become <unk>"
     )
     limit_tokens: int | None = Field(
-        None, ge=3, description="use only so many words from the beginning of the training text"
+        None, ge=3, description="use only this many words from the beginning of the training text"
     )
     limit_evaluation_tokens: int | None = Field(None, ge=3, description="the same for the validation and the test text")
 
@@ -105,7 +105,7 @@ class LanguageModelSettings(SequenceSettings):
     nonmono: int | None = Field(
         5,
         ge=0,
-        description="averaging begins when the validation loss is above its minimum over all but the last so many epochs; null: never",
+        description="averaging begins when the validation loss is above its minimum over all but the last N epochs; null: never",
     )
     evaluation_batch: int = Field(
         10, ge=1, description="sequences of the validation text; its last words, too few for a step, are left out"
@@ -130,9 +130,7 @@ class LanguageSearchSettings(SequenceSettings):
     architecture_betas: tuple[Beta, Beta] = (0.9, 0.999)
     architecture_weight_decay: float = Field(1e-3, ge=0)
     order: Literal[1, 2] = Field(1, description="2: the architecture gradient is taken through one step of the weights")
-    warmup_epochs: int = Field(
-        0, ge=0, description="the architecture parameters are not trained in the first so many epochs"
-    )
+    warmup_epochs: int = Field(0, ge=0, description="the architecture parameters are not trained in the first N epochs")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -37,19 +37,19 @@ class SharedTextSettings(SequenceSettings):
     averaged_epochs: int = Field(
         0,
         ge=0,
-        description="a cycle ends with the mean of the weights after every step of its last so many epochs; 0: no mean",
+        description="a cycle ends with the mean of the weights after every step of its last N epochs; 0: no mean",
     )
     nonmono: int | None = Field(
         None,
         ge=0,
-        description="averaging begins, if not before, when the validation loss is above its minimum over all but the last so many epochs of the "
+        description="averaging begins, if not before, when the validation loss is above its minimum over all but the last N epochs of the "
         "cycle, each piece read by an architecture drawn as in training; null: never",
     )
     evaluation_batch: int = Field(
         64, ge=1, description="sequences of the validation text; its last words, too few for a step, are left out"
     )
     evaluation_tokens: int | None = Field(
-        None, ge=3, description="score on the first so many words of the validation text; null: on all of it"
+        None, ge=3, description="score on the first N words of the validation text; null: on all of it"
     )
     reward_batch: int = Field(
         64, ge=1, description="sequences of the validation text in a reward, which is one piece of bptt words of each"

@@ -14,7 +14,7 @@ from ..objectives.labels import Supervised
 from ..randomness import torch_fork
 
 OUTPUTS = 1 << 26
-"""At most so many numbers of output at once: a network that answers at every pixel is evaluated in smaller batches."""
+"""At most this many numbers of output at once: a network that answers at every pixel is evaluated in smaller batches."""
 
 
 @torch.no_grad()

@@ -27,9 +27,7 @@ class TrainingSettings(Settings):
     final_learning_rate: float = Field(
         0.001, ge=0, description="what the cosine of the learning rate, stepped by epoch, ends near"
     )
-    learning_rate_warmup: int = Field(
-        0, ge=0, description="the learning rate rises linearly over the first so many epochs"
-    )
+    learning_rate_warmup: int = Field(0, ge=0, description="the learning rate rises linearly over the first N epochs")
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0)
@@ -144,9 +142,7 @@ class BilevelSettings(TrainingSettings):
     first: Literal["architecture", "weights"] = Field(
         "architecture", description="which step comes first in an iteration"
     )
-    warmup_epochs: int = Field(
-        0, ge=0, description="the architecture parameters are not trained in the first so many epochs"
-    )
+    warmup_epochs: int = Field(0, ge=0, description="the architecture parameters are not trained in the first N epochs")
     portion: float = Field(
         0.5, description="share of the images that train the weights; the rest trains the architecture parameters"
     )
@@ -157,7 +153,7 @@ class BilevelSettings(TrainingSettings):
         False, description="compile the network by torch.compile; for mixtures, whose graph is the same at every step"
     )
     hessian_every: int = Field(
-        0, ge=0, description="compute the Hessian's dominant eigenvalue every so many epochs (R-DARTS: 2); 0: never"
+        0, ge=0, description="compute the Hessian's dominant eigenvalue every N epochs (R-DARTS: 2); 0: never"
     )
     stability: StabilitySettings | None = Field(
         None, description="what follows from the eigenvalues; nothing by default"

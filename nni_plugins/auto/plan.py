@@ -23,7 +23,7 @@ from nni_plugins.strategies.limits import Limits
 from .look import Found, Judge
 
 SMALL = 48
-"""Up to so many pixels on the shorter side, networks for small images are searched."""
+"""Up to this many pixels on the shorter side, networks for small images are searched."""
 SHARE = 0.8
 """Of the minutes, for trainings; the rest is for the search, for starting processes and for what is written."""
 REPEATS = 3

@@ -9,30 +9,30 @@ import typer
 from rich.console import Group
 from rich.markup import escape
 
-from .console import AsJson, app, console, emit
+from .console import START, AsJson, app, console, emit
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def auto(
     path: Annotated[Path, typer.Argument(help="A folder of images, with or without labels, boxes or masks.")],
     output: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it continues.")] = Path(
         "runs/auto"
     ),
     minutes: Annotated[float, typer.Option(min=0.1, help="How long it may take.")] = 15.0,
-    parameters: Annotated[int | None, typer.Option(min=1, help="At most so many parameters.")] = None,
+    parameters: Annotated[int | None, typer.Option(min=1, help="At most this many parameters.")] = None,
     macs: Annotated[
         int | None,
-        typer.Option(min=1, help="At most so many multiply-adds an image. [default: half the largest network's]"),
+        typer.Option(min=1, help="At most this many multiply-adds an image. \\[default: half the largest network's]"),
     ] = None,
     latency: Annotated[
-        float | None, typer.Option(min=0.001, help="At most so many milliseconds an image on one CPU thread here.")
+        float | None, typer.Option(min=0.001, help="At most this many milliseconds an image on one CPU thread here.")
     ] = None,
     beside: Annotated[
         list[str] | None, typer.Option(help="A network by name, such as resnet18, trained alike; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     portal: Annotated[bool, typer.Option("--portal", help="Run it under NNI, and show it in its portal.")] = False,
-    port: Annotated[int | None, typer.Option(help="Of the portal. [default: a free one]")] = None,
+    port: Annotated[int | None, typer.Option(help="Of the portal. \\[default: a free one]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search a network for a folder of images, and say whether it is better than random ones and than the largest of its

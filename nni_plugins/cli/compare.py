@@ -20,14 +20,14 @@ from ..experiment.names import REAL_BEST
 from ..experiment.store import CONFIG, read_settings
 from ..studies.compare.experiment import CompareExperiment, owner
 from ..studies.compare.settings import RANDOM
-from .console import AsJson, app, console, emit, grid
+from .console import COMPARE, AsJson, app, console, emit, grid
 from .running import Output, Processes
 
 LISTED = 5
 """Unfinished jobs that are named."""
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def compare(
     config: Annotated[
         Path | None, typer.Argument(help="An experiment file of the tuner Compare, or its settings alone.")

@@ -8,12 +8,47 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
+from typer.core import TyperGroup
 
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.files import parse_yaml
 from nni_plugins.spaces.errors import shown
 
+START, SEARCH, COMPARE = "Start", "Search", "Compare and study"
+NETWORKS, TRAIN = "Architectures", "Train and transfer"
+PANELS = (START, SEARCH, COMPARE, TRAIN, NETWORKS)
+"""Headings under which ``--help`` lists the commands, in this order; a command says its own by ``rich_help_panel``."""
+VALUES = {"<bool>": "", "<path>": "PATH", "<int>": "NUMBER", "<int range>": "NUMBER", "<float range>": "NUMBER"}
+"""What ``--help`` shows of an option's value, by the type that typer shows; flags have none, all others are ``TEXT``."""
+
+
+class Commands(TyperGroup):
+    """A group whose commands stand under headings in a fixed order, and whose options show no Python types."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        panel = {name: command.rich_help_panel for name, command in self.commands.items()}  # type: ignore[attr-defined]
+        return sorted(self.commands, key=lambda name: PANELS.index(panel[name]) if panel[name] in PANELS else 0)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _readable(super().get_params(ctx), ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and not isinstance(command, Commands):
+            _readable(command.get_params(ctx), ctx)
+        return command
+
+
+def _readable(parameters: list[Any], context: Any) -> list[Any]:
+    """The same objects, each option with the word that ``--help`` shows for its value."""
+    for one in parameters:
+        if one.param_type_name == "option" and one.metavar is None:
+            one.metavar = VALUES.get(one.display_type(context), "TEXT")
+    return parameters
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -8,16 +8,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit, grid
+from .console import SEARCH, AsJson, Commands, app, emit, grid
 from .running import Output, Processes, run_file
 from .study import report_line
 
 
-class _FileOrCommand(TyperGroup):
+class _FileOrCommand(Commands):
     """``diagnose x.yml`` is ``diagnose run x.yml``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -25,7 +24,7 @@ class _FileOrCommand(TyperGroup):
 
 
 group = typer.Typer(no_args_is_help=False, add_completion=False, cls=_FileOrCommand)
-app.add_typer(group, name="diagnose")
+app.add_typer(group, name="diagnose", rich_help_panel=SEARCH)
 
 
 @group.callback(invoke_without_command=True)
@@ -60,7 +59,7 @@ def run(
 @group.command()
 def search(
     run: Annotated[Path, typer.Argument(help="A run's folder, or the folder of one of its searches.")],
-    output: Annotated[Path | None, typer.Option(help="Where the report goes. [RUN/diagnosis]")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the report goes. \\[default: RUN/diagnosis]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a search that has run, and say whether it collapsed. Example: nni-plugins diagnose search runs/search"""

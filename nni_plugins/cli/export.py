@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit, grid
+from .console import NETWORKS, AsJson, app, emit, grid
 from .options import Architecture, Job, Rank, Space, SpaceArgument, origin_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Exported = tuple["nn.Module", "torch.Tensor", dict[str, Any]]
 """A network, an example of its images, and what is reported of it."""
 
 
-@app.command()
+@app.command(rich_help_panel=NETWORKS)
 def export(
     architecture: Architecture,
     onnx: Annotated[Path | None, typer.Option(help="Write this ONNX file.")] = None,
@@ -39,7 +39,9 @@ def export(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="A file of trained weights. [default: those of a checkpoint or retraining, or random ones]"),
+        typer.Option(
+            help="A file of trained weights. \\[default: those of a checkpoint or retraining, or random ones]"
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
     as_json: AsJson = False,

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit, grid
+from .console import SEARCH, AsJson, app, emit, grid
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def latency(
     config: Annotated[Path, typer.Argument(help="An experiment file; its space is measured.")],
     table: Annotated[Path, typer.Argument(help="The CSV file to write. One that is there is only judged.")],

@@ -20,13 +20,13 @@ ARCHITECTURE = (
 Architecture = Annotated[str, typer.Argument(help=ARCHITECTURE)]
 OptionalArchitecture = Annotated[str | None, typer.Argument(help=ARCHITECTURE)]
 Space = Annotated[
-    str | None, typer.Option(help="The space's registered name, for a native text. [default: nasbench201]")
+    str | None, typer.Option(help="The space's registered name, for a native text. \\[default: nasbench201]")
 ]
 SpaceArgument = Annotated[
     list[str] | None,
     typer.Option("--space-argument", help="An argument of the space, such as channels=24; may be repeated."),
 ]
-Rank = Annotated[int, typer.Option(help="Of a search or comparison: its so manieth architecture, 1 is best.")]
+Rank = Annotated[int, typer.Option(help="Of a search or comparison: the architecture of this rank; 1 is best.")]
 Job = Annotated[
     str | None,
     typer.Option(
@@ -39,9 +39,9 @@ Change = Annotated[
     typer.Option("--set", help="A key of the recipe, such as optimizer.learning_rate=0.1; may be repeated."),
 ]
 TrainingFolder = Annotated[
-    Path | None, typer.Option("--output", help="Folder of everything. [default: one in runs/ for this very training]")
+    Path | None, typer.Option("--output", help="Folder of everything. \\[default: one in runs/ for this very training]")
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [default: torch's]")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. \\[default: torch's]")]
 
 
 def key_values(texts: Iterable[str] | None, option: str = "--set") -> dict[str, Any]:

@@ -13,10 +13,10 @@ from rich.markup import escape
 from nni_plugins.evaluators.errors import ConfigError
 
 from ..inventory import Installed, installed_plugins
-from .console import AsJson, app, console, emit, grid
+from .console import START, AsJson, app, console, emit, grid
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=START)
 def list_plugins(
     architectures: Annotated[
         bool, typer.Option("--architectures", help="Show published architectures instead.")
@@ -110,7 +110,7 @@ def list_architectures(space: str | None, as_json: bool) -> None:
         Console(width=1000).print(table)  # whole lines for grep
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def register(as_json: AsJson = False) -> None:
     """Make our tuners known to nnictl in this Python environment; again does no harm. Example: nni-plugins register"""
     from ..portal import registration
@@ -119,7 +119,7 @@ def register(as_json: AsJson = False) -> None:
     emit({"tuners": names}, as_json, f"registered tuners: {', '.join(names)}")
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(
     config: Annotated[Path | None, typer.Argument(help="An experiment file to check too.")] = None,
     port: Annotated[int | None, typer.Option(help="A port that must be free.")] = None,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.settings import read
 
-from .console import AsJson, app, console, emit, grid
+from .console import TRAIN, AsJson, app, console, emit, grid
 from .options import (
     Change,
     Job,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Data = Annotated[str, typer.Option(help="Folder or file of labelled images, or digits.")]
 Source = Annotated[str, typer.Option(help="auto, digits, folder, cifar10, cifar100, imagenet16_120, svhn or npz.")]
-Limit = Annotated[int | None, typer.Option(help="Use at most so many training images, a seeded draw.")]
+Limit = Annotated[int | None, typer.Option(help="Use at most this many training images, a seeded draw.")]
 TestLimit = Annotated[int | None, typer.Option(help="The same for test images.")]
 Validation = Annotated[
     str,
@@ -42,7 +42,7 @@ Validation = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def retrain(
     data: Data,
     recipe: Annotated[str, typer.Option(help="A name that nni-plugins recipes shows, or a YAML file.")],
@@ -114,7 +114,7 @@ def pictures(
     return read(PictureSettings, {"path": data, "source": source, "validation": validation, **limits}, "data.")
 
 
-@app.command("recipes")
+@app.command("recipes", rich_help_panel=TRAIN)
 def recipes_(
     name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None, as_json: AsJson = False
 ) -> None:
@@ -139,7 +139,7 @@ def recipes_(
     emit({one: recipe.model_dump(mode="json") for one, recipe in found.items()}, as_json, table)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def validate(
     checkpoint: Annotated[
         Path, typer.Argument(help="A checkpoint of nni-plugins retrain: last.pth.tar or model_best.pth.tar.")
@@ -147,9 +147,9 @@ def validate(
     data: Data,
     source: Source = "auto",
     test_limit: TestLimit = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once. [default: the recipe's]")] = None,
-    image_size: Annotated[int | None, typer.Option(min=4, help="Pixels a side. [default: the recipe's]")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. [default: a GPU if there is one]")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once. \\[default: the recipe's]")] = None,
+    image_size: Annotated[int | None, typer.Option(min=4, help="Pixels a side. \\[default: the recipe's]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. \\[default: a GPU if there is one]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a checkpoint on test images. Example: nni-plugins validate runs/retrain/NAME/last.pth.tar --data digits"""

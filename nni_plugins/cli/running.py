@@ -16,7 +16,7 @@ Processes = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="So many jobs are run side by side; by default as many as there are cores for their `threads`, one where "
+        help="How many jobs run side by side; by default as many as there are cores for their `threads`, one where "
         "the file does not say `threads`, or on a GPU.",
     ),
 ]

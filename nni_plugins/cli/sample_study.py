@@ -12,12 +12,12 @@ from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit
+from .console import COMPARE, AsJson, app, emit
 from .running import Output, Processes, run_file
 from .study import document_table, report_line
 
 
-@app.command("sample-study")
+@app.command("sample-study", rich_help_panel=COMPARE)
 def sample_study(
     config: Annotated[
         Path | None, typer.Argument(help="An experiment file of the tuner SampleStudy, as nnictl create takes it.")

@@ -10,11 +10,11 @@ from rich.markup import escape
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit, grid
+from .console import SEARCH, AsJson, app, emit, grid
 from .options import ARCHITECTURE
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def score(
     config: Annotated[Path, typer.Argument(help="The experiment file of the search.")],
     architectures: Annotated[list[str], typer.Argument(help=ARCHITECTURE)],

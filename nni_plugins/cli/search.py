@@ -10,7 +10,7 @@ from rich.console import Group
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit
+from .console import SEARCH, START, AsJson, app, emit
 from .running import Output, Processes, run_file
 
 PRESET_HELP = (
@@ -18,7 +18,7 @@ PRESET_HELP = (
 )
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def init(
     file: Annotated[Path, typer.Argument(help="The experiment file to write.")],
     preset: Annotated[str, typer.Option(help=PRESET_HELP)] = "rlnas_digits",
@@ -41,7 +41,7 @@ def init(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH)
 def search(
     config: Annotated[Path, typer.Argument(help="An experiment file, as nnictl create takes it.")],
     output: Output = Path("runs/search"),

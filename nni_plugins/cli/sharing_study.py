@@ -10,12 +10,12 @@ import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
 
-from .console import AsJson, app, emit
+from .console import COMPARE, AsJson, app, emit
 from .running import Output, Processes, run_file
 from .study import document_table, report_line
 
 
-@app.command("sharing-study")
+@app.command("sharing-study", rich_help_panel=COMPARE)
 def sharing_study(
     config: Annotated[Path, typer.Argument(help="An experiment file of the tuner SharingStudy.")],
     output: Output = Path("runs/sharing-study"),

@@ -13,14 +13,14 @@ from rich.markup import escape
 from nni_plugins.evaluators.files import read_json
 from nni_plugins.spaces.base import ImageSize
 
-from .console import AsJson, app, emit, grid
+from .console import NETWORKS, AsJson, app, emit, grid
 from .options import Architecture, Job, Rank, Space, SpaceArgument, origin_line, origin_of
 
 USUAL_SIZE = 32
 """Pixels a side for which multiply-adds are counted where nothing says another size."""
 
 
-@app.command()
+@app.command(rich_help_panel=NETWORKS)
 def show(
     architecture: Architecture,
     space: Space = None,
@@ -78,7 +78,7 @@ def _results(about: Mapping[str, Any]) -> list[RenderableType]:
     return [result_table(read_json(Path(about["file"]), "Run the search again."))]
 
 
-@app.command()
+@app.command(rich_help_panel=NETWORKS)
 def width(
     architecture: Architecture,
     macs: Annotated[

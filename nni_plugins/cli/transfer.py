@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nni_plugins.evaluators.errors import ConfigError
 
-from .console import AsJson, app, emit, grid
+from .console import TRAIN, AsJson, Commands, app, emit, grid
 from .options import (
     Change,
     Job,
@@ -28,15 +28,15 @@ from .options import (
 if TYPE_CHECKING:
     from ..requests.transfer import TransferRequest
 
-transfer = typer.Typer(no_args_is_help=False, add_completion=False)
-app.add_typer(transfer, name="transfer")
+transfer = typer.Typer(cls=Commands, no_args_is_help=False, add_completion=False)
+app.add_typer(transfer, name="transfer", rich_help_panel=TRAIN)
 
 Data = Annotated[str | None, typer.Option(help="The folder of the data set; docs/transfer.md has the layouts.")]
 Recipe = Annotated[str, typer.Option(help="A name that nni-plugins transfer recipes shows, or a YAML file.")]
 Checkpoint = Annotated[
     str | None,
     typer.Option(
-        help="Weights of the backbone in timm's format, such as retrain's last.pth.tar. [default: those of an "
+        help="Weights of the backbone in timm's format, such as retrain's last.pth.tar. \\[default: those of an "
         "architecture that is a checkpoint or a retraining, or random ones]"
     ),
 ]

@@ -44,7 +44,7 @@ def origin(
             of all policies.
         space: registered name, for native text; default: nasbench201.
         arguments: of the space, in which it differs from the default, from what was published, searched or trained.
-        rank: of a search or comparison, the so manieth instead, from 1.
+        rank: of a search or comparison, the place of the architecture in its list; 1 is best.
         job: of a search, the one of this evaluation's job (``stand_alone-found-0-1``) or the best of a source
             (``random``, or a baseline's name); of a comparison, the same or a policy's.
 

@@ -43,7 +43,7 @@ class NASBench101(ImageSpace):
 
     Args:
         nodes: operations of a cell, 1 to 5; a cell has two vertices more.
-        max_edges: at most so many edges in a cell.
+        max_edges: at most this many edges in a cell.
         channels: width of the first stage, at least ``nodes``.
         stacks: stages.
         cells_per_stack: cells of each stage.

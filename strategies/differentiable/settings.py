@@ -97,7 +97,7 @@ class PCDARTSTraining(BilevelSettings):
     )
     architecture_learning_rate: float = Field(6e-4, gt=0, description="of Adam, the same in all epochs")
     warmup_epochs: int = Field(
-        15, ge=0, description="the architecture parameters are not trained in the first so many epochs"
+        15, ge=0, description="the architecture parameters are not trained in the first N epochs"
     )
 
 

@@ -25,9 +25,7 @@ class UnNASTraining(BilevelSettings):
         0.0, ge=0, description="what the cosine of the learning rate, stepped by epoch, ends near"
     )
     weight_decay: float = Field(3e-5, ge=0)
-    warmup_epochs: int = Field(
-        1, ge=0, description="the architecture parameters are not trained in the first so many epochs"
-    )
+    warmup_epochs: int = Field(1, ge=0, description="the architecture parameters are not trained in the first N epochs")
     shuffle_split: bool = Field(
         True, description="draw the two halves by the seed; otherwise the first images train the weights, as in DARTS"
     )

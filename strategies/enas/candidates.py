@@ -17,7 +17,7 @@ from .controller import Policy
 from .reinforce import Values
 
 DRAWS, HEATINGS = 10, 10
-"""A collapsed policy repeats itself: after so many rounds of draws its logits are halved, at most so many times."""
+"""A collapsed policy repeats itself: after so many rounds of draws its logits are halved, at most this many times."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class PolicySettings(Settings):
     samples: int = Field(
         10, ge=1, description="architectures whose gradients an update averages, all on the same held-out mini-batch"
     )
-    warmup_epochs: int = Field(0, ge=0, description="the controller is not trained after the first so many epochs")
+    warmup_epochs: int = Field(0, ge=0, description="the controller is not trained after the first N epochs")
     batches_per_architecture: int = Field(
         1, ge=1, description="successive mini-batches that train the same sampled architecture"
     )

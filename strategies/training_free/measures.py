@@ -36,7 +36,7 @@ from .networks import Inputs, NetworkScore, Undrawn, for_scoring
 Values = npt.NDArray[np.float64]
 """(n, k), larger is better; -inf where a score is undefined for an architecture's network."""
 Known = Callable[[int], None]
-"""Called after every so many architectures with how many of a call are scored."""
+"""Called after every N architectures with how many of a call are scored."""
 
 
 class Measure(ABC):

@@ -25,7 +25,7 @@ from .measures import Measure, Values
 from .stored import StoredScores
 
 ROWS = 50
-"""At most so many rows of a curve for the candidates that are scored at once."""
+"""At most this many rows of a curve for the candidates that are scored at once."""
 Floats = npt.NDArray[np.float64]
 
 

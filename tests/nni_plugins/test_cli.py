@@ -73,6 +73,22 @@ def test_every_command_has_an_example() -> None:
 def test_help(run: Cli, command: str) -> None:
     status, out, _ = run(command, "--help")
     assert status == 0 and "Example:" in out and "--json" in out
+    assert "<bool>" not in out and "so many" not in out
+
+
+def test_help_lists_commands_under_headings(run: Cli) -> None:
+    from nni_plugins.cli.console import PANELS
+
+    _, out, _ = run("--help")
+    places = [out.index(f" {panel} ─") for panel in PANELS]
+    assert places == sorted(places) and " Commands ─" not in out
+    assert "<bool>" not in out
+
+
+def test_help_shows_defaults_that_are_described(run: Cli) -> None:
+    """Square brackets are markup to the terminal's writer, which drops what it does not know."""
+    _, out, _ = run("retrain", "--help")
+    assert "torch's]" in " ".join(out.split())
 
 
 def test_the_installed_script() -> None:

@@ -70,7 +70,7 @@ def shared_run(shared: SharedText, indices: Indices, *, every: int | None = None
     """Train ``shared`` for its settings' epochs on uniform draws from ``indices: (A, D)``, and measure all of them.
 
     Args:
-        every: measure after every so many epochs too; default: a tenth of them.
+        every: measure after every N epochs too; default: a tenth of them.
     """
     epochs = shared.settings.epochs
     rankings = Rankings(shared, indices, max(1, epochs // 10) if every is None else every, epochs)

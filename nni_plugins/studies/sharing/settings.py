@@ -40,7 +40,7 @@ class EvaluationHyperparameters(SharedTextSettings):
     nonmono: int | None = Field(
         5,
         ge=0,
-        description="averaging begins when the validation loss is above its minimum over all but the last so many epochs, "
+        description="averaging begins when the validation loss is above its minimum over all but the last N epochs, "
         "each piece read by an architecture drawn as in training; null: never",
     )
 
