@@ -1,4 +1,4 @@
-# `make install` is for use, `make demo` for a first look, `make test` for changes. Each creates .venv and installs what it needs, once.
+# `make install` is for use, `make demo` for a first look, `make test` for changes, `make wheel` for other machines (dist/). Each creates .venv and installs what it needs, once.
 # `make install-mmlab` adds mmdet and mmseg; mmcv's operators are compiled once for each torch, into a folder of $(WHEELS).
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip insta
 # One more than there are cores, for some tests wait for processes that they start; four at most.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
 
-.PHONY: install demo test test-slow lint install-mmlab clean
+.PHONY: install demo test test-slow lint wheel install-mmlab clean
 
 install: $(VENV)/.use
 
@@ -26,6 +26,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel: $(VENV)/.core
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.10, 3.11 or 3.12 is needed, but none is on the PATH."; echo "Install one, or name it: make demo PYTHON=/path/to/python3.11"; exit 2; }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nni_plugins.evaluators.backends import install_line
 from nni_plugins.evaluators.errors import MissingBackend
 from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import NNIPluginsError
@@ -22,7 +23,15 @@ from .experiment.file import is_path, load_yaml, read_experiment, tuner_name
 from .inventory import DESCRIBED, Installed, installed_plugins, plugins_with_torch
 from .portal.registration import NAO, registered_tuners
 
-OPTIONAL = {"timm": "pip install -e '.[timm]'"}
+OPTIONAL = ("timm",)
+NEEDED = {
+    "torch": "torch",
+    "nni": "nni",
+    "lightning_fabric": "pytorch-lightning",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+}
+"""Modules that everything needs, and the requirement that each comes with."""
 TORCH_FREE = (
     "NNI gives a tuner ten seconds to connect, and its process has no use for torch",
     "Import torch inside the methods that need it.",
@@ -60,7 +69,7 @@ def nnictl() -> str:
     if command is None:
         raise NnictlMissing(
             f"nnictl is neither beside {sys.executable} nor on the PATH.",
-            "Install NNI in this environment: pip install nni==3.0",
+            f"Install NNI in this environment: {install_line(only='nni')}",
         )
     return command
 
@@ -79,7 +88,7 @@ def port_is_free(port: int) -> bool:
 def examine(config: Path | None = None, port: int | None = None) -> list[Finding]:
     """Everything that can be checked before an experiment starts; ``config``: an experiment file to check too."""
     findings = [Finding("python", "ok", sys.version.split()[0])]
-    findings += [_module(name) for name in ("torch", "nni", "lightning_fabric", "sklearn", "matplotlib", *OPTIONAL)]
+    findings += [_module(name) for name in (*NEEDED, *OPTIONAL)]
     findings += _mmlab()
     try:
         findings.append(Finding("nnictl", "ok", nnictl()))
@@ -103,7 +112,7 @@ def _broken(subject: str, error: NNIPluginsError) -> Finding:
 
 # -- this installation -------------------------------------------------------------------------------------------------
 def _module(name: str) -> Finding:
-    remedy = OPTIONAL.get(name, "pip install -e . --constraint constraints.txt")
+    remedy = install_line(name) if name in OPTIONAL else install_line(only=NEEDED[name])
     try:
         module = importlib.import_module(name)
     except ImportError as error:

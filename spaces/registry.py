@@ -50,7 +50,10 @@ def check_name(kind: str, name: object) -> str:
     """
     plugins = found(kind)
     if not plugins:
-        raise RegistryError(f"no {kind} are registered at all.", "Install the package: pip install -e .")
+        raise RegistryError(
+            f"no {kind} are registered at all.",
+            "Install the package: make install in a clone, or pip install of its wheel.",
+        )
     if not isinstance(name, str) or name not in plugins:
         raise ConfigError(f"unknown {_singular(kind)} {shown(name)}; {closest(str(name), plugins)}")
     return name

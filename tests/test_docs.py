@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.plugins import evaluator_plugin
+from nni_plugins.pages import page, page_names
 from nni_plugins.spaces import registry
 from nni_plugins.strategies.base import StrategyPlugin
 from nni_plugins.strategies.plugins import strategy_plugin
@@ -55,3 +57,28 @@ def test_links_lead_somewhere(page: str) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", PAGES[page])
     missing = [target for target in targets if "://" not in target and not (folder / target).exists()]
     assert not missing
+
+
+def named_pages() -> set[str]:
+    """Pages that messages and presets name: ``nni-plugins docs PAGE``."""
+    folders = ("nni_plugins", "spaces", "strategies", "evaluators")
+    sources = [path for folder in folders for kind in ("*.py", "*.yml") for path in (ROOT / folder).rglob(kind)]
+    return {name for path in sources for name in re.findall(r"nni-plugins docs ([a-z_]\w*)", path.read_text())}
+
+
+def test_pages_that_messages_name_exist() -> None:
+    """Also beside a wheel, where there is no folder ``docs``: messages name a command, not a path of the clone."""
+    assert len(named_pages()) > 5 and named_pages() <= set(page_names())
+    sources = [
+        path
+        for folder in ("nni_plugins", "spaces", "strategies", "evaluators")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    paths = {str(path.relative_to(ROOT)) for path in sources if re.search(r"\bdocs/\w+\.md", path.read_text())}
+    assert paths <= {"nni_plugins/pages.py"}
+
+
+def test_a_page_that_does_not_exist() -> None:
+    assert page("docs/data.md") == page("data") == PAGES["data.md"]
+    with pytest.raises(ConfigError, match=r"no page 'dta'; did you mean 'data'\?"):
+        page("dta")

@@ -37,7 +37,7 @@ from .reading import held
 from .report import UNREADABLE, DataReport, LeftOut, PartReport
 
 DEFAULT_SIZE = 32
-LAYOUT = "Expected image files, or one folder of image files a class, or folders train and test (or val) with either of them inside; see docs/data.md."
+LAYOUT = "Expected image files, or one folder of image files a class, or folders train and test (or val) with either of them inside; see nni-plugins docs data."
 
 
 @dataclass(frozen=True)

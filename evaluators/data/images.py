@@ -143,7 +143,7 @@ class ImageSet:
         if self._maps is None:
             raise LabelError(
                 f"{self.name}: these images have no label maps.",
-                "Use a label-free objective, or images with label files (data.source: segmentation; see docs/data.md).",
+                "Use a label-free objective, or images with label files (data.source: segmentation; see nni-plugins docs data).",
             )
         return self._maps
 

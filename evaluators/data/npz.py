@@ -19,7 +19,7 @@ from .images import ImageData, ImageSet, hold_out
 
 KNOWN = ("images", "labels", "test_images", "test_labels")
 MAX_CLASSES = 100_000
-EXPECTED = "Expected an archive of numpy.savez(path, images=..., labels=...); see docs/data.md."
+EXPECTED = "Expected an archive of numpy.savez(path, images=..., labels=...); see nni-plugins docs data."
 
 
 def load(path: str) -> ImageData:

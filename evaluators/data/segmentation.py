@@ -30,7 +30,7 @@ MAX_LINE = 200
 LAYOUT = (
     "Expected CamVid's layout (train/, trainannot/, and the same for val and test), images/{train,val,test}/ with "
     "labels/{train,val,test}/ (or annotations/ or masks/) and classes.txt, or Cityscapes' "
-    "(leftImg8bit/{train,val}/<city>/, gtFine/{train,val}/<city>/); see docs/data.md."
+    "(leftImg8bit/{train,val}/<city>/, gtFine/{train,val}/<city>/); see nni-plugins docs data."
 )
 LABELS = r"(?:annot(?:ation)?s?|labels?|masks?|segmentations?|gt|ground truth)"
 """Words of a folder of label images, as in ``trainannot`` and ``val_masks``."""

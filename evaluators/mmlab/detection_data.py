@@ -21,7 +21,7 @@ from .boxes import Checked
 
 LAYOUT = (
     "Expected annotation files in COCO's format (annotations/instances_{train,val}2017.json with train2017/ and val2017/; "
-    "instances_{train,val,test}.json or {train,val,test}.json with images/; or {train,valid,test}/_annotations.coco.json); see docs/transfer.md."
+    "instances_{train,val,test}.json or {train,val,test}.json with images/; or {train,valid,test}/_annotations.coco.json); see nni-plugins docs transfer."
 )
 IMAGE_KEYS, BOX_KEYS = (
     ("id", "file_name", "width", "height"),

@@ -39,7 +39,7 @@ class TransferEvaluation(EvaluationSettings):
     task: ClassVar[Literal["detection", "segmentation"]]
 
     recipe: str = Field(description="of nni-plugins transfer --recipes, or a YAML file")
-    data: str = Field(min_length=1, description="the folder of the data set (docs/transfer.md)")
+    data: str = Field(min_length=1, description="the folder of the data set (nni-plugins docs transfer)")
     changes: dict[str, Any] = Field(
         default_factory=dict, description="to the recipe, by dotted keys such as optimizer.learning_rate"
     )

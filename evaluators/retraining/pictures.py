@@ -25,7 +25,7 @@ from .settings import PictureSettings
 
 LAYOUTS = (
     "Expected 'digits'; a folder with one folder of image files a class, or with train and val (or test) that hold such folders; torchvision's "
-    "CIFAR-10, CIFAR-100 or SVHN; or a file of numpy.savez(path, images=..., labels=...). See docs/retraining_data.md."
+    "CIFAR-10, CIFAR-100 or SVHN; or a file of numpy.savez(path, images=..., labels=...). See nni-plugins docs retraining_data."
 )
 MAX_SMALL = 0.05
 """A data set may have this share of images whose shorter side is less than half of what the network sees; they are

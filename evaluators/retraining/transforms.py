@@ -142,7 +142,7 @@ def _created(recipe: Recipe, mean: Three, std: Three, is_training: bool = True, 
         text = ", ".join(f"{key} {value!r}" for key, value in arguments.items())
         raise ConfigError(
             f"timm cannot make the augmentation of {text}: {str(error) or type(error).__name__}.",
-            "See docs/retraining_data.md.",
+            "See nni-plugins docs retraining_data.",
         ) from None
 
 
@@ -170,4 +170,4 @@ def _check(chosen: CropSettings | TimmAugmentationSettings) -> None:
                     f"{name} must be two numbers above 0, the smaller one first, but got {low:g} and {high:g}"
                 )
     if problems:
-        raise ConfigError(f"augmentation: {'; '.join(problems)}.", "See docs/retraining_data.md.")
+        raise ConfigError(f"augmentation: {'; '.join(problems)}.", "See nni-plugins docs retraining_data.")

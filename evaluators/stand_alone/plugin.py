@@ -137,7 +137,7 @@ class StandAlonePlugin(EvaluatorPlugin):
                 if part is not None:
                     target.check(part)
         except LabelError as error:
-            more = "add an image of labels for each image (docs/data.md)."
+            more = "add an image of labels for each image (nni-plugins docs data)."
             raise LabelError(
                 error.problem, unless + (more if target.wants_maps else "put the images into one folder a class.")
             ) from None
@@ -148,7 +148,7 @@ class StandAlonePlugin(EvaluatorPlugin):
                 + (
                     "set data.held_out: 0.2, which sets a part of them aside."
                     if target.label_free
-                    else "add a test part with labels (docs/data.md)."
+                    else "add a test part with labels (nni-plugins docs data)."
                 ),
             )
         networks: list[Network] = [*self.space.decode(self.space.sample(generator(0, "prepare"), 1)), *names]

@@ -76,6 +76,6 @@ def of_images(one: Subject) -> ImageSubject:
     if one.space is not None and not isinstance(one.space, ImageSpace):
         raise ConfigError(
             f"{one.text[:80]} is of the space {one.space.name!r}, whose networks take no images.",
-            "Choose an architecture of a space of image networks; for language models see docs/language_models.md.",
+            "Choose an architecture of a space of image networks; for language models see nni-plugins docs language_models.",
         )
     return ImageSubject(one.name, one.space, one.architecture, one.arguments, one.weights)

@@ -19,7 +19,7 @@ from .table import Table, open_table
 class TableEvaluation(EvaluationSettings):
     """A table of results, for spaces all of whose architectures are known."""
 
-    table: str = Field("digits", description="``digits``, or a CSV or NPZ file (docs/tables.md)")
+    table: str = Field("digits", description="``digits``, or a CSV or NPZ file (nni-plugins docs tables)")
     metric: str = Field(
         "accuracy", description="the validation metric: what strategies that ask are told, and the best is chosen by"
     )

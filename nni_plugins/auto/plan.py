@@ -311,7 +311,7 @@ def _size_in_words(space: Arguments) -> str:
 BOUNDS = {"max_parameters": "parameters", "max_macs": "multiply-adds", "max_latency": "milliseconds an image"}
 SEARCH = "Combine"
 SCORES = {"nasbench201": ("naswot", "synflow"), "darts": ("naswot", "parameters")}
-"""By space, those that together are the best of what takes seconds in docs/choose.md."""
+"""By space, those that together are the best of what takes seconds in nni-plugins docs choose."""
 NAMED = {"naswot": "NASWOT", "synflow": "SynFlow", "parameters": "their number of parameters"}
 SEARCH_SHARE = 0.1
 """Of the minutes, for the search."""
@@ -331,7 +331,7 @@ def _search(size: Size, budget: _Budget) -> tuple[Arguments, str]:
     batch, chosen = min(SCORED_IMAGES, budget.train_images), SCORES[size.space["name"]]
     said = (
         f"Search: {count:,} untrained networks are ranked by {' and '.join(NAMED[name] for name in chosen)} together, on "
-        f"{batch} of the images, without labels; docs/choose.md compares it with other searches."
+        f"{batch} of the images, without labels; nni-plugins docs choose compares it with other searches."
     )
     scores = [{"score": name, **({"settings": {"batch_size": batch}} if name == "naswot" else {})} for name in chosen]
     return {"search": {"candidates": count, "scores": scores}}, said

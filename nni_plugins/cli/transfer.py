@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 transfer = typer.Typer(cls=Commands, no_args_is_help=False, add_completion=False)
 app.add_typer(transfer, name="transfer", rich_help_panel=TRAIN)
 
-Data = Annotated[str | None, typer.Option(help="The folder of the data set; docs/transfer.md has the layouts.")]
+Data = Annotated[
+    str | None, typer.Option(help="The folder of the data set; nni-plugins docs transfer has the layouts.")
+]
 Recipe = Annotated[str, typer.Option(help="A name that nni-plugins transfer recipes shows, or a YAML file.")]
 Checkpoint = Annotated[
     str | None,

@@ -17,7 +17,7 @@ from nni_plugins.spaces.base import SearchSpace
 
 
 class TruthSettings(Settings):
-    """``table``: ``digits``, or a CSV or NPZ file (docs/tables.md)."""
+    """``table``: ``digits``, or a CSV or NPZ file (nni-plugins docs tables)."""
 
     table: str = "digits"
     metric: str = Field("accuracy", description="what architectures are ranked by in the table")

@@ -35,7 +35,7 @@ from .settings import DifferentiableSettings, check_space
 
 PAPER_RATES, LEAST_RATES = 254, 100
 """The learning rates of all steps of RF-DARTS' search on CIFAR-10 added up (50 epochs of 391 steps from 0.025 to 0.001),
-and what a search with random convolutions needs at least (measured, docs/differentiable.md).
+and what a search with random convolutions needs at least (measured, nni-plugins docs differentiable).
 """
 MOST_RATE = 0.5
 """Larger learning rates were not tried."""

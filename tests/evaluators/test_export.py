@@ -188,7 +188,8 @@ def test_a_wrong_file_is_never_written(behaviour: str, message: str, form: str, 
 def test_without_a_back_end(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        MissingBackend, match=rf'{module} is not installed.\nInstall it: pip install "nni-plugins\[export\]"'
+        MissingBackend,
+        match=rf"{module} is not installed.\nInstall it: pip install \'onnx>=1\.17\' \'onnxruntime>=1\.20\' \'onnxscript>=0\.5\'",
     ):
         export_onnx(nn.Identity(), torch.zeros(1, 3, 8, 8), tmp_path / "a")
 

@@ -116,7 +116,7 @@ def test_tensorboard_reads_the_events(tmp_path: Path) -> None:
 def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(
-        MissingBackend, match=r'tensorboard is not installed.\nInstall it: pip install "nni-plugins\[tensorboard\]"'
+        MissingBackend, match=r"tensorboard is not installed.\nInstall it: pip install \'tensorboard>=2\.18\'"
     ):
         Summary(tmp_path, tensorboard=True)
 

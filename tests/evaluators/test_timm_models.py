@@ -89,7 +89,9 @@ def test_a_name_that_timm_knows_already(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm.models", None)
-    with pytest.raises(MissingBackend, match=r'timm is not installed.\nInstall it: pip install "nni-plugins\[timm\]"'):
+    with pytest.raises(
+        MissingBackend, match=r"timm is not installed.\nInstall it: pip install \'timm>=1\.0\.15\' torchvision"
+    ):
         timm_models.register()
 
 

@@ -95,5 +95,5 @@ def test_broken_ones(entries: Callable[..., None], value: str) -> None:
 
 def test_none_at_all(entries: Callable[..., None]) -> None:
     entries()
-    with pytest.raises(RegistryError, match=r"no spaces are registered at all[\s\S]*pip install -e"):
+    with pytest.raises(RegistryError, match=r"no spaces are registered at all[\s\S]*make install"):
         registry.get("spaces", "nasbench201")
