@@ -9,14 +9,14 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip insta
 # One more than there are cores, for some tests wait for processes that they start; four at most.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
 
-.PHONY: install demo test test-slow lint wheel install-mmlab clean
+.PHONY: install demo test test-slow lint site wheel install-mmlab clean
 
 install: $(VENV)/.use
 
 demo: $(VENV)/.use
 	$(BIN)/python -m nni_plugins.demo
 
-test: $(VENV)/.dev $(VENV)/.mmlab lint
+test: $(VENV)/.dev $(VENV)/.mmlab lint site
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.dev $(VENV)/.mmlab
@@ -26,6 +26,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 wheel: $(VENV)/.core
 	rm -rf build/lib build/bdist.*
