@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from nni_plugins.evaluators.base import EvaluatorPlugin
 from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.plugins import evaluator_plugin
 from nni_plugins.pages import page, page_names
@@ -59,6 +60,14 @@ def test_links_lead_somewhere(page: str) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("base", [StrategyPlugin, EvaluatorPlugin])
+def test_the_lists_of_class_variables(base: type) -> None:
+    """The page on plugins has every class variable that a plugin may set."""
+    declared = {name for name, kind in base.__annotations__.items() if str(kind).startswith("ClassVar")}
+    listed = {name for first in table_rows(PAGES["plugins.md"]) for name in re.findall(r"\w+", first)}
+    assert declared and declared <= listed, declared - listed
+
+
 def named_pages() -> set[str]:
     """Pages that messages and presets name: ``nni-plugins docs PAGE``."""
     folders = ("nni_plugins", "spaces", "strategies", "evaluators")
@@ -82,3 +91,20 @@ def test_a_page_that_does_not_exist() -> None:
     assert page("docs/data.md") == page("data") == PAGES["data.md"]
     with pytest.raises(ConfigError, match=r"no page 'dta'; did you mean 'data'\?"):
         page("dta")
+
+
+def sentences(text: str) -> list[str]:
+    """Of a page the sentences outside of code, tables and headings."""
+    plain = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = ["" if re.match(r"#|\||    |\s*$|- |\d+\. ", line) else line for line in plain.splitlines()]
+    return [
+        " ".join(one.split()) for part in "\n".join(lines).split("\n\n") for one in re.split(r"(?<=[.:;?!]) ", part)
+    ]
+
+
+@pytest.mark.parametrize(
+    "page", ["index", "install", "faq", "papers/index", "papers/rlnas", "papers/unnas", "papers/search_phase"]
+)
+def test_first_pages_have_short_sentences(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    assert not [one for one in sentences(text) if len(one.split()) > 30]
