@@ -9,6 +9,7 @@ from .images import ImageSpace
 from .mobilenet import MobileNetLike
 from .nasbench101 import NASBench101
 from .nasbench201 import NASBench201
+from .nni_space import NNISpace
 from .recurrent import RecurrentCell
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "NASBench201",
     "NASNet",
     "NNIPluginsError",
+    "NNISpace",
     "RecurrentCell",
     "RobustDARTS",
     "SearchSpace",

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Indices = npt.NDArray[np.int8]
 """(n, D) int8: one architecture a row, one decision a column."""
 
+Structure = npt.NDArray[np.int8] | npt.NDArray[np.int16]
+"""(n, S): one architecture a row, one part a column; int16 where parts have more values than decisions."""
+
 ImageSize = int | tuple[int, int]
 """Pixels a side, or (height, width)."""
 
@@ -102,6 +105,8 @@ class SearchSpace(ABC):
     reduction cell, where there are both) in the official code of the methods that were published with it."""
     takes_images: ClassVar[bool] = True
     """Whether networks take images (B, C, H, W), as all experiments' data are; a language model's take tokens."""
+    needs_torch: ClassVar[bool] = False
+    """Whether already its decisions are known from modules alone, so that NNI's tuner first connects and then asks."""
     drops_paths: ClassVar[bool] = False
     """Whether its supernets drop paths: they have ``set_drop_path(probability, identity)``."""
 
@@ -285,8 +290,8 @@ class SearchSpace(ABC):
         """
         return self.decisions
 
-    def structure(self, indices: Indices) -> Indices:
-        """``indices: (n, D)`` as parts: (n, S) int8, the position of each part's value."""
+    def structure(self, indices: Indices) -> Structure:
+        """``indices: (n, D)`` as parts: (n, S) int8 or int16, the position of each part's value."""
         return indices
 
     def simplified(self, indices: Indices) -> Indices:

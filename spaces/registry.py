@@ -99,6 +99,17 @@ def named_space(name: str, arguments: Mapping[str, Any] | None = None) -> Search
     return _called(get("spaces", name), arguments or {})
 
 
+def complete(name: str) -> bool:
+    """Whether the space that is registered as ``name`` can be made without arguments.
+
+    Raises:
+        ConfigError, RegistryError: as :func:`get`.
+    """
+    parameters = inspect.signature(get("spaces", name)).parameters.values()
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(p.default is not p.empty or p.kind in kinds for p in parameters)
+
+
 def changed_space(space: SearchSpace, arguments: Mapping[str, Any]) -> SearchSpace:
     """``space`` with other arguments, whether it is registered or not; errors are those of :func:`named_space`."""
     return _called(type(space), {**space.config(), **arguments}) if arguments else space
@@ -110,6 +121,14 @@ def _called(factory: Callable[..., Any], arguments: Mapping[str, Any], without: 
     unknown = [f"{key}: no such argument of the space; {closest(key, known)}" for key in arguments if key not in known]
     if unknown:
         raise ConfigError("; ".join(unknown))
+    missing = [
+        name
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    lacking = [name for name in missing if name not in arguments]
+    if lacking:
+        raise ConfigError(f"{lacking[0]}: this argument of the space is needed.")
     return cast(SearchSpace, factory(**arguments))
 
 

@@ -120,6 +120,11 @@ class StagedNetwork(nn.Module):
                 break
         return maps
 
+    def last_map(self, x: torch.Tensor) -> torch.Tensor:
+        """The last feature map before anything is pooled over all pixels: (B, C, h, w)."""
+        (last,) = StagedNetwork.forward_features(self, x, (len(self.all_stages) - 1,))
+        return last
+
     def forward_head(self, x: torch.Tensor, size: Size | None = None) -> torch.Tensor:
         """The head on the last feature map; ``size``: (H, W) of the image, for heads that answer by pixel."""
         output: torch.Tensor = self.classifier(x, size)

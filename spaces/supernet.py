@@ -30,11 +30,18 @@ class WeightBlock:
 
     ``parameters``: (name in the state dictionary, role). ``constants``: (role, squared norm) of vectors that stand for
     an operation without weights and are the same before and after training (RLNAS' pooling kernel of 1/k^2 and identity
-    matrix).
+    matrix). ``regions``: (name, role, (start, stop) in each dimension) of weights that several values share, each of
+    which takes a slice.
     """
 
     parameters: tuple[tuple[str, Role], ...] = ()
     constants: tuple[tuple[Role, float], ...] = ()
+    regions: tuple[tuple[str, Role, tuple[tuple[int, int], ...]], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all parameters, whole or in part."""
+        return (*(name for name, _ in self.parameters), *(name for name, _, _ in self.regions))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nni_plugins.spaces.cells.space import CellSpace
 from nni_plugins.spaces.errors import NNIPluginsError, closest
 from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.published import names, published
-from nni_plugins.spaces.registry import changed_space, found, named_space
+from nni_plugins.spaces.registry import changed_space, complete, found, named_space
 
 from ..backends import require
 from ..errors import ConfigError
@@ -73,10 +73,14 @@ def register() -> list[str]:
 
 
 def _image_spaces() -> dict[str, ImageSpace]:
-    """All registered ones. One that cannot be made is left out with a warning: timm's other names do not need it."""
+    """All registered ones that need no arguments. One that cannot be made is left out with a warning: timm's other names
+    do not need it.
+    """
     spaces = {}
     for name in found("spaces"):
         try:
+            if not complete(name):
+                continue
             space = named_space(name)
         except (NNIPluginsError, TypeError) as error:
             warnings.warn(f"timm does not get to know {name}_network: {error}", stacklevel=3)

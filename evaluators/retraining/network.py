@@ -121,10 +121,11 @@ def describe(one: ImageSubject, recipe: Recipe, classes: int) -> dict[str, Any]:
         smallest = space.network(architecture).smallest
     _check_side(space, smallest, recipe.input.size)
     costs = space.cost_table(recipe.input.size)(space.encode([architecture]))
-    known = space.name in registry.found("spaces") and type(space) is type(named_space(space.name))
+    name = space.name
+    known = name in registry.found("spaces") and registry.complete(name) and type(space) is type(named_space(name))
     notes = _notes(one, recipe, space)
     if not known:
-        notes.append(f"{space.name} is no space of nni-plugins, so timm.create_model cannot make its networks.")
+        notes.append(f"timm.create_model knows no networks of {name}; nni-plugins export writes this one.")
     description = {
         "name": one.name,
         "space": [space.name, space.config()],

@@ -23,6 +23,7 @@ from nni.tuner import Tuner
 
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
 from nni_plugins.evaluators.files import atomic_write
+from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import NNIPluginsError
 
 from ..experiment.base import Experiment
@@ -63,6 +64,16 @@ def guarded(method: F) -> F:
     return cast(F, wrapper)
 
 
+def _needs_torch(arguments: dict[str, Any]) -> bool:
+    """Whether the experiment's space is one that only modules describe."""
+    space = arguments.get("space")
+    name = space.get("name") if isinstance(space, dict) else None
+    try:
+        return isinstance(name, str) and bool(getattr(registry.get("spaces", name), "needs_torch", False))
+    except NNIPluginsError:
+        return False  # reading the arguments says what is wrong
+
+
 class ExperimentTuner(Tuner):
     """Base of our tuners; subclasses say which settings they take. Constructor arguments are the YAML's
     ``tuner.classArgs``.
@@ -83,11 +94,22 @@ class ExperimentTuner(Tuner):
         self._over = 0  # looks in a row that found no trial allowed
         self._manager = Manager.of_tuner()
         self._problem: NNIPluginsError | None = None
+        self._waiting: dict[str, Any] | None = arguments
+        if not _needs_torch(arguments):
+            self._read_arguments()
+
+    def _read_arguments(self) -> None:
+        """Once: at the start, or, where that takes longer than the ten seconds in which a tuner must connect, when NNI
+        first asks for something.
+        """
+        if self._waiting is None:
+            return
+        arguments, self._waiting = self._waiting, None
         try:
             self._begin(arguments)
         except NNIPluginsError as error:
-            # Raising here would only show "Tuner did not connect in 10 seconds" in the portal; the first request
-            # reports it instead.
+            # Raising at the start would only show "Tuner did not connect in 10 seconds" in the portal; the first
+            # request reports it instead.
             self._problem = error
             _logger.error("%s", error)
 
@@ -156,6 +178,7 @@ class ExperimentTuner(Tuner):
     def generate_multiple_parameters(self, parameter_id_list: list[int], **kwargs: Any) -> list[dict[str, Any]]:
         """As many trials as are ready; the other ids are owed and served by call-back when something becomes ready."""
         self._send = kwargs["st_callback"]
+        self._read_arguments()
         if self._problem is not None:
             raise self._problem
         if not self._begun:
@@ -218,6 +241,7 @@ class ExperimentTuner(Tuner):
     def load_checkpoint(self) -> None:
         """Called once, when the experiment is resumed, before anything else."""
         self._resumed = True
+        self._read_arguments()
         if self._problem is not None:
             return
         for entry in self._journal.read():

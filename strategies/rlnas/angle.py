@@ -93,6 +93,28 @@ nothing. ``weights``: convolutions and the classifier's weight alone, which is A
 """
 
 
+class RegionSums:
+    """(<w0, wT>, |w0|^2, |wT|^2) of boxes of weights: each product is made once, and every box summed once."""
+
+    def __init__(self, initial: Mapping[str, torch.Tensor], final: Mapping[str, torch.Tensor]) -> None:
+        self._initial, self._final = initial, final
+        self._products: tuple[str, torch.Tensor] | None = None
+        self._known: dict[tuple[str, tuple[tuple[int, int], ...]], Floats] = {}
+
+    def __call__(self, name: str, region: tuple[tuple[int, int], ...]) -> Floats:
+        """Of the weight ``name`` within ``region``, (start, stop) in each dimension."""
+        key = (name, region)
+        if key not in self._known:
+            if self._products is None or self._products[0] != name:
+                before, after = self._initial[name].double(), self._final[name].double()
+                self._products = name, before.new_empty((3, *before.shape))
+                for place, product in enumerate((before * after, before * before, after * after)):
+                    self._products[1][place] = product
+            box = self._products[1][(slice(None), *(slice(start, stop) for start, stop in region))]
+            self._known[key] = box.flatten(1).sum(1).cpu().numpy()
+        return self._known[key]
+
+
 @dataclass(frozen=True)
 class AngleTable:
     """``fixed``: (3,) and ``choices``: (S, V, 3) float64 over the space's parts of (<w0, wT>, |w0|^2, |wT|^2); scores
@@ -119,6 +141,12 @@ class AngleTable:
             TrainingError: a weight is not finite.
         """
         dots: dict[str, Floats] = {}
+        sums = RegionSums(initial, final)
+
+        def sliced(name: str, region: tuple[tuple[int, int], ...]) -> Floats:
+            numbers = sums(name, region)
+            dots[name] = dots.get(name, np.zeros(3)) + numbers  # so that what is not finite is noticed
+            return numbers
 
         def triple(block: WeightBlock) -> Floats:
             total = np.zeros(3)
@@ -128,6 +156,9 @@ class AngleTable:
                         before, after = initial[name].double().flatten(), final[name].double().flatten()
                         dots[name] = np.array([float(before @ after), float(before @ before), float(after @ after)])
                     total += dots[name]
+            for name, role, region in block.regions:
+                if variant.includes(role):
+                    total += sliced(name, region)
             return total + sum(norm for role, norm in block.constants if variant.includes(role))
 
         values = max(len(v) for v in blocks.choices)

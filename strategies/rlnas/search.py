@@ -131,9 +131,7 @@ def restored_angles(problem: Problem) -> Scorer:
     ):  # the names of the head's weights depend on its kind, not on the number of classes
         space = space.with_head(problem.task.form, space.classes)
     blocks = cast(Supernet, space.supernet()).weight_blocks()
-    wanted = (
-        name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name, _ in block.parameters
-    )
+    wanted = (name for block in (blocks.fixed, *(b for row in blocks.choices for b in row)) for name in block.names)
     weights.require(wanted)
     variant = VARIANTS[problem.search.variant(space)]
     return AngleTable.build(space, blocks, weights.initial, weights.final, variant)

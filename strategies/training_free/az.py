@@ -17,7 +17,7 @@ official code), a network whose features vanish makes all three so. Covariances 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -75,8 +75,8 @@ def primary_blocks(network: StagedNetwork) -> list[nn.Module]:
 
 @contextmanager
 def _watched(blocks: list[nn.Module], outputs: list[torch.Tensor]) -> Iterator[None]:
-    def keep(_: nn.Module, __: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-        outputs.append(output[-1] if isinstance(output, tuple) else output)
+    def keep(_: nn.Module, __: object, output: torch.Tensor | Sequence[torch.Tensor]) -> None:
+        outputs.append(output if isinstance(output, torch.Tensor) else output[-1])
 
     handles = [block.register_forward_hook(keep) for block in blocks]
     try:

@@ -53,10 +53,9 @@ class Zen(NetworkScore):
         if not official:
             for norm in norms(network):
                 norm.momentum = 1.0
-        last = (len(network.all_stages) - 1,)
-        (first,) = network.forward_features(x, last)
+        first = network.last_map(x)
         deviations = [] if official else self._log_deviations(network)
-        (second,) = network.forward_features(x + self.settings.alpha * noise, last)
+        second = network.last_map(x + self.settings.alpha * noise)
         difference = (first - second).double().flatten(1)
         size = difference.abs().sum(1) if official else difference.norm(dim=1)
         total = size.mean().log() + sum(deviations or self._log_deviations(network))
