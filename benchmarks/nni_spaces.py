@@ -54,7 +54,7 @@ HUB: dict[str, dict[str, Any]] = {
 """Model spaces of nni.nas.hub.pytorch, and arguments that make them small."""
 TRAINING = {"epochs": 2, "batch_size": 8, "accelerator": "cpu"}
 EVOLUTION = {"evolution": {"population": 6, "parents": 3, "generations": 2}}
-FEW = {"candidates": 4, "batch_size": 8}
+FEW = {"candidates": 4}
 NAO = {"iterations": 2, "initial": 6, "kept": 3, "controller": {"epochs": 2}, "proposals": {"seeds": 3}}
 STRATEGIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "RLNAS": (EVOLUTION, TRAINING),
@@ -68,7 +68,8 @@ STRATEGIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "NAOSearch": ({"queries": 4}, {}),
     "Parameters": (EVOLUTION, {}),
     "MACs": (EVOLUTION, {}),
-    **{name: (FEW, {}) for name in ("NASWOT", "Jacobian", "SynFlow", "Zen", "ZiCo", "AZ")},
+    **{name: ({**FEW, "batch_size": 8}, {}) for name in ("NASWOT", "Jacobian", "Zen", "ZiCo", "AZ")},
+    "SynFlow": (FEW, {}),
     "DARTS": ({}, {}),
     "PCDARTS": ({}, {}),
     "GDAS": ({}, {}),

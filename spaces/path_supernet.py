@@ -92,17 +92,18 @@ class PathSupernet(ModelSpace):
     @classmethod
     def create_fixed_module(cls, sample: Sample, *args: Any, **kwargs: Any) -> nn.Module:  # type: ignore[override]
         """What the constructor makes within NNI's ``model_context(sample)``: the same as :meth:`freeze`."""
-        return _stand_alone(cls.space_of(*args, **kwargs), sample)
+        return stand_alone(cls.space_of(*args, **kwargs), sample)
 
     def freeze(self, sample: Sample) -> nn.Module:
         """The stand-alone network of the architecture ``sample``: what NNI trains in its trials and exports. Its
         weights are new.
         """
         self.validate(sample)
-        return _stand_alone(self.search_space, sample)
+        return stand_alone(self.search_space, sample)
 
 
-def _stand_alone(space: SearchSpace, sample: Sample) -> nn.Module:
+def stand_alone(space: SearchSpace, sample: Sample) -> nn.Module:
+    """The network of NNI's ``sample``, with fresh weights."""
     return space.network(space.architecture({label: sample[label] for label in space.labels}))
 
 

@@ -366,6 +366,8 @@ class SpaceContract:
         for architecture in space.decode(indices):
             frozen = supernet.freeze(architecture.as_dict()).eval()
             assert not isinstance(frozen, ModelSpace) or not frozen.simplify()
+            shapes = {name: value.shape for name, value in space.network(architecture).state_dict().items()}
+            assert {name: value.shape for name, value in frozen.state_dict().items()} == shapes
             with torch.no_grad():
                 path = np.broadcast_to(space.encode([architecture]), (space.repeats, len(space.decisions)))
                 one = supernet.forward_path(self._images(2).float(), path)

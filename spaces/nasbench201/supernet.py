@@ -5,7 +5,7 @@ own.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,19 @@ from torch import nn
 
 from .. import head_modules, stem_modules
 from ..operations import State, candidate
+from ..path_supernet import stand_alone
 from ..prefixes import Piece, run_pieces
 from ..staged import check_images
 from ..supernet import Role, WeightBlock, WeightBlocks
 from . import codec
 from .network import ResidualReduction, last_activation
 
+if TYPE_CHECKING:
+    from nni.mutable import Sample
+
 
 class SearchCell(nn.Module):
-    """A cell whose edges hold all five operations; NNI replaces an edge by the chosen operation when it freezes the
-    space.
-    """
+    """A cell whose edges hold all five operations."""
 
     def __init__(self, nodes: int, channels: int, affine: bool) -> None:
         super().__init__()
@@ -90,6 +92,20 @@ class NASBench201Supernet(ModelSpace):
     def fresh(self) -> NASBench201Supernet:
         """Another supernet of the same kind, with newly drawn initial weights."""
         return NASBench201Supernet(affine=self.affine, **self.search_space.config())
+
+    @classmethod
+    def create_fixed_module(cls, sample: Sample, affine: bool = False, **space_config: Any) -> nn.Module:  # type: ignore[override]
+        """What the constructor makes within NNI's ``model_context(sample)``: the same as :meth:`freeze`."""
+        from .space import NASBench201
+
+        return stand_alone(NASBench201(**space_config), sample)
+
+    def freeze(self, sample: Sample) -> nn.Module:
+        """The stand-alone network, with fresh weights: the benchmark's batch norms have scale and shift, those of the
+        supernet's operations have not.
+        """
+        self.validate(sample)
+        return stand_alone(self.search_space, sample)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self._enter(x)

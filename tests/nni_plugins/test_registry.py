@@ -97,3 +97,9 @@ def test_none_at_all(entries: Callable[..., None]) -> None:
     entries()
     with pytest.raises(RegistryError, match=r"no spaces are registered at all[\s\S]*make install"):
         registry.get("spaces", "nasbench201")
+
+
+def test_a_space_that_cannot_be_made_without_arguments() -> None:
+    assert registry.complete("nasbench201") and not registry.complete("nni")
+    with pytest.raises(ConfigError, match="model: this argument of the space is needed"):
+        registry.named_space("nni")

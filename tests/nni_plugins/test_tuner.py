@@ -184,6 +184,8 @@ import sys
 from nni_plugins.portal.tuners import RLNAS
 tuner = RLNAS(**{arguments(truth={"table": "digits"}, space={"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1})!r})
 assert tuner._problem is None, tuner._problem
+later = RLNAS(**{arguments(space={"name": "nni", "model": "nni.nas.hub.pytorch.NasBench201"})!r})
+assert later._problem is None, later._problem
 print(sorted({{"torch", "sklearn", "matplotlib", "pytorch_lightning"}} & set(sys.modules)))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -215,6 +217,25 @@ def test_wrong_arguments_reach_the_portal(changes: dict[str, Any], message: str)
     with pytest.raises(NNIPluginsError, match=message) as caught:
         s.request(0, 1)
     assert s.dispatcher.errors == [str(caught.value)]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_space_that_only_modules_describe_is_read_when_nni_first_asks(resumed: bool) -> None:
+    """Importing them takes longer than NNI waits for a tuner."""
+    s = Session(space={"name": "nni", "model": "tests.spaces.nni_models.Toy"})
+    assert not hasattr(s.tuner, "plan")
+    if resumed:
+        s.tuner.load_checkpoint()
+        assert s.tuner.plan.jobs
+    assert s.request(0) == ["search-0"]
+
+
+def test_what_is_wrong_with_it_is_then_reported() -> None:
+    s = Session(space={"name": "nni", "model": "tests.spaces.nni_models.Toi"})
+    s.tuner.load_checkpoint()
+    with pytest.raises(NNIPluginsError, match="did you mean 'Toy'"):
+        s.request(0)
+    assert len(s.dispatcher.errors) == 1
 
 
 def test_an_error_before_the_first_request_ends_the_process(experiment: Path) -> None:
