@@ -71,13 +71,11 @@ def shell_blocks(text: str) -> list[str]:
 # -- the shell ---------------------------------------------------------------------------------------------------------
 def split_at_operators(line: str) -> Iterator[list[str]]:
     """The words of each simple command of a line, without what is redirected where."""
-    reader = shlex.shlex(line, posix=True, punctuation_chars=";&|<>()")
+    reader = shlex.shlex(re.sub(r"\b2>", ">", line), posix=True, punctuation_chars=";&|<>()")
     reader.whitespace_split = True
     words: list[str] = []
     skip = False
     for word in reader:
-        if word == "2":  # of 2>
-            continue
         if word and set(word) <= set(";&|()"):
             if words:
                 yield words
