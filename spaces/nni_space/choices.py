@@ -83,8 +83,10 @@ def _name(label: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """No dots, which names of modules cannot have."""
-    written = "+".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
+    """No dots, which names of modules cannot have; 1.0 as 1."""
+    values = value if isinstance(value, list | tuple) else [value]
+    whole = [int(one) if isinstance(one, float) and one.is_integer() else one for one in values]
+    written = "+".join(map(str, whole))
     return re.sub(r"[^\w+\-]+", "_", written) or "empty"
 
 

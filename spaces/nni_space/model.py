@@ -102,11 +102,14 @@ class NNIModel:
             problems += [f"{n}: no such argument; {closest(n, known)}" for n in unknown if n not in given]
             raise SpaceError(f"arguments of {self.path}: {'; '.join(problems)}")
         self._classes = next((name for name in CLASSES if name in parameters), None)
+        written = {name: str(parameter.annotation) for name, parameter in parameters.items()}
+        self._reals = {name for name, text in written.items() if "float" in text and "int" not in text}
 
     @property
     def keywords(self) -> dict[str, Any]:
         """All arguments of the constructor."""
-        return {**self.arguments, **({} if self._classes is None else {self._classes: self.classes})}
+        given = {name: _real(value) if name in self._reals else value for name, value in self.arguments.items()}
+        return {**given, **({} if self._classes is None else {self._classes: self.classes})}
 
     def build(self) -> ModelSpace:
         """The model space, all of whose choices are open.
@@ -177,6 +180,13 @@ class NNIModel:
         return self._probe[1]
 
 
+def _real(value: Any) -> Any:
+    """Whole numbers as floats: JSON, and NNI's manager, do not tell 1.0 from 1."""
+    if isinstance(value, list):
+        return [_real(one) for one in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 @contextmanager
 def _linear_outputs(network: nn.Module) -> Iterator[dict[int, str]]:
     """Within the block the identities of linear layers' outputs are noted, with the layers' names."""
@@ -195,13 +205,16 @@ def _linear_outputs(network: nn.Module) -> Iterator[dict[int, str]]:
 
 
 def weightless(build: Callable[[], M]) -> M:
-    """What ``build`` makes, without memory for its weights, unless it reads numbers from tensors."""
-    try:
-        with torch.device("meta"):
-            return build()
-    except Exception:  # whatever a constructor raises that does not expect tensors without data; or in earnest
-        pass
-    return build()
+    """What ``build`` makes, without memory for its weights, unless it reads numbers from tensors. Whatever it draws, the
+    random numbers of others stay what they were: it is made once, and a seed must not remember whether.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return build()
+        except Exception:  # whatever a constructor raises that does not expect tensors without data; or in earnest
+            pass
+        return build()
 
 
 def _written(arguments: Mapping[str, Any]) -> str:

@@ -280,9 +280,18 @@ _tables: dict[Any, CostModel] = {}
 
 def _json(arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return dict(json.loads(json.dumps(dict(arguments))))
+        return dict(_whole(json.loads(json.dumps(dict(arguments)))))
     except (TypeError, ValueError) as error:
         raise SpaceError(f"arguments: only what JSON can hold is allowed, but {error}.") from None
+
+
+def _whole(value: Any) -> Any:
+    """1 in place of 1.0, as NNI's manager hands them on; a constructor that takes floats gets floats."""
+    if isinstance(value, dict):
+        return {key: _whole(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Toy(ModelSpace):
         self.blocks = Repeat(block, (1, 3), label="depth")
         self.two = InputChoice(3, n_chosen=2, reduction="mean", label="two")
         self.any = InputChoice(3, n_chosen=None, reduction="sum", label="any")
-        self.head = nn.Sequential(nn.Dropout(0.0), MutableLinear(channels, num_classes))
+        self.head = nn.Sequential(nn.Dropout(0.2), MutableLinear(channels, num_classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)

@@ -13,6 +13,8 @@ from nni_plugins.spaces import NNISpace, SearchSpace, SpaceError
 from nni_plugins.spaces.base import CostTable, Decision
 from nni_plugins.spaces.nni_space.choices import choices_of
 from nni_plugins.spaces.nni_space.costs import CountedCosts
+from nni_plugins.spaces.nni_space.model import _model
+from nni_plugins.spaces.nni_space.space import _described, _walked
 from nni_plugins.spaces.testing import SpaceContract
 from nni_plugins.strategies.rlnas.angle import VARIANTS, AngleTable
 from tests.spaces.nni_models import Toy
@@ -144,7 +146,7 @@ def test_names_that_modules_cannot_have() -> None:
         CategoricalMultiple(["a b", "c"], label="of two"),
     ]
     (first, second), constrained = choices_of({m.label: m for m in labels}, "Toy", RESERVED)
-    assert first.decision == Decision("values_1", ("0_5", "1_0", "1_0_1", "key_1")) and first.values[2] == "1.0"
+    assert first.decision == Decision("values_1", ("0_5", "1", "1_0", "key_1")) and first.values[2] == "1.0"
     assert second.decision == Decision("of_two", ("a_b", "c", "a_b+c")) and not constrained
     with pytest.raises(SpaceError, match="no finite list"):
         choices_of({"x": Numerical(0, 1, label="x")}, "Toy")
@@ -256,6 +258,24 @@ def test_an_instance_is_taken() -> None:
 def test_what_is_no_model_space(model: str, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(SpaceError, match=said):
         NNISpace(model, arguments).supernet()
+
+
+def test_numbers_that_json_does_not_tell_apart() -> None:
+    """NNI's manager makes 1 of 1.0: the space is the same, and a constructor of floats gets floats."""
+    given, handed_on = (NNISpace(f"{HUB}ProxylessNAS", {"width_mult": one}) for one in (1.0, 1))
+    assert given == handed_on and given.config() == handed_on.config()
+    assert isinstance(given.model_space.keywords["width_mult"], float)
+
+
+def test_initial_weights_do_not_depend_on_what_is_known_already() -> None:
+    def weights() -> dict[str, torch.Tensor]:
+        torch.manual_seed(3)
+        return toy().supernet().state_dict()
+
+    for known in (_described, _walked, _model):
+        known.cache_clear()
+    cold, warm = weights(), weights()
+    assert all(torch.equal(value, warm[name]) for name, value in cold.items())
 
 
 def test_other_heads_are_refused() -> None:
