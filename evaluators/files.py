@@ -161,7 +161,7 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: it is no JSON, or is nested so deeply that no file of ours can be meant.
     """
     try:
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff") if isinstance(text, str) else text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -266,7 +266,7 @@ def read_yaml(path: Path, what: str, remedy: str = "") -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_YAML_BYTES:
             raise ConfigError(f"{path}: {size:,} bytes; at most {MAX_YAML_BYTES:,} are read.", f"Is this {what}?")
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}.", remedy or "Check the path.") from None
     except ValueError as error:
@@ -313,6 +313,16 @@ class _Loader(yaml.SafeLoader):
         if self.flow_level >= MAX_YAML_DEPTH:
             raise ValueError("it is nested too deeply")
         super().fetch_flow_collection_start(token)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Of a key that stands twice YAML's readers take the last, and do not say so."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise ValueError(f"line {key.start_mark.line + 1}: the key {shown(key.value)} stands twice")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.composed += 1

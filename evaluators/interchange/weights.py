@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..backends import require
 from ..errors import CheckpointError
 from ..randomness import torch_seed
 from ..training.checkpoint import State, load_weights
@@ -79,7 +80,10 @@ def read_weights(path: Path) -> State:
         CheckpointError: unreadable, damaged, or not a file of plain weights.
     """
     try:
-        content = load_weights(path.read_bytes(), str(path))
+        whole = path.read_bytes()
+        if path.suffix == ".safetensors":
+            return _safetensors(whole, str(path))
+        content = load_weights(whole, str(path))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from None
     block = content.get(BLOCK)
@@ -96,9 +100,24 @@ def read_weights(path: Path) -> State:
     return content
 
 
+def _safetensors(content: bytes, name: str) -> State:
+    load = require("safetensors.torch", "timm").load
+    try:
+        return dict(load(content))
+    except Exception as error:  # of a library written in Rust
+        raise CheckpointError(f"{name}: refused, it is no file of safetensors ({str(error)[:100]}).") from None
+
+
+WRAPPERS = ("_orig_mod.", "module.")
+"""What torch.compile and DistributedDataParallel put before the names of weights."""
+
+
 def weights_of(content: State) -> State:
-    """The weights within a checkpoint, or ``content`` itself."""
-    return next((content[key] for key in WEIGHTS if isinstance(content.get(key), Mapping)), content)
+    """The weights within a checkpoint, or ``content`` itself, by the names that they have in the plain network."""
+    found = next((content[key] for key in WEIGHTS if isinstance(content.get(key), Mapping)), content)
+    while found and (wrapper := next((w for w in WRAPPERS if all(str(key).startswith(w) for key in found)), None)):
+        found = {str(key).removeprefix(wrapper): value for key, value in found.items()}
+    return dict(found)
 
 
 def fit(
@@ -106,6 +125,17 @@ def fit(
 ) -> None:
     """Load ``state``, which is called ``name`` in errors; see :func:`load_into`."""
     wanted = network.state_dict()
+    broken = [
+        key
+        for key, value in state.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and not value.isfinite().all()
+    ]
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise CheckpointError(
+            f"{name}: NaN or infinite numbers in {', '.join(map(str, broken[:3]))}{more}.",
+            "Take an earlier checkpoint.",
+        )
     state = {key: value for key, value in state.items() if key in wanted or not str(key).startswith("auxiliary.")}
     shapes = {key: tuple(getattr(value, "shape", ())) for key, value in state.items()}
     problems = {

@@ -16,7 +16,7 @@ from ..errors import CheckpointError, ConfigError
 from .subject import Subject
 from .texts import Space, check_space, parsed_subject
 
-WEIGHTS = (".pth", ".pt", ".tar", ".ckpt")
+WEIGHTS = (".pth", ".pt", ".tar", ".ckpt", ".safetensors")
 """Endings of files of weights."""
 ENDINGS = (".json", ".txt", ".yml", ".yaml", *WEIGHTS)
 """A text that ends so names a file."""
@@ -86,7 +86,7 @@ def read_content(file: Path) -> Any:
             raise ConfigError(
                 f"{file} has {file.stat().st_size:,} bytes, so it is no architecture.", f"Pass {ACCEPTED}."
             )
-        text = file.read_text().strip()
+        text = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError(f"cannot read {file}: {reason}.", f"Pass {ACCEPTED}.") from None

@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -170,7 +171,7 @@ def nasbench201_table(path: str | Path) -> Table:
 
 
 def _csv(content: bytes, compressed: bool) -> dict[str, list[str]]:
-    text = (_decompressed(content) if compressed else content).decode()
+    text = (_decompressed(content) if compressed else content).decode("utf-8-sig")
     reader = csv.DictReader(io.StringIO(text), strict=True)
     rows = list(reader)
     if not rows or any(None in row or None in row.values() for row in rows):
@@ -191,8 +192,37 @@ def _npz(content: bytes) -> dict[str, list[str]]:
         return {name: [str(value) for value in arrays[name].tolist()] for name in arrays.files}
 
 
+UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "?"})
+"""How people write that a value is not known."""
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,(?:\d{1,2}|\d{4,})")
+"""Three digits behind a comma may be thousands, and are refused."""
+
+
 def _number(text: str) -> float:
-    return float(text) if text.strip() else math.nan
+    """Also of ``91.5%`` and ``91,5``."""
+    text = text.strip().removesuffix("%").strip()
+    if text.lower() in UNKNOWN:
+        return math.nan
+    return float(text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text)
+
+
+def _numbers(column: str, rows: list[str], values: list[str]) -> npt.NDArray[np.float64] | None:
+    """(n,); None of a column of texts, such as comments.
+
+    Raises:
+        ValueError: most are numbers, and one is none.
+    """
+    numbers, wrong = [], []
+    for row, text in zip(rows, values, strict=True):
+        try:
+            numbers.append(_number(text))
+        except ValueError:
+            wrong.append((row, text))
+    known = len(numbers) - sum(map(math.isnan, numbers))
+    if wrong and known > len(wrong):
+        row, text = wrong[0]
+        raise ValueError(f"{column} of {row} is {text[:40]!r}, which is no number")
+    return None if wrong else np.array(numbers)
 
 
 def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]], forms: bool = False) -> Table:
@@ -206,18 +236,17 @@ def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]], form
     for column, values in columns.items():
         if column == key:
             continue
-        try:
-            metrics[column] = np.array([_number(value) for value in values])
-        except ValueError:
-            continue  # a column of text, such as a comment, is not a metric
+        numbers = _numbers(column, columns[key], values)
+        if numbers is not None:
+            metrics[column] = numbers
     if not metrics:
         raise ValueError("no numeric column")
     rows = tuple(columns[key]) if key == FORM_COLUMN else ()
     architectures = () if rows else tuple(space.parse(text) for text in columns[key])
-    for column, numbers in metrics.items():
-        if np.isinf(numbers).any():
-            row = int(np.flatnonzero(np.isinf(numbers))[0])
-            raise ValueError(f"{column} of {columns[key][row]} is {numbers[row]}")
+    for column, given in metrics.items():
+        if np.isinf(given).any():
+            row = int(np.flatnonzero(np.isinf(given))[0])
+            raise ValueError(f"{column} of {columns[key][row]} is {given[row]}")
     twice = len(columns[key]) - len(set(rows or architectures))
     if twice:
         raise ValueError(f"{twice} architectures stand in it twice")

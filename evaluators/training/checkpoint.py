@@ -7,6 +7,7 @@ plain containers.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import io
@@ -29,6 +30,10 @@ State = dict[str, Any]
 _logger = logging.getLogger(__name__)
 
 
+PLAIN = (argparse.Namespace,)
+"""Classes that hold nothing but values; timm's checkpoints have the settings of their training as one."""
+
+
 def load_weights(content: bytes, name: str) -> State:
     """A dictionary of tensors and plain values.
 
@@ -36,12 +41,13 @@ def load_weights(content: bytes, name: str) -> State:
         CheckpointError: not a checkpoint, or one that wants to run code.
     """
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(PLAIN)):
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # what torch and zipfile raise on damaged bytes has no common type
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{name}: refused, it is not a file of plain weights ({reason}).",
-            "Only load checkpoints that this software wrote.",
+            "Only files of weights are loaded: dictionaries of tensors and plain values.",
         ) from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{name}: refused, it holds a {type(state).__name__} instead of a dictionary of weights.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,8 +52,25 @@ class Genotype:
         return f"Genotype({', '.join(parts)})"
 
 
+WRAPPERS = re.compile(r"(u?int\d*|str_?|tensor|array|list|tuple)")
+"""What NumPy 2, PyTorch and Python print around a value."""
+
+
+class _Unwrapped(ast.NodeTransformer):
+    """``np.int64(1)``, ``tensor(1)`` and ``array([2, 3], dtype=int64)`` are what stands in them."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        return node.args[0] if len(node.args) == 1 and WRAPPERS.fullmatch(name) else node
+
+
 def _evaluate(node: ast.expr, place: str) -> Any:
-    """Literals, and ``range(a, b)`` of two small integers."""
+    """Literals, what is printed around them, and ``range(a, b)`` of two small integers."""
+    try:
+        node = _Unwrapped().visit(node)
+    except RecursionError:
+        raise SpaceError(f"{place}: it is nested too deeply.") from None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range" and not node.keywords:
         bounds = [_evaluate(a, place) for a in node.args]
         if len(bounds) == 2 and all(isinstance(b, int) and 0 <= b <= 100 for b in bounds):
@@ -63,11 +81,34 @@ def _evaluate(node: ast.expr, place: str) -> Any:
         raise SpaceError(f"{place}: expected a list of literals, but got {shown(type(node).__name__)}.") from None
 
 
+ASSIGNED = re.compile(r"^\w+\s*=\s*(?=[\[({])")
+CALL = re.compile(r"\bGenotype\s*\(")
+
+
+def _call(text: str) -> str | None:
+    """``Genotype(...)`` within a line of Python or of a log; None if there is none.
+
+    Raises:
+        SpaceError: there are several.
+    """
+    starts = [match.start() for match in CALL.finditer(text)]
+    if not starts:
+        return None
+    if len(starts) > 1:
+        raise SpaceError(f"{len(starts)} genotypes stand in one text, but one architecture is needed.")
+    depth = 0
+    for place in range(starts[0], len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0 and text[place] == ")":
+            return text[starts[0] : place + 1]
+    return text[starts[0] :]
+
+
 def _fields(text: str) -> dict[str, Any]:
     """The four fields of ``Genotype(...)``, of a list of four, or of a dictionary."""
     if len(text) > MAX_CHARACTERS:
         raise SpaceError(f"a genotype of {len(text):,} characters; at most {MAX_CHARACTERS:,} are read.")
-    text = text.strip().removeprefix("genotype =").strip()
+    text = _call(text) or ASSIGNED.sub("", text.strip())
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -356,3 +357,43 @@ def test_command_errors(
     monkeypatch.chdir(tmp_path)
     status, out, err = run(*words)
     assert (status, out) == (2, "") and message in err and not list(tmp_path.iterdir())
+
+
+# -- weights as others write them ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("form", ["timm", "compiled", "parallel", "safetensors", "all at once"])
+def test_weights_as_others_write_them(tmp_path: Path, form: str) -> None:
+    """timm's train.py stores its settings as argparse.Namespace beside the weights; a compiled or parallel model
+    puts a word before their names."""
+    trained = network("nasbench201")
+    prefix = {"compiled": "_orig_mod.", "parallel": "module.", "all at once": "module._orig_mod."}.get(form, "")
+    state = {prefix + key: value for key, value in trained.state_dict().items()}
+    file = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pth.tar")
+    if form == "safetensors":
+        pytest.importorskip("safetensors.torch").save_file(state, str(file))
+    elif form in ("timm", "all at once"):
+        arguments = argparse.Namespace(model="nasbench201_network", lr=0.1, aug_splits=0, mean=None)
+        torch.save(
+            {"epoch": 3, "arch": "nasbench201_network", "state_dict": state, "args": arguments, "version": 2}, file
+        )
+    else:
+        torch.save(state, file)
+    fresh = network("nasbench201")
+    load_into(fresh, file)
+    for key, value in trained.state_dict().items():
+        assert torch.equal(fresh.state_dict()[key], value), key
+
+
+def test_weights_that_are_not_numbers_are_named(tmp_path: Path) -> None:
+    state = network("nasbench201").state_dict()
+    broken = [key for key, value in state.items() if value.is_floating_point()][1]
+    state[broken] = torch.full_like(state[broken], float("nan"))
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=f"NaN or infinite numbers in {broken}"):
+        load_into(network("nasbench201"), tmp_path / "w.pt")
+
+
+def test_a_damaged_file_of_safetensors(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    (tmp_path / "w.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="no file of safetensors"):
+        load_into(network("nasbench201"), tmp_path / "w.safetensors")

@@ -85,3 +85,22 @@ def test_a_yaml_file(tmp_path: Path) -> None:
         read_yaml(tmp_path / "no.yml", "a recipe", "Write one.")
     file.write_text("a: {b: 1}")
     assert read_yaml(file, "a recipe") == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 3\nseed: 1\nepochs: 4\n", "line 3: the key 'epochs' stands twice"),
+        ("a: {b: 1, b: 2}\n", "line 1: the key 'b' stands twice"),
+        ("a:\n- {c: 1}\n- b: 1\n  b: 2\n", "line 4: the key 'b' stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.yml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(tmp_path / "a.yml", "a recipe")
+
+
+def test_a_yaml_file_with_a_mark_of_its_bytes_order_and_merged_keys(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("\ufeffbase: &b {epochs: 3, seed: 1}\nown: {<<: *b, epochs: 4}\n", encoding="utf-8")
+    assert read_yaml(tmp_path / "a.yml", "a recipe")["own"] == {"epochs": 4, "seed": 1}

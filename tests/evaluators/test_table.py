@@ -341,3 +341,18 @@ def test_twins_have_one_row_where_the_table_names_forms(tmp_path: Path) -> None:
         read_table(tmp_path / "x.csv", space, forms=True)
     with pytest.raises(TableError, match="needs a column architecture or arch_str and"):
         read_table(tmp_path / "x.csv", space)
+
+
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    rows = ['"91,5"', "91.5%", "NA", " n/a ", "-", "92", "NaN", "null"]
+    text = "\ufeffarchitecture,accuracy\n" + "".join(f"{STRINGS[i]},{value}\n" for i, value in enumerate(rows))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    nan = math.nan
+    expected = [91.5, 91.5, nan, nan, nan, 92.0, nan, nan]
+    assert np.array_equal(read_table(tmp_path / "t.csv", SPACE).metric("accuracy"), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("wrong", ["about 90", '"90,123"', "91.5.2"])
+def test_a_number_that_is_none_is_named_not_dropped_with_its_column(tmp_path: Path, wrong: str) -> None:
+    text = "architecture,accuracy\n" + "".join(f"{STRINGS[i]},{value}\n" for i, value in enumerate(["90", wrong, "92"]))
+    assert f"accuracy of {STRINGS[1]} is {wrong.strip(chr(34))!r}" in refused(tmp_path, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -413,3 +414,28 @@ def test_fewer_reductions() -> None:
         assert [tuple(y.shape) for y in pyramid(x)] == [(1, 4, 16, 32), (1, 16, 8, 16), (1, 32, 4, 8)]
     dilated = space.features(architecture, None, 16)
     assert [(s.channels, s.stride) for s in dilated.stage_info] == [(4, 4), (16, 8), (32, 16), (64, 16)]
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "DARTS_V2 = {}",
+        "12/01 10:00:00 AM | genotype = {}",
+        "INFO:root:{} after epoch 50",
+        "  {}\n",
+    ],
+)
+def test_a_genotype_in_a_line_of_python_or_of_a_log(printed: str) -> None:
+    assert SPACE.from_string(printed.format(DARTS_V2)) == SPACE.from_string(DARTS_V2)
+
+
+@pytest.mark.parametrize("around", ["np.int64({})", "numpy.int32({})", "int64({})", "tensor({})", "torch.tensor({})"])
+def test_a_genotype_with_scalars_of_numpy_and_torch(around: str) -> None:
+    text = re.sub(r"(?<=', )(\d)(?=\))", lambda match: around.format(match[1]), DARTS_V2)
+    text = text.replace("[2, 3, 4, 5]", "array([2, 3, 4, 5], dtype=int64)")
+    assert around.format(1) in text and SPACE.from_string(text) == SPACE.from_string(DARTS_V2)
+
+
+def test_two_genotypes_are_not_one() -> None:
+    with pytest.raises(SpaceError, match="2 genotypes stand in one text"):
+        SPACE.from_string(f"{DARTS_V2}\n{DARTS_V2}")
