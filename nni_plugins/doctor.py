@@ -19,7 +19,7 @@ from nni_plugins.spaces import registry
 from nni_plugins.spaces.errors import NNIPluginsError
 
 from .experiment.base import Experiment
-from .experiment.file import is_path, load_yaml, read_experiment, tuner_name
+from .experiment.file import is_path, load_yaml, missing_for_nni, read_experiment, tuner_name
 from .inventory import DESCRIBED, Installed, installed_plugins, plugins_with_torch
 from .portal.registration import NAO, registered_tuners
 
@@ -199,6 +199,10 @@ def _file(config: Path) -> Iterator[Finding]:
         yield _broken(subject, error)
         return
     yield Finding(subject, "ok", f"a valid experiment for tuner {experiment.name}, {experiment.trials} trials")
+    missing = missing_for_nni(config)
+    if missing:
+        detail = f"nnictl create needs {', '.join(missing)}; nni-plugins {experiment.command} does not"
+        yield Finding(f"NNI's keys of {config.name}", "missing", detail, f"nni-plugins complete {config}")
     told = _start_tuner(experiment)
     if told is not None:
         yield Finding(f"tuner of {config.name}", "broken", *told)

@@ -41,6 +41,25 @@ def init(
     )
 
 
+@app.command(rich_help_panel=START)
+def complete(
+    file: Annotated[Path, typer.Argument(help="An experiment file; what stands in it stays, comments too.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write into an experiment file what follows from the rest of it, and what else nnictl create needs. Example:
+    nni-plugins complete search.yml
+    """
+    from nni_plugins.evaluators.files import atomic_write
+
+    from ..experiment.file import FOLLOWING, completed, missing_for_nni
+
+    missing = missing_for_nni(file)
+    text = completed(file)
+    atomic_write(file.resolve(), text.encode())
+    written = list(dict.fromkeys([*missing, *FOLLOWING]))
+    emit({"file": str(file), "written": written}, as_json, f"{file}: {', '.join(written)} written.")
+
+
 @app.command(rich_help_panel=SEARCH)
 def search(
     config: Annotated[Path, typer.Argument(help="An experiment file, as nnictl create takes it.")],

@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 
 from nni_plugins.evaluators.errors import ConfigError
-from nni_plugins.evaluators.files import read_yaml
+from nni_plugins.evaluators.files import parse_yaml, read_yaml
 from nni_plugins.spaces.errors import NNIPluginsError, closest
 
 from .base import WHOLE_SPACE, Experiment
@@ -42,8 +42,15 @@ def tuner_name(content: Mapping[str, Any]) -> str:
     return str(tuner.get("name", "")).lower() if isinstance(tuner, Mapping) else ""
 
 
-def read_experiment(path: Path) -> Experiment:
+FOLLOWING = ("maxTrialNumber", "searchSpace")
+"""Keys that follow from the rest of a file: NNI wants them in it, but nobody need write them."""
+
+
+def read_experiment(path: Path, following: bool = True) -> Experiment:
     """The experiment that a file describes, after everything that can be checked before it runs.
+
+    Args:
+        following: whether those of :data:`FOLLOWING` that stand in it must be right.
 
     Raises:
         ConfigError: every problem of the file at once; DataError, TableError: of files that it names.
@@ -65,13 +72,11 @@ def read_experiment(path: Path) -> Experiment:
     except ConfigError as error:
         raise ConfigError("; ".join([*problems, error.problem]), error.remedy) from None
     problems += [f"tuner.classArgs.{problem}" for problem in objective_problems(experiment)]
-    remedy, axes = "Correct the keys named above.", experiment.axes()
-    if content.get("searchSpace") != axes:
-        problems.append("searchSpace: is not the one of this experiment")
-        remedy += " This is its search space:\nsearchSpace:\n" + "\n".join("  " + line for line in flow(axes))
-    if content.get("maxTrialNumber") != experiment.trials:
-        number = content.get("maxTrialNumber")
-        problems.append(f"maxTrialNumber: must be {experiment.trials}, the exact number of trials, but got {number!r}")
+    remedy = "Correct the keys named above."
+    wrong = _wrong_following(content, experiment) if following else []
+    if wrong:
+        remedy += f" {', '.join(FOLLOWING)} follow from the rest: nni-plugins complete {path} writes them."
+    problems += wrong
     if arguments.get("optimize_mode", "maximize") != experiment.optimize_mode:
         problems.append(
             f"tuner.classArgs.optimize_mode: must be {experiment.optimize_mode}, for the portal reads it there"
@@ -80,6 +85,22 @@ def read_experiment(path: Path) -> Experiment:
         raise ConfigError(f"{path}: " + "; ".join(problems) + ".", remedy)
     experiment.check()
     return experiment
+
+
+def _wrong_following(content: Mapping[str, Any], experiment: Experiment) -> list[str]:
+    wrong = []
+    if content.get("searchSpace", experiment.axes()) != experiment.axes():
+        wrong.append("searchSpace: is not the one of this experiment")
+    number = content.get("maxTrialNumber", experiment.trials)
+    if number != experiment.trials:
+        wrong.append(f"maxTrialNumber: must be {experiment.trials}, the exact number of trials, but got {number!r}")
+    return wrong
+
+
+def missing_for_nni(path: Path) -> list[str]:
+    """What NNI needs in an experiment file, and is not in this one."""
+    content = load_yaml(path)
+    return [key for key in (*DEFAULTS, *FOLLOWING) if key not in content]
 
 
 def objective_problems(experiment: Experiment) -> list[str]:
@@ -124,6 +145,55 @@ def _resolved(content: Mapping[str, Any], place: list[str], folder: Path) -> dic
     return changed
 
 
+DEFAULTS: dict[str, Any] = {
+    "experimentName": None,
+    "trialCommand": "python -m nni_plugins.trial",
+    "trialCodeDirectory": ".",
+    "trialConcurrency": 1,
+    "maxExperimentDuration": "1h",
+    "trainingService": {"platform": "local"},
+}
+"""What NNI needs besides; the name is the file's."""
+AXES = "# The axes of the portal's graph"
+
+
+def completed(path: Path) -> str:
+    """The text of an experiment file with all that ``nnictl create`` needs; what stands in it stays, comments too.
+
+    Raises:
+        ConfigError: as :func:`read_experiment`; or keys of :data:`FOLLOWING` do not begin a line.
+    """
+    content, experiment = load_yaml(path), read_experiment(path, following=False)
+    axes = experiment.axes()
+    added = {key: path.stem if key == "experimentName" else value for key, value in DEFAULTS.items()}
+    added = {key: value for key, value in added.items() if key not in content}
+    lines = _without_following(path.read_text(encoding="utf-8-sig").splitlines())
+    lines += flow(added) if added else []
+    lines += [f"maxTrialNumber: {experiment.trials}  # exactly: {experiment.counted}"]
+    lines += [f"{AXES}.", "searchSpace:", *("  " + line for line in flow(axes))]
+    text = "\n".join(lines) + "\n"
+    try:
+        whole = parse_yaml(text)
+    except ValueError:
+        whole = None
+    if whole != {**content, **added, "maxTrialNumber": experiment.trials, "searchSpace": axes}:
+        raise ConfigError(
+            f"{path} cannot be completed: its keys do not stand one a line.", "Write one key a line, without braces."
+        )
+    return text
+
+
+def _without_following(lines: list[str]) -> list[str]:
+    """``lines`` without those keys of :data:`FOLLOWING`, their values, and our comment above them."""
+    kept, dropping = [], False
+    for line in lines:
+        if line[:1] not in ("", " ", "\t", "#"):
+            dropping = line.split(":")[0].strip() in FOLLOWING
+        if not dropping and not line.startswith(AXES):
+            kept.append(line)
+    return kept
+
+
 def flow(value: Mapping[str, Any]) -> list[str]:
     """``value`` as lines of YAML, one a key where it is flat and not too long."""
     return yaml.safe_dump(dict(value), sort_keys=False, default_flow_style=None, width=110).splitlines()
@@ -163,5 +233,5 @@ def render(
     axes = experiment.axes()
     searches = "search" in axes.get("phase", {}).get("_value", ())
     more = f"; `{WHOLE_SPACE}` is the place of a search, which has every operation at once" if searches else ""
-    lines += [f"# The axes of the portal's graph{more}.", "searchSpace:", *("  " + line for line in flow(axes))]
+    lines += [f"{AXES}{more}.", "searchSpace:", *("  " + line for line in flow(axes))]
     return "\n".join(lines) + "\n"

@@ -36,7 +36,7 @@ from .small import CELL, OTHER, Answer, Cli, arguments, content, load, stand_alo
 
 pytestmark = pytest.mark.filterwarnings("ignore:the supernet sees only")
 COMMANDS = (
-    "auto", "list", "register", "init", "search", "score", "show", "doctor", "export", "diagnose",
+    "auto", "list", "register", "init", "complete", "search", "score", "show", "doctor", "export", "diagnose",
     "sample-study", "rank-study", "sharing-study", "compare", "retrain", "recipes", "validate", "width", "transfer", "latency", "docs",
 )  # fmt: skip
 

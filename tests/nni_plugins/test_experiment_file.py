@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from nni_plugins.evaluators.errors import ConfigError, DataError, TableError
-from nni_plugins.experiment.file import NNI_KEYS, read_experiment
+from nni_plugins.experiment.file import NNI_KEYS, completed, missing_for_nni, read_experiment
 from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.presets import FOLDER, Grid, Preset, preset, preset_names, render_preset
 from nni_plugins.spaces import NASBench201
@@ -56,16 +57,48 @@ def test_mistakes_in_class_args(tmp_path: Path) -> None:
 
 def test_what_the_portal_needs(tmp_path: Path) -> None:
     value = content()
-    needed = value["searchSpace"]
     value |= {"maxTrialNumber": 7, "searchSpace": {"phase": {"_type": "choice", "_value": ["search"]}}}
     message = problem(write(tmp_path / "x.yml", value))
     assert "maxTrialNumber: must be 3, the exact number of trials, but got 7" in message
     assert "searchSpace: is not the one of this experiment" in message
-    assert yaml.safe_load(message[message.index("\nsearchSpace:") :])["searchSpace"] == needed, (
-        "it can be copied from the message"
-    )
-    del value["maxTrialNumber"]
-    assert "but got None" in problem(write(tmp_path / "x.yml", value))
+    assert f"nni-plugins complete {tmp_path / 'x.yml'} writes them" in message and message.count("\n") < 3
+
+
+def test_what_follows_from_the_rest_need_not_be_written(tmp_path: Path) -> None:
+    whole = content()
+    path = write(tmp_path / "mine.yml", {"tuner": whole["tuner"]})
+    assert read_experiment(path).trials == whole["maxTrialNumber"]
+    assert missing_for_nni(path) == [
+        "experimentName", "trialCommand", "trialCodeDirectory", "trialConcurrency", "maxExperimentDuration",
+        "trainingService", "maxTrialNumber", "searchSpace",
+    ]  # fmt: skip
+    path.write_text(completed(path))
+    read = yaml.safe_load(path.read_text())
+    assert read["searchSpace"] == whole["searchSpace"] and read["maxTrialNumber"] == whole["maxTrialNumber"]
+    assert read["experimentName"] == "mine" and read["tuner"] == whole["tuner"] and not missing_for_nni(path)
+    assert completed(path) == path.read_text(), "nothing is left to write"
+
+
+def test_completing_keeps_comments_and_other_keys(tmp_path: Path) -> None:
+    whole = content()
+    text = yaml.safe_dump(whole, sort_keys=False)
+    assert text.index("maxTrialNumber") < text.index("tuner:") < text.index("searchSpace:")
+    wrong = text.replace(f"maxTrialNumber: {whole['maxTrialNumber']}", "maxTrialNumber: 99  # mine")
+    wrong = "# my first search\n" + wrong.replace("searchSpace:", "debug: true\nsearchSpace:")
+    (tmp_path / "x.yml").write_text(wrong)
+    mended = completed(tmp_path / "x.yml")
+    assert mended.startswith("# my first search\n") and "# mine" not in mended
+    assert yaml.safe_load(mended) == {**whole, "debug": True}
+
+
+def test_what_cannot_be_completed(tmp_path: Path) -> None:
+    (tmp_path / "x.yml").write_text(json.dumps({**content(), "maxTrialNumber": 99}))
+    with pytest.raises(ConfigError, match="its keys do not stand one a line"):
+        completed(tmp_path / "x.yml")
+    with pytest.raises(ConfigError, match="trainning: no such key"):
+        value = content()
+        value["tuner"]["classArgs"]["trainning"] = {}
+        completed(write(tmp_path / "y.yml", value))
 
 
 def test_the_direction_stands_in_the_file(tmp_path: Path) -> None:
