@@ -46,8 +46,8 @@ def complete(
     file: Annotated[Path, typer.Argument(help="An experiment file; what stands in it stays, comments too.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write into an experiment file what follows from the rest of it, and what else nnictl create needs. Example:
-    nni-plugins complete search.yml
+    """Write into an experiment file what follows from the rest of it, and what else nnictl create needs.
+    Example: nni-plugins complete search.yml
     """
     from nni_plugins.evaluators.files import atomic_write
 
