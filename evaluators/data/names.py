@@ -31,65 +31,21 @@ FILLERS = r"(?:data ?sets?|data|sets?|images?|imgs?|photos?|pictures?|splits?|pa
 """Words that may stand beside the one that counts, as in ``training_set`` and ``images-val``."""
 
 SUFFIXES = {
-    *(
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".jif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".webp",
-        ".tif",
-        ".tiff",
-    ),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-}
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif",
+    ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+}  # fmt: skip
 """Files of these are images, or damaged ones; of any other file the first bytes decide."""
 OTHERS = {
-    *(
-        ".txt",
-        ".json",
-        ".xml",
-        ".csv",
-        ".tsv",
-        ".md",
-        ".rst",
-        ".html",
-        ".yml",
-        ".yaml",
-        ".ini",
-        ".log",
-        ".py",
-        ".ipynb",
-    ),
-    *(".npy", ".npz", ".mat", ".pkl", ".pth", ".pt", ".h5", ".hdf5", ".tfrecord", ".zip", ".gz", ".tar", ".tgz", ".7z"),
-    *(".mp4", ".avi", ".mov", ".mkv", ".wav", ".mp3", ".pdf", ".doc", ".docx", ".xls", ".xlsx"),
-}
+    ".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".rst", ".html", ".yml", ".yaml", ".ini", ".log", ".py",
+    ".ipynb", ".npy", ".npz", ".mat", ".pkl", ".pth", ".pt", ".h5", ".hdf5", ".tfrecord", ".zip", ".gz", ".tar",
+    ".tgz", ".7z", ".mp4", ".avi", ".mov", ".mkv", ".wav", ".mp3", ".pdf", ".doc", ".docx", ".xls", ".xlsx",
+}  # fmt: skip
 """Of these nobody expects images."""
 UNREAD = {
-    *(
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jxl",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".tga",
-        ".dcm",
-        ".dicom",
-        ".psd",
-        ".svg",
-        ".eps",
-        ".exr",
-    ),
-    *(".hdr", ".pcx", ".ico", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".xcf", ".pfm", ".nii"),
-}
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".tga", ".dcm", ".dicom", ".psd", ".svg", ".eps",
+    ".exr", ".hdr", ".pcx", ".ico", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".xcf",
+    ".pfm", ".nii",
+}  # fmt: skip
 """Images in formats that no reader of ours knows: they are counted, never forgotten."""
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
