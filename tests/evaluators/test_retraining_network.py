@@ -193,7 +193,7 @@ def test_a_space_of_another_package() -> None:
     one = drawn(Mine())
     description = describe(one, recipe(sizes={"mine": {"cells": 4}}), 5)
     assert description["timm"] is None and description["notes"] == [
-        "mine is no space of nni-plugins, so timm.create_model cannot make its networks."
+        "timm.create_model knows no networks of mine; nni-plugins export writes this one."
     ]
     assert (
         build(one, recipe(), 5, 0)(torch.zeros(2, 3, 32, 32)).shape == (2, 5) and description["space"][1]["cells"] == 4

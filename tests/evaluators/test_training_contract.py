@@ -43,7 +43,7 @@ class LosesTheCurve(Training):
 class DrawsFromAGlobalGenerator(Training):
     def _prepared(self, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor, float | torch.Tensor]:
         x, *rest = super()._prepared(*arguments)
-        return x + 0.1 * torch.randn_like(x), *rest
+        return x + 0.1 * float(np.random.standard_normal()), *rest
 
 
 class SeedsAGlobalGenerator(Training):
