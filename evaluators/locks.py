@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
+import os
 from pathlib import Path
 from types import TracebackType
 
@@ -14,7 +16,8 @@ FILE = "lock"
 
 
 class FolderLock:
-    """Held within ``with``; ``folder`` is created if needed.
+    """Held within ``with``; ``folder`` is created if needed. Of what fails before it has written anything, neither the
+    lock nor a folder that was created for it stays.
 
     Raises:
         CheckpointError: another process holds it, or the folder cannot be written or locked.
@@ -23,9 +26,11 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file: io.TextIOWrapper | None = None
+        self._created = False
 
     def __enter__(self) -> FolderLock:
         try:
+            self._created = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = open(self.folder / FILE, "a+")
         except OSError as error:
@@ -44,10 +49,26 @@ class FolderLock:
             raise CheckpointError(
                 f"cannot lock {self.folder}: {error.strerror}.", "Choose a folder on a local disk."
             ) from None
+        if not self._is_there():  # removed between opening and locking
+            self._file.close()
+            return self.__enter__()
         return self
+
+    def _is_there(self) -> bool:
+        """Whether the file that is locked is still the one in the folder."""
+        assert self._file is not None
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.folder / FILE))
+        except OSError:
+            return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
+            with contextlib.suppress(OSError):
+                if kind is not None and os.listdir(self.folder) == [FILE]:
+                    os.unlink(self.folder / FILE)
+                    if self._created:
+                        self.folder.rmdir()
             self._file.close()

@@ -57,17 +57,16 @@ def run_experiment(
             "torchrun starts processes that would all run this experiment in one folder.",
             "Leave it out, and set devices in the file: each job starts its own.",
         )
-    store = Store(experiment, folder)
-    if any(job.status == "waiting" for job in store.recalled().jobs.values()):
-        experiment.prepare()  # what is refused leaves no trace
     with FolderLock(folder):
-        return _run(store, progress, only, processes)
+        return _run(Store(experiment, folder), progress, only, processes)
 
 
 def _run(
     store: Store, progress: Progress | None, only: Callable[[Job], bool] | None, processes: int | None
 ) -> dict[str, Any]:
     experiment, plan = store.experiment, store.recalled()
+    if any(job.status == "waiting" for job in plan.jobs.values()):
+        experiment.prepare()
     store.save_settings()
     use_threads(experiment.settings.threads)
     count = side_by_side(experiment.settings.threads) if processes is None else processes

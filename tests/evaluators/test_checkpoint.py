@@ -265,7 +265,7 @@ def test_a_hostile_checkpoint_is_refused(tmp_path: Path, form: str) -> None:
     with pytest.raises(CheckpointError, match=r"refused, it is not a file of plain weights"):
         loaded(tmp_path / "run")
     with pytest.raises(
-        CheckpointError, match=r"offered.pt: refused[\s\S]*Only load checkpoints that this software wrote"
+        CheckpointError, match=r"offered.pt: refused[\s\S]*Only files of weights are loaded"
     ):
         load_weights(content, "offered.pt")
     assert not marker.exists()
