@@ -12,7 +12,7 @@ import torch
 
 torch.set_num_threads(1)
 
-FIRST = ("tests/simulated", "tests/nni_plugins/test_third_party", "tests/evaluators/test_mmlab_run")
+FIRST = ("tests/simulated", "tests/faults", "tests/nni_plugins/test_third_party", "tests/evaluators/test_mmlab_run")
 """Few tests that take long: begun last, they would keep one process busy while the others have nothing left."""
 
 

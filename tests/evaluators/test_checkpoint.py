@@ -264,9 +264,7 @@ def test_a_hostile_checkpoint_is_refused(tmp_path: Path, form: str) -> None:
     change_manifest(path.with_suffix(".json"), sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     with pytest.raises(CheckpointError, match=r"refused, it is not a file of plain weights"):
         loaded(tmp_path / "run")
-    with pytest.raises(
-        CheckpointError, match=r"offered.pt: refused[\s\S]*Only files of weights are loaded"
-    ):
+    with pytest.raises(CheckpointError, match=r"offered.pt: refused[\s\S]*Only files of weights are loaded"):
         load_weights(content, "offered.pt")
     assert not marker.exists()
 
