@@ -35,7 +35,8 @@ class Backbone(nn.Module):
 
     Args:
         architecture, space, arguments: see :func:`nni_plugins.evaluators.mmlab.architectures.resolve`.
-        out_indices: which stages, counted from 0, ascending; all by default. For timm's models: timm's feature levels.
+        out_indices: which stages, counted from 0, ascending; by default those of stride 4 and more, as detectors'
+            anchors and necks expect them (all, where fewer than two are). For timm's models: timm's feature levels.
         output_stride: the largest stride; deeper stages keep that resolution.
         by: how: ``dilation`` keeps the shapes of all weights, ``fewer_reductions`` makes a thinner network (UnNAS on
             Cityscapes).
@@ -165,11 +166,11 @@ class Backbone(nn.Module):
         return list(indices or ()).index(self.frozen_stages - 1)
 
 
-def feature_channels(architecture: str | Mapping[str, Any], **options: Any) -> list[Stage]:
+def feature_channels(architecture: str | Mapping[str, Any], every: bool = False, **options: Any) -> list[Stage]:
     """Channels and strides of the feature maps that :class:`Backbone` returns, for those who write configuration files.
 
-    ``options``: as :class:`Backbone`'s. Our networks are described without weights, so this costs neither memory nor
-    random numbers.
+    ``every``: of all stages instead, to choose ``out_indices`` from. ``options``: as :class:`Backbone`'s. Our networks
+    are described without weights, so this costs neither memory nor random numbers.
     """
     _refuse({key: value for key, value in options.items() if key not in OPTIONS}, options.get("pretrained"))
     one = resolve(architecture, options.get("space"), options.get("arguments"))
@@ -183,7 +184,7 @@ def feature_channels(architecture: str | Mapping[str, Any], **options: Any) -> l
             options.get("in_channels", 3),
             -1,
         )
-    return [stage for stage, _ in levels]
+    return [stage for stage, returned in levels if returned or every]
 
 
 def load_backbone(network: nn.Module, one: ImageSubject, path: Path) -> None:
@@ -240,8 +241,9 @@ def _build(
         stages, chosen = network.all_stages, tuple(network.out_indices or ())
         if frozen > len(stages):
             raise ConfigError(f"frozen_stages: {one.name} has {len(stages)} stages, but got {frozen}.")
+        returned = _by_default(dict(enumerate(stages))) if wanted is None else set(chosen)
         network.out_indices = tuple(sorted({*chosen, *([frozen - 1] if frozen > 0 else [])}))
-        return network, [(stages[i], i in chosen) for i in network.out_indices]
+        return network, [(stages[i], i in returned) for i in network.out_indices]
     if by != "dilation":
         raise ConfigError(
             f"by: {one.name} is timm's, whose networks cannot leave reductions out.", "Use by='dilation'."
@@ -268,8 +270,18 @@ def _build(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"timm's {one.name} cannot be a backbone with these arguments ({reason[:200]}).") from None
     info = network.feature_info
-    found = zip(info.channels(), info.reduction(), asked, strict=True)
-    return network, [(Stage(channels, stride), index in levels) for channels, stride, index in found]
+    found = zip(info.channels(), info.reduction(), strict=True)
+    stages = {index: Stage(channels, stride) for index, (channels, stride) in zip(asked, found, strict=True)}
+    returned = _by_default({index: stages[index] for index in levels}) if wanted is None else set(levels)
+    return network, [(stage, index in returned) for index, stage in stages.items()]
+
+
+def _by_default(stages: Mapping[int, Stage]) -> set[int]:
+    """Those of stride 4 and more: a detector's first anchors are for that or for 8, and a map too many shifts all.
+    Networks for small images have fewer than two of these; then all.
+    """
+    coarse = {index for index, stage in stages.items() if stage.stride >= 4}
+    return coarse if len(coarse) > 1 else set(stages)
 
 
 def _behind(maps: Iterable[torch.Tensor], named: Mapping[str, nn.Parameter]) -> set[str]:

@@ -92,7 +92,7 @@ def config(
         )
     if amp and not cuda:
         raise ConfigError("mmengine's mixed precision needs a GPU.", "Leave --amp out.")
-    stages = feature_channels(backbone.architecture, **backbone.options(recipe))
+    stages = feature_channels(backbone.architecture, every=True, **backbone.options(recipe))
     chosen = (
         detectors.wanted(stages, recipe, backbone.name)
         if isinstance(recipe, DetectionRecipe)

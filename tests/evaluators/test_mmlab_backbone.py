@@ -68,8 +68,20 @@ def test_timms_models_come_the_same_way() -> None:
     backbone = Backbone("resnet18", out_indices=(1, 3), output_stride=8)
     assert (backbone.out_channels, backbone.out_strides) == ([64, 256], [4, 8])
     assert [tuple(y.shape) for y in backbone(IMAGES)] == [(2, 64, 16, 16), (2, 256, 8, 8)]
-    assert feature_channels("resnet18") == [Stage(64, 2), Stage(64, 4), Stage(128, 8), Stage(256, 16), Stage(512, 32)]
+    usual = [Stage(64, 4), Stage(128, 8), Stage(256, 16), Stage(512, 32)]
+    assert feature_channels("resnet18") == usual and feature_channels("resnet18", every=True) == [Stage(64, 2), *usual]
+    whole = Backbone("resnet18")
+    assert whole.out_strides == [4, 8, 16, 32] and [64 // y.shape[2] for y in whole(IMAGES)] == [4, 8, 16, 32]
     assert Backbone("test_resnet", arguments={"stem_type": "deep"}).subject.arguments == {"stem_type": "deep"}
+
+
+def test_maps_begin_at_stride_4_unless_one_says_otherwise() -> None:
+    """Of a network with a map of stride 2, which would shift a RetinaNet's anchors by one level."""
+    backbone = Backbone("mobilenetlike_rlnas").eval()
+    assert backbone.out_strides == [4, 8, 16, 32] == [64 // y.shape[2] for y in backbone(IMAGES)]
+    every = feature_channels("mobilenetlike_rlnas", every=True)
+    assert [stage.stride for stage in every] == [2, 4, 8, 16, 32]
+    assert Backbone("mobilenetlike_rlnas", out_indices=range(5)).out_strides == [2, 4, 8, 16, 32]
 
 
 def test_every_way_to_say_which(tmp_path: Path) -> None:
