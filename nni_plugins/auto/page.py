@@ -44,7 +44,7 @@ def write_page(
     what = NAMES[judged.taken]
     folder = output / "page"
     folder.mkdir(parents=True, exist_ok=True)
-    picture = draw_cell(space, space.architecture(shown), folder / PICTURE, what).read_bytes()
+    picture = draw_cell(space, space.architecture(shown), folder / PICTURE, f"the network {what}").read_bytes()
     blocks: list[Block] = [
         Heading(TITLE, 1),
         Paragraph(judged.sentence),
