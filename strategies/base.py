@@ -79,7 +79,8 @@ class SearchResult:
     ``ranked``: best first, at most ``found`` of them; ``curve``: one row an epoch or question; ``score``: scores any
     architectures as the ranked ones were, None where that has no meaning; ``scorable``: which of (n, D) it can score,
     (n,) bool, None for all; ``numbers``: more for the trial's final metric; ``details``: more for ``result.json``, as
-    JSON; ``cost``: the search's budget by name, such as ``search_epochs`` or ``queries``.
+    JSON; ``cost``: the search's budget by name, such as ``search_epochs`` or ``queries``; ``warnings``: sentences on how much
+    it decided.
     """
 
     ranked: list[Ranked]
@@ -89,6 +90,7 @@ class SearchResult:
     numbers: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def scores(self, indices: Indices) -> list[float | None]:
         """Of ``indices: (n, D)``; None for those that cannot be scored, -inf where the score is undefined and below all

@@ -1,12 +1,27 @@
-"""Found cells that cannot learn features. Free of torch."""
+"""Found cells that cannot learn features, and searches that decided nothing. Free of torch."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
+
+DECIDED = 1.25
+"""Times the probability of equal ones: a search whose largest probability is below that decided nothing."""
+
+
+def undecided(probabilities: Iterable[Sequence[float]]) -> list[str]:
+    """A sentence if no decision prefers anything; ``probabilities``: of each decision's values."""
+    rows = [row for row in probabilities if len(row) > 1]
+    clearest = max(rows, key=lambda row: max(row) * len(row), default=[1.0])
+    if max(clearest) * len(clearest) >= DECIDED or not rows:
+        return []
+    return [
+        f"this search decided nothing: its clearest choice has a probability of {max(clearest):.3f}, where equal ones have "
+        f"{1 / len(clearest):.3f}; what it found is hardly more than a draw. Search for longer, or let the architecture learn faster."
+    ]
 
 
 def cells_without_convolution(space: SearchSpace, architecture: Architecture) -> list[str]:

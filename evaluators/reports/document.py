@@ -166,6 +166,20 @@ def _shareable(block: Block) -> Block:
     return replace(block, **shareable(vars(block)))
 
 
+LATEX = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
+LATEX |= {"^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$", "|": r"\textbar{}"}
+
+
+def to_latex(table: Table) -> str:
+    """``tabular`` with the rules of the package booktabs; columns of numbers to the right, the first to the left."""
+
+    def row(cells: Sequence[str]) -> str:
+        return " & ".join("".join(LATEX.get(sign, sign) for sign in shareable(cell)) for cell in cells) + r" \\"
+
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule", row(table.header), r"\midrule"]
+    return "\n".join([*lines, *map(row, table.rows), r"\bottomrule", r"\end{tabular}", ""])
+
+
 def write_document(folder: Path, title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> Path:
     """Write ``report.html``, ``report.md`` and the pictures beside it into ``folder``; returns the path of the first. They
     can be given to others: no absolute path is in them.

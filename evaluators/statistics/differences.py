@@ -104,8 +104,16 @@ def numbers(values: Values, least: int = 2) -> Floats:
     return x
 
 
-def summary(values: Values, larger_is_better: bool = True, seed: int = 0, resamples: int = RESAMPLES) -> Summary:
-    """Mean, deviations and intervals of the values of one policy."""
+def summary(
+    values: Values,
+    larger_is_better: bool = True,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Summary:
+    """Mean, deviations and intervals of the values of one policy; no interval leaves ``bounds``, between which a mean must
+    lie.
+    """
     from scipy.stats import t
 
     x = numbers(values)
@@ -121,7 +129,7 @@ def summary(values: Values, larger_is_better: bool = True, seed: int = 0, resamp
         std * math.sqrt((n - 1) / n),
         float(np.median(x)),
         *ends,
-        Interval(mean - half, mean + half),
+        Interval(max(mean - half, bounds[0]), min(mean + half, bounds[1])),
         Interval(float(low), float(high)),
     )
 
@@ -142,6 +150,20 @@ def welch(x: Values, y: Values) -> TTest:
     with warnings.catch_warnings():  # SciPy doubts a group whose values are all equal
         warnings.simplefilter("ignore", RuntimeWarning)
         return _t_test(difference, ttest_ind(a, b, equal_var=False))
+
+
+def pooled_t(x: Values, y: Values) -> TTest:
+    """Student's t test of two independent groups with one deviation, at most one of which may be a single number."""
+    from scipy.stats import ttest_ind
+
+    a, b = numbers(x, 1), numbers(y, 1)
+    if len(a) + len(b) < 3:
+        raise ConfigError(f"at least 3 numbers in both groups are needed, but got {len(a)} and {len(b)}.")
+    if all(np.ptp(one) == 0 for one in (a, b)):
+        return _undefined(float(a.mean() - b.mean()))
+    with warnings.catch_warnings():  # SciPy doubts a group whose values are all equal
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return _t_test(float(a.mean() - b.mean()), ttest_ind(a, b, equal_var=True))
 
 
 def welch_of(mean_x: float, std_x: float, n_x: int, mean_y: float, std_y: float, n_y: int) -> TTest:

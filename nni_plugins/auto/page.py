@@ -21,7 +21,8 @@ from nni_plugins.evaluators.reports.document import (
 from nni_plugins.spaces.base import SearchSpace
 from nni_plugins.spaces.drawing import draw_cell
 
-from .verdict import FOUND, LARGEST, RANDOM, Verdict
+from ..experiment.verdict import FOUND, LARGEST, RANDOM, warnings_of
+from .verdict import Verdict
 
 if TYPE_CHECKING:
     from .handover import Handed
@@ -59,7 +60,7 @@ def write_page(
         Heading("Files"),
         Bullets([f"{name}: {what}" for name, what in handed.files.items()]),
     ]
-    warned = [sentence for search in result["searches"] for sentence in search.get("result", {}).get("warnings", [])]
+    warned = list(warnings_of(result))
     if warned or handed.missing or result["failed"]:
         failed = [f"failed: {', '.join(result['failed'])}"] if result["failed"] else []
         blocks.insert(3, Bullets([*warned, *handed.missing, *failed], warning=True))

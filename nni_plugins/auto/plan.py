@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -44,6 +44,7 @@ WRITTEN_SECONDS, STARTED_SECONDS = 30.0, 15.0
 """What the end takes, and the start of each training of OpenMMLab's."""
 
 Arguments = dict[str, Any]
+Pretext = Literal["rotation", "colorization", "jigsaw"]
 SPEED = Callable[[ImageSpace, Architecture, tuple[int, int], int, Arguments], float]
 
 
@@ -58,6 +59,7 @@ class Request(Settings):
         None, gt=0, description="milliseconds for one image on one thread of this machine"
     )
     beside: tuple[str, ...] = Field((), description="networks by name, such as resnet18, trained alike")
+    pretext: Pretext = Field("rotation", description="what networks are judged by where the folder has nothing for it")
     seed: int = Field(0, ge=0)
 
 
@@ -81,31 +83,43 @@ class Size:
 @dataclass(frozen=True)
 class Proposal:
     """``arguments``: of the experiment (``tuner.classArgs``) of ``tuner``; ``reasons``: why it is so, and how long it will
-    take, one sentence each; ``judged``: what networks are measured by, in words.
+    take, one sentence each; ``judged``: what networks are measured by, in words; ``harder``: what to do where that turns out too
+    easy to tell networks apart.
     """
 
     tuner: str
     arguments: Arguments
     reasons: tuple[str, ...]
     judged: str
+    harder: str
 
 
 JUDGED: dict[Judge, str] = {
     "labels": "accuracy on labelled images that no network was trained on",
     "masks": "mean intersection over union on images that no network was trained on",
     "boxes": "average precision of boxes on images that no network was trained on",
-    "nothing": "how often networks tell which way an image was turned, on images that they were not trained on",
+}
+PRETEXTS: dict[Pretext, str] = {
+    "rotation": "how often networks tell which way an image was turned, on images that they were not trained on",
+    "colorization": "how often networks tell a pixel's colour from the grey image, of images that they were not trained on",
+    "jigsaw": "how often networks tell the order of an image's four parts, of images that they were not trained on",
 }
 
 OBJECTIVES: dict[Judge, Arguments] = {
     "labels": {"name": "supervised"},
-    "nothing": {"name": "rotation"},
     "masks": {"name": "segmentation", "channels": 32, "rates": [3, 6]},
     "boxes": {"name": "supervised"},
 }
 """What networks are trained for; a detector's step is reckoned from that of its backbone."""
-VIEWS: dict[Judge, int] = {"labels": 1, "nothing": 4, "masks": 1, "boxes": 1}
-"""How many inputs that makes of an image."""
+VIEWS = {"rotation": 4}
+"""How many inputs an objective makes of an image, where it is more than one."""
+
+
+def objective(found: Found, request: Request) -> Arguments:
+    """What networks are trained for: name and arguments."""
+    if found.judge != "nothing":
+        return OBJECTIVES[found.judge]
+    return {"name": request.pretext, **({"grid": 2} if request.pretext == "jigsaw" else {})}
 
 
 def propose(found: Found, request: Request, speed: SPEED, table: Path) -> Proposal:
@@ -124,7 +138,7 @@ def propose(found: Found, request: Request, speed: SPEED, table: Path) -> Propos
         assert isinstance(space, ImageSpace)
         limits = _limits(space, size, request, table)
         most = largest(space, "largest_parameters", limits)
-        per_image = speed(space, most, size.trained, size.batch, OBJECTIVES[found.judge])
+        per_image = speed(space, most, size.trained, size.batch, objective(found, request))
         budgets.append((size, limits, _Budget(found, request, per_image)))
         if not budgets[-1][2].suffices:  # nor does a larger one
             break
@@ -149,7 +163,7 @@ class _Budget:
         self.repeats = REPEATS
         self.random = RANDOM if found.judge != "boxes" else REPEATS
         self.trainings = self.repeats * (2 + len(request.beside)) + self.random
-        self.processes, self.views = cores(), VIEWS[found.judge]
+        self.processes, self.views = cores(), VIEWS.get(objective(found, request)["name"], 1)
         slower = SLOWER if self.processes > 1 else 1
         self.per_image = per_image * slower * (DETECTION if found.judge == "boxes" else 1)
         self.per_input = per_image * slower / self.views
@@ -278,6 +292,7 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
         "random_seed": request.seed,
         "threads": 1,
     }
+    judged = PRETEXTS[request.pretext] if found.judge == "nothing" else JUDGED[found.judge]
     bounds = [f"at most {limited[name]:,} {what}" for name, what in BOUNDS.items() if name in limited]
     asked = request.max_parameters or request.max_macs or request.max_latency
     reasons = (
@@ -290,7 +305,7 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
             else ", half of the space's largest network, which needs no search; --macs and --parameters change it."
         ),
         searched,
-        f"Judged by: {JUDGED[found.judge]}."
+        f"Judged by: {judged}."
         + (
             " That is weaker evidence than labels of your own: it shows what networks learn from these images, not how "
             "well they do what you want of them."
@@ -301,7 +316,9 @@ def _proposal(found: Found, request: Request, size: Size, limits: Limits, budget
         f"the limit {budget.repeats} times from other seeds, {budget.random} random networks once.",
         f"Time: about {max(1, round(budget.planned_minutes))} minutes, by a step that was timed just now.",
     )
-    return Proposal(SEARCH, arguments, reasons, JUDGED[found.judge])
+    others = [f"--pretext {name}" for name in PRETEXTS if name != request.pretext]
+    harder = f"Another task may tell them apart: {' or '.join(others)}." if found.judge == "nothing" else ""
+    return Proposal(SEARCH, arguments, reasons, judged, harder)
 
 
 def _size_in_words(space: Arguments) -> str:
@@ -374,7 +391,7 @@ def _evaluation(found: Found, size: Size, budget: _Budget) -> Arguments:
     evaluation: Arguments = {
         "evaluator": "stand_alone",
         "training": training,
-        "objective": OBJECTIVES[found.judge],
+        "objective": objective(found, budget.request),
         "validation": 0.0,
         "found": 1,
     }

@@ -71,7 +71,7 @@ def auto(
     else:
         run(output / EXPERIMENT, output)
         result = json.loads((output / RESULT).read_text())
-    judged = verdict(result, planned["judged"], request.beside)
+    judged = verdict(result, planned["judged"], request.beside, planned["harder"])
     from .page import write_page
 
     handed = _hand_over(experiment, result, output, judged)
@@ -93,6 +93,7 @@ def _plan(request: Request, output: Path) -> dict[str, Any]:
         "found": found.sentences(),
         "reasons": list(proposal.reasons),
         "judged": proposal.judged,
+        "harder": proposal.harder,
         "image": proposal.arguments["limits"]["image_size"],
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -120,7 +121,7 @@ def _stored(request: Request, output: Path) -> dict[str, Any] | None:
     try:
         planned = json.loads(path.read_text())
         wished, schema = planned["request"], int(planned["schema"])
-        _ = [*planned["found"], *planned["reasons"], planned["judged"], planned["image"]]
+        _ = [*planned["found"], *planned["reasons"], planned["judged"], planned["harder"], planned["image"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path} is damaged.", f"Delete {output} to start over.") from None
     if schema > SCHEMA_VERSION:

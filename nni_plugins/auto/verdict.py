@@ -10,7 +10,10 @@ import numpy as np
 
 from nni_plugins.evaluators.statistics.differences import TTest, welch
 
-FOUND, RANDOM, LARGEST = "found", "random", "largest_parameters"
+from ..experiment.verdict import FOUND, LARGEST, RANDOM, called, difference_text, joined, separated
+
+SOLVED = 99.5
+"""Percent: a task at which every network that was trained reaches that much tells none from another."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,24 @@ class Comparison:
     @property
     def separated(self) -> bool:
         """Whether the 95 % interval of the difference leaves 0 out."""
-        return self.test is not None and bool(self.test.interval.low > 0 or self.test.interval.high < 0)
+        return separated(self.test)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``comparisons``: with random networks first, then the largest one, then networks by name."""
+    """``comparisons``: with random networks first, then the largest one, then networks by name; ``metric``: what they are
+    measured by, in words; ``harder``: what to do where that is too easy.
+    """
 
     metric: str
     comparisons: tuple[Comparison, ...]
+    harder: str = ""
+
+    @property
+    def solved(self) -> bool:
+        """Whether no network can be told from another because all do what is asked of them."""
+        values = [value for one in self.comparisons for value in (*one.found, *one.values)]
+        return min(values) >= SOLVED and not any(one.separated for one in self.comparisons)
 
     @property
     def taken(self) -> str:
@@ -47,19 +59,23 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The one with which the page begins."""
-        clauses = [_clause(one) for one in self.comparisons]
-        said = f"{', '.join(clauses[:-1])} and {clauses[-1]}" if len(clauses) > 1 else clauses[0]
-        return f"The network that was found {said}."
+        if self.solved:
+            values = [value for one in self.comparisons for value in (*one.found, *one.values)]
+            return (
+                f"These trainings tell no network from another: all of them, random ones too, reach {min(values):.2f} to "
+                f"{max(values):.2f} %, judged by {self.metric}."
+            )
+        return f"The network that was found {joined([_clause(one) for one in self.comparisons])}."
 
     @property
     def details(self) -> list[str]:
         """One sentence a comparison: means, numbers of trainings, and how sure it is."""
-        lines = []
+        lines = [self.harder] if self.solved and self.harder else []
         for one in self.comparisons:
             mean, n = np.mean(one.found), len(one.found)
             if one.test is None:
                 lines.append(
-                    f"The search chose {_called(one.other)}: {mean:.2f} % (mean of {n} trainings). Taking the largest would "
+                    f"The search chose {called(one.other)}: {mean:.2f} % (mean of {n} trainings). Taking the largest would "
                     "have done as well."
                 )
                 continue
@@ -70,16 +86,17 @@ class Verdict:
                 else ""
             )
             lines.append(
-                f"Against {_called(one.other)}: {mean:.2f} % (mean of {n} trainings) and {np.mean(one.values):.2f} % "
-                f"({len(one.values)}), p = {one.test.p:.2g}.{finer}"
+                f"Against {called(one.other)}: {mean:.2f} % (mean of {n} trainings) and {np.mean(one.values):.2f} % "
+                f"({len(one.values)}){f', p = {one.test.p:.2g}' if np.isfinite(one.test.p) else ''}.{finer}"
             )
         if self.taken == LARGEST:
             lines.append("So the weights are those of the largest network within the limit: take that one.")
         return lines
 
 
-def verdict(result: Mapping[str, Any], metric: str, beside: tuple[str, ...] = ()) -> Verdict:
-    """Of the content of ``result.json``, with evaluations that differ in their seed alone.
+def verdict(result: Mapping[str, Any], metric: str, beside: tuple[str, ...] = (), harder: str = "") -> Verdict:
+    """Of the content of ``result.json``, with evaluations that differ in their seed alone; the others as of
+    :class:`Verdict`.
 
     Raises:
         StatisticsError: a training is missing.
@@ -97,6 +114,7 @@ def verdict(result: Mapping[str, Any], metric: str, beside: tuple[str, ...] = ()
             )
             for other in (RANDOM, LARGEST, *beside)
         ),
+        harder,
     )
 
 
@@ -110,20 +128,9 @@ def _choices(result: Mapping[str, Any], source: str) -> Any:
     return next((row["choices"] for row in result["architectures"] if row["source"] == source), None)
 
 
-def _called(source: str) -> str:
-    return {RANDOM: "random networks", LARGEST: "the largest network within the limit"}.get(source, source)
-
-
 def _clause(one: Comparison) -> str:
     if one.test is None:
-        return f"is {_called(one.other)} itself"
+        return f"is {called(one.other)} itself"
     better = "is better than" if one.test.difference > 0 else "is worse than"
     verb = better if one.separated else "is not told from"
-    return f"{verb} {_called(one.other)} ({_difference(one.test)})"
-
-
-def _difference(test: TTest) -> str:
-    low, high = test.interval.low, test.interval.high
-    if not np.isfinite([low, high]).all():
-        return f"{test.difference:+.2f} points, without an interval, for nothing varies"
-    return f"{test.difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
+    return f"{verb} {called(one.other)} ({difference_text(one.test)})"

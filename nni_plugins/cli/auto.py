@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Group
@@ -30,6 +30,10 @@ def auto(
     beside: Annotated[
         list[str] | None, typer.Option(help="A network by name, such as resnet18, trained alike; may be repeated.")
     ] = None,
+    pretext: Annotated[
+        Literal["rotation", "colorization", "jigsaw"],
+        typer.Option(help="What networks are judged by where the folder has neither labels, boxes nor masks."),
+    ] = "rotation",
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     portal: Annotated[bool, typer.Option("--portal", help="Run it under NNI, and show it in its portal.")] = False,
     port: Annotated[int | None, typer.Option(help="Of the portal. \\[default: a free one]")] = None,
@@ -50,6 +54,7 @@ def auto(
         max_macs=macs,
         max_latency=latency,
         beside=tuple(beside or ()),
+        pretext=pretext,
         seed=seed,
     )
 

@@ -15,6 +15,7 @@ from nni_plugins.spaces.registry import build_space
 from nni_plugins.strategies.score import Score
 
 from ..experiment.report import best_row, sentences, table_of
+from ..experiment.verdict import warnings_of
 
 LONGEST = 60
 """Characters of an architecture that still stands in the table; longer ones are listed below it."""
@@ -36,7 +37,7 @@ def result_table(result: dict[str, Any]) -> Group:
             architecture = numbers.setdefault(architecture, str(len(numbers) + 1))
         table.add_row(Text(architecture), source, *cells, style="bold" if source == "found" else "")
     failed = [f"failed: {', '.join(result['failed'])}"] if result["failed"] else []
-    lines = (Text(line) for line in (*sentences(result), *failed))
+    lines = (Text(line) for line in (*sentences(result), *warnings_of(result), *failed))
     return Group(table, *([_listed(numbers)] if numbers else []), *lines)
 
 

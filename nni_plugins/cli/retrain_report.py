@@ -10,6 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from nni_plugins.evaluators.files import read_json
+
+from ..experiment.verdict import verdicts
 from .console import grid
 from .options import origin_line
 
@@ -23,6 +26,11 @@ INSIDE = ("training", "tensorboard")
 FLATTERS = (
     "The best epoch was chosen on the very images that it is measured on, so it flatters; quote the last one, or hold images "
     "out: --validation 0.1."
+)
+
+ALONE = (
+    "This is one training, and nothing else was trained by this recipe: whether the network is better is what an evaluation of "
+    "several, or nni-plugins compare, tells."
 )
 
 
@@ -122,4 +130,10 @@ def beside(about: dict[str, Any]) -> list[str]:
         return [f"{chosen_by} evaluated nothing, so no random architectures stand beside this one."]
     listed = ", ".join(f"{name} {mean['mean']:.2f} ({mean['count']})" for name, mean in means.items())
     rest = [] if about["random"] is not None else ["There are no random architectures to compare it with."]
-    return [f"{chosen_by}: mean {about['metric']['name']} of its own evaluations (how many): {listed}.", *rest]
+    said = verdicts(read_json(Path(about["file"]), "Run the search again.")) if about["kind"] == "search" else []
+    return [
+        f"{chosen_by}: mean {about['metric']['name']} of its own evaluations (how many): {listed}.",
+        *said,
+        *rest,
+        ALONE,
+    ]

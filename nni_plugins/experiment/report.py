@@ -18,6 +18,8 @@ from nni_plugins.evaluators.reports.document import (
 )
 from nni_plugins.spaces.base import SearchSpace
 
+from .verdict import verdicts, warnings_of
+
 BEST = "best.svg"
 
 
@@ -55,11 +57,7 @@ def report_blocks(result: Mapping[str, Any], space: SearchSpace, pictures: Mappi
     blocks += [Heading("Architectures"), Table(header, rows)]
     if BEST in pictures:
         blocks.append(Picture(BEST, "the best found architecture", "The best architecture that was found."))
-    warned = [
-        f"search with seed {search['seed']}: {sentence}"
-        for search in result["searches"]
-        for sentence in search.get("result", {}).get("warnings", [])
-    ]
+    warned = list(warnings_of(result))
     if warned:
         blocks.append(Bullets(warned, warning=True))
     if result["failed"]:
@@ -109,8 +107,8 @@ def table_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
-    """What the numbers say together, one sentence each."""
-    lines = []
+    """What the numbers say together, one sentence each; the verdicts first."""
+    lines = verdicts(result)
     if not result["evaluations"]:
         lines.append("Nothing was evaluated (evaluations: {}).")
     score = result["score"]["name"]

@@ -146,7 +146,7 @@ def run_search(
                 None if score is None else _finite(score)
                 for score in result.scores(space.encode([space.architecture(choices) for choices in random]))
             ],
-            "warnings": degenerate(space, [one.architecture for one in result.ranked]),
+            "warnings": [*result.warnings, *degenerate(space, [one.architecture for one in result.ranked])],
             **_counted_as(settings, problem),
             "curve": [_numbers(row) for row in result.curve],
             "cost": {**result.cost, **_asked_cost(problem, result)},

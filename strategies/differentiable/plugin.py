@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from nni_plugins.evaluators.training.settings import BilevelSettings
 
 from ..base import Problem, Scorer, SearchResult, Setup, StrategyPlugin, run_checks, search_cost
+from ..degenerate import undecided
 from ..one_shot import check_predictable
 from ..random.settings import check_candidates
 from ..score import LOG_PROBABILITY, ONE_SHOT
@@ -105,6 +107,7 @@ def described(problem: Problem, result: DifferentiableResult) -> SearchResult:
         numbers={} if accuracy is None else {"supernet_accuracy": accuracy},
         details=details,
         cost=search_cost(len(history)),
+        warnings=undecided(chain(*result.mixture.operations.values())),
     )
 
 

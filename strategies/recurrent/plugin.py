@@ -17,6 +17,7 @@ from nni_plugins.spaces.base import Indices
 from nni_plugins.spaces.recurrent import RecurrentCell
 
 from ..base import Problem, SearchResult, Setup, StrategyPlugin, search_cost
+from ..degenerate import undecided
 from ..enas.settings import RecurrentENASSettings, check_search
 from ..naov2.settings import check_found
 from ..random.settings import check_candidates
@@ -70,7 +71,10 @@ class RecurrentDARTSPlugin(RecurrentPlugin):
 
         history = result.trained.history
         details = {"genotypes": result.genotypes}
-        return SearchResult(result.ranked, history, score, details=details, cost=search_cost(len(history)))
+        said = undecided(result.mixture.probabilities)
+        return SearchResult(
+            result.ranked, history, score, details=details, cost=search_cost(len(history)), warnings=said
+        )
 
 
 class SharedPlugin(RecurrentPlugin):

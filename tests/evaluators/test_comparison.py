@@ -27,10 +27,11 @@ from nni_plugins.evaluators.reports.comparison import (
 )
 from nni_plugins.evaluators.reports.comparison.figures import curve_measure, distribution_figure, looks
 from nni_plugins.evaluators.reports.comparison.overview import write_overview
+from nni_plugins.evaluators.reports.comparison.report import write_analysis
 from nni_plugins.evaluators.reports.comparison.sections import document, stability_table
 from nni_plugins.evaluators.reports.comparison.sentences import p_text
 from nni_plugins.evaluators.reports.comparison.single_networks import pooled
-from nni_plugins.evaluators.reports.document import to_markdown
+from nni_plugins.evaluators.reports.document import Table, to_latex, to_markdown
 from nni_plugins.evaluators.statistics.differences import effect, permutation_test, welch
 
 
@@ -305,6 +306,26 @@ def test_any_policy_is_what_others_are_compared_with(tmp_path: Path) -> None:
     for also, problem in ((("A",), "also: A must differ"), (("C",), "no run of C, which others are compared with")):
         with pytest.raises(ConfigError, match=problem):
             replace(against, also=also)
+
+
+def test_tables_for_latex(tmp_path: Path) -> None:
+    whole = compared(A=[2.0, 3.0, 4.0], B_1=[1.0, 2.0, 3.0], random=[0.0, 1.0, 2.0])
+    text = write_report(whole, tmp_path, resamples=100)["results.tex"].read_text()
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2 == text.count(r"\bottomrule")
+    assert r"B\_1 & 3 & 2.00 $\pm$ 1.00 & 3.00 \\" in text
+    assert to_latex(Table(["a|b", "50 %"], [["<x~{^}\\>", "#1 & $2 – 3"]])).splitlines()[2:5] == [
+        r"a\textbar{}b & 50 \% \\",
+        r"\midrule",
+        r"$<$x\textasciitilde{}\{\textasciicircum{}\}\textbackslash{}$>$ & \#1 \& \$2 -- 3 \\",
+    ]
+
+
+def test_intervals_of_percent_end_at_one_hundred_and_versions_are_told(tmp_path: Path) -> None:
+    whole = compared(A=[99.0, 100.0, 98.0], random=[98.5, 97.0, 100.0])
+    percent = analyse(replace(whole, unit="%", setting={"epochs": 3}), resamples=100)
+    assert percent.summaries["A"].t_interval.high == 100 < analyse(whole, resamples=100).summaries["A"].t_interval.high
+    text = write_analysis(percent, tmp_path)["report.md"].read_text()
+    assert f"numpy {np.__version__}" in text and "100.0, 100" not in text
 
 
 # -- baselines ---------------------------------------------------------------------------------------------------------

@@ -77,6 +77,13 @@ def test_summary() -> None:
     assert summary([0.1] * 3).std == 0  # whose mean is not exactly 0.1
 
 
+def test_no_interval_leaves_the_bounds() -> None:
+    found = summary([99.0, 100.0, 98.0], bounds=(0.0, 100.0))
+    free = summary([99.0, 100.0, 98.0])
+    assert free.t_interval.high == pytest.approx(99 + 4.302653 / math.sqrt(3)) and found.t_interval.high == 100
+    assert found.t_interval.low == free.t_interval.low
+
+
 def test_permutations_are_all_looked_at() -> None:
     both, observed = np.concatenate([NINE[:4], SIX[:3]]), abs(NINE[:4].mean() - SIX[:3].mean())
     splits = [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from nni_plugins.cli.retrain_report import beside
+from nni_plugins.cli.retrain_report import ALONE, beside
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
 from nni_plugins.evaluators.files import write_json
 from nni_plugins.evaluators.subjects.subject import Subject
@@ -198,16 +198,16 @@ def test_what_is_said_beside_it(search: Path, comparison: Path, tmp_path: Path) 
     means = origin(str(search)).about["means"]
     assert list(means)[:2] == ["found", "random"] and {name: one["count"] for name, one in means.items()} == COUNTS
     listed = ", ".join(f"{name} {one['mean']:.2f} ({one['count']})" for name, one in means.items())
-    assert beside(origin(str(search)).about) == [
-        f"RLNAS with 2 seeds: mean accuracy of its own evaluations (how many): {listed}."
-    ]
+    first, verdict, last = beside(origin(str(search)).about)
+    assert first == f"RLNAS with 2 seeds: mean accuracy of its own evaluations (how many): {listed}."
+    assert verdict.startswith("stand_alone: what 2 searches found is not told from random networks") and last == ALONE
     assert beside(origin(str(comparison)).about)[0].startswith("the comparison: mean accuracy of its own evaluations")
     finished(experiment(evaluations={}, found=2, random=0), tmp_path / "none")
     assert beside(origin(str(tmp_path / "none")).about) == [
         "RLNAS with 1 seed evaluated nothing, so no random architectures stand beside this one."
     ]
     finished(experiment(found=2, random=0), tmp_path / "found")
-    assert beside(origin(str(tmp_path / "found")).about)[1] == "There are no random architectures to compare it with."
+    assert beside(origin(str(tmp_path / "found")).about)[2] == "There are no random architectures to compare it with."
     assert beside(origin(CELL, None, {"nodes": 3}).about) == []
 
 

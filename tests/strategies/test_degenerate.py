@@ -1,4 +1,4 @@
-"""Cells without a convolution are told."""
+"""Cells without a convolution, and searches that decided nothing, are told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nni_plugins.spaces import DARTS, Architecture, MobileNetLike, NASBench101, NASBench201
-from nni_plugins.strategies.degenerate import cells_without_convolution, degenerate, warn_if_degenerate
+from nni_plugins.strategies.degenerate import cells_without_convolution, degenerate, undecided, warn_if_degenerate
 
 SKIPS = "[('skip_connect', 0), ('skip_connect', 1)" + ", ('skip_connect', 0), ('skip_connect', 1)" * 3 + "]"
 CONVOLUTIONS = SKIPS.replace("'skip_connect', 0", "'sep_conv_3x3', 0")
@@ -63,3 +63,16 @@ def test_the_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_degenerate(space, [good])
+
+
+def test_a_search_that_decided_nothing_says_so() -> None:
+    (said,) = undecided([[0.142, *[0.858 / 7] * 7], [0.125] * 8])
+    assert "a probability of 0.142, where equal ones have 0.125" in said
+    # the clearest is measured in units of its own equal probability: 0.3 of 4 is 1.2, 0.55 of 2 is 1.1
+    (said,) = undecided([[0.55, 0.45], [0.3, 0.3, 0.2, 0.2]])
+    assert "0.300, where equal ones have 0.250" in said
+
+
+@pytest.mark.parametrize("rows", [[[0.42, 0.3, 0.28]], [[0.5, 0.5], [0.32, 0.68]], [[1.0]], []])
+def test_a_search_that_decided_something_does_not(rows: list[list[float]]) -> None:
+    assert undecided(rows) == []

@@ -76,8 +76,9 @@ def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resampl
         _check_pairs(comparison, groups)
     sign = 1.0 if comparison.larger_is_better else -1.0
     oriented = {policy: [sign * run.value for run in runs] for policy, runs in groups.items()}
+    bounds = (0.0, 100.0) if comparison.unit == "%" else (-math.inf, math.inf)
     summaries = {
-        policy: summary([run.value for run in runs], comparison.larger_is_better, seed, resamples)
+        policy: summary([run.value for run in runs], comparison.larger_is_better, seed, resamples, bounds)
         for policy, runs in groups.items()
     }
     baseline = comparison.baseline
@@ -92,7 +93,7 @@ def analyse(comparison: Comparison, paired: bool = False, seed: int = 0, resampl
     stand, real = standings(comparison), comparison.real_best
     best = None
     if real is not None:
-        best = summary([run.value for run in real.runs], comparison.larger_is_better, seed, resamples)
+        best = summary([run.value for run in real.runs], comparison.larger_is_better, seed, resamples, bounds)
     return Analysis(
         comparison,
         paired,

@@ -88,11 +88,11 @@ def distribution_figure(analysis: Analysis) -> Figure:
         )  # fmt: skip
         ax.scatter(x, y + shift, s=20, color=colour, marker=marker, alpha=0.75, linewidths=0, zorder=3)
         found = analysis.summaries[policy]
-        half = found.t_interval.high - found.mean
+        ends = [[found.mean - found.t_interval.low], [found.t_interval.high - found.mean]]
         ax.errorbar(
             found.mean,
             y + 0.25,
-            xerr=half,
+            xerr=ends,
             color=colour,
             marker="|",
             markersize=9,

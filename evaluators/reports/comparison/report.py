@@ -1,5 +1,5 @@
-"""The report of a comparison: ``report.md``, ``report.html``, figures, ``runs.csv``, ``comparison.json`` and
-``statistics.json``.
+"""The report of a comparison: ``report.md``, ``report.html``, figures, ``results.tex``, ``runs.csv``, ``comparison.json``
+and ``statistics.json``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from ...files import atomic_write, csv_text, write_shareable
 from ...statistics.differences import RESAMPLES
-from ..document import write_document
+from ..document import to_latex, write_document
 from ..figures import svg
 from .analysis import Analysis, analyse
 from .figures import curve_figure, difference_figure, distribution_figure
 from .record import Comparison
-from .sections import differences_picture, document
+from .sections import differences_picture, differences_table, document, results_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = 1
-FILES = ("report.html", "report.md", "runs.csv", "comparison.json", "statistics.json")
+FILES = ("report.html", "report.md", "results.tex", "runs.csv", "comparison.json", "statistics.json")
 """What every report has; pictures are further files."""
 
 
@@ -48,6 +48,9 @@ def write_analysis(analysis: Analysis, folder: Path) -> dict[str, Path]:
     comparison = analysis.comparison
     pictures = {name: svg(figure) for name, figure in figures(analysis).items()}
     write_document(folder, comparison.title, document(analysis, pictures), pictures)
+    baselines = (comparison.baseline, *comparison.also)
+    tables = [results_table(analysis), *(differences_table(analysis, baseline) for baseline in baselines)]
+    atomic_write(folder / "results.tex", "\n".join(map(to_latex, tables)).encode())
     atomic_write(folder / "runs.csv", runs_csv(comparison).encode())
     write_shareable(folder / "comparison.json", comparison.to_json())
     write_shareable(folder / "statistics.json", statistics(analysis))

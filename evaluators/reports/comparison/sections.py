@@ -7,10 +7,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-import yaml
 
 from ...statistics.differences import POWER, Interval
-from ..document import PLAIN, Block, Bullets, Code, Heading, Paragraph, Picture, Table
+from ...versions import versions as versions_of
+from ..closing import closing
+from ..document import PLAIN, Block, Bullets, Heading, Paragraph, Picture, Table
 from .analysis import Analysis
 from .difference import Difference
 from .figures import named
@@ -18,6 +19,8 @@ from .record import Comparison, Run
 from .sentences import p_text
 from .single_networks import Stability, pooled, stability
 
+VERSIONS = ("nni-plugins", "nni", "torch", "numpy", "scipy")
+"""What trainings and tests depend on."""
 REAL_BEST = "real best"
 """The row of the architecture that is the best of all."""
 RANDOM = "random"
@@ -103,14 +106,7 @@ def document(analysis: Analysis, pictures: Collection[str]) -> list[Block]:
     }
     blocks += [Heading("How to read this"), Bullets([line.format(**words) for line in READING])]
     if comparison.setting:
-        setting = yaml.safe_dump(
-            json.loads(json.dumps(comparison.setting)),
-            sort_keys=False,
-            allow_unicode=True,
-            default_flow_style=None,
-            width=100,
-        )
-        blocks += [Heading("Setting"), Code(setting)]
+        blocks += closing(comparison.setting, versions_of(*VERSIONS))
     return blocks
 
 

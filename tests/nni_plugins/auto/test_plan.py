@@ -51,6 +51,16 @@ def test_each_kind_of_folder_is_judged_by_what_it_has(judge: Judge, evaluator: s
     assert load_experiment(proposed.tuner, proposed.arguments).trials > 0
 
 
+@pytest.mark.parametrize("pretext", ["rotation", "colorization", "jigsaw"])
+def test_the_pretext_task_is_a_choice(pretext: str) -> None:
+    proposed = proposal(found("nothing", side=64), pretext=pretext)
+    for one in proposed.arguments["evaluations"].values():
+        assert one["objective"]["name"] == pretext
+    assert f"--pretext {pretext}" not in proposed.harder and proposed.harder.count("--pretext") == 2
+    assert load_experiment(proposed.tuner, proposed.arguments).trials > 0
+    assert proposal(found("labels"), pretext=pretext).arguments == proposal(found("labels")).arguments
+
+
 def test_a_folder_without_a_test_part_gives_one_up() -> None:
     assert proposal(found("nothing")).arguments["data"]["held_out"] == 0.2
     assert "held_out" not in proposal(found("labels")).arguments["data"]

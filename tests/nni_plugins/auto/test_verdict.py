@@ -52,6 +52,23 @@ def test_the_largest_itself() -> None:
 def test_nothing_varies() -> None:
     said = verdict(result([80.0] * 3, [70.0] * 3, [80.0] * 3), "accuracy")
     assert "without an interval, for nothing varies" in said.sentence
+    assert said.details[0] == "Against random networks: 80.00 % (mean of 3 trainings) and 70.00 % (3)."
+
+
+@pytest.mark.parametrize("random", [[100.0] * 3, [99.5, 100.0, 99.9]])
+def test_a_task_that_every_network_solves_tells_none_from_another(random: list[float]) -> None:
+    said = verdict(result([100.0] * 3, random, [100.0] * 3), "how often", harder="Ask for more.")
+    assert said.sentence == (
+        "These trainings tell no network from another: all of them, random ones too, reach "
+        f"{min(random):.2f} to 100.00 %, judged by how often."
+    )
+    assert said.details[0] == "Ask for more." and not any("nan" in line for line in said.details)
+    assert said.taken == "found"
+
+
+def test_a_difference_that_is_sure_is_told_at_any_height() -> None:
+    said = verdict(result([99.98, 99.99, 100.0], [99.50, 99.51, 99.52], [99.98, 99.99, 100.0]), "accuracy")
+    assert said.sentence.startswith("The network that was found is better than random networks (+0.48 points")
 
 
 def test_networks_by_name() -> None:
