@@ -13,7 +13,7 @@ from nni_plugins.spaces.architecture import Architecture
 
 from ..base import EvaluationSettings, EvaluatorPlugin, Measured, Metric, Network, Report
 from ..errors import ConfigError
-from .table import Table, open_table
+from .table import Table, check_images, open_table
 
 
 class TableEvaluation(EvaluationSettings):
@@ -28,6 +28,7 @@ class TableEvaluation(EvaluationSettings):
     )
     larger_is_better: bool = True
     unit: str = "%"
+    other_images: bool = Field(False, description="take a table of other images than the experiment's")
 
     @property
     def compared(self) -> str:
@@ -44,7 +45,7 @@ class TablePlugin(EvaluatorPlugin):
     looks_up = True
     curve_file = None
     paths = ("table",)
-    harmless = frozenset({"unit"})
+    harmless = frozenset({"unit", "other_images"})
     settings: TableEvaluation
 
     @cached_property
@@ -52,9 +53,11 @@ class TablePlugin(EvaluatorPlugin):
         """The table, read once.
 
         Raises:
-            TableError: it cannot be read, or lacks a metric or some of its values; ConfigError: it is of another space.
+            TableError: it cannot be read, or lacks a metric or some of its values; ConfigError: it is of another space, or of
+                other images.
         """
         table = open_table(self.settings.table, self.space, "table", forms=True)
+        check_images(table, self.data, "table", self.settings.other_images)
         for metric in (self.settings.metric, self.settings.compared):
             table.check_whole(metric)
         return table

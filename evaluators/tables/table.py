@@ -10,10 +10,11 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from ..files import cell_text
 ARCHITECTURE_COLUMNS = ("architecture", "arch_str")
 FORM_COLUMN = "canonical"
 """Of tables with a row for each distinct architecture: ``space.canonical``, for NAS-Bench-101 the benchmark's own hash."""
+IMAGES_COLUMN = "images"
 MAX_BYTES = 2**28
 """A longer text is no table of anybody's."""
 NASBENCH201_METRICS = {
@@ -42,7 +44,8 @@ NASBENCH201_METRICS = {
 @dataclass(frozen=True)
 class Table:
     """``architectures`` and, for each metric, as many values (NaN where the table has none). A table of distinct
-    architectures has instead their canonical ``forms``, and no architectures: symmetric twins have one value.
+    architectures has instead their canonical ``forms``, and no architectures: symmetric twins have one value. ``images``:
+    the data set that they were measured on, where the table says so.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Table:
     architectures: tuple[Architecture, ...]
     metrics: Mapping[str, npt.NDArray[np.float64]]
     forms: tuple[str, ...] = ()
+    images: str | None = None
 
     @cached_property
     def _rows(self) -> dict[Architecture | str, int]:
@@ -106,7 +110,8 @@ def read_table(path: str | Path, space: SearchSpace, forms: bool = False) -> Tab
     """Read a CSV (``.csv``, ``.csv.gz``) with one row an architecture, or an NPZ with equally long arrays.
 
     The column (or array) ``architecture`` or ``arch_str`` holds the space's native string; every numeric one is a
-    metric. A value may be missing (an empty cell, or NaN), but not be infinite.
+    metric. A value may be missing (an empty cell, or NaN), but not be infinite. The column ``images``, if there is one,
+    names the data set that all of it was measured on.
 
     Args:
         forms: a table without such a column may have ``canonical`` in its place, the forms of distinct architectures.
@@ -150,7 +155,23 @@ def digits_table() -> Table:
     """
     space = NASBench201(nodes=3, channels=8, cells_per_stage=1)
     content = files("nni_plugins.evaluators").joinpath("tables/digits_3nodes.csv").read_bytes()
-    return _table("digits_3nodes.csv", space, _csv(content, False))
+    return replace(_table("digits_3nodes.csv", space, _csv(content, False)), images="digits")
+
+
+def check_images(table: Table, data: Any, key: str, other_images: bool) -> None:
+    """Refuse results on other images than ``data``, settings of images or None, unless ``other_images`` are meant.
+
+    Raises:
+        ConfigError: the table names other ones; ``key`` stands before the message.
+    """
+    source = getattr(data, "source", None)
+    if None in (table.images, source) or table.images == source or other_images:
+        return
+    place = f" {data.path}" if data.path is not None else ""
+    raise ConfigError(
+        f"{key}: {table.name} has results on {table.images}, but the images here are {source}{place}.",
+        "Take a table of these images, or none; other_images: true beside it takes this one all the same.",
+    )
 
 
 def nasbench201_table(path: str | Path) -> Table:
@@ -233,8 +254,11 @@ def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]], form
             f"needs a column {' or '.join(keys)} and equally long columns, but has {', '.join(columns) or 'none'}"
         )
     metrics = {}
+    images = set(columns.get(IMAGES_COLUMN, ()))
+    if len(images) > 1:
+        raise ValueError(f"{IMAGES_COLUMN} must be the same in all rows, but is {', '.join(sorted(images))[:60]}")
     for column, values in columns.items():
-        if column == key:
+        if column in (key, IMAGES_COLUMN):
             continue
         numbers = _numbers(column, columns[key], values)
         if numbers is not None:
@@ -250,4 +274,4 @@ def _table(name: str, space: SearchSpace, columns: Mapping[str, list[str]], form
     twice = len(columns[key]) - len(set(rows or architectures))
     if twice:
         raise ValueError(f"{twice} architectures stand in it twice")
-    return Table(name, space, architectures, metrics, rows)
+    return Table(name, space, architectures, metrics, rows, next(iter(images), None))

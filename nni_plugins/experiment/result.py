@@ -66,7 +66,7 @@ def summary(settings: SearchSettings, evaluations: Evaluations, random: list[Cho
     primary = next(iter(evaluations.evaluators.items()), None)
     rows.sort(key=lambda row: _place(row, primary))
     score = settings.strategy.score
-    table = truth_table(settings.truth, settings.search_space)
+    table = truth_table(settings.truth, settings.search_space, settings.data)
     return {
         "schema": SCHEMA_VERSION,
         "strategy": settings.strategy.name,
@@ -86,7 +86,7 @@ def _rows(
     settings: SearchSettings, evaluations: Evaluations, random: list[Choices], plan: Plan, searches: list[Job]
 ) -> list[Row]:
     """One for each architecture of each source; architectures that no evaluation took are listed too."""
-    space, table = settings.search_space, truth_table(settings.truth, settings.search_space)
+    space, table = settings.search_space, truth_table(settings.truth, settings.search_space, settings.data)
     results = [search.value["result"] for search in searches if "result" in search.value]
     random_scores = results[0]["random"] if results else []
     counted = _costs(space, results[0] if results else {})

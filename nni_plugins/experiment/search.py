@@ -99,7 +99,7 @@ class SearchExperiment(Experiment):
     # -- work ----------------------------------------------------------------------------------------------------------
     def check(self) -> None:
         """The table of truth, the files of strategy and evaluations, and how many architectures there are."""
-        truth_table(self.settings.truth, self.settings.search_space)
+        truth_table(self.settings.truth, self.settings.search_space, self.settings.data)
         self.strategy.check_files(self.settings.setup())
         self.evaluations.check_files()
         require_found(self.settings)

@@ -165,7 +165,7 @@ def _asked_cost(problem: Problem, result: SearchResult) -> dict[str, float]:
 
 def _judge(settings: SearchSettings, space: SearchSpace, result: SearchResult, value: Value) -> None:
     """``tau`` of the scores of all architectures of the table of truth, as far as they can be scored."""
-    table = truth_table(settings.truth, space)
+    table = truth_table(settings.truth, space, settings.data)
     if table is None or settings.truth is None or result.score is None:
         return
     scores = result.scores(space.encode(table.architectures))

@@ -11,7 +11,7 @@ from pydantic import Field
 from nni_plugins.evaluators.errors import ConfigError, TableError
 from nni_plugins.evaluators.settings import Settings
 from nni_plugins.evaluators.statistics.ranking import true_ranks
-from nni_plugins.evaluators.tables.table import Table, open_table
+from nni_plugins.evaluators.tables.table import Table, check_images, open_table
 from nni_plugins.spaces.architecture import Architecture
 from nni_plugins.spaces.base import SearchSpace
 
@@ -21,6 +21,7 @@ class TruthSettings(Settings):
 
     table: str = "digits"
     metric: str = Field("accuracy", description="what architectures are ranked by in the table")
+    other_images: bool = Field(False, description="take a table of other images than the experiment's")
 
 
 class ListedTruthSettings(TruthSettings):
@@ -29,12 +30,12 @@ class ListedTruthSettings(TruthSettings):
     also: tuple[str, ...] = Field((), description="other metrics of the table that stand beside it")
 
 
-def truth_table(truth: TruthSettings | None, space: SearchSpace) -> Table | None:
-    """The table that ``truth`` names, or None.
+def truth_table(truth: TruthSettings | None, space: SearchSpace, data: Any = None) -> Table | None:
+    """The table that ``truth`` names, or None; ``data``: the settings of the experiment's images.
 
     Raises:
         TableError: it cannot be read, or lacks the metric.
-        ConfigError: it is of another space.
+        ConfigError: it is of another space, or of other images.
     """
     if truth is None:
         return None
@@ -43,6 +44,7 @@ def truth_table(truth: TruthSettings | None, space: SearchSpace) -> Table | None
             f"truth.table: must be an absolute path, but got {truth.table!r}: trials run in other folders."
         )
     table = open_table(truth.table, space, "truth.table")
+    check_images(table, data, "truth.table", truth.other_images)
     table.metric(truth.metric)
     also = truth.also if isinstance(truth, ListedTruthSettings) else ()
     missing = [metric for metric in also if metric not in table.metrics]

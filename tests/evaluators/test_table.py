@@ -19,11 +19,19 @@ from nni.nas.execution import SequentialExecutionEngine
 from nni.nas.space import RawFormatModelSpace, SimplifiedModelSpace
 from nni.nas.strategy import GridSearch, Random
 
+from nni_plugins.evaluators.data.settings import DataSettings
 from nni_plugins.evaluators.errors import ConfigError, TableError
 from nni_plugins.evaluators.nni_evaluator import PluginEvaluator
 from nni_plugins.evaluators.settings import read
 from nni_plugins.evaluators.tables.plugin import TableEvaluation, TablePlugin
-from nni_plugins.evaluators.tables.table import NASBENCH201_METRICS, Table, digits_table, nasbench201_table, read_table
+from nni_plugins.evaluators.tables.table import (
+    NASBENCH201_METRICS,
+    Table,
+    check_images,
+    digits_table,
+    nasbench201_table,
+    read_table,
+)
 from nni_plugins.spaces import NASBench101, NASBench201
 from nni_plugins.spaces.errors import SpaceError
 
@@ -356,3 +364,22 @@ def test_numbers_as_people_write_them(tmp_path: Path) -> None:
 def test_a_number_that_is_none_is_named_not_dropped_with_its_column(tmp_path: Path, wrong: str) -> None:
     text = "architecture,accuracy\n" + "".join(f"{STRINGS[i]},{value}\n" for i, value in enumerate(["90", wrong, "92"]))
     assert f"accuracy of {STRINGS[1]} is {wrong.strip(chr(34))!r}" in refused(tmp_path, text)
+
+
+def test_a_table_names_its_images_and_others_are_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{text},{row},svhn\n" for row, text in enumerate(STRINGS))
+    (tmp_path / "svhn.csv").write_text(f"architecture,accuracy,images\n{rows}")
+    named = read_table(tmp_path / "svhn.csv", SPACE)
+    assert named.images == "svhn" and list(named.metrics) == ["accuracy"] and digits_table().images == "digits"
+    images, other = DataSettings(source="svhn", path="/data"), DataSettings(source="folder", path="/photos")
+    for data in (images, None):
+        check_images(named, data, "truth.table", False)
+    check_images(named, other, "truth.table", True)
+    check_images(read_table(write_csv(tmp_path), SPACE), other, "truth.table", False)
+    with pytest.raises(
+        ConfigError, match=r"truth\.table: svhn\.csv has results on svhn, but the images here are folder /pho"
+    ):
+        check_images(named, other, "truth.table", False)
+    (tmp_path / "two.csv").write_text(f"architecture,accuracy,images\n{STRINGS[0]},1,svhn\n{STRINGS[1]},2,digits\n")
+    with pytest.raises(TableError, match="images must be the same in all rows, but is digits, svhn"):
+        read_table(tmp_path / "two.csv", SPACE)

@@ -158,6 +158,23 @@ def test_the_plan() -> None:
     assert axes["source"]["_value"] == ["search", "found", "random"]
 
 
+@pytest.mark.parametrize(
+    "judged", [{"truth": {"table": "digits"}}, {"evaluations": {"known": {"evaluator": "table", "table": "digits"}}}]
+)
+def test_results_on_other_images_are_no_truth(judged: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "i.npz", images=np.zeros((40, 8, 8, 3), np.uint8), labels=np.arange(40) % 10)
+    space = {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1}
+    data = {"source": "npz", "path": str(tmp_path / "i.npz"), "held_out": 0.2}
+    with pytest.raises(
+        ConfigError, match=r"table: digits_3nodes\.csv has results on digits, but the images here are npz /"
+    ):
+        experiment(space=space, data=data, **judged).check()
+    for one in (judged.get("truth"), *judged.get("evaluations", {}).values()):
+        if one is not None:
+            one["other_images"] = True
+    experiment(space=space, data=data, **judged).check()
+
+
 def test_the_result_of_a_plan() -> None:
     space = {"name": "nasbench201", "nodes": 3, "channels": 8, "cells_per_stage": 1}
     e = experiment(found=2, random=1, truth={"table": "digits"}, space=space)

@@ -57,7 +57,7 @@ class OptionsQuestion(Question):
     @cached_property
     def _table(self) -> Table | None:
         """Of truth."""
-        return truth_table(self.settings.truth, self.settings.search_space)
+        return truth_table(self.settings.truth, self.settings.search_space, self.settings.data)
 
     def check(self) -> None:
         """The table of truth can be read."""

@@ -51,7 +51,7 @@ class RankStudyExperiment(Experiment):
     @cached_property
     def table(self) -> Table | None:
         """The true accuracies, where they are known."""
-        return truth_table(self.settings.truth, self.settings.search_space)
+        return truth_table(self.settings.truth, self.settings.search_space, self.settings.data)
 
     @cached_property
     def drawn(self) -> dict[Sizes, Drawn]:

@@ -32,7 +32,7 @@ def measurements(settings: SampleStudySettings, drawn: Sequence[Architecture], p
         value = job.value[settings.measure] if job.status == "done" else np.nan
         sums[job.variant][job.rank - 1] += value
     values = {name: total / len(settings.seeds) for name, total in sums.items()}
-    table = truth_table(settings.truth, space)
+    table = truth_table(settings.truth, space, settings.data)
     if table is not None and settings.truth is not None:
         metric = settings.truth.metric
         values[f"table {metric}"] = np.array([_known(table, architecture, metric) for architecture in drawn])

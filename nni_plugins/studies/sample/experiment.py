@@ -82,7 +82,7 @@ class SampleStudyExperiment(Experiment):
 
     def check(self) -> None:
         """The table of truth, and how many architectures there are."""
-        truth_table(self.settings.truth, self.settings.search_space)
+        truth_table(self.settings.truth, self.settings.search_space, self.settings.data)
         _ = self.architectures
 
     def prepare(self) -> None:
