@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 
@@ -18,21 +20,24 @@ from ..backends import require
 from ..data.report import tell
 from ..errors import ConfigError
 from ..files import atomic_write, write_shareable
+from ..processes import first_process
 from ..settings import read
 from ..subjects.resolver import image_subject
 from ..subjects.subject import ImageSubject, Subject, of_images
 from ..training.base import Report
 from ..training.checkpoint import CheckpointStore
+from ..training.memory import shortage
 from . import checkpoints, recipes
 from .card import write_card
 from .checkpoints import BEST, LAST
+from .foresight import check_fits, foresee, sentence
 from .loop import Processes, Progress, Retraining
 from .network import build, describe
 from .pictures import PictureData, open_pictures
 from .settings import MAY_CHANGE_IN_RETRAINING, PictureSettings, Recipe
 from .summary import Summary
 
-DRAWING = "architecture.png"
+DRAWING, RESULT = "architecture.png", "result.json"
 SCHEMA_VERSION = 1
 """Of ``result.json``."""
 
@@ -147,7 +152,7 @@ class TimmRetrain:
                 checkpoints hold weights that only it can load.
 
         Raises:
-            ConfigError: the recipe does not fit the network or the images.
+            ConfigError: the recipe does not fit the network or the images, or the training does not fit the memory.
             DataError: images that cannot be read or are too small, or classes that differ between train and test.
             CheckpointError: the folder belongs to another training.
             TrainingError: a loss that is not finite, or too little memory.
@@ -185,11 +190,27 @@ class TimmRetrain:
             progress=self.progress,
         )
         tell(data.report, self.folder)
+        if first_process() and not (self.folder is not None and (self.folder / RESULT).exists()):
+            self._look_ahead(network, description, training.fabric.device)
         training.run()
         result = _result(training, description, self.folder)
         if outputs is not None and training.fabric.is_global_zero:
             outputs.close(training, result)
         return result
+
+    def _look_ahead(self, network: nn.Module, description: dict[str, Any], device: torch.device) -> None:
+        """Say what the training will take, and refuse what cannot fit; where not even a few images fit, the training says
+        it itself.
+        """
+        train = self.data.train
+        try:
+            foreseen = foresee(network, self.recipe, len(train), device)
+        except Exception as error:
+            if shortage(error) is None:
+                raise
+            return
+        check_fits(foreseen, self.recipe)
+        print(sentence(foreseen, description, self.recipe, len(train), len(train.classes)), file=sys.stderr)
 
 
 def _for_processes(recipe: Recipe) -> Recipe:
@@ -302,7 +323,7 @@ class _Outputs:
             yaml.safe_dump(evaluator.recipe.model_dump(mode="json"), sort_keys=False).encode(),
         )
         write_shareable(
-            self.folder / "result.json",
+            self.folder / RESULT,
             {
                 "schema": SCHEMA_VERSION,
                 "recipe": evaluator.recipe_name,

@@ -21,11 +21,12 @@ from ..randomness import torch_fork, torch_seed
 from ..training.base import Loop, Report, Trained, fabric_on, to_cpu
 from ..training.checkpoint import CheckpointStore, State
 from ..training.layout import laid_out, lay_out, layout_on
-from ..training.memory import shortage
+from ..training.memory import shortage, within_free_memory
 from ..training.ranks import leave
 from . import schedules
 from .batches import Part, TrainingBatches, normalisation, test_batches
 from .drop_path import set_drop_path
+from .foresight import accumulations
 from .losses import Losses, main
 from .optimizers import optimizer
 from .pictures import PictureData, Pictures
@@ -351,13 +352,7 @@ class Retraining(Loop):
         while tried >= 2 and not fitting:
             fitting = tried if self._fits(tried) else 0
             tried //= 2
-        choices = [
-            n
-            for n in range(recipe.accumulate + 1, recipe.batch_size // (2 * recipe.devices) + 1)
-            if recipe.batch_size % (n * recipe.devices) == 0
-            and recipe.batch_size // (n * recipe.devices) <= fitting
-            and (recipe.mix is None or recipe.batch_size // (n * recipe.devices) % 2 == 0)
-        ]
+        choices = accumulations(recipe, fitting)
         if fitting and not choices:
             return TrainingError(
                 problem,
@@ -382,7 +377,7 @@ class Retraining(Loop):
         side = self.recipe.input.size
         kind = torch.float64 if self.recipe.precision == "64-true" else torch.float32
         try:
-            with self.fabric.autocast():
+            with self.fabric.autocast(), within_free_memory(self.fabric.device, self.fabric.world_size):
                 outputs = self.model.train()(torch.zeros(count, 3, side, side, dtype=kind, device=self.fabric.device))
                 loss = self.losses(outputs, torch.zeros(count, dtype=torch.int64, device=self.fabric.device))
                 # not backward(): the hooks of several processes have already seen these weights

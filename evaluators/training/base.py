@@ -22,7 +22,7 @@ from ..base import Report as Report
 from ..errors import ConfigError, TrainingError
 from ..files import append_row, atomic_write
 from .checkpoint import CheckpointStore, State
-from .memory import named_shortage
+from .memory import named_shortage, within_free_memory
 from .ranks import lost_ranks_named, watch
 
 LONGEST_WAIT = 31
@@ -180,6 +180,7 @@ class Loop(ABC):
             lost_ranks_named(self.fabric.world_size),
             self.store if self.store is not None and self.fabric.is_global_zero else nullcontext(),
             named_shortage(self.loop_settings.batch_size, self.smaller),
+            within_free_memory(self.fabric.device, self.fabric.world_size),
         ):
             return self._run()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -43,3 +45,41 @@ def named_shortage(batch_size: int, smaller: str = "smaller images or crops") ->
             f"memory ran out with batch_size={batch_size}: {detail}",
             f"Use {smaller}, a smaller batch_size, or a smaller network.",
         ) from error
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of the accelerator, or of the machine, or what is left of what a container is allowed of it."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        most, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if most == "max" else min(free, int(most) - int(used))
+    except (OSError, ValueError):
+        return free
+
+
+@contextmanager
+def within_free_memory(device: torch.device, processes: int = 1) -> Iterator[None]:
+    """Inside, an allocation on a CPU beyond what is free now fails, where the operating system would kill the process
+    without a word (Linux only). ``processes`` share it evenly.
+    """
+    if device.type != "cpu" or sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    taken = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+    limit = taken + free_memory(device) // processes
+    if before != resource.RLIM_INFINITY:
+        limit = min(limit, before)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, most))

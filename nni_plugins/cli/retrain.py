@@ -60,6 +60,10 @@ def retrain(
     limit: Limit = None,
     test_limit: TestLimit = None,
     validation: Validation = "0",
+    recipe_size: Annotated[
+        bool,
+        typer.Option("--recipe-size", help="Of a search, take the recipe's size of network, not the searched one."),
+    ] = False,
     threads: Threads = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
     as_json: AsJson = False,
@@ -85,6 +89,7 @@ def retrain(
         space_arguments=key_values(space_argument, "--space-argument"),
         rank=rank,
         job=job,
+        recipe_size=recipe_size,
         tensorboard=tensorboard,
     )
     use_threads(threads)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from nni_plugins.evaluators.files import read_json
 
 from ..experiment.verdict import verdicts
+from ..requests.retrain import SEARCHED
 from .console import grid
 from .options import origin_line
 
@@ -27,7 +28,7 @@ FLATTERS = (
     "The best epoch was chosen on the very images that it is measured on, so it flatters; quote the last one, or hold images "
     "out: --validation 0.1."
 )
-
+SEARCHED_SIZE = "The network has the size of the search; --recipe-size takes the recipe's."
 ALONE = (
     "This is one training, and nothing else was trained by this recipe: whether the network is better is what an evaluation of "
     "several, or nni-plugins compare, tells."
@@ -116,6 +117,7 @@ def report(request: RetrainRequest, result: RetrainResult, folder: Path) -> tupl
     table.add_row("folder", escape(str(folder)))
     table.add_row("files", escape(", ".join(files)))
     lines = [] if result.validated else [FLATTERS]
+    lines += [SEARCHED_SIZE] if about["kind"] in SEARCHED and request.keeps_size else []
     return value, Group(table, *lines, *map(escape, beside(about)))
 
 

@@ -21,30 +21,41 @@ if TYPE_CHECKING:
 
 ORIGIN = "origin.json"
 """In the folder of a training: where its architecture comes from."""
+TRAINED, SEARCHED = ("retraining", "weights"), ("search", "comparison")
+"""Kinds of origins whose networks have a size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainRequest(Request["RetrainResult"]):
-    """``tensorboard``: write TensorBoard's files, too."""
+    """``recipe_size``: take the recipe's size of network, not that of the search; ``tensorboard``: write TensorBoard's
+    files, too.
+    """
 
     output = Path("runs/retrain")
     trial_folder = "retrain"
     curve_file = "training/metrics.jsonl"
 
     data: PictureSettings
+    recipe_size: bool = False
     tensorboard: bool = False
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether the network stays as large as where it comes from."""
+        kind = self.origin.about["kind"]
+        return kind in TRAINED or (kind in SEARCHED and not self.recipe_size)
 
     @cached_property
     def resolved(self) -> Recipe:
         """The recipe with all changes. Arguments of the space that the user names precede the recipe's
-        ``network.sizes``; so does the size of a network that was trained before.
+        ``network.sizes``; so does the size of a network that was trained or searched before.
         """
         base = recipes.recipe(self.recipe)
         recipe = recipes.changed(base, self.changes)  # mistakes in a recipe are found before files are read
         space = self.subject.space
         if space is None:
             return recipe
-        if self.origin.about["kind"] in ("retraining", "weights"):
+        if self.keeps_size:
             others = {key: own for key, own in base.network.sizes.items() if key.partition(":")[0] != space.name}
             network = base.network.model_copy(update={"sizes": others, "width": None, "published": None})
             recipe = recipes.changed(base.model_copy(update={"network": network}), self.changes)

@@ -16,12 +16,15 @@ import torch
 from nni_plugins.cli.retrain_report import ALONE, beside
 from nni_plugins.evaluators.errors import CheckpointError, ConfigError
 from nni_plugins.evaluators.files import write_json
+from nni_plugins.evaluators.retraining.recipes import recipe
+from nni_plugins.evaluators.retraining.settings import PictureSettings
 from nni_plugins.evaluators.subjects.subject import Subject
 from nni_plugins.experiment.jobs import Plan
 from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.experiment.runner import run_experiment
 from nni_plugins.experiment.search import SearchExperiment
 from nni_plugins.origins.origin import origin
+from nni_plugins.requests.retrain import RetrainRequest
 from nni_plugins.spaces import NASBench201
 from nni_plugins.spaces.published import published
 
@@ -209,6 +212,22 @@ def test_what_is_said_beside_it(search: Path, comparison: Path, tmp_path: Path) 
     finished(experiment(found=2, random=0), tmp_path / "found")
     assert beside(origin(str(tmp_path / "found")).about)[2] == "There are no random architectures to compare it with."
     assert beside(origin(CELL, None, {"nodes": 3}).about) == []
+
+
+def test_a_searched_network_keeps_its_size_unless_another_is_asked_for(search: Path, comparison: Path) -> None:
+    def sizes(place: Path, **given: Any) -> dict[str, Any]:
+        asked = RetrainRequest(architecture=str(place), recipe="digits", data=PictureSettings(path="digits"), **given)
+        return {
+            key: asked.subject.space.config()[key] for key in ("channels", "cells_per_stage")
+        } | asked.resolved.network.sizes.get("nasbench201", {})
+
+    recipes_own = recipe("digits").network.sizes["nasbench201"]
+    for place in (search, comparison):
+        searched = origin(str(place)).subject.space.config()
+        assert sizes(place) == {key: searched[key] for key in ("channels", "cells_per_stage")}
+        assert sizes(place, recipe_size=True).items() >= recipes_own.items()
+        assert sizes(place, changes={"network.sizes.nasbench201.channels": 12})["channels"] == 12
+        assert sizes(place, space_arguments={"channels": 20})["channels"] == 20
 
 
 @pytest.mark.parametrize(
