@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from .colours import ColourTable, unpacked
+
 FORMATS = (
     "JPEG",
     "PNG",
@@ -39,6 +41,10 @@ class Reader(Protocol):
     """Fills ``row: (3, H, W)`` or ``(H, W)`` uint8 from a file, or says what is wrong with the file."""
 
     def __call__(self, file: str, row: npt.NDArray[np.uint8]) -> str | None: ...
+
+
+Table = npt.NDArray[np.int16] | ColourTable
+"""The class of each number of a label image, or of each colour."""
 
 
 class Unusable(Exception):
@@ -115,7 +121,7 @@ class MapReader:
         images: the image of each label file; both must have the same size.
     """
 
-    table: npt.NDArray[np.int16]
+    table: Table
     images: Mapping[str, str] = field(repr=False)
 
     def __call__(self, file: str, row: npt.NDArray[np.uint8]) -> str | None:
@@ -144,16 +150,22 @@ def label_numbers(image: Image.Image) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def label_classes(image: Image.Image, table: npt.NDArray[np.int16], partner: str | None) -> npt.NDArray[np.uint8]:
+def label_classes(image: Image.Image, table: Table, partner: str | None) -> npt.NDArray[np.uint8]:
     """(H, W): the class of each pixel of an opened label image, 255 where there is none, as upright as the image in the
     file ``partner`` is read.
+
+    Args:
+        table: (256,) the class of each number, negative for none that may occur; or of each colour.
 
     Raises:
         Unusable: it holds something else than classes, or its size is not its partner's.
     """
-    numbers = label_numbers(image)
-    classes = table[numbers]
-    if classes.min() < 0:
+    if isinstance(table, ColourTable):
+        classes, colours = table.look_up(image)
+        if classes.min() < 0:
+            unknown = unpacked(int(colours[classes < 0].max()))
+            raise Unusable(f"holds the colour {unknown}, which the table of colours does not name")
+    elif (classes := table[numbers := label_numbers(image)]).min() < 0:
         known = int((table[:255] >= 0).nonzero()[0].max())
         raise Unusable(
             f"holds the label {numbers[classes < 0].max()}, but labels go from 0 to {known}, and 255 is no label"
@@ -171,7 +183,7 @@ def label_classes(image: Image.Image, table: npt.NDArray[np.int16], partner: str
     raise Unusable(f"has {image.size[0]}x{image.size[1]} pixels, but its image has {width}x{height}")
 
 
-def read_label_classes(file: str, table: npt.NDArray[np.int16], partner: str | None) -> npt.NDArray[np.uint8] | str:
+def read_label_classes(file: str, table: Table, partner: str | None) -> npt.NDArray[np.uint8] | str:
     """:func:`label_classes` of the file, or what is wrong with it."""
     found: list[npt.NDArray[np.uint8]] = []
     return _attempt(file, lambda image: found.append(label_classes(image, table, partner))) or found[0]
@@ -212,6 +224,13 @@ def image_size(file: str) -> tuple[int, int] | None:
     """(height, width) of the upright image by the header; None if it cannot be read."""
     seen = header(file)
     return None if seen.problem is not None else seen.size
+
+
+def image_mode(file: str) -> str | None:
+    """Pillow's name of what a pixel is, by the header; None if it cannot be read."""
+    found: list[str] = []
+    _attempt(file, lambda image: found.append(image.mode))
+    return found[0] if found else None
 
 
 def _ranged(image: Image.Image) -> None:

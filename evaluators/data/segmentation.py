@@ -1,4 +1,4 @@
-"""Images with an image of labels each, in the layouts of CamVid and of Cityscapes."""
+"""Images with an image of labels each, in the layouts of CamVid, Cityscapes and Pascal VOC."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .augmentation import IGNORED, Augmentation
-from .decoding import MapReader, image_size
+from .colours import FORMS, ColourTable, LabelsError, colour_file, read_colours
+from .decoding import MapReader, Table, image_mode, image_size
 from .images import ImageData, ImageSet
 from .names import SPLITS, Split, few, folders_in, images_below, part_of, parts_in
 from .reading import held
 from .report import UNREADABLE, DataReport, LeftOut, PartReport
 from .streaming import Files
+from .voc import CLASSES, Devkit, devkit
 
-Table = npt.NDArray[np.int16]
 Size = tuple[int, int]
 
 MAX_LINE = 200
@@ -30,11 +31,14 @@ MAX_LINE = 200
 LAYOUT = (
     "Expected CamVid's layout (train/, trainannot/, and the same for val and test), images/{train,val,test}/ with "
     "labels/{train,val,test}/ (or annotations/ or masks/) and classes.txt, or Cityscapes' "
-    "(leftImg8bit/{train,val}/<city>/, gtFine/{train,val}/<city>/); see nni-plugins docs data."
+    "(leftImg8bit/{train,val}/<city>/, gtFine/{train,val}/<city>/), or Pascal VOC's (JPEGImages/, SegmentationClass/, "
+    "ImageSets/Segmentation/{train,val}.txt); see nni-plugins docs data."
 )
 LABELS = r"(?:annot(?:ation)?s?|labels?|masks?|segmentations?|gt|ground truth)"
 """Words of a folder of label images, as in ``trainannot`` and ``val_masks``."""
 IMAGE_FOLDERS = ("images", "image", "imgs")
+SEGMENTATION = "SegmentationClass"
+PAINTED = ("RGB", "RGBA")
 CAMVID = (
     "Sky",
     "Building",
@@ -80,12 +84,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """``parts``: those that there are; ``table``: the class of each number in a label file, see :class:`MapReader`;
+    """``parts``: those that there are; ``table``: the class of each number or colour in a label file, see :class:`MapReader`;
     ``listed``: the classes are those of a list that came with the images; ``left_out``: of all parts.
     """
 
     root: Path
-    kind: Literal["camvid", "paired", "cityscapes"]
+    kind: Literal["camvid", "paired", "cityscapes", "voc"]
     parts: Mapping[Split, Part]
     classes: tuple[str, ...]
     table: Table
@@ -171,6 +175,9 @@ def layout(root: Path) -> Layout:
 def _layout(root: Path) -> Layout:
     if (root / "leftImg8bit").is_dir():
         return _cityscapes(root)
+    kit = devkit(root, "Segmentation", SEGMENTATION)
+    if kit is not None:
+        return _voc(root, kit)
     inside = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
     paired = inside is not None and "train" in parts_in(folders_in(inside))
     places = parts_in(folders_in(inside if paired and inside is not None else root))
@@ -179,7 +186,7 @@ def _layout(root: Path) -> Layout:
         raise DataError(
             f"{root}: has neither a folder train nor leftImg8bit; found {few(found, 6) or 'nothing'}.", LAYOUT
         )
-    if paired and not (root / "classes.txt").is_file():
+    if paired and not (root / "classes.txt").is_file() and colour_file(root) is None:
         raise DataError(
             f"{root}: has no classes.txt.", "Its lines are like '0 Sky', and '11 Void (ignore)' for what is no class."
         )
@@ -187,8 +194,57 @@ def _layout(root: Path) -> Layout:
     parts = {split: _part(places[split], labels.get(split)) for split in SPLITS if split in places}
     spare = [os.path.relpath(file, root) for part in parts.values() for file in part.spare]
     left_out = (LeftOut(len(spare), "label images", "without an image", tuple(spare)),) if spare else ()
-    listed = (root / "classes.txt").is_file()
-    return Layout(root, "paired" if paired else "camvid", parts, *class_list(root / "classes.txt"), listed, left_out)
+    return Layout(root, "paired" if paired else "camvid", parts, *_classes(root, parts), left_out)
+
+
+def _classes(root: Path, parts: Mapping[Split, Part]) -> tuple[tuple[str, ...], Table, bool]:
+    """Classes, table and whether they are listed. Where there are two lists, a label image says which one counts."""
+    numbers, colours = root / "classes.txt", colour_file(root)
+    if colours is not None and (not numbers.is_file() or _mode(parts["train"])[1] in PAINTED):
+        return *read_colours(colours), True
+    return *class_list(numbers), numbers.is_file()
+
+
+def _mode(part: Part) -> tuple[str, str | None]:
+    """The first label image that there is, and what a pixel of it is."""
+    first = next((file for file in part.maps or () if os.path.isfile(file)), None)
+    return ("", None) if first is None else (first, image_mode(first))
+
+
+def check_painted(found: Layout) -> None:
+    """Refuse label images in colours that nothing explains.
+
+    Raises:
+        LabelsError: there are some.
+    """
+    file, mode = _mode(found.parts["train"])
+    if mode in PAINTED and not isinstance(found.table, ColourTable):
+        raise LabelsError(
+            f"{file}: is painted in colours (mode {mode}), and no table in {found.root} says what they mean.",
+            f"Add label_colors.txt. {FORMS}",
+        )
+
+
+def _voc(root: Path, kit: Devkit) -> Layout:
+    """Label images are palette PNGs with the numbers of the challenge's classes, unless a list says others."""
+    labels = {Path(file).stem: file for file in images_below(kit.root / SEGMENTATION)}
+    parts = {
+        split: Part(
+            [str(kit.images[stem]) for stem in stems],
+            [labels.get(stem, str(kit.root / SEGMENTATION / f"{stem}.png")) for stem in stems]
+            if split == "train" or labels.keys() & set(stems)
+            else None,
+        )
+        for split, stems in kit.parts.items()
+    }
+    left_out = (LeftOut(len(kit.unlisted), "images", "in no list of a part", kit.unlisted),) if kit.unlisted else ()
+    for place in dict.fromkeys((kit.root, root)):
+        if (place / "classes.txt").is_file() or colour_file(place) is not None:
+            return Layout(root, "voc", parts, *_classes(place, parts), left_out)
+    table = np.full(256, -1, dtype=np.int16)
+    table[: len(CLASSES) + 1] = range(len(CLASSES) + 1)
+    table[IGNORED] = IGNORED
+    return Layout(root, "voc", parts, ("background", *CLASSES), table, False, left_out)
 
 
 def _words(name: str) -> str:
@@ -250,7 +306,7 @@ def _size(files: Sequence[str], size: int | Size | None) -> Size:
     return found
 
 
-def class_list(file: Path) -> tuple[tuple[str, ...], Table]:
+def class_list(file: Path) -> tuple[tuple[str, ...], npt.NDArray[np.int16]]:
     """From lines of ``number name``; a name that ends in ``(ignore)`` is none. Without the file, the 11 classes that
     CamVid is used with.
 

@@ -1,4 +1,6 @@
-"""Folders of photographs with boxes in COCO's JSON format, checked before anything is trained. Free of torch."""
+"""Folders of photographs with boxes, in COCO's, Pascal VOC's or YOLO's format, checked before anything is trained. Free of
+torch.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,14 @@ from ..data.names import SPLITS, Split, counts, few, folders_in, images_below, p
 from ..data.report import DataReport, LeftOut, PartReport
 from ..errors import DataError
 from ..files import atomic_write
+from .box_sources import other_sources
 from .boxes import Checked
 
 LAYOUT = (
     "Expected annotation files in COCO's format (annotations/instances_{train,val}2017.json with train2017/ and val2017/; "
-    "instances_{train,val,test}.json or {train,val,test}.json with images/; or {train,valid,test}/_annotations.coco.json); see nni-plugins docs transfer."
+    "instances_{train,val,test}.json or {train,val,test}.json with images/; or {train,valid,test}/_annotations.coco.json), Pascal VOC's (Annotations/, "
+    "JPEGImages/, ImageSets/Main/{train,val}.txt; or XML files beside the images of train/ and val/), or YOLO's (images/{train,val}/ with "
+    "labels/{train,val}/, or data.yaml); see nni-plugins docs transfer."
 )
 IMAGE_KEYS, BOX_KEYS = (
     ("id", "file_name", "width", "height"),
@@ -98,12 +103,21 @@ def detection_data(path: str) -> DetectionData:
     if not root.is_dir():
         raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}.", LAYOUT)
     files = {split: file for split in SPLITS if (file := annotation_file(root, split)) is not None}
-    missing = [split for split in ("train", "val") if split not in files]
+    others = None if files else other_sources(root)
+    missing = [split for split in ("train", "val") if split not in (files if others is None else others)]
     if missing:
         found = sorted(place.name + ("/" if place.is_dir() else "") for place in root.iterdir())
         what = few(found, 6) or "nothing"
         raise DataError(f"{root}: no annotation file of {' and '.join(missing)}; found {what}.", LAYOUT)
-    checked = {split: Checked(file, *_content(file)) for split, file in files.items()}
+    folders: dict[Split, Path] = {}
+    if others is None:
+        checked = {split: Checked(file, *_content(file)) for split, file in files.items()}
+    else:
+        files, folders = ({split: getattr(one, key) for split, one in others.items()} for key in ("file", "images"))
+        checked = {
+            split: Checked(one.file, _in_order(one.file, one.content), False, one.left_out, one.remarks)
+            for split, one in others.items()
+        }
     categories = {split: one.categories for split, one in checked.items()}
     for split, listed in categories.items():
         if listed != categories["train"]:
@@ -111,7 +125,7 @@ def detection_data(path: str) -> DetectionData:
                 _difference(files["train"], categories["train"], files[split], listed),
                 "All files need the same categories in the same order.",
             )
-    parts = {split: _part(root, split, one) for split, one in checked.items()}
+    parts = {split: _part(root, split, one, folders.get(split)) for split, one in checked.items()}
     classes = tuple(name for _, name in categories["train"] if any(part.classes[name] for part in parts.values()))
     untrained = [name for name in classes if not parts["train"].classes[name]]
     if untrained:
@@ -155,6 +169,15 @@ def _report(
     return DataReport(str(root.absolute()), counted, tuple(left_out), tuple(remarks))
 
 
+def has_boxes(root: Path) -> bool:
+    """Whether the folder is of photographs with boxes.
+
+    Raises:
+        DataError: it is, and something in it is not as it must be.
+    """
+    return any(annotation_file(root, split) is not None for split in SPLITS) or other_sources(root) is not None
+
+
 def annotation_file(root: Path, split: Split) -> Path | None:
     """The file of a part: in COCO's or in Roboflow's places, whatever the part is called."""
     for folder in (root / "annotations", root):
@@ -183,12 +206,21 @@ def _content(file: Path) -> tuple[dict[str, Any], bool]:
     except (ValueError, RecursionError, OSError) as error:
         reason = (error.strerror or "unreadable") if isinstance(error, OSError) else "it is no JSON, or damaged"
         raise DataError(f"cannot read {file}: {reason}.") from None
+    return _in_order(file, content), raw.lstrip()[:1] == b"{" and b"\0" not in raw[:4]
+
+
+def _in_order(file: Path, content: Any) -> dict[str, Any]:
+    """``content``, if it is as COCO's format says.
+
+    Raises:
+        DataError: it is not.
+    """
     problem = next(_problems(content), None)
     if problem is not None:
         raise DataError(
             f"{file} is not in COCO's format: {problem}.", "See https://cocodataset.org/#format-data, object detection."
         )
-    return content, raw.lstrip()[:1] == b"{" and b"\0" not in raw[:4]
+    return dict(content)
 
 
 def _problems(content: Any) -> Iterator[str]:
@@ -260,11 +292,11 @@ def _is_inside(name: str) -> bool:
     )
 
 
-def _part(root: Path, split: Split, one: Checked) -> DetectionPart:
+def _part(root: Path, split: Split, one: Checked, folder: Path | None) -> DetectionPart:
     file, content = one.file, one.content
     if not content["images"]:
         raise DataError(f"{file} lists no images.")
-    folder = _images(root, split, file, list(one.names.values()))
+    folder = folder or _images(root, split, file, list(one.names.values()))
     missing = [name for name in one.names.values() if not (folder / name).is_file()]
     if missing:
         listed = ", ".join(map(printable, missing[:3])) + (", ..." if len(missing) > 3 else "")

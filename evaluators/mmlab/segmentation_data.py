@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.augmentation import IGNORED
-from ..data.decoding import read_label_classes
+from ..data.decoding import Table, read_label_classes
 from ..data.names import few
 from ..data.reading import headers
 from ..data.report import DataReport, LeftOut, PartReport
-from ..data.segmentation import LAYOUT, Layout, Part, layout
+from ..data.segmentation import LAYOUT, Layout, Part, check_painted, layout
 from ..data.streaming import CHUNK, each
 from ..errors import DataError
 
@@ -27,12 +27,12 @@ class SegmentationData:
     """``parts``: files of images and of labels, of ``train``, ``val`` and, where it has labels, ``test``.
 
     ``table``: (256,) int16, the class of each number in a label file, 255 where it is ignored, negative where it may
-    not occur.
+    not occur; or of each colour.
     """
 
     root: Path
     classes: tuple[str, ...]
-    table: npt.NDArray[np.int16]
+    table: Table
     parts: Mapping[str, Pairs]
     report: DataReport
 
@@ -59,6 +59,7 @@ def segmentation_data(path: str, check: bool = True) -> SegmentationData:
     """
     root = Path(os.path.expanduser(path))
     found = layout(root)
+    check_painted(found)
     if "val" not in found.parts:
         raise DataError(f"{root}: has no folder val.", LAYOUT)
     tested = found.kind != "cityscapes" and "test" in found.parts and found.parts["test"].maps is not None
@@ -88,7 +89,7 @@ def segmentation_data(path: str, check: bool = True) -> SegmentationData:
     return SegmentationData(root, found.classes, found.table, parts, report)
 
 
-def read_labels(file: str, table: npt.NDArray[np.int16], image: str | None = None) -> npt.NDArray[np.uint8]:
+def read_labels(file: str, table: Table, image: str | None = None) -> npt.NDArray[np.uint8]:
     """The classes of a label image: (H, W), as upright as the ``image`` that it is of is read.
 
     Raises:
@@ -98,12 +99,12 @@ def read_labels(file: str, table: npt.NDArray[np.int16], image: str | None = Non
     if isinstance(read, str):
         raise DataError(
             f"{file}: {read}.",
-            "A label image is a grey or palette PNG of its image's size, with a class at each pixel.",
+            "A label image is a PNG of its image's size, with a number or a colour of the table at each pixel.",
         )
     return read
 
 
-def _pixels(pairs: Pairs, table: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
+def _pixels(pairs: Pairs, table: Table) -> npt.NDArray[np.int64]:
     """(256,): how many pixels of each class there are; 255: those without one.
 
     Raises:

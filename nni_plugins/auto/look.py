@@ -12,6 +12,7 @@ import numpy as np
 
 from nni_plugins.evaluators.data import folder as folders
 from nni_plugins.evaluators.data import names, segmentation
+from nni_plugins.evaluators.data.colours import LabelsError
 from nni_plugins.evaluators.data.names import few, images_below
 from nni_plugins.evaluators.data.reading import Measured, measured
 from nni_plugins.evaluators.data.report import UNREADABLE, DataReport
@@ -81,7 +82,7 @@ class Found:
 
 
 def look(path: Path | str) -> Found:
-    """What lies in ``path``: a folder in COCO's format, one with images of labels, class folders, or images alone.
+    """What lies in ``path``: a folder of boxes, one with images of labels, class folders, or images alone.
 
     Raises:
         DataError: no such folder; a layout that none of our readers knows; fewer than :data:`LEAST` images that can be
@@ -102,8 +103,8 @@ def look(path: Path | str) -> Found:
 
 
 def _with_boxes(root: Path) -> Found | None:
-    """None: there is no annotation file in COCO's format."""
-    if all(detection_data.annotation_file(root, split) is None for split in ("train", "val")):
+    """None: there are no boxes in a format that is read."""
+    if not detection_data.has_boxes(root):
         return None
     data = detection_data.detection_data(str(root))
     shared = len({part.images for part in data.parts.values()}) < len(data.parts)
@@ -131,6 +132,9 @@ def _with_masks(root: Path) -> Found | None:
     """None: no layout with images of labels, or no such images in it."""
     try:
         laid_out = segmentation.layout(root)
+        segmentation.check_painted(laid_out)
+    except LabelsError:
+        raise
     except DataError:
         return None
     parts = {name: laid_out.parts[split] for name, split in NAMES.items() if split in laid_out.parts}

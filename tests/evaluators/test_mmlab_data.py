@@ -178,7 +178,7 @@ def test_labels_that_are_refused(tmp_path: Path) -> None:
         segmentation_data(str(tmp_path / "train"))
     for pixels, message in (
         (np.full((48, 64), 9, np.uint8), "holds the label 9, but labels go from 0 to 2, and 255 is no label"),
-        (np.zeros((48, 64, 3), np.uint8), "has mode RGB; a label image has one number a pixel"),
+        (np.zeros((48, 64, 3), np.uint8), r"is painted in colours \(mode RGB\), and no table"),
         (np.zeros((10, 10), np.uint8), "has 10x10 pixels, but its image has 64x48"),
     ):
         Image.fromarray(pixels).save(label)
