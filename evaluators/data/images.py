@@ -227,11 +227,12 @@ class ImageData:
         """The same where there is a test part; otherwise ``share`` of the images become one, see :func:`hold_out`.
 
         Raises:
-            DataError: fewer than two images.
+            DataError: fewer than two images, or folders of classes of which none has two.
         """
         if self.test is not None:
             return self
-        train, test = hold_out(len(self.train), share)
+        told = self.report is not None and self.report.parts["train"].classes
+        train, test = hold_out(len(self.train), share, self.train.labels.numpy() if told else None)
         return replace(self, train=self.train.subset(train), test=self.train.subset(test))
 
     def limited(self, limit: int | None, seed: int) -> ImageData:
