@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from ..backends import require
 from ..errors import CheckpointError
+from ..files import atomic_write
 from ..randomness import torch_seed
 from ..training.checkpoint import State, load_weights
 
@@ -73,12 +74,24 @@ def digest(content: Mapping[str, Any]) -> str:
     return found.hexdigest()
 
 
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+"""In a folder in Hugging Face's layout, in the order in which one is taken."""
+
+
 def read_weights(path: Path) -> State:
-    """The dictionary in a file of weights. Those of our checkpoints must have the hash that they were written with.
+    """The dictionary in a file of weights, or in that of a folder in Hugging Face's layout. Those of our checkpoints must
+    have the hash that they were written with.
 
     Raises:
         CheckpointError: unreadable, damaged, or not a file of plain weights.
     """
+    if path.is_dir():
+        inside = next((path / name for name in WEIGHT_FILES if (path / name).is_file()), None)
+        if inside is None:
+            raise CheckpointError(
+                f"{path}: is a folder without {' or '.join(WEIGHT_FILES)}.", "Name the file of weights."
+            )
+        path = inside
     try:
         whole = path.read_bytes()
         if path.suffix == ".safetensors":
@@ -106,6 +119,17 @@ def _safetensors(content: bytes, name: str) -> State:
         return dict(load(content))
     except Exception as error:  # of a library written in Rust
         raise CheckpointError(f"{name}: refused, it is no file of safetensors ({str(error)[:100]}).") from None
+
+
+def save_safetensors(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write ``state`` atomically, for any program that reads safetensors.
+
+    Raises:
+        CheckpointError: the disk is full or read-only; MissingBackend: safetensors is not installed.
+    """
+    save = require("safetensors.torch", "timm").save
+    plain = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    atomic_write(path, cast(bytes, save(plain, {"format": "pt"})))
 
 
 WRAPPERS = ("_orig_mod.", "module.")

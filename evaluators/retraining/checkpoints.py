@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from ..randomness import torch_fork
 from ..settings import read
 from ..training.checkpoint import State
 from ..versions import versions as of
+from .hub import hub_folder
+from .recipes import changed, recipe
 from .settings import Recipe, Three
 
 SCHEMA_VERSION = 1
@@ -37,7 +40,8 @@ NOT_OF_A_NETWORK = ("pretrained", "checkpoint", "cache_dir", "features")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that was read.
+    """A checkpoint that was read. Of a foreign one ``classes`` may be empty, for nothing names them, and ``recipe`` tells
+    only how images are prepared.
 
     ``network``: in evaluation mode on the CPU, with timm's interface and the weights, those of the moving average where
     there is one (``averaged``). ``description``: as ``network.describe`` made it. ``epoch``: from 1. ``metrics``: that
@@ -198,7 +202,8 @@ def _args(
 
 
 def load(path: Path | str) -> Loaded:
-    """Read a checkpoint of :func:`save` and make its network. Nothing in it is run, and no file but it is read.
+    """Read a checkpoint of :func:`save`, one of timm's ``train.py``, or a folder in Hugging Face's layout, and make its
+    network. Nothing in it is run, and no file but it is read.
 
     Raises:
         CheckpointError: unreadable, damaged, foreign or newer than this version, or with weights of another
@@ -206,12 +211,17 @@ def load(path: Path | str) -> Loaded:
         MissingBackend: timm is not installed.
     """
     path = Path(path)
-    content = read_weights(path)
+    layout = hub_folder(path)
+    content = read_weights(path if layout is None else layout[0])
+    if BLOCK not in content and layout is not None:
+        return _of_hub(path, content, layout[1])
+    if BLOCK not in content and isinstance(content.get("arch"), str):
+        return _of_train_script(path, content)
     block = _block(content, path)
     try:
         mean, std = (_three(block["normalisation"][key]) for key in ("mean", "std"))
         name, arguments = block["description"]["timm"] or (block["description"]["name"], None)
-        recipe = read(Recipe, block["recipe"], "recipe.")
+        own_recipe = read(Recipe, block["recipe"], "recipe.")
         facts = {key: block[key] for key in ("description", "metrics", "data", "versions")}
         epoch, seed, classes = int(block["epoch"]), int(block["seed"]), tuple(map(str, block["classes"]))
         if not all(isinstance(value, dict) for value in (*facts.values(), arguments or {})):
@@ -240,7 +250,7 @@ def load(path: Path | str) -> Loaded:
         path=path,
         network=network.eval(),
         averaged=isinstance(content.get("state_dict_ema"), Mapping),
-        recipe=recipe,
+        recipe=own_recipe,
         recipe_name=block.get("recipe_name"),
         classes=classes,
         normalisation=(mean, std),
@@ -250,13 +260,99 @@ def load(path: Path | str) -> Loaded:
     )
 
 
+def _of_train_script(path: Path, content: State) -> Loaded:
+    """A checkpoint of timm's ``train.py``, whose arguments stand in it."""
+    given = content.get("args")
+    args = dict(given) if isinstance(given, Mapping) else dict(vars(given)) if isinstance(given, Namespace) else {}
+    own = args.get("model_kwargs")
+    arguments = {
+        **(own if isinstance(own, dict) else {}),
+        **{key: args[key] for key in ("num_classes", "in_chans") if args.get(key) is not None},
+    }
+    metric = content.get("metric")
+    facts = {"epoch": content.get("epoch"), "metrics": {} if metric is None else {"top1": metric}}
+    return _foreign(path, content["arch"], arguments, content, args, (), facts)
+
+
+def _of_hub(path: Path, content: State, config: Mapping[str, Any]) -> Loaded:
+    """Weights beside a ``config.json``."""
+    own, told = config.get("model_args"), config.get("pretrained_cfg")
+    arguments = dict(own) if isinstance(own, dict) else {}
+    if isinstance(config.get("num_classes"), int):
+        arguments["num_classes"] = config["num_classes"]
+    names = config.get("label_names")
+    classes = tuple(map(str, names)) if isinstance(names, list) else ()
+    return _foreign(
+        path, config["architecture"], arguments, content, told if isinstance(told, dict) else {}, classes, {}
+    )
+
+
+def _foreign(
+    path: Path,
+    name: str,
+    arguments: dict[str, Any],
+    content: State,
+    told: Mapping[str, Any],
+    classes: tuple[str, ...],
+    facts: Mapping[str, Any],
+) -> Loaded:
+    """``told``: how images are prepared, by timm's names; the rest is the model's own."""
+    state, network = weights_of(content), _network(path, name, arguments)
+    config: dict[str, Any] = dict(cast(Any, network).pretrained_cfg)
+    head = state.get(f"{config.get('classifier')}.weight")
+    if (
+        "num_classes" not in arguments
+        and isinstance(head, torch.Tensor)
+        and len(head) != cast(Any, network).num_classes
+    ):
+        network = _network(path, name, {**arguments, "num_classes": len(head)})
+    fit(
+        network,
+        state,
+        str(path),
+        f"The file says that it is of {name}; weights and description do not belong together.",
+    )
+    config |= {key: value for key, value in told.items() if value is not None}
+    try:
+        side = int(told.get("img_size") or config["input_size"][-1])
+        mean, std = _three(config["mean"]), _three(config["std"])
+        inputs = {"size": side, "mean": mean, "std": std, "crop_pct": float(config["crop_pct"])}
+        if config.get("interpolation") in ("bilinear", "bicubic"):
+            inputs["interpolation"] = config["interpolation"]
+        prepared = changed(recipe("modern"), {f"input.{key}": value for key, value in inputs.items()})
+        epoch, metrics = (
+            int(facts.get("epoch") or 0) + 1,
+            {key: float(v) for key, v in facts.get("metrics", {}).items()},
+        )
+    except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path}: what it says of its images cannot be used ({type(error).__name__}: {str(error)[:100]}).",
+            "Take another copy of it.",
+        ) from None
+    return Loaded(
+        path=path,
+        network=network.eval(),
+        averaged=any(isinstance(content.get(key), Mapping) for key in ("state_dict_ema", "model_ema")),
+        description={"name": name, "timm": [name, arguments]},
+        recipe=prepared,
+        recipe_name=None,
+        classes=classes,
+        normalisation=(mean, std),
+        epoch=epoch,
+        metrics=metrics,
+        seed=0,
+        data={},
+        versions={},
+    )
+
+
 def _block(content: State, path: Path) -> dict[str, Any]:
     block = content.get(BLOCK)
     if not isinstance(block, dict):
         arch = content.get("arch")
         of = f" of {arch!r}" if isinstance(arch, str) else ""
         raise CheckpointError(
-            f"{path}: weights{of} without nni-plugins' description of the network, which checkpoints of nni-plugins retrain have.",
+            f"{path}: weights{of} without a description of the network, as checkpoints of nni-plugins retrain and of timm's train.py have it.",
             f"Name the network yourself: nni-plugins export ARCHITECTURE --weights {path}; in Python timm.create_model(NAME, checkpoint_path=...).",
         )
     schema = block.get("schema")

@@ -20,6 +20,7 @@ from ..backends import require
 from ..data.report import tell
 from ..errors import ConfigError
 from ..files import atomic_write, write_shareable
+from ..interchange.weights import read_weights, weights_of
 from ..processes import first_process
 from ..settings import read
 from ..subjects.resolver import image_subject
@@ -31,6 +32,7 @@ from . import checkpoints, recipes
 from .card import write_card
 from .checkpoints import BEST, LAST
 from .foresight import check_fits, foresee, sentence
+from .hub import write_hub
 from .loop import Processes, Progress, Retraining
 from .network import build, describe
 from .pictures import PictureData, open_pictures
@@ -305,6 +307,14 @@ class _Outputs:
             self._checkpoint(training, LAST)
         if int(training.best["epoch"]) == last and not checkpoints.is_intact(self.folder / BEST, last):
             self._checkpoint(training, BEST)
+        state = weights_of(read_weights(self.folder / result.weights))
+        inputs = evaluator.recipe.input
+        shown = {
+            "size": inputs.size,
+            "crop_pct": inputs.crop_pct,
+            "interpolation": inputs.interpolation.replace("random", "bicubic"),
+        }
+        write_hub(self.folder, state, self.description, training.pictures.train.classes, training.normalisation, shown)
         write_card(
             self.folder,
             description=self.description,

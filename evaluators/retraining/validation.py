@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +116,13 @@ def validate(
     place = _device(device)
     loaded = load(path)
     test = open_pictures(pictures).test
-    check_classes(loaded.classes, test.classes, str(path), test.name)
+    if loaded.classes:
+        check_classes(loaded.classes, test.classes, str(path), test.name)
+    elif cast(Any, loaded.network).num_classes != len(test.classes):
+        raise DataError(
+            f"{path} tells {cast(Any, loaded.network).num_classes:,} classes apart, and {test.name} has {len(test.classes):,}.",
+            "Take images of the same classes, in the same order.",
+        )
     size = loaded.image_size if input_size is None else input_size
     batch = loaded.recipe.part_size if batch_size is None else batch_size
     inputs = loaded.recipe.input.model_copy(update={"size": size})
@@ -134,6 +140,11 @@ def validate(
         "data": test.name,
         "images": len(test),
         "classes": len(test.classes),
+        **(
+            {}
+            if loaded.classes
+            else {"classes_named": "nowhere in the file: they are taken in the order of the images' folders"}
+        ),
         "image_size": size,
         "batch_size": batch,
         "device": str(place),

@@ -6,17 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from nni_plugins.evaluators.backends import require
 from nni_plugins.evaluators.data.images import ImageSet
 from nni_plugins.evaluators.errors import CheckpointError, ExportError, MissingBackend
 from nni_plugins.evaluators.files import atomic_write
 from nni_plugins.evaluators.interchange.export import export_onnx
-from nni_plugins.evaluators.interchange.weights import fit, weights_of
+from nni_plugins.evaluators.interchange.weights import fit, save_safetensors, weights_of
 from nni_plugins.evaluators.mmlab.transfer import WORK
 from nni_plugins.evaluators.objectives import fitted
 from nni_plugins.evaluators.objectives.registered import build_objective
@@ -107,7 +106,7 @@ def _stand_alone(
         )
         handed.files[CHECKPOINT] = "weights as timm's checkpoints have them; nni-plugins validate and export read it"
     state = _body(module.state_dict(), whole=classifies)
-    _save_safetensors(folder / SAFETENSORS, state)
+    save_safetensors(folder / SAFETENSORS, state)
     handed.files[SAFETENSORS] = "weights" if classifies else "weights without the head, for timm"
     example = torch.zeros(2, space.input_channels, *images.size)
     _onnx(folder, module, example, handed, "the trained network with its head")
@@ -133,7 +132,7 @@ def _backbone(folder: Path, plugin: Any, network: Architecture, training: Path, 
     space = type(plugin.space)(**{**plugin.space.config(), **choice.arguments})
     description = describe(ImageSubject(space.name, space, network), _sized(space), 2)
     name, arguments = description["timm"] or (None, {})
-    _save_safetensors(folder / SAFETENSORS, _body(module.network.state_dict(), whole=False))
+    save_safetensors(folder / SAFETENSORS, _body(module.network.state_dict(), whole=False))
     handed.files[SAFETENSORS] = "weights of the detector's backbone, for timm and NASBackbone"
     width, height = plugin.recipe.images.size
     _onnx(folder, module, torch.zeros(2, 3, height, width), handed, "the backbone's feature maps")
@@ -150,16 +149,7 @@ def _own(space: ImageSpace) -> dict[str, Any]:
 
 
 def _body(state: Mapping[str, torch.Tensor], whole: bool) -> dict[str, torch.Tensor]:
-    return {
-        key: value.detach().cpu().contiguous().clone()
-        for key, value in state.items()
-        if whole or not key.startswith(("classifier.", "auxiliary."))
-    }
-
-
-def _save_safetensors(path: Path, state: dict[str, torch.Tensor]) -> None:
-    save = require("safetensors.torch", "timm").save
-    atomic_write(path, cast(bytes, save(state, {"format": "pt"})))
+    return {key: value for key, value in state.items() if whole or not key.startswith(("classifier.", "auxiliary."))}
 
 
 def _onnx(folder: Path, module: nn.Module, example: torch.Tensor, handed: Handed, what: str) -> None:

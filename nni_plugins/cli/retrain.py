@@ -147,7 +147,10 @@ def recipes_(
 @app.command(rich_help_panel=TRAIN)
 def validate(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint of nni-plugins retrain: last.pth.tar or model_best.pth.tar.")
+        Path,
+        typer.Argument(
+            help="A checkpoint of nni-plugins retrain or of timm's train.py, or a folder in Hugging Face's layout."
+        ),
     ],
     data: Data,
     source: Source = "auto",
