@@ -75,6 +75,10 @@ def get(kind: str, name: str) -> Callable[..., Any]:
         ) from None
 
 
+MOST, MOST_NODES = 10_000, 100
+"""Larger numbers in a file are errors of typing: channels, cells, ...; nodes, whose edges grow with their square."""
+
+
 def _singular(kind: str) -> str:
     return {"strategies": "strategy", "studies": "study"}.get(kind, kind.removesuffix("s"))
 
@@ -129,6 +133,10 @@ def _called(factory: Callable[..., Any], arguments: Mapping[str, Any], without: 
     lacking = [name for name in missing if name not in arguments]
     if lacking:
         raise ConfigError(f"{lacking[0]}: this argument of the space is needed.")
+    for key, value in arguments.items():
+        most = MOST_NODES if key == "nodes" else MOST
+        if isinstance(value, int) and value > most and key != "classes":
+            raise ConfigError(f"{key}: at most {most:,} is possible, but got {value:,}.")
     return cast(SearchSpace, factory(**arguments))
 
 

@@ -97,7 +97,7 @@ class DataReport:
         given = f"Data: {Path(self.path).name or self.path}, {self.images:,} images." if self.path else "Data."
         lines = [given, *(f"  {part.sentence(name)}" for name, part in self.parts.items())]
         return [
-            printable(line)
+            printable(line).replace("\n", r"\n")  # names of folders may hold line breaks
             for line in [*lines, *(f"  {one.sentence()}" for one in self.left_out), *(f"  {r}" for r in self.remarks)]
         ]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from nni_plugins.spaces import registry
-from nni_plugins.spaces.errors import closest
+from nni_plugins.spaces.errors import closest, shown
 
 from ..errors import ConfigError
 
@@ -20,8 +20,8 @@ def check_objective_name(value: Mapping[str, Any]) -> None:
         ConfigError: ``value["name"]`` is not that of an objective.
     """
     name, known = value.get("name"), registry.found("objectives")
-    if name not in known:
-        raise ConfigError(f"unknown objective {name!r}; {closest(str(name), known)}")
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(f"unknown objective {shown(name)}; {closest(str(name), known)}")
 
 
 def build_objective(value: Mapping[str, Any]) -> Objective:

@@ -6,6 +6,7 @@ Architecture Search", ICLR 2020, section 3 (S1 to S4).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import combinations
@@ -247,7 +248,7 @@ class DARTS(EdgeSpace):
             if len(text) < 1000
             else []
         )
-        if numbers and all(n.lstrip("-").isdigit() for n in numbers):
+        if numbers and all(re.fullmatch(r"-?[0-9]+", n) for n in numbers):
             return self._from_integers([int(n) for n in numbers])
         return super().from_string(text)
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nni_plugins.evaluators.errors import ConfigError
 from nni_plugins.evaluators.tables.table import Table, read_table
 from nni_plugins.experiment.file import read_experiment
+from nni_plugins.experiment.kinds import load_experiment
 from nni_plugins.presets import preset_names, render_preset
 from nni_plugins.spaces import DARTS, NAO, MobileNetLike, NASBench101, NASBench201
 from nni_plugins.spaces.architecture import Architecture
@@ -166,3 +169,15 @@ def test_experiment_files(text: str) -> None:
         found = tried(lambda: read_experiment(file))
     if not isinstance(found, NNIPluginsError):
         assert found.trials >= 0
+
+
+def test_what_was_found() -> None:
+    """Examples of earlier runs."""
+    for space in spaces():
+        for text in ("¹", "²³", "٣", "|²~0|"):
+            assert isinstance(tried(lambda: space.parse(text)), NNIPluginsError)  # noqa: B023
+    content = yaml.safe_load(render_preset("rlnas_digits"))
+    arguments = content["tuner"]["classArgs"]
+    for change in ({"objective": {"name": []}}, {"space": {**arguments["space"], "nodes": 2**70}}):
+        with pytest.raises(ConfigError, match="unknown objective|nodes: at most 100 is possible"):
+            load_experiment("rlnas", {**arguments, **change})
