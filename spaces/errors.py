@@ -12,14 +12,15 @@ from typing import ClassVar
 
 
 class NNIPluginsError(Exception):
-    """Base class: ``problem`` says what is wrong, ``remedy`` what to do (may be empty)."""
+    """Base class: ``problem`` says what is wrong, ``remedy`` what to do (may be empty). Signs that a terminal would obey,
+    such as those of keys and names in files, are written out.
+    """
 
     exit_status: ClassVar[int] = 2
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(problem, remedy)
-        self.problem = problem
-        self.remedy = remedy
+        self.problem, self.remedy = printable(problem), printable(remedy)
+        super().__init__(self.problem, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.problem}\n{self.remedy}" if self.remedy else self.problem

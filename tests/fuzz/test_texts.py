@@ -181,3 +181,8 @@ def test_what_was_found() -> None:
     for change in ({"objective": {"name": []}}, {"space": {**arguments["space"], "nodes": 10**9}}):
         with pytest.raises(ConfigError, match=r"unknown objective|nodes: at most 100 is possible"):
             load_experiment("rlnas", {**arguments, **change})
+
+
+def test_messages_hold_nothing_that_a_terminal_obeys() -> None:
+    error = ConfigError("key\0 \x1b[31m\u202e", "line\none")
+    assert str(error) == "key\\x00 \\x1b[31m\\u202e\nline\none" and error.args == (error.problem, error.remedy)
