@@ -11,8 +11,10 @@ images of 16 x 32 x 32).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
@@ -25,7 +27,18 @@ def is_channels_last(x: torch.Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def splits(x: torch.Tensor, conv: nn.Conv2d) -> bool:
+class Depthwise(NamedTuple):
+    """What :func:`splits` and :func:`convolve_split` read of a depthwise convolution; a ``nn.Conv2d`` has it too."""
+
+    in_channels: int
+    groups: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+
+
+def splits(x: torch.Tensor, conv: nn.Conv2d | Depthwise) -> bool:
     """Whether ``conv`` on ``x: (B, C, H, W)`` is one that :func:`convolve_split` can do, and does faster."""
     kernel, other = conv.kernel_size
     return (
@@ -40,7 +53,7 @@ def splits(x: torch.Tensor, conv: nn.Conv2d) -> bool:
     )
 
 
-def convolve_split(x: torch.Tensor, conv: nn.Conv2d, plain: Convolution) -> torch.Tensor:
+def convolve_split(x: torch.Tensor, conv: nn.Conv2d | Depthwise, plain: Convolution) -> torch.Tensor:
     """What ``conv`` makes of ``x: (B, C, H, W)``; with stride 1 height and width are even."""
     padding = conv.kernel_size[0] // 2
     if conv.stride == (2, 2):
@@ -84,6 +97,40 @@ class Pointwise(nn.Conv2d):
         return F.conv2d(read_pixels(x, self), self.weight)
 
 
+@torch.fx.wrap
+def depthwise(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> torch.Tensor:
+    """A depthwise convolution of ``x: (B, C, H, W)`` by ``weight: (C, 1, k, k)``, in four parts where that is faster. One
+    node for torch.fx, for it depends on the size; TorchScript gets the plain form.
+    """
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return F.conv2d(x, weight, None, stride, padding, dilation, weight.shape[0])
+    return _depthwise(x, weight, stride, padding, dilation)
+
+
+def _depthwise(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> torch.Tensor:
+    groups = len(weight)
+    conv = Depthwise(groups, groups, tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation))
+    if not splits(x, conv):
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+    def plain(images: torch.Tensor, padding: int) -> torch.Tensor:
+        return F.conv2d(images, weight, None, 1, padding, 1, groups)
+
+    return convolve_split(x, conv, plain)
+
+
 class DilatedDepthwise(nn.Conv2d):
     """A depthwise convolution without bias, dilated by two, that keeps the size where its stride is 1."""
 
@@ -91,10 +138,5 @@ class DilatedDepthwise(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, kernel - 1, dilation=2, groups=channels, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not splits(x, self):
-            return super().forward(x)
-
-        def plain(images: torch.Tensor, padding: int) -> torch.Tensor:
-            return F.conv2d(images, self.weight, None, 1, padding, 1, self.groups)
-
-        return convolve_split(x, self, plain)
+        y: torch.Tensor = depthwise(x, self.weight, self.stride, self.padding, self.dilation)  # type: ignore[arg-type]
+        return y

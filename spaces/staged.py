@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.fx import Proxy
+from torch.utils.checkpoint import checkpoint
 from typing_extensions import Self
 
 from .errors import SpaceError
+from .head_modules import JigsawHead
 
 if TYPE_CHECKING:
     from .head_modules import Size
@@ -34,7 +38,9 @@ class Strided(nn.Module):
 
 
 def check_images(x: torch.Tensor, channels: int, least: int) -> None:
-    """Refuse what the first convolution or the reductions cannot take, in words."""
+    """Refuse what the first convolution or the reductions cannot take, in words. While torch.fx traces there is no shape."""
+    if isinstance(x, Proxy):
+        return
     if x.ndim != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
         raise SpaceError(
             f"images of shape (B, {channels}, H, W) with H, W >= {least} are needed, but got {tuple(x.shape)}."
@@ -70,10 +76,25 @@ def undo_stride(modules: Iterable[nn.Module], rate: int, reduces: bool) -> None:
                 module.stride = 1
 
 
+@contextmanager
+def _kept_statistics(module: nn.Module) -> Iterator[None]:
+    """Within the block the batch norms of ``module`` leave their running statistics as they are."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
 class StagedNetwork(nn.Module):
     """A network whose body yields one feature map a stage and whose ``classifier`` is a head.
 
-    Subclasses set ``all_stages``, ``classifier`` and ``smallest``, and yield feature maps from :meth:`stages`.
+    Subclasses set ``all_stages``, ``classifier`` and ``smallest``, and yield feature maps from :meth:`stages`, which calls
+    the modules of :meth:`chain` by :meth:`step`.
     """
 
     all_stages: tuple[Stage, ...]
@@ -81,6 +102,8 @@ class StagedNetwork(nn.Module):
     input_channels: int = 3
     smallest: int = 1
     out_indices: tuple[int, ...] | None = None
+    recompute: bool = False
+    """Whether training keeps no activations within a step, and computes them again for the gradients."""
 
     @abstractmethod
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -94,6 +117,18 @@ class StagedNetwork(nn.Module):
         """What follows one another: the stem, then every cell or block. By default the modules of all stages, in order."""
         return [module for modules in self.stage_modules() for module in modules]
 
+    def step(self, module: nn.Module, *states: torch.Tensor) -> Any:
+        """``module(*states)``; with ``recompute`` its activations are computed again in the backward pass, from the same
+        random numbers, and batch norms count the batch once.
+        """
+        if not self.recompute or not torch.is_grad_enabled() or isinstance(states[0], Proxy):
+            return module(*states)
+
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), _kept_statistics(module)
+
+        return checkpoint(module, *states, use_reentrant=False, context_fn=contexts)
+
     @property
     def stage_info(self) -> tuple[Stage, ...]:
         """Channels and strides of what ``forward`` returns as features (of all stages, where it returns the head's
@@ -104,7 +139,7 @@ class StagedNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         if self.out_indices is not None:
             return self.forward_features(x, self.out_indices)
-        if x.ndim == 5:  # the tiles of a jigsaw
+        if isinstance(self.classifier, JigsawHead):
             x = x.flatten(0, 1)
         (last,) = self.forward_features(x, (len(self.all_stages) - 1,))
         return self.forward_head(last, (x.shape[2], x.shape[3]))

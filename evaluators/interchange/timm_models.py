@@ -105,6 +105,7 @@ def _first_convolution(space: ImageSpace) -> str:
 
 
 def _configuration(space: ImageSpace) -> dict[str, Any]:
+    """All but ``pool_size``, which the network itself says: it is added when one is made."""
     side = usual_image_size(space)
     convolution = _first_convolution(space)
     size = {"input_size": (space.input_channels, side, side), "num_classes": space.classes}
@@ -118,6 +119,7 @@ def _entrance(name: str, space: ImageSpace, architecture: Architecture | None) -
         timm = require("timm.models", "timm")
         from .timm_network import features
 
+        side = options.pop("img_size", None)
         built, chosen = _arguments(name, space, architecture, options)
         overlay = dict(options.pop("pretrained_cfg_overlay", None) or {})
         if not isinstance(options.get("pretrained_cfg"), dict) and built != space:  # another stem wants other images
@@ -130,20 +132,56 @@ def _entrance(name: str, space: ImageSpace, architecture: Architecture | None) -
                     f"{name}: no trained weights come with nni-plugins.",
                     "Use pretrained=False, or pass your own: pretrained_cfg_overlay=dict(file='weights.pth').",
                 )
-        if options.get("features_only") and "feature_cls" not in options:
-            options["feature_cls"] = features
-            options.setdefault("out_indices", None)
-        return timm.build_model_with_cfg(
+        if side is not None:
+            overlay["input_size"] = (options.get("in_chans") or 3, *_sides(name, side))
+        if options.get("features_only"):
+            given = dict(options.pop("feature_cfg", None) or {})
+            kind = options.pop("feature_cls", given.pop("feature_cls", None))
+            if "out_indices" in options:
+                given["out_indices"] = options.pop("out_indices")
+            options["feature_cls"] = lambda network, **_: features(network, feature_cls=kind, **given)
+        model = timm.build_model_with_cfg(
             lambda **rest: _network(name, built, chosen, **rest),
             name,
             pretrained,
             pretrained_cfg_overlay=overlay,
             **options,
         )
+        if not options.get("features_only"):
+            model.pretrained_cfg["pool_size"] = _pool_size(name, model, model.pretrained_cfg["input_size"][1:])
+        return model
 
     create.__name__ = create.__qualname__ = name
     create.__doc__ = f"{space!r}" if architecture is None else f"{space.to_string(architecture)} in {space!r}"
     return create
+
+
+def _sides(name: str, size: Any) -> tuple[int, int]:
+    """Height and width that ``img_size``, an integer or both, says."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
+        raise ConfigError(f"{name}: img_size is a number of pixels, or height and width, but got {size!r}.")
+    return cast(tuple[int, int], sides)
+
+
+def _pool_size(name: str, model: TimmNetwork, sides: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the last feature map."""
+    if min(sides) < model.smallest:
+        raise ConfigError(
+            f"{name}: images need {model.smallest} pixels a side or more, but got {sides[0]} x {sides[1]}."
+        )
+    stride = model.all_stages[-1].stride
+    if not any(side % model.smallest for side in sides):
+        return sides[0] // stride, sides[1] // stride
+    from torch import empty
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    modes = [(module, module.training) for module in model.modules()]
+    with FakeTensorMode(allow_non_fake_inputs=True):  # whether odd sizes are rounded up or down is the network's affair
+        height, width = model.eval().last_map(empty(1, model.in_chans, *sides)).shape[2:]
+    for module, mode in modes:
+        module.training = mode
+    return height, width
 
 
 def _arguments(
@@ -205,6 +243,7 @@ def _network(
             "output_stride",
             "auxiliary",
             "features_only",
+            "img_size",
         }
         raise ConfigError(f"{name}: unknown argument {key!r}; {closest(key, known - set(TIMM_NAMES))}")
     classes = space.classes if num_classes is None else num_classes

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.fx import GraphModule, symbolic_trace
 
 from nni_plugins.spaces.cells.network import CellNetwork
+from nni_plugins.spaces.errors import SpaceError
 from nni_plugins.spaces.head_modules import LinearHead, Size
 from nni_plugins.spaces.staged import StagedNetwork
 
@@ -32,6 +35,10 @@ class TimmNetwork(StagedNetwork):
     global_pool: nn.Module
     head_drop: nn.Module
 
+    def forward(self, x):  # type: ignore[no-untyped-def]  # torch.fx writes annotations into code, where TorchScript trips
+        """As the network's own: (B, in_chans, H, W) -> (B, num_classes), or what that says."""
+        return super().forward(x)
+
     def forward_features(self, x: torch.Tensor, out_indices: Sequence[int] | None = None) -> Any:
         """The last feature map (B, num_features, h, w); with ``out_indices``, a list of those stages' maps."""
         if out_indices is not None:
@@ -51,9 +58,10 @@ class TimmNetwork(StagedNetwork):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
+        output_dict: bool = False,
     ) -> Any:
         """Feature maps of the stages ``indices`` (an integer: the last N; None: all), and the last map unless
-        ``intermediates_only``.
+        ``intermediates_only``: (last, maps), or with ``output_dict`` as ``image_features`` and ``image_intermediates``.
 
         There is no norm after the stages, so ``norm`` changes nothing; ``stop_early`` is always done where nothing
         later is asked for.
@@ -61,10 +69,13 @@ class TimmNetwork(StagedNetwork):
         if output_fmt != "NCHW":
             raise ConfigError(f"output_fmt: only 'NCHW' exists, but got {output_fmt!r}.")
         count = len(self.all_stages)
-        wanted = [i % count for i in _indices(indices, count)]
+        wanted = _indices(indices, count)
         last = [] if intermediates_only or stop_early else [count - 1]
         maps = dict(zip(sorted({*wanted, *last}), self.forward_features(x, [*wanted, *last]), strict=True))
         features = [maps[i] for i in wanted]
+        if output_dict:
+            named = {"image_intermediates": features}
+            return named if intermediates_only else {**named, "image_features": maps[max(maps)]}
         return features if intermediates_only else (maps[max(maps)], features)
 
     def get_classifier(self) -> nn.Module:
@@ -100,17 +111,55 @@ class TimmNetwork(StagedNetwork):
         elif auxiliary is not None:
             self.auxiliary = None
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Only ``enable=False`` exists."""
-        if enable:
-            raise ConfigError(
-                "these networks cannot recompute activations (gradient checkpointing).",
-                "Leave it off, and use smaller batches.",
-            )
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] | None = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last of ``indices``, and with ``prune_head``, or where a stage is dropped, the
+        classifier. There is no norm after the stages, so ``prune_norm`` changes nothing.
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Layer groups of timm's layer-wise learning rates: the stem, each cell or block, the rest."""
-        return {"stem": r"^stem", "blocks": r"^(?:cells|blocks)\.(\d+)"}
+        Returns:
+            ``indices``, counted from 0.
+        """
+        kept = _indices(indices, len(self.all_stages))
+        if kept != sorted(set(kept)):
+            raise ConfigError(f"indices: must ascend, each stage once, but got {kept}.")
+        end = kept[-1] + 1
+        names = _stage_names(self)
+        for name in (name for stage in names[end:] for name in stage):
+            parent, _, own = name.rpartition(".")
+            setattr(self.get_submodule(parent), own, nn.Identity())
+        pruned = end < len(names)
+        self.all_stages, self.feature_info = self.all_stages[:end], list(self.feature_info)[:end]
+        if pruned:
+            self.num_features = self.all_stages[-1].channels
+        if prune_head or pruned:
+            self.reset_classifier(0, "")
+        return kept
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute activations of the stem and of each cell or block again in the backward pass: less memory, the same
+        gradients and the same statistics of batch norms."""
+        self.recompute = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Layer groups of timm's layer-wise learning rates: the stem, each cell or block (``coarse``: each stage), the
+        rest.
+        """
+        named = {id(module): name for name, module in self.named_modules()}
+        blocks = _stage_names(self) if coarse else [[named[id(module)]] for module in self.chain()]
+        blocks = [[name for name in block if not name.startswith("stem")] for block in blocks]
+        return {
+            "stem": r"^stem",
+            "blocks": [
+                (rf"^(?:{'|'.join(map(re.escape, block))})(?:\.|$)", (index,))
+                for index, block in enumerate(blocks)
+                if block
+            ],
+        }
+
+    def __prepare_scriptable__(self) -> GraphModule:
+        """TorchScript knows no generators, so ``torch.jit.script`` takes the traced network, in its present mode."""
+        return symbolic_trace(self)
 
     def __reduce__(self) -> Any:
         """The class is made at run time, so pickle and deepcopy are told how."""
@@ -172,22 +221,77 @@ def bridge(
     return bridged
 
 
-def features(network: TimmNetwork, out_indices: int | Sequence[int] | None = None) -> TimmNetwork:
+FEATURES = {
+    "getter": "FeatureGetterNet",
+    "hook": "FeatureHookNet",
+    "fx": "FeatureGraphNet",
+    "dict": "FeatureGraphNet",
+}
+"""timm's wrappers by the names of its ``feature_cls``. ``dict`` is what timm's own makes of a chain of modules, which
+networks of cells are not; its graph gives the same dictionary."""
+
+
+def features(
+    network: TimmNetwork, out_indices: int | Sequence[int] | None = None, feature_cls: Any = None, **options: Any
+) -> nn.Module:
     """Drop the head and return a list of feature maps from now on; ``feature_info`` becomes timm's ``FeatureInfo`` of
     these stages.
 
     timm calls this for ``features_only=True``. ``out_indices``: as :meth:`TimmNetwork.forward_intermediates`,
-    ascending.
+    ascending; all by default. ``feature_cls``: one of :data:`FEATURES` or a class, with its ``options``, wraps the network
+    in timm's way; by default (and as ``list``) the network itself returns its maps, under the names of weights that it has.
+
+    Raises:
+        ConfigError: another ``feature_cls``; SpaceError: stages that do not exist.
     """
-    network.features_only(_indices(out_indices, len(network.all_stages)))
-    network.feature_info = require("timm.models", "timm").FeatureInfo(network.feature_info, network.out_indices)
-    return network
+    models = require("timm.models._features", "timm")
+    indices = _indices(out_indices, len(network.all_stages))
+    if feature_cls is None or feature_cls == "list":
+        if options:
+            raise ConfigError(f"feature_cfg: unknown {', '.join(map(repr, options))}.")
+        network.features_only(indices)
+        network.feature_info = models.FeatureInfo(network.feature_info, network.out_indices)
+        return network
+    if isinstance(feature_cls, str):
+        name = next((name for name in FEATURES if name in feature_cls.lower()), None)
+        if name is None:
+            raise ConfigError(f"feature_cls: {', '.join(['list', *FEATURES])} exist, but got {feature_cls!r}.")
+        options = {"return_dict": True, **options} if name == "dict" else options
+        feature_cls = getattr(
+            require("timm.models", "timm") if FEATURES[name] == "FeatureGraphNet" else models, FEATURES[name]
+        )
+    if feature_cls.__name__ == "FeatureGraphNet":  # its graph keeps what leads to the maps, so nothing follows them
+        network.prune_intermediate_layers(indices)
+    return cast(nn.Module, feature_cls(network, out_indices=tuple(indices), **options))
 
 
 def _indices(indices: int | Sequence[int] | None, count: int) -> list[int]:
+    """From 0; an integer: the last so many, None: all.
+
+    Raises:
+        SpaceError: stages that do not exist.
+    """
     if isinstance(indices, int):
-        return list(range(-indices, 0))
-    return list(range(count) if indices is None else indices)
+        indices = range(-indices, 0)
+    chosen = list(range(count) if indices is None else indices)
+    if not chosen or any(not isinstance(i, int) or not -count <= i < count for i in chosen):
+        raise SpaceError(f"out_indices: stages 0 to {count - 1} exist, but got {chosen}.")
+    return [i % count for i in chosen]
+
+
+def _stage_names(network: StagedNetwork) -> list[list[str]]:
+    """The names of the modules of each stage. A cell belongs to one, unlike in :meth:`StagedNetwork.stage_modules`."""
+    if isinstance(network, CellNetwork):
+        first = ["stem" if network.stem.second is None else "stem.second"]
+        stages = [first if stage == 0 else [] for stage in range(network.shapes[-1].stage + 1)]
+        for shape in network.shapes:
+            stages[shape.stage].append(f"cells.{shape.index}")
+        return stages if network.stem.second is None else [["stem.first"], *stages]
+    named = {id(module): name for name, module in network.named_modules()}
+    stages = [[named[id(module)] for module in modules] for modules in network.stage_modules()]
+    if hasattr(network, "lastact"):
+        stages[-1].append("lastact")
+    return stages
 
 
 def _stage_outputs(network: StagedNetwork) -> list[str]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 
@@ -23,7 +24,7 @@ def drop_path(x: torch.Tensor, probability: float | torch.Tensor) -> torch.Tenso
     """Zero whole samples of ``x: (B, C, H, W)`` with ``probability`` and scale the others up (FractalNet; per sample,
     as in DARTS).
     """
-    keep = torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device) >= probability
+    keep = torch.rand_like(x[:, :1, :1, :1], memory_format=torch.contiguous_format) >= probability
     return x * (keep.to(x.dtype) / (1 - probability))
 
 
@@ -113,6 +114,15 @@ class Cell(nn.Module):
         return torch.cat(joined, 1) if len(joined) > 1 else joined[0]
 
 
+@torch.fx.wrap
+def auxiliary_pool(x: torch.Tensor, stride: int) -> torch.Tensor:
+    """The pooling of :class:`AuxiliaryHead`, which torch.fx takes as one node: it depends on the size."""
+    expected = 7 if stride == 2 else 8
+    if x.shape[2] == expected and x.shape[3] == expected:
+        return F.avg_pool2d(x, 5, stride, count_include_pad=False)
+    return F.adaptive_avg_pool2d(x, [2, 2])  # type: ignore[arg-type]  # TorchScript asks for lists
+
+
 class AuxiliaryHead(nn.Module):
     """The classifier of DARTS that helps training, after the cell at two thirds of the depth: (B, C, h, w) -> (B,
     classes).
@@ -130,10 +140,8 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(768, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, expected = F.relu(x), 7 if self.stride == 2 else 8
-        exact = x.shape[2:] == (expected, expected)
-        x = F.avg_pool2d(x, 5, self.stride, count_include_pad=False) if exact else F.adaptive_avg_pool2d(x, 2)
-        return cast(torch.Tensor, self.classifier(self.features(self.reduce(x)).flatten(1)))
+        pooled = auxiliary_pool(F.relu(x), self.stride)
+        return cast(torch.Tensor, self.classifier(self.features(self.reduce(pooled)).flatten(1)))
 
 
 class CellNetwork(StagedNetwork):
@@ -183,11 +191,11 @@ class CellNetwork(StagedNetwork):
             cast(Cell, cell).drops = probability > 0 if active is None else active
 
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        s0, s1 = self.stem(x)
+        s0, s1 = self.step(self.stem, x)
         if self.stem.second is not None:
             yield s0
         for shape, cell in zip(self.shapes, self.cells, strict=True):
-            s0, s1 = s1, cell(s0, s1)
+            s0, s1 = s1, self.step(cell, s0, s1)
             if self.auxiliary is not None and self.training and shape.index == self.auxiliary_after:
                 self._auxiliary_logits = self.auxiliary(s1)
             if shape is self.shapes[-1] or self.shapes[shape.index + 1].stage > shape.stage:

@@ -108,7 +108,7 @@ class MobileNetLikeNetwork(StagedNetwork):
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         for modules in self.stage_modules():
             for module in modules:
-                x = module(x)
+                x = self.step(module, x)
             yield x
 
     def stage_modules(self) -> list[list[nn.Module]]:

@@ -141,7 +141,7 @@ class NASBench101Network(StagedNetwork):
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         for modules in self.stage_modules():
             for module in modules:
-                x = module(x)
+                x = self.step(module, x)
             yield x
 
     def chain(self) -> list[nn.Module]:

@@ -94,10 +94,10 @@ class NASBench201Network(StagedNetwork):
         self.classifier = head_modules.build(space.head, width, space.classes)
 
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        x = self.stem(x)
+        x = self.step(self.stem, x)
         for modules in self._stage_cells():
             for cell in modules:
-                x = cell(x)
+                x = self.step(cell, x)
             yield self.lastact(x) if modules[-1] is self.cells[-1] else x
 
     def _stage_cells(self) -> list[list[nn.Module]]:

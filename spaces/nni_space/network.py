@@ -32,7 +32,7 @@ class NNINetwork(StagedNetwork):
         self.input_channels, self.all_stages = input_channels, (Stage(linear.in_features, 1),)
 
     def stages(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        yield self.body(x)[:, :, None, None]
+        yield self.step(self.body, x)[:, :, None, None]
 
     def stage_modules(self) -> list[list[nn.Module]]:
         return [[self.body]]
