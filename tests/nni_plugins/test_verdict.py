@@ -89,6 +89,13 @@ def test_networks_that_do_not_vary() -> None:
     assert "is not told from random networks (+0.00 points, without an interval, for nothing varies" in said
 
 
+def test_no_difference_of_percentages_is_beyond_one_hundred() -> None:
+    (said,) = verdicts(result([("a", 90.0)], random=[("r0", 10.0), ("r1", 60.0)]))
+    assert "(+55.00 points, 95 % interval -100.00 to +100.00; 1 and 2 trained)" in said
+    (said,) = verdicts(result([("a", 90.0)], unit="", random=[("r0", 10.0), ("r1", 60.0)]))
+    assert "95 % interval -495.19 to +605.19" in said
+
+
 def test_warnings_name_their_search() -> None:
     searches = [{"seed": 3, "result": {"warnings": ["it decided nothing"]}}, {"seed": 4}]
     assert list(warnings_of({"searches": searches})) == ["search with seed 3: it decided nothing"]
