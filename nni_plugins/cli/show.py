@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,12 +10,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 from rich.markup import escape
+from rich.text import Text
 
 from nni_plugins.evaluators.files import read_json
-from nni_plugins.spaces.base import ImageSize
+from nni_plugins.spaces.architecture import Architecture as SpaceArchitecture
+from nni_plugins.spaces.base import ImageSize, SearchSpace
 
 from .console import NETWORKS, AsJson, app, emit, grid
-from .options import Architecture, Job, Rank, Space, SpaceArgument, origin_line, origin_of
+from .options import Architecture, Job, Rank, Space, SpaceArgument, key_values, origin_line, origin_of
 
 USUAL_SIZE = 32
 """Pixels a side for which multiply-adds are counted where nothing says another size."""
@@ -31,6 +34,10 @@ def show(
         int | None, typer.Option(min=1, help="Pixels a side, for the multiply-adds; by default as published, or 32.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the cell into this PNG, SVG or PDF.")] = None,
+    features: Annotated[
+        bool,
+        typer.Option("--features", help="Its feature maps, and the lines for a configuration file of OpenMMLab's."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Parameters, multiply-adds and a picture of an architecture; of a search, or an NNI experiment's ID, the table of
@@ -62,11 +69,63 @@ def show(
         "picture": None if picture is None else str(draw_cell(built, chosen, picture, about.get("title", ""))),
         "origin": found.about,
     }
+    lines: list[RenderableType] = []
+    if features:
+        name = found.subject.name if found.subject.name in names() else None
+        value["features"], text = _features(built, chosen, name, key_values(space_argument, "--space-argument"))
+        value["configuration"] = text
+        stages = grid("map", "channels", "stride", "returned by default")
+        for stage in value["features"]:
+            stages.add_row(
+                *(str(stage[key]) for key in ("index", "channels", "stride")), "yes" if stage["returned"] else ""
+            )
+        lines = [stages, Text(text, no_wrap=True, overflow="ignore")]
     table = grid("", "")
     for key, given in {**value, "origin": origin_line(found.about)}.items():
-        if key != "origin" or given is not None:
+        if key not in ("features", "configuration") and (key != "origin" or given is not None):
             table.add_row(key, f"{given:,}" if isinstance(given, int) else escape(str(given)))
-    emit(value, as_json, Group(*_results(found.about), table))
+    emit(value, as_json, Group(*_results(found.about), table, *lines))
+
+
+def _features(
+    space: SearchSpace, architecture: SpaceArchitecture, name: str | None, arguments: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], str]:
+    """All feature maps of a network, and what a configuration file of OpenMMLab's says for those that are returned.
+
+    Raises:
+        ConfigError: its networks have none.
+    """
+    from nni_plugins.evaluators.mmlab.backbone import feature_channels
+
+    named: dict[str, Any]
+    if name is None:
+        named = {"architecture": space.to_string(architecture), "space": space.name, "arguments": _changed(space)}
+    else:
+        named = {"architecture": name, "arguments": dict(arguments)}
+    every, returned = (feature_channels(**named, every=choice) for choice in (True, False))
+    first = next(i for i in range(len(every)) if every[i : i + len(returned)] == returned)
+    rows = [
+        {"index": i, "channels": one.channels, "stride": one.stride, "returned": first <= i < first + len(returned)}
+        for i, one in enumerate(every)
+    ]
+    given = "".join(f"        {key}={entry!r},\n" for key, entry in named.items() if entry != {})
+    channels, strides = [one.channels for one in returned], [one.stride for one in returned]
+    text = (
+        'custom_imports = dict(\n    imports=["nni_plugins.evaluators.mmlab.backbones"], allow_failed_imports=False\n)\n'
+        f'model = dict(\n    backbone=dict(\n        _delete_=True,\n        type="NASBackbone",\n{given}    ),\n'
+        f"    neck=dict(in_channels={channels}),  # of strides {strides}\n)"
+    )
+    return rows, text
+
+
+def _changed(space: SearchSpace) -> dict[str, Any]:
+    """The arguments of ``space`` that are not its defaults, without those that head and images decide."""
+    defaults = inspect.signature(type(space)).parameters
+    return {
+        key: value
+        for key, value in space.config().items()
+        if key not in ("classes", "head", "input_channels") and value != defaults[key].default
+    }
 
 
 def _results(about: Mapping[str, Any]) -> list[RenderableType]:

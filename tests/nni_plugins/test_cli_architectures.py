@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -169,3 +170,37 @@ def test_show_what_is_none(run: Cli, words: list[str], message: str) -> None:
 
 def test_show_refuses_an_image_without_pixels(run: Cli) -> None:
     assert run("show", "darts_v2", "--image-size", 0).status == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "strides"),
+    [
+        (["darts_v2", "--space-argument", "channels=8", "--space-argument", "cells=5"], [4, 8, 16, 32]),
+        (["mobilenetlike_rlnas"], [4, 8, 16, 32]),
+        (["|none~0|+|nor_conv_3x3~0|none~1|", "--space", "nasbench201", "--space-argument", "nodes=3"], [1, 2, 4]),
+    ],
+)
+def test_show_feature_maps_and_what_to_paste(run: Cli, words: list[str], strides: list[int]) -> None:
+    """The lines are a configuration file whose backbone has these maps."""
+    from nni_plugins.evaluators.mmlab.backbone import feature_channels
+
+    value = run("show", *words, "--features", "--json").json
+    returned = [one for one in value["features"] if one["returned"]]
+    assert [one["stride"] for one in returned] == strides
+    pasted: dict[str, Any] = {}
+    exec(value["configuration"], pasted)
+    backbone = pasted["model"]["backbone"]
+    assert backbone.pop("_delete_") is True and backbone.pop("type") == "NASBackbone"
+    maps = feature_channels(**backbone)
+    assert (
+        [one.channels for one in maps]
+        == pasted["model"]["neck"]["in_channels"]
+        == [one["channels"] for one in returned]
+    )
+    assert [one.stride for one in maps] == strides
+    printed = run("show", *words, "--features").out
+    assert value["configuration"] in printed and "returned by default" in printed
+
+
+def test_show_feature_maps_of_what_has_none(run: Cli) -> None:
+    assert "networks take no images" in run("show", "recurrent_darts", "--features").err
