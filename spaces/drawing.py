@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +25,8 @@ COLOURS = {
     "skip": "#7f8c8d", "identity": "#7f8c8d", "sep": "#2471a3", "dil": "#7d3c98", "avg": "#1e8449", "max": "#b7950b", "noise": "#c0392b",
     "tanh": "#2471a3", "relu": "#b7950b", "sigmoid": "#7d3c98", "k3": "#2471a3", "k5": "#7d3c98",
 }  # fmt: skip
-"""By how an operation's name begins; others, convolutions among them, are red."""
+"""By how an operation's name begins; others, convolutions among them, are red, those of single pixels orange."""
+POINTWISE = "#ca6f1e"
 OTHER, UNNAMED, INK = "#b03a2e", "#566573", "#2c3e50"
 CELL_DOTS, SHEET_DOTS = 200, 120
 """Dots an inch of PNG."""
@@ -35,9 +37,22 @@ _PALE = 0.5
 
 def colour(operation: str) -> str:
     """The colour of an operation."""
+    other = POINTWISE if kernel(operation) == 1 else OTHER
     return next(
-        (value for start, value in COLOURS.items() if operation.startswith(start)), OTHER if operation else UNNAMED
+        (value for start, value in COLOURS.items() if operation.startswith(start)), other if operation else UNNAMED
     )
+
+
+def kernel(operation: str) -> int | None:
+    """The largest side of an operation's window, as its name says it (``sep_conv_5x5``, ``conv_7x1_1x7``, ``k5e6``)."""
+    sides = [int(side) for sides in re.findall(r"(\d+)x(\d+)|\bk(\d+)", operation) for side in sides if side]
+    return max(sides, default=None)
+
+
+def _line(operation: str, plain: float) -> float:
+    """Points: the larger an operation's window, the thicker its line; ``plain`` where it has none."""
+    window = kernel(operation)
+    return plain if window is None else plain * (0.8 + 0.1 * min(window, 11))
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,8 @@ def _paint_box(axes: Axes, box: Box, x: float, y: float) -> None:
     axes.add_patch(FancyBboxPatch(
         (x + box.x - box.width / 2, y + box.y - box.height / 2), box.width, box.height,
         boxstyle=f"round,pad=0,rounding_size={3 if box.label else 5}", facecolor="white" if box.label or box.operation else "#ecf0f1",
-        edgecolor=(ink, 1.0 if box.live else _PALE), linewidth=0.8 if box.label else 1.2, linestyle="solid" if box.live else "dashed", zorder=3,
+        edgecolor=(ink, 1.0 if box.live else _PALE), linewidth=_line(box.operation, 0.8 if box.label else 1.2),
+        linestyle="solid" if box.live else "dashed", zorder=3,
     ))  # fmt: skip
     _write(axes, x + box.x, y + box.y, box.text, LABEL_FONT if box.label else NODE_FONT, ink, not box.live)
 
@@ -119,7 +135,7 @@ def _paint_curve(axes: Axes, curve: Curve, x: float, y: float) -> None:
         codes += [int(Outline.CURVE4)] * 3
     ink, alpha = colour(curve.operation), 1.0 if curve.live else _PALE
     axes.add_patch(PathPatch(
-        Outline(corners, codes), facecolor="none", edgecolor=ink, alpha=alpha, linewidth=1.3 if curve.operation else 0.9,
+        Outline(corners, codes), facecolor="none", edgecolor=ink, alpha=alpha, linewidth=_line(curve.operation, 1.3 if curve.operation else 0.9),
         linestyle="solid" if curve.live else "dashed", zorder=1,
     ))  # fmt: skip
     head = [(tip[0] - 6.5, tip[1] - 2.6), tip, (tip[0] - 6.5, tip[1] + 2.6)]

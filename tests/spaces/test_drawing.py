@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from nni_plugins.spaces import NASBench201, SpaceError
 from nni_plugins.spaces.base import GraphEdge
-from nni_plugins.spaces.drawing import colour, draw, draw_cell, draw_sheet
+from nni_plugins.spaces.drawing import colour, draw, draw_cell, draw_sheet, kernel
 from nni_plugins.spaces.drawing_layout import is_chain, layout, levels, settle
 
 Edges = list[GraphEdge]
@@ -265,9 +265,25 @@ def test_colours() -> None:
     assert colour("sep_conv_3x3") == colour("sep_conv_5x5") != colour("dil_conv_3x3")
     assert (
         colour("max_pool_3x3") == colour("maxpool3x3")
-        and colour("nor_conv_1x1") == colour("conv_7x1_1x7")
+        and colour("nor_conv_3x3") == colour("conv3x3") == colour("conv_7x1_1x7")
+        and colour("nor_conv_1x1") == colour("conv1x1") != colour("nor_conv_3x3")
         and colour("") != colour("conv")
     )
+
+
+def test_lines_are_as_thick_as_windows_are_large() -> None:
+    """Also those that share a colour."""
+    figure = draw({"cell": GRAPHS["NAS-Bench-201, dead"]})
+    assert [kernel(name) for name in ("nor_conv_1x1", "conv3x3", "sep_conv_5x5", "conv_7x1_1x7", "k5e6")] == [
+        1,
+        3,
+        5,
+        7,
+        5,
+    ]
+    assert [kernel(name) for name in ("skip_connect", "identity", "tanh", "", "conv")] == [None] * 5
+    widths = [patch.get_linewidth() for patch in figure.axes[0].patches if isinstance(patch, PathPatch)]
+    assert len(set(widths)) == 3  # a skip connection, a window of 3 x 3, one of 1 x 1
 
 
 def test_dead_arrows_are_dashed_and_pale() -> None:
