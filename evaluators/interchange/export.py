@@ -8,9 +8,10 @@ statistics.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import nn
 
 from nni_plugins.spaces.images import ImageSpace
 from nni_plugins.spaces.operations import Noise
+from nni_plugins.spaces.staged import StagedNetwork
 
 from ..backends import require
 from ..errors import ExportError
@@ -53,20 +55,23 @@ class Exported:
     spread: float
 
 
-def export_onnx(network: nn.Module, example: torch.Tensor, path: Path | str) -> Exported:
+def export_onnx(
+    network: nn.Module, example: torch.Tensor, path: Path | str, metadata: Mapping[str, Any] | None = None
+) -> Exported:
     """Write ``network`` as one ONNX file with weights inside, and compare it with what ONNX Runtime makes of it.
 
     Args:
         network: on any device; its training mode is left as it is.
         example: (B, C, H, W); height and width of the exported network's images, B of any size.
         path: replaced if it exists.
+        metadata: JSON-able values by their names, such as class names and normalisation: kept in the file as texts of JSON
+            (``metadata_props`` of ONNX, the extra file ``metadata.json`` of ``torch.export``).
 
     Raises:
         ExportError: an output that is random or not the network's; ``path`` is then as before.
         MissingBackend: onnx, onnxscript or onnxruntime is not installed.
     """
-    for module in ("onnx", "onnxscript"):
-        require(module, EXTRA)
+    onnx, _ = (require(module, EXTRA) for module in ("onnx", "onnxscript"))
     runtime = require("onnxruntime", EXTRA)
     with _evaluating(network), _quiet():
         expected = _expected(network, example)
@@ -82,7 +87,9 @@ def export_onnx(network: nn.Module, example: torch.Tensor, path: Path | str) -> 
                 input_names=["images"],
                 output_names=names,
             )
-            content: bytes = program.model_proto.SerializeToString()
+            proto = program.model_proto
+            onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in (metadata or {}).items()})
+            content: bytes = proto.SerializeToString()
             session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
         except Exception as error:  # torch, onnxscript and onnxruntime raise what they like
             raise _refused("ONNX", error) from error
@@ -93,7 +100,9 @@ def export_onnx(network: nn.Module, example: torch.Tensor, path: Path | str) -> 
     return _checked(content, "ONNX", Path(path), run, expected, ("images",), tuple(names))
 
 
-def export_torch(network: nn.Module, example: torch.Tensor, path: Path | str) -> Exported:
+def export_torch(
+    network: nn.Module, example: torch.Tensor, path: Path | str, metadata: Mapping[str, Any] | None = None
+) -> Exported:
     """Write ``network`` as a ``torch.export`` archive (usually ``.pt2``), and compare it with what
     ``torch.export.load`` makes of it.
 
@@ -104,7 +113,7 @@ def export_torch(network: nn.Module, example: torch.Tensor, path: Path | str) ->
         try:
             program = torch.export.export(network, (_traced(example),), dynamic_shapes=_any_batch())
             buffer = io.BytesIO()
-            torch.export.save(program, buffer)
+            torch.export.save(program, buffer, extra_files={"metadata.json": json.dumps(dict(metadata or {}))})
             loaded = torch.export.load(io.BytesIO(buffer.getvalue()))
         except Exception as error:  # torch raises what it likes
             raise _refused("torch.export", error) from error
@@ -216,6 +225,33 @@ def _checked(
         difference, spread = max(difference, apart), max(spread, between)
     atomic_write(path, content)
     return Exported(path, form, len(content), inputs, outputs, difference, spread)
+
+
+class FeatureMaps(nn.Module):
+    """A network's feature maps in place of its answer: (B, C, H, W) -> a list of (B, channels, h, w), one a stage.
+
+    ``maps``: channels and stride of each.
+
+    Raises:
+        ExportError: the network has no such maps.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        if isinstance(network, StagedNetwork):
+            self.maps = [(stage.channels, stage.stride) for stage in network.all_stages]
+        elif hasattr(network, "forward_intermediates"):  # timm's
+            info: Any = network.feature_info
+            self.maps = [(stage["num_chs"], stage["reduction"]) for stage in info]
+        else:
+            raise ExportError(f"{type(network).__name__} has no feature maps to export.", "Leave --features out.")
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        if isinstance(self.network, StagedNetwork):
+            return StagedNetwork.forward_features(self.network, x, range(len(self.maps)))
+        maps: list[torch.Tensor] = self.network.forward_intermediates(x, intermediates_only=True)  # type: ignore[operator]
+        return maps
 
 
 def usual_image_size(space: ImageSpace) -> int:

@@ -346,6 +346,20 @@ def _foreign(
     )
 
 
+def images_of(loaded: Loaded) -> dict[str, Any]:
+    """What an exported file says of images and classes: JSON-able. Pixels are divided by 255 before ``mean`` and ``std``."""
+    mean, std = loaded.normalisation
+    inputs = loaded.recipe.input
+    return {
+        "classes": list(loaded.classes),
+        "mean": list(mean),
+        "std": list(std),
+        "image_size": inputs.size,
+        "crop_pct": inputs.crop_pct,
+        "interpolation": "bicubic" if inputs.interpolation == "random" else inputs.interpolation,
+    }
+
+
 def _block(content: State, path: Path) -> dict[str, Any]:
     block = content.get(BLOCK)
     if not isinstance(block, dict):

@@ -109,7 +109,10 @@ def _stand_alone(
     save_safetensors(folder / SAFETENSORS, state)
     handed.files[SAFETENSORS] = "weights" if classifies else "weights without the head, for timm"
     example = torch.zeros(2, space.input_channels, *images.size)
-    _onnx(folder, module, example, handed, "the trained network with its head")
+    mean, std = (channels.tolist() for channels in images.statistics())
+    about = {"mean": mean, "std": std, "image_size": list(images.size)}
+    labelled = {"classes": list(images.classes), **about} if classifies else about
+    _onnx(folder, module, example, handed, "the trained network with its head", labelled)
     handed.use = _use(name, arguments, classifies)
 
 
@@ -135,7 +138,7 @@ def _backbone(folder: Path, plugin: Any, network: Architecture, training: Path, 
     save_safetensors(folder / SAFETENSORS, _body(module.network.state_dict(), whole=False))
     handed.files[SAFETENSORS] = "weights of the detector's backbone, for timm and NASBackbone"
     width, height = plugin.recipe.images.size
-    _onnx(folder, module, torch.zeros(2, 3, height, width), handed, "the backbone's feature maps")
+    _onnx(folder, module, torch.zeros(2, 3, height, width), handed, "the backbone's feature maps", {})
     handed.use = _use(name, arguments, classifies=False)
 
 
@@ -152,9 +155,11 @@ def _body(state: Mapping[str, torch.Tensor], whole: bool) -> dict[str, torch.Ten
     return {key: value for key, value in state.items() if whole or not key.startswith(("classifier.", "auxiliary."))}
 
 
-def _onnx(folder: Path, module: nn.Module, example: torch.Tensor, handed: Handed, what: str) -> None:
+def _onnx(
+    folder: Path, module: nn.Module, example: torch.Tensor, handed: Handed, what: str, metadata: Mapping[str, Any]
+) -> None:
     try:
-        export_onnx(module, example, folder / ONNX)
+        export_onnx(module, example, folder / ONNX, metadata)
     except (MissingBackend, ExportError) as error:
         handed.missing.append(f"{ONNX}: {error.problem} {error.remedy}".strip())
         return

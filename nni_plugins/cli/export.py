@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from nni_plugins.evaluators.subjects.subject import Subject
 
-Exported = tuple["nn.Module", "torch.Tensor", dict[str, Any]]
-"""A network, an example of its images, and what is reported of it."""
+Exported = tuple["nn.Module", "torch.Tensor", dict[str, Any], dict[str, Any]]
+"""A network, an example of its images, what is reported of it, and what the files say of its images and classes."""
 
 
 @app.command(rich_help_panel=NETWORKS)
@@ -43,6 +43,9 @@ def export(
             help="A file of trained weights. \\[default: those of a checkpoint or retraining, or random ones]"
         ),
     ] = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Feature maps of all stages in place of the answer, for other heads.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,14 +61,20 @@ def export(
     one = origin_of(architecture, space, space_argument, rank, job).subject
     if one.weights is not None:
         given = {"--space-argument": space_argument, "--weights": weights}
-        network, example, value = _trained(one, image_size, [name for name, option in given.items() if option])
+        network, example, value, metadata = _trained(
+            one, image_size, [name for name, option in given.items() if option]
+        )
     else:
-        network, example, value = _built(one, image_size, weights)
-    from nni_plugins.evaluators.interchange.export import export_onnx, export_torch
+        network, example, value, metadata = _built(one, image_size, weights)
+    from nni_plugins.evaluators.interchange.export import FeatureMaps, export_onnx, export_torch
 
-    written = [
-        {"onnx": export_onnx, "torch": export_torch}[name](network, example, path) for name, path in files.items()
-    ]
+    if features:
+        network, example = FeatureMaps(network), example.flatten(0, -4)
+        value["maps"] = ", ".join(f"{channels} channels at stride {stride}" for channels, stride in network.maps)
+        metadata["maps"] = [{"channels": channels, "stride": stride} for channels, stride in network.maps]
+        metadata.pop("classes", None)
+    write = {"onnx": export_onnx, "torch": export_torch}
+    written = [write[name](network, example, path, metadata) for name, path in files.items()]
     value["files"] = [{**asdict(file), "file": str(file.file)} for file in written]
     table = grid("", "")
     for key, entry in value.items():
@@ -101,7 +110,7 @@ def _built(one: Subject, image_size: int | None, weights: Path | None) -> Export
         settle(network, example)
     drawn = "random" if weights is None else str(weights)
     about = {"space": repr(space), "architecture": space.to_string(architecture)}
-    return network, example, {**about, "weights": drawn, "image_size": side}
+    return network, example, {**about, "weights": drawn, "image_size": side}, about
 
 
 def _trained(one: Subject, image_size: int | None, given: list[str]) -> Exported:
@@ -112,10 +121,11 @@ def _trained(one: Subject, image_size: int | None, given: list[str]) -> Exported
         )
     import torch
 
-    from nni_plugins.evaluators.retraining.checkpoints import load
+    from nni_plugins.evaluators.retraining.checkpoints import images_of, load
 
     loaded = load(str(one.weights))
     side = image_size or loaded.image_size
     example = torch.zeros(2, 3, side, side, dtype=next(loaded.network.parameters()).dtype)
     about = {"space": None if one.space is None else repr(one.space), "architecture": one.text}
-    return loaded.network, example, {**about, "weights": str(one.weights), "image_size": side}
+    shown = {**about, "weights": str(one.weights), "image_size": side}
+    return loaded.network, example, shown, {"architecture": one.text, **images_of(loaded)}

@@ -507,6 +507,50 @@ def test_onnx_of_a_checkpoint_agrees(digits: Run, tmp_path: Path, export: Callab
     )
 
 
+def test_exported_files_say_what_they_need(
+    digits: Run, tmp_path: Path, export: Callable[..., tuple[int, str, str]]
+) -> None:
+    """Class names and normalisation travel within the file."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    status, _, err = export(digits.path, "--onnx", tmp_path / "a.onnx", "--torch-export", tmp_path / "a.pt2")
+    assert status == 0, err
+    session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    found = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert found["classes"] == list(map(str, range(10))) and found["image_size"] == 8
+    assert found["mean"] == pytest.approx(list(map(float, digits.statistics[0])))
+    assert found["std"] == pytest.approx(list(map(float, digits.statistics[1])))
+    extra = {"metadata.json": ""}
+    torch.export.load(tmp_path / "a.pt2", extra_files=extra)
+    assert json.loads(extra["metadata.json"]) == found
+
+
+def test_export_of_feature_maps(digits: Run, tmp_path: Path, export: Callable[..., tuple[int, str, str]]) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    status, out, _ = export(digits.path, "--features", "--onnx", tmp_path / "a.onnx", "--json")
+    value = json.loads(out)
+    assert status == 0 and value["maps"].startswith("8 channels at stride 1, 16 channels at stride 2")
+    session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, {"images": digits.images[0].numpy()})
+    with torch.no_grad():
+        expected = digits.network.eval().forward_intermediates(digits.images[0], intermediates_only=True)
+    for ours, theirs in zip(expected, found, strict=True):
+        assert np.abs(theirs - ours.numpy()).max() < 1e-4 * ours.abs().max().item()
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["maps"])[2] == {"channels": 32, "stride": 4} and "classes" not in metadata
+
+
+@pytest.mark.parametrize("saved", ["resnet18"], indirect=True, scope="module")
+def test_export_of_timms_own_feature_maps(
+    saved: Saved, tmp_path: Path, export: Callable[..., tuple[int, str, str]]
+) -> None:
+    status, _, err = export(saved.path, "--features", "--torch-export", tmp_path / "a.pt2", "--image-size", 32)
+    assert status == 0, err
+    found = torch.export.load(tmp_path / "a.pt2").module()(saved.images)
+    assert [y.shape[1] for y in found] == [64, 64, 128, 256, 512]
+
+
 @pytest.mark.parametrize("saved", ["resnet18"], indirect=True, scope="module")
 def test_export_of_timms_own_network_at_another_size(
     saved: Saved, tmp_path: Path, export: Callable[..., tuple[int, str, str]]
