@@ -83,7 +83,8 @@ def test_what_a_row_holds(whole: tuple[Path, RetrainResult]) -> None:
 def test_what_a_folder_holds(whole: tuple[Path, RetrainResult]) -> None:
     folder, result = whole
     assert {path.name for path in folder.iterdir()} == {
-        "README.md", "architecture.png", "data.json", "last.pth.tar", "model_best.pth.tar", "recipe.yml", "result.json", "summary.csv", "training",
+        "README.md", "architecture.png", "config.json", "data.json", "last.pth.tar", "model.safetensors", "model_best.pth.tar", "recipe.yml",
+        "result.json", "summary.csv", "training",
     }  # fmt: skip
     written = json.loads((folder / "result.json").read_text())
     assert (
