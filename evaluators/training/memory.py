@@ -48,12 +48,12 @@ def named_shortage(batch_size: int, smaller: str = "smaller images or crops") ->
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of the accelerator, or of the machine, or what is left of what a container is allowed of it."""
+    """Bytes of the accelerator, or of the machine with its swap, or what is left of what a container is allowed of it."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
-    free = int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available + psutil.swap_memory().free)
     group = Path("/sys/fs/cgroup")
     try:
         most, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
