@@ -23,12 +23,13 @@ class Bars:
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("elapsed,"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             disable=quiet,
         )
-        self.jobs = self.progress.add_task("jobs", total=None, note="")
+        self.jobs = self.progress.add_task("jobs", total=None, visible=False, note="")
         self.epochs = self.progress.add_task("", total=None, visible=False, note="")
         self.at_work = ""
 
@@ -43,6 +44,10 @@ class Bars:
 
     def __call__(self, job: Job, row: dict[str, float] | None, plan: Plan) -> None:
         """``row`` of the job's curve, or None when it is finished."""
+        done = sum(other.status == "done" for other in plan.jobs.values())
+        waiting = sum(other.status == "waiting" for other in plan.jobs.values())
+        total = len(plan.jobs) - waiting + plan.remaining
+        self.progress.update(self.jobs, completed=done, total=total, visible=True)
         if row is None:
             self._finished(job, plan)
             return
@@ -53,11 +58,7 @@ class Bars:
         self.progress.update(self.epochs, completed=row["epoch"], note=note)
 
     def _finished(self, job: Job, plan: Plan) -> None:
-        done = sum(other.status == "done" for other in plan.jobs.values())
-        waiting = sum(other.status == "waiting" for other in plan.jobs.values())
-        total = len(plan.jobs) - waiting + plan.remaining
-        note = f"{job.name}: {plan.experiment.outcome(job)}"
-        self.progress.update(self.jobs, completed=done, total=total, note=note)
+        self.progress.update(self.jobs, note=f"{job.name}: {plan.experiment.outcome(job)}")
         if job.name == self.at_work:
             self.at_work = ""
             self.progress.update(self.epochs, visible=False)

@@ -186,6 +186,7 @@ def test_a_line_for_all_jobs_and_one_for_the_job_at_work() -> None:
     searched = experiment(seeds=[0, 1])
     plan, bars = Plan(searched), Bars(Console(quiet=True), quiet=False)
     jobs, epochs = bars.progress.tasks
+    assert not jobs.visible, "before anything is known nothing is shown"
     search = plan.next()
     assert search is not None
     bars(search, {"epoch": 1.0, "loss": 2.25}, plan)
@@ -196,10 +197,12 @@ def test_a_line_for_all_jobs_and_one_for_the_job_at_work() -> None:
         "loss 2.250",
     )
     bars(search, {"epoch": 2.0}, plan)
-    assert (epochs.completed, epochs.fields["note"], jobs.total) == (2, "", None)
+    assert (epochs.completed, epochs.fields["note"], jobs.total) == (2, "", 5) and jobs.visible, (
+        "two searches, one found each, one random"
+    )
     plan.done("search-0", value_of(searched, plan, "search-0"))
     bars(search, None, plan)
-    assert (jobs.completed, jobs.total, epochs.visible) == (1, 5, False), "two searches, one found each, one random"
+    assert (jobs.completed, jobs.total, epochs.visible) == (1, 5, False)
     assert jobs.fields["note"] == "search-0: largest angle 1.5000 rad"
     while (job := plan.next()) is not None:
         plan.done(job.name, value_of(searched, plan, job.name))
