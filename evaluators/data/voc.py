@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from nni_plugins.spaces.errors import shown
 
 from ..errors import DataError
-from .names import Split, folders_in, images_below
+from .names import Split, few, folders_in, images_below
 
 IMAGES, LISTS = "JPEGImages", "ImageSets"
 CLASSES = (
@@ -45,7 +46,7 @@ def devkit(root: Path, lists: str, annotations: str) -> Devkit | None:
         annotations: the folder that must stand beside the images.
 
     Raises:
-        DataError: several years; no lists; a list that names an image which is not there.
+        DataError: several years; no lists; a list that names an image which is not there, or several of one name.
     """
     outer = [root, *folders_in(root)]
     places = [place for one in outer for place in (one, *(folders_in(one) if one != root else ()))]
@@ -67,10 +68,14 @@ def devkit(root: Path, lists: str, annotations: str) -> Devkit | None:
     if not {"train", "val"} <= set(chosen):
         there = ", ".join(f"{name}.txt" for name in files) or "nothing of that name"
         raise DataError(f"{place}: {LISTS}/{lists} needs train.txt and val.txt, but has {there}.", LAYOUT)
-    images = {Path(file).stem: Path(file) for file in images_below(place / IMAGES)}
+    files_there = [Path(file) for file in images_below(place / IMAGES)]
+    images = {file.stem: file for file in files_there}
     parts = {split: _listed(files[name], images) for split, name in chosen.items()}
     used = {stem for stems in parts.values() for stem in stems}
-    unlisted = tuple(os.path.relpath(file, root) for stem, file in images.items() if stem not in used)
+    twice = [stem for stem, count in Counter(file.stem for file in files_there).items() if count > 1 and stem in used]
+    if twice:
+        raise DataError(f"{place / IMAGES}: several images are called {few(twice)}.", "Rename or remove them.")
+    unlisted = tuple(os.path.relpath(file, root) for file in files_there if file.stem not in used)
     return Devkit(place, images, parts, unlisted, tested)
 
 

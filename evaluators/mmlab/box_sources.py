@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 from xml.parsers import expat
 
-import yaml
-
 from nni_plugins.spaces.errors import shown
 
-from ..data.names import SPLITS, Split, counts, few, folders_in, images_below, parts_in
+from ..data.names import SPLITS, Split, counts, few, folders_in, images_below, parts_in, readable
 from ..data.reading import headers
 from ..data.report import LeftOut
 from ..data.voc import IMAGES, Devkit, devkit
 from ..errors import DataError
+from ..files import parse_yaml
 
+ENCODED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
 MOST_BYTES = 2**24
 """A longer file of boxes is none of anybody's."""
 ANNOTATIONS = ("Annotations", "annotations")
@@ -215,7 +215,13 @@ def _xml(raw: bytes) -> Element:
     """
     if len(raw) > MOST_BYTES:
         raise ValueError(f"it is more than {MOST_BYTES:,} bytes long")
-    builder, parser = TreeBuilder(), expat.ParserCreate()
+    encoding = ENCODED.match(raw)
+    if encoding is not None:  # expat knows few of them
+        try:
+            raw = raw.decode(encoding[1].decode()).encode()
+        except LookupError:
+            raise ValueError(f"it is in an unknown encoding, {encoding[1].decode()}") from None
+    builder, parser = TreeBuilder(), expat.ParserCreate(None if encoding is None else "utf-8")
     depth = [0]
 
     def start(name: str, attributes: dict[str, str]) -> None:
@@ -258,30 +264,43 @@ def _number(one: Element | None, key: str) -> float:
 # -- YOLO --------------------------------------------------------------------------------------------------------------
 def _yolo(root: Path) -> dict[Split, Source] | None:
     """Texts with a line a box beside the images, or below ``labels`` where those are below ``images``."""
-    described = _described(root)
+    described, broken = _described(root)
     places = _listed_parts(root, described[1]) if described is not None else {}
     places = places or _usual_parts(root)
-    parts = {split: [Path(file) for one in some for file in images_below(one)] for split, some in places.items()}
+    parts = {split: [file for one in some for file in _images(root, one)] for split, some in places.items()}
     texts = {split: [_label_file(file) for file in files] for split, files in parts.items()}
     there = [text for some in texts.values() for text in some if text.is_file()]
-    if described is None and not (there and _looks_like_boxes(there[:20])):
+    if described is not None and "train" in described[1]:
+        if not there:
+            raise DataError(f"{described[0]}: none of the images has a text of boxes.", YOLO_LINE)
+    elif not (there and _looks_like_boxes(there[:20])):
         return None
-    if described is not None and not there:
-        raise DataError(f"{described[0]}: none of the images has a text of boxes.", YOLO_LINE)
+    if described is None and broken is not None:
+        raise DataError(broken, "Mend or remove it.")
+    for split, some in texts.items():
+        counted = Counter(some)
+        shared = [f"{text} ({counted[text]})" for text in counted if counted[text] > 1 and text.is_file()]
+        if shared:
+            raise DataError(
+                f"several images of {split} share a text of boxes: {few(shared)}.", "Rename or remove them."
+            )
     lines = {text: list(_lines(text)) for text in there}
     highest = max((number for some in lines.values() for number, _ in some), default=0)
     names, named = _names(root, described, highest)
     found: dict[Split, _Part] = {}
+    seen = {text for some in texts.values() for text in some}
     for split, files in parts.items():
         if not any(text in lines for text in texts[split]):
             continue
         images, polygons = [], 0
         for file, text, size in zip(files, texts[split], _sizes(files), strict=True):
-            some = lines.get(text, [])
-            polygons += sum(len(numbers) > 4 for _, numbers in some)
-            boxes = [(names[number], _pixels(numbers, size), False) for number, numbers in some]
+            own = lines.get(text, [])
+            polygons += sum(len(numbers) > 4 for _, numbers in own)
+            boxes = [(names[number], _pixels(numbers, size), False) for number, numbers in own]
             images.append(_Image(file, size, boxes))
-        spare = _spare(root, texts[split])
+        seen |= {_label_file(Path(file)) for file in images_below(_common(files))}
+        spare = _spare(root, texts[split], seen)
+        seen |= {root / text for text in spare}
         left_out = [LeftOut(len(spare), "texts of boxes", "without an image", tuple(spare))] if spare else []
         remarks = [f"{polygons:,} polygons count as the boxes around them."] if polygons else []
         if not named and split == "train":
@@ -308,9 +327,8 @@ def _first_line(file: Path) -> str:
         return ""
 
 
-def _spare(root: Path, texts: Sequence[Path]) -> list[str]:
-    """Texts beside those of the images that are of none."""
-    known = set(texts)
+def _spare(root: Path, texts: Sequence[Path], known: Set[Path]) -> list[str]:
+    """Texts beside ``texts`` that are not ``known``."""
     return [
         os.path.relpath(text, root)
         for folder in sorted({text.parent for text in texts})
@@ -322,24 +340,34 @@ def _spare(root: Path, texts: Sequence[Path]) -> list[str]:
 NAME_FILES = ("classes.txt", "obj.names", "names.txt", "_darknet.labels")
 
 
-def _described(root: Path) -> tuple[Path, dict[str, Any]] | None:
-    """``data.yaml``, or another YAML file with ``names`` and a part."""
+Described = tuple[Path, dict[str, Any]]
+
+
+def _described(root: Path) -> tuple[Described | None, str | None]:
+    """``data.yaml`` with ``names``, or another YAML file with ``names`` and a part; else what is wrong with the first one
+    that cannot be read.
+    """
+    broken = None
     for file in sorted(root.iterdir(), key=lambda file: (file.stem != "data", file.name)):
         if not counts(file.name) or file.suffix.lower() not in (".yaml", ".yml") or not file.is_file():
             continue
         try:
-            raw = file.read_bytes()
-            content = yaml.load(raw, yaml.CSafeLoader) if len(raw) < 2**20 and b"&" not in raw else None
-        except (OSError, ValueError, yaml.YAMLError, RecursionError):
-            continue
-        if isinstance(content, dict) and "names" in content and "train" in content:
-            return file, content
-    return None
+            if file.stat().st_size >= 2**20:
+                continue
+            content = parse_yaml(file.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            broken = broken or f"cannot read {file}: {error.strerror or error}."
+        except ValueError as error:
+            broken = broken or f"{file} is not YAML: {' '.join(str(error).split())[:200]}."
+        else:
+            if isinstance(content, dict) and "names" in content and ("train" in content or file.stem == "data"):
+                return (file, content), None
+    return None, broken
 
 
 def _listed_parts(root: Path, content: Mapping[str, Any]) -> dict[Split, list[Path]]:
-    """Folders of a ``data.yaml``, which often begin with ``../`` or another computer's place: what of a path lies in
-    ``root`` counts.
+    """Folders of a ``data.yaml``, or lists of images, which often begin with ``../`` or another computer's place: what of
+    a path lies in ``root`` counts.
     """
     found: dict[Split, list[Path]] = {}
     keys_of: dict[Split, tuple[str, ...]] = {
@@ -357,7 +385,7 @@ def _listed_parts(root: Path, content: Mapping[str, Any]) -> dict[Split, list[Pa
 
 
 def _within(root: Path, text: str) -> Path | None:
-    """The longest end of the path that is a folder in ``root``."""
+    """The longest end of the path that is a folder or a file in ``root``."""
     parts = [
         part
         for part in PurePosixPath(text.replace("\\", "/")).parts
@@ -366,11 +394,33 @@ def _within(root: Path, text: str) -> Path | None:
     for first in range(len(parts)):
         place = root.joinpath(*parts[first:])
         try:
-            if place.is_dir():
+            if place.exists():
                 return place
         except OSError:
             return None
     return None
+
+
+def _images(root: Path, place: Path) -> list[Path]:
+    """Those in a folder, or those that a text lists, a path a line.
+
+    Raises:
+        DataError: the file is no text, or lists what is not there.
+    """
+    if place.is_dir():
+        return [Path(file) for file in images_below(place)]
+    try:
+        lines = [line.strip() for line in place.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError):
+        raise DataError(f"cannot read {place}: it is no text.", "Expected the path of an image a line.") from None
+    found = [_within(root, line) for line in lines]
+    missing = [line for line, file in zip(lines, found, strict=True) if file is None or not file.is_file()]
+    if missing or not lines:
+        raise DataError(
+            f"{place} names {len(missing):,} of {len(lines):,} images that are not in {root}: {few(missing) or 'none'}.",
+            "Put them there, or take them out of the list.",
+        )
+    return list(dict.fromkeys(file for file in found if file is not None))
 
 
 def _usual_parts(root: Path) -> dict[Split, list[Path]]:
@@ -404,12 +454,22 @@ def _names(root: Path, described: tuple[Path, Mapping[str, Any]] | None, highest
     if file is None:
         return [str(number) for number in range(highest + 1)], False
     if isinstance(given, dict):
-        if sorted(given, key=str) != sorted(range(len(given)), key=str):
-            raise DataError(f"{file}: names must be numbered 0, 1, 2, ..., but are {few(list(map(str, given)))}.")
-        given = [given[i] for i in range(len(given))]
-    names = [str(name).strip() for name in given] if isinstance(given, list) else []
+        given = {str(number): name for number, name in given.items()}
+        if set(given) != set(map(str, range(len(given)))):
+            raise DataError(f"{file}: names must be numbered 0, 1, 2, ..., but are {few(given)}.")
+        given = [given[str(i)] for i in range(len(given))]
+    sound = isinstance(given, list) and all(
+        isinstance(name, str | int) and not isinstance(name, bool) for name in given
+    )
+    names = [str(name).strip() for name in given] if sound else []
     if not names or len(set(names)) < len(names) or not all(names):
-        raise DataError(f"{file}: names must be a list of texts, each once, but is {shown(given)}.")
+        raise DataError(
+            f"{file}: names must be a list of texts, each once, but is {shown(given)}.",
+            "Names such as yes, no, null and 1.0 need quotes in YAML.",
+        )
+    told = None if described is None else described[1].get("nc")
+    if told is not None and told != len(names):
+        raise DataError(f"{file}: nc is {shown(told)}, but names are {len(names)}.", "Name each class once.")
     if highest >= len(names):
         raise DataError(
             f"{file}: names {len(names)} classes, but there are boxes of the class {highest}.", "Name all of them."
@@ -422,8 +482,8 @@ def _named(root: Path) -> tuple[Path | None, list[str]]:
     for place in (root, root / "labels", root / "train", root / "train" / "labels"):
         for name in NAME_FILES:
             if (place / name).is_file():
-                lines = (place / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-                return place / name, [line.strip() for line in lines if line.strip()]
+                lines = (place / name).read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+                return place / name, [readable(line.strip()) for line in lines if line.strip()]
     return None, []
 
 

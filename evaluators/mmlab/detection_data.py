@@ -155,7 +155,10 @@ def _report(
         remarks += [f"{split}: {remark}" for remark in one.remarks]
         for name in one.names.values():
             places.setdefault(os.path.realpath(part.images / name), []).append(split)
-    for folder in {part.images for part in parts.values()}:
+    named = [
+        place for one in (root, root / "images") if one.is_dir() for place in folders_in(one) if part_of(place.name)
+    ]
+    for folder in dict.fromkeys([*(part.images for part in parts.values()), *named]):
         others = [file for file in images_below(folder) if os.path.realpath(file) not in places]
         if others:
             names = tuple(os.path.relpath(file, root) for file in others)

@@ -80,7 +80,7 @@ def yolo(root: Path, images: str = "images/{part}", described: bool = True, name
         for stem in stems:
             file = root / images.format(part=part) / f"{stem}.jpg"
             picture(file)
-            text = Path(os.fspath(file).replace("images", "labels")).with_suffix(".txt")
+            text = root / images.replace("images", "labels").format(part=part) / f"{stem}.txt"
             text.parent.mkdir(parents=True, exist_ok=True)
             text.write_text("".join(line(*box) for box in BOXES[stem]))
     if described:
@@ -228,6 +228,111 @@ def test_texts_that_are_wrong(tmp_path: Path, text: str, problem: str) -> None:
 def test_names_that_are_wrong(tmp_path: Path, names: Any, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         detection_data(str(yolo(tmp_path, names=names)))
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("names: ['cats & dogs', fish]\nnc: 2\n", ("cats & dogs", "fish")),
+        ("names: &all [dog, cat]\nnc: 2\n", ("dog", "cat")),
+        ("names: {'0': dog, '1': cat}\n", ("dog", "cat")),
+        ("names: [7, 8]\n", ("7", "8")),
+        ("\ufeffnames: [dog, cät]\n", ("dog", "cät")),
+    ],
+)
+@pytest.mark.parametrize("parts", ["", "train: images/train\nval: images/val\ntest: images/test\n"])
+def test_descriptions(tmp_path: Path, text: str, classes: tuple[str, ...], parts: str) -> None:
+    yolo(tmp_path, described=False)
+    (tmp_path / "data.yaml").write_text(f"{text}{parts}", encoding="utf-8")
+    found = detection_data(str(tmp_path))
+    assert found.classes == classes and found.report.images == 4 and not found.report.remarks
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"names: [dog, cat\n", r"data\.yaml is not YAML"),
+        (b"names: [dog, cat]\nnames: [cat, dog]\n", r"data\.yaml is not YAML: line 2: the key 'names' stands twice"),
+        (b"names: [d\xe9g, cat]\n", r"data\.yaml is not YAML"),
+        (b"names: [yes, no]\n", r"names must be a list of texts, each once, but is \[True, False\]"),
+        (b"names: [null, 1.0]\n", r"names must be a list of texts"),
+        (b"names: [dog, cat]\nnc: 3\n", r"data\.yaml: nc is 3, but names are 2"),
+    ],
+)
+def test_descriptions_that_are_wrong(tmp_path: Path, text: bytes, problem: str) -> None:
+    yolo(tmp_path, described=False)
+    (tmp_path / "data.yaml").write_bytes(text)
+    with pytest.raises(DataError, match=problem):
+        detection_data(str(tmp_path))
+
+
+def test_a_broken_description_of_something_else_is_let_be(tmp_path: Path) -> None:
+    for stem in ("dog", "cat"):
+        picture(tmp_path / stem / "a.jpg")
+    (tmp_path / "notes.yaml").write_text("a: [b")
+    (tmp_path / "data.yaml").write_text("names: [dog, cat]\n")
+    assert not has_boxes(tmp_path)
+
+
+def flat(root: Path) -> Path:
+    """All images in one folder, and texts that list those of a part."""
+    yolo(root, "images")
+    (root / "data.yaml").write_text(yaml.safe_dump({part: f"{part}.txt" for part in PARTS} | {"names": NAMES}))
+    for part, stems in PARTS.items():
+        (root / f"{part}.txt").write_text("".join(f"/elsewhere/set/images/{stem}.jpg\n" for stem in stems))
+    return root
+
+
+def test_lists_of_images(tmp_path: Path) -> None:
+    found = detection_data(str(flat(tmp_path)))
+    assert found.report.images == 4 and found.report.left_out == ()
+    assert {part: set(by_image(found, part)) for part in PARTS} == {part: set(stems) for part, stems in PARTS.items()}
+    picture(tmp_path / "images" / "unlisted.jpg")
+    for stem in ("unlisted", "nobody"):
+        (tmp_path / "labels" / f"{stem}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    left = detection_data(str(tmp_path)).report.left_out
+    assert {(one.what, one.names) for one in left} == {
+        ("texts of boxes", (os.path.join("labels", "nobody.txt"),)),
+        ("images", (os.path.join("images", "unlisted.jpg"),)),
+    }
+    (tmp_path / "train.txt").write_text("images/gone.jpg\n")
+    with pytest.raises(DataError, match=r"train\.txt names 1 of 1 images that are not in .*: images/gone\.jpg"):
+        detection_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["x.png", "below/x.jpg"])
+def test_images_of_one_name(tmp_path: Path, place: str) -> None:
+    """Whose boxes they are is not known."""
+    (tmp_path / "yolo").mkdir()
+    other = devkit(tmp_path / "voc") / "VOCdevkit" / "VOC2007" / "JPEGImages"
+    picture(other / place.replace("x", "a"))
+    with pytest.raises(DataError, match=r"JPEGImages: several images are called a\."):
+        detection_data(str(tmp_path / "voc"))
+    picture(yolo(tmp_path / "yolo") / "images" / "train" / "a.png")
+    with pytest.raises(DataError, match=r"several images of train share a text of boxes: .*a\.txt \(2\)"):
+        detection_data(str(tmp_path / "yolo"))
+
+
+def test_images_of_parts_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"train": "images/train", "val": "images/val", "names": NAMES}))
+    report = detection_data(str(tmp_path)).report
+    assert report.images == 4
+    assert [one.names for one in report.left_out] == [(os.path.join("images", "test", "e.jpg"),)]
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "shift_jis", "utf-16", "latin-1"])
+def test_encodings_of_xml(tmp_path: Path, encoding: str) -> None:
+    name = "chien é" if encoding == "latin-1" else "犬" if encoding != "utf-16" else "狗"
+    devkit(tmp_path)
+    for file in tmp_path.rglob("*.xml"):
+        text = file.read_text().replace(">dog<", f">{name}<")
+        file.write_bytes(text.replace("?>", f" encoding='{encoding}'?>", 1).encode(encoding))
+    assert set(detection_data(str(tmp_path)).classes) == {"cat", name}
+    for file in tmp_path.rglob("*.xml"):
+        file.write_bytes(b"<?xml version='1.0' encoding='none-such'?><annotation/>")
+    with pytest.raises(DataError, match=r"is not in Pascal VOC's format: it is in an unknown encoding, none-such"):
+        detection_data(str(tmp_path))
 
 
 def test_parts_that_lie_elsewhere_are_never_read(tmp_path: Path) -> None:
