@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from ..errors import DataError
 from .augmentation import IGNORED
 from .names import counts
 
-FILE = re.compile(r"(?:.*colou?r.*|class_?dict|label_?map|classes)", re.IGNORECASE)
+FILE = re.compile(r"(?:.*colou?r.*|class_?dict.*|label_?map|classes)", re.IGNORECASE)
 SUFFIXES = (".txt", ".csv", ".json")
 NO_CLASS = {"void", "ignore", "ignored", "unlabeled", "unlabelled", "unknown"}
 """Names of what is no class, besides those that end in ``(ignore)``."""
+COLUMNS = {"name": "name", "class": "name", "class_name": "name", "label": "name"}
+COLUMNS |= {"r": "r", "red": "r", "g": "g", "green": "g", "b": "b", "blue": "b"}
+"""Words of a table's first line."""
 FORMS = (
     "Expected lines like '128 128 128 Sky' (CamVid), 'Sky,128,128,128' (class_dict.csv) or 'Sky:128,128,128::' (CVAT), or JSON "
     'like {"Sky": [128, 128, 128]}.'
@@ -60,17 +65,21 @@ def colour_file(root: Path) -> Path | None:
     Raises:
         LabelsError: there are several.
     """
-    files = sorted(
-        file
-        for file in root.iterdir()
-        if counts(file.name) and file.suffix.lower() in SUFFIXES and FILE.fullmatch(file.stem) and file.is_file()
-    )
-    found = [file for file in files if next(_entries(file, quiet=True), None) is not None]
+    found = [file for file in called_so(root) if next(_entries(file, quiet=True), None) is not None]
     if len(found) > 1:
         raise LabelsError(
             f"{root}: {' and '.join(file.name for file in found)} are both tables of colours.", "Remove one."
         )
     return found[0] if found else None
+
+
+def called_so(root: Path) -> list[Path]:
+    """Files in ``root`` whose names are those of tables of colours."""
+    return sorted(
+        file
+        for file in root.iterdir()
+        if counts(file.name) and file.suffix.lower() in SUFFIXES and FILE.fullmatch(file.stem) and file.is_file()
+    )
 
 
 def read_colours(file: Path) -> tuple[tuple[str, ...], ColourTable]:
@@ -104,14 +113,15 @@ def _entries(file: Path, quiet: bool = False) -> Iterator[tuple[str, tuple[int, 
     """(name, colour) of each line; ``quiet``: end where there is something else."""
     try:
         text = file.read_text(encoding="utf-8-sig")
-        rows = _json(json.loads(text)) if file.suffix.lower() == ".json" else _rows(text)
+        is_json = file.suffix.lower() == ".json"
+        rows = _json(json.loads(text, object_pairs_hook=partial(_once, file))) if is_json else _rows(text)
         for line, entry in rows:
             if entry is None:
                 if quiet:
                     return
                 raise LabelsError(f"{file}: {shown(line)} is no class with its colour.", FORMS)
             yield entry
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError, csv.Error):
         if not quiet:
             raise LabelsError(f"cannot read {file}: it is no text, or damaged.", FORMS) from None
 
@@ -120,18 +130,38 @@ Entry = tuple[str, tuple[int, int, int]]
 
 
 def _rows(text: str) -> Iterator[tuple[str, Entry | None]]:
-    first = True
-    for line in text.splitlines():
-        if not line.strip() or line.lstrip().startswith(("#", "//")):
+    order, first = None, True
+    for line in map(str.strip, text.splitlines()):
+        if not line or line.startswith(("#", "//")):
             continue
-        entry = _row(line.strip())
-        if entry is not None or not (first and _is_header(line)):
-            yield line, entry
-        first = False
+        header, first = (_header(line) if first else None), False
+        if header is not None:
+            order = header
+        elif order is None:
+            yield line, _row(line)
+        else:
+            cells = _cells(line)
+            yield line, _entry(cells[order[0]], [cells[i] for i in order[1:]]) if len(cells) > max(order) else None
 
 
-def _is_header(line: str) -> bool:
-    return {"r", "g", "b"} <= set(re.split(r"[,;\s]+", line.lower().strip()))
+def _header(line: str) -> tuple[int, ...] | None:
+    """Columns of name, red, green and blue, if that is what the line is."""
+    cells = [COLUMNS.get(cell.strip().lower(), "") for cell in _cells(line)]
+    wanted = ("name", "r", "g", "b")
+    return tuple(map(cells.index, wanted)) if all(cells.count(column) == 1 for column in wanted) else None
+
+
+def _cells(line: str) -> list[str]:
+    mark = next((mark for mark in ";\t" if mark in line), ",")
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True))]
+
+
+def _once(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that stands twice JSON's reader takes the last, and does not say so."""
+    twice = next((key for key, count in Counter(key for key, _ in pairs).items() if count > 1), None)
+    if twice is not None:
+        raise LabelsError(f"{file}: {shown(twice)} stands there twice.", "Each class has one colour.")
+    return dict(pairs)
 
 
 def _row(line: str) -> Entry | None:
@@ -142,7 +172,7 @@ def _row(line: str) -> Entry | None:
     cvat = re.fullmatch(rf"([^:]+):{numbers},{numbers},{numbers}:[^:]*:[^:]*", line)
     if cvat is not None:
         return _entry(cvat[1], cvat.groups()[1:])
-    cells = next(csv.reader([line], delimiter=";" if ";" in line else ","))
+    cells = _cells(line)
     if len(cells) == 4:
         return _entry(cells[0], cells[1:]) or _entry(cells[3], cells[:3])
     return None
@@ -160,13 +190,19 @@ def _json(content: Any) -> Iterator[tuple[str, Entry | None]]:
         yield str(content), None
 
 
-def _entry(name: Any, colour: Iterable[Any] | None) -> Entry | None:
-    if not isinstance(name, str) or not name.strip() or len(name) > 200 or not isinstance(colour, list | tuple):
+def _entry(name: Any, colour: Any) -> Entry | None:
+    if (
+        not isinstance(name, str)
+        or not name.strip()
+        or not name.strip().isprintable()
+        or len(name) > 200
+        or not isinstance(colour, list | tuple)
+    ):
         return None
     try:
-        numbers = [int(part) for part in colour]
+        numbers = [int(part) for part in colour if isinstance(part, str) or type(part) is int]
     except (TypeError, ValueError):
         return None
-    if len(numbers) != 3 or not all(0 <= number <= 255 for number in numbers):
+    if len(numbers) != 3 or len(colour) != 3 or not all(0 <= number <= 255 for number in numbers):
         return None
     return name.strip(), (numbers[0], numbers[1], numbers[2])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .augmentation import IGNORED, Augmentation
-from .colours import FORMS, ColourTable, LabelsError, colour_file, read_colours
+from .colours import FORMS, ColourTable, LabelsError, called_so, colour_file, read_colours
 from .decoding import MapReader, Table, image_mode, image_size
 from .images import ImageData, ImageSet
 from .names import SPLITS, Split, few, folders_in, images_below, part_of, parts_in
@@ -219,6 +219,9 @@ def check_painted(found: Layout) -> None:
     """
     file, mode = _mode(found.parts["train"])
     if mode in PAINTED and not isinstance(found.table, ColourTable):
+        for table in called_so(found.root):
+            if table.name != "classes.txt":
+                read_colours(table)  # says what is wrong with it
         raise LabelsError(
             f"{file}: is painted in colours (mode {mode}), and no table in {found.root} says what they mean.",
             f"Add label_colors.txt. {FORMS}",

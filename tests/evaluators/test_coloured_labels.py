@@ -25,6 +25,8 @@ FORMS = {
     "label_colors.txt": "".join(f"{r} {g} {b}\t{name}\n" for name, (r, g, b) in COLOURS.items()),
     "class_dict.csv": "name,r,g,b\n" + "".join(f'"{name}",{r},{g},{b}\n' for name, (r, g, b) in COLOURS.items()),
     "colours.csv": "".join(f"{r};{g};{b};{name}\n" for name, (r, g, b) in COLOURS.items()),
+    "class_dict_bgr.csv": "id;Blue;Green;Red;class\n"
+    + "".join(f"{i};{b};{g};{r};{n}\n" for i, (n, (r, g, b)) in enumerate(COLOURS.items())),
     "labelmap.txt": "# label:color_rgb:parts:actions\n"
     + "".join(f"{n}:{r},{g},{b}::\n" for n, (r, g, b) in COLOURS.items()),
     "classes.json": json.dumps({name: list(colour) for name, colour in COLOURS.items()}),
@@ -114,6 +116,29 @@ def test_tables_that_are_none(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "label_colors.txt").write_text(text)
     with pytest.raises(DataError, match=problem):
         read_colours(tmp_path / "label_colors.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("label_colors.txt", b"128 128 300 Sky\n", "'128 128 300 Sky' is no class with its colour"),
+        ("label_colors.txt", b"128 128 128 Stra\xdfe\n", r"cannot read .*label_colors\.txt"),
+        ("class_dict.csv", b'name,r,g,b\n"' + b"a" * 200_000 + b'",1,2,3\n', r"cannot read .*class_dict\.csv"),
+        ("class_dict.csv", b"name,r,g,b\nSky,128,128\n", "'Sky,128,128' is no class"),
+        ("colors.json", b'{"Sky": [128, 128, 128], "Sky": [1, 2, 3]}', "'Sky' stands there twice"),
+        ("colors.json", b'{"Sky": [128.5, 128, 128]}', "is no class with its colour"),
+        ("colors.json", b'{"Sky": [true, 128, 128]}', "is no class with its colour"),
+        ("colors.json", b'{"S\\u0000": [1, 128, 128]}', "is no class with its colour"),
+    ],
+)
+def test_a_damaged_table_is_said_to_be_one(tmp_path: Path, name: str, text: bytes, problem: str) -> None:
+    """Not that there is none."""
+    camvid(tmp_path)
+    (tmp_path / name).write_bytes(text)
+    for read in (lambda: segmentation_data(str(tmp_path)), lambda: look(tmp_path)):
+        with pytest.raises(DataError, match=problem) as error:
+            read()
+        assert name in str(error.value)
 
 
 def test_which_file_is_the_table(tmp_path: Path) -> None:
